@@ -1,0 +1,2 @@
+//! The dtrain binary.
+fn main() {}
