@@ -1,0 +1,107 @@
+//! A setting that may be left to the program.
+
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+/// `auto`, or a value. What `auto` became is resolved once per run and written to its `config.yaml`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Auto<T> {
+    /// The program chooses and says why.
+    #[default]
+    Auto,
+    /// The user chose.
+    Value(T),
+}
+
+impl<T: Copy> Auto<T> {
+    /// The user's value, if there is one.
+    pub fn value(&self) -> Option<T> {
+        match self {
+            Auto::Auto => None,
+            Auto::Value(v) => Some(*v),
+        }
+    }
+}
+
+impl<T: Serialize> Serialize for Auto<T> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self {
+            Auto::Auto => serializer.serialize_str("auto"),
+            Auto::Value(v) => v.serialize(serializer),
+        }
+    }
+}
+
+impl<'de, T: AutoValue> Deserialize<'de> for Auto<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(AutoVisitor(std::marker::PhantomData))
+    }
+}
+
+/// Types that may stand where `auto` may stand.
+pub trait AutoValue: Sized {
+    /// What the type is called in a message, such as "a positive integer".
+    const EXPECTED: &'static str;
+    /// From a YAML integer.
+    fn from_u64(_: u64) -> Option<Self> {
+        None
+    }
+    /// From a YAML boolean.
+    fn from_bool(_: bool) -> Option<Self> {
+        None
+    }
+}
+
+impl AutoValue for usize {
+    const EXPECTED: &'static str = "`auto` or a positive integer";
+    fn from_u64(v: u64) -> Option<Self> {
+        usize::try_from(v).ok().filter(|&v| v > 0)
+    }
+}
+
+impl AutoValue for u64 {
+    const EXPECTED: &'static str = "`auto` or a positive integer";
+    fn from_u64(v: u64) -> Option<Self> {
+        Some(v).filter(|&v| v > 0)
+    }
+}
+
+impl AutoValue for bool {
+    const EXPECTED: &'static str = "`auto`, `true` or `false`";
+    fn from_bool(v: bool) -> Option<Self> {
+        Some(v)
+    }
+}
+
+struct AutoVisitor<T>(std::marker::PhantomData<T>);
+
+impl<T: AutoValue> serde::de::Visitor<'_> for AutoVisitor<T> {
+    type Value = Auto<T>;
+
+    fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(T::EXPECTED)
+    }
+
+    fn visit_str<E: serde::de::Error>(self, v: &str) -> Result<Self::Value, E> {
+        if v == "auto" {
+            Ok(Auto::Auto)
+        } else {
+            Err(E::invalid_value(serde::de::Unexpected::Str(v), &self))
+        }
+    }
+
+    fn visit_bool<E: serde::de::Error>(self, v: bool) -> Result<Self::Value, E> {
+        T::from_bool(v).map(Auto::Value).ok_or_else(|| E::invalid_type(serde::de::Unexpected::Bool(v), &self))
+    }
+
+    fn visit_u64<E: serde::de::Error>(self, v: u64) -> Result<Self::Value, E> {
+        T::from_u64(v).map(Auto::Value).ok_or_else(|| E::invalid_value(serde::de::Unexpected::Unsigned(v), &self))
+    }
+
+    fn visit_i64<E: serde::de::Error>(self, v: i64) -> Result<Self::Value, E> {
+        u64::try_from(v)
+            .ok()
+            .and_then(T::from_u64)
+            .map(Auto::Value)
+            .ok_or_else(|| E::invalid_value(serde::de::Unexpected::Signed(v), &self))
+    }
+}

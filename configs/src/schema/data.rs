@@ -1,0 +1,278 @@
+//! What is learned from: recordings, labels, splits, features, and the random changes that make views.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
+/// A data set of recordings.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct DataConfig {
+    /// Name in tables and run directories.
+    pub name: String,
+    /// Folder with the recordings; `null` uses the generated stand-in under `data/`.
+    pub root: Option<PathBuf>,
+    /// Generator of the stand-in, used when `root` is `null`.
+    pub generate: Option<GenerateConfig>,
+    /// Where labels come from.
+    pub labels: LabelsConfig,
+    /// The label that methods learn and probes report first.
+    pub target: String,
+    /// The label that names the recording a clip was cut from; `null`: each file is its own recording.
+    pub recording: Option<String>,
+    /// Which of `splits` is used.
+    pub split: String,
+    /// Named ways to split into train, val and test.
+    pub splits: BTreeMap<String, SplitConfig>,
+    /// Decoding.
+    pub audio: AudioConfig,
+    /// Spectrograms.
+    pub features: FeatureConfig,
+    /// Unreadable recordings that are skipped before the run refuses to start.
+    pub max_bad_files: usize,
+    /// Memory per rank for decoded recordings, in bytes.
+    pub cache_bytes: u64,
+}
+
+impl Default for DataConfig {
+    fn default() -> Self {
+        Self {
+            name: "audio".into(),
+            root: None,
+            generate: None,
+            labels: LabelsConfig::default(),
+            target: "class".into(),
+            recording: None,
+            split: "default".into(),
+            splits: BTreeMap::from([("default".into(), SplitConfig::default())]),
+            audio: AudioConfig::default(),
+            features: FeatureConfig::default(),
+            max_bad_files: 10,
+            cache_bytes: 1 << 30,
+        }
+    }
+}
+
+/// A stand-in for real recordings, made by seed.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct GenerateConfig {
+    /// Which generator.
+    pub kind: GeneratorKind,
+    /// Seed of the generator; the same seed gives the same bytes.
+    pub seed: u64,
+    /// Size, as a factor of the generator's own default.
+    pub scale: f64,
+}
+
+impl Default for GenerateConfig {
+    fn default() -> Self {
+        Self { kind: GeneratorKind::Birdsong, seed: 0, scale: 1.0 }
+    }
+}
+
+/// Generators of recordings.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum GeneratorKind {
+    /// Species with their own syllables; each recording has its own hum, noise colour, microphone and gain.
+    Birdsong,
+    /// Formant-synthesized digits of several speakers in the layout of the Free Spoken Digit Dataset.
+    SpokenDigits,
+}
+
+/// Where labels come from.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct LabelsConfig {
+    /// Folder names, a CSV table, or file names.
+    pub source: LabelSource,
+    /// Folder source: names of the labels that the folders below `root` stand for, outermost first.
+    pub folders: Vec<String>,
+    /// CSV source: the table, relative to `root`. Every column but `csv_file_column` is a label.
+    pub csv: PathBuf,
+    /// CSV source: column with the file's path, relative to the table.
+    pub csv_file_column: String,
+    /// File-name source: regular expression over the path relative to `root`, with `/` between folders; each named
+    /// group is a label.
+    pub pattern: String,
+}
+
+impl Default for LabelsConfig {
+    fn default() -> Self {
+        Self {
+            source: LabelSource::Folder,
+            folders: vec!["class".into()],
+            csv: PathBuf::from("labels.csv"),
+            csv_file_column: "file".into(),
+            pattern: String::new(),
+        }
+    }
+}
+
+/// Where labels come from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LabelSource {
+    /// Names of the folders.
+    Folder,
+    /// A table.
+    Csv,
+    /// Named groups of a regular expression over the file name.
+    Filename,
+}
+
+/// One way to split. Samples that share the value of `by` stay together.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct SplitConfig {
+    /// Label whose values are assigned to the parts; `null`: `data.recording`, or else each file by itself.
+    pub by: Option<String>,
+    /// Values of `by` that form the test part.
+    pub test: Vec<String>,
+    /// Values of `by` that form the validation part.
+    pub val: Vec<String>,
+    /// Share of each class's groups that forms the test part, where `test` is empty.
+    pub test_fraction: f64,
+    /// Share of each class's groups that forms the validation part, where `val` is empty.
+    pub val_fraction: f64,
+}
+
+/// Decoding.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct AudioConfig {
+    /// Rate to which recordings are resampled, in Hz.
+    pub sample_rate: u32,
+    /// Length of a view in seconds: longer recordings are cropped, shorter ones padded with zeros.
+    pub clip_secs: f64,
+}
+
+impl Default for AudioConfig {
+    fn default() -> Self {
+        Self { sample_rate: 16_000, clip_secs: 1.0 }
+    }
+}
+
+/// Log-mel spectrograms with torchaudio's conventions (centred frames, reflected borders, periodic Hann window,
+/// power 2).
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct FeatureConfig {
+    /// Length of the Fourier transform, in samples.
+    pub n_fft: usize,
+    /// Samples between two frames.
+    pub hop_length: usize,
+    /// Mel bands.
+    pub n_mels: usize,
+    /// Lowest frequency in Hz.
+    pub f_min: f64,
+    /// Highest frequency in Hz; `null` = half the sample rate.
+    pub f_max: Option<f64>,
+    /// Formula of the mel scale.
+    pub mel_scale: MelScale,
+    /// Normalization of the filters.
+    pub mel_norm: MelNorm,
+    /// Added to the power before the logarithm.
+    pub log_offset: f64,
+    /// Normalization of a spectrogram.
+    pub normalize: Normalize,
+}
+
+impl Default for FeatureConfig {
+    fn default() -> Self {
+        Self {
+            n_fft: 512,
+            hop_length: 160,
+            n_mels: 64,
+            f_min: 0.0,
+            f_max: None,
+            mel_scale: MelScale::Htk,
+            mel_norm: MelNorm::None,
+            log_offset: 1e-6,
+            normalize: Normalize::View,
+        }
+    }
+}
+
+/// Formula of the mel scale.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum MelScale {
+    /// 2595 log10(1 + f/700)
+    Htk,
+    /// Linear below 1 kHz, logarithmic above (Auditory Toolbox).
+    Slaney,
+}
+
+/// Normalization of the mel filters.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum MelNorm {
+    /// Peaks of 1.
+    None,
+    /// Area of 1 (2 / band width).
+    Slaney,
+}
+
+/// Normalization of a spectrogram.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Normalize {
+    /// None.
+    None,
+    /// Mean 0 and standard deviation 1 of each view, before the masks.
+    View,
+}
+
+/// Random changes that make views; evaluation uses none of them and a centred crop.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct AugmentConfig {
+    /// Crop at a random place (and place shorter recordings at random); false: centred.
+    pub random_crop: bool,
+    /// Largest shift in time after the crop, with zero fill, as a fraction of the clip.
+    pub max_shift_fraction: f64,
+    /// Range of the gain in dB, uniform; `null`: none.
+    pub gain_db: Option<[f64; 2]>,
+    /// Share of views with added Gaussian noise.
+    pub noise_probability: f64,
+    /// Range of the signal-to-noise ratio in dB, uniform.
+    pub noise_snr_db: [f64; 2],
+    /// Masks over the spectrogram.
+    pub spec_augment: SpecAugmentConfig,
+}
+
+impl Default for AugmentConfig {
+    fn default() -> Self {
+        Self {
+            random_crop: true,
+            max_shift_fraction: 0.0,
+            gain_db: Some([-6.0, 6.0]),
+            noise_probability: 1.0,
+            noise_snr_db: [10.0, 40.0],
+            spec_augment: SpecAugmentConfig::default(),
+        }
+    }
+}
+
+/// SpecAugment (Park et al. 2019) without time warping; masked cells become the view's mean.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct SpecAugmentConfig {
+    /// Masks over mel bands.
+    pub num_freq_masks: usize,
+    /// Widest frequency mask, in bands.
+    pub max_freq_width: usize,
+    /// Masks over frames.
+    pub num_time_masks: usize,
+    /// Widest time mask, in frames.
+    pub max_time_width: usize,
+}
+
+impl Default for SpecAugmentConfig {
+    fn default() -> Self {
+        Self { num_freq_masks: 1, max_freq_width: 12, num_time_masks: 1, max_time_width: 20 }
+    }
+}

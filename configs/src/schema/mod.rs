@@ -1,0 +1,66 @@
+//! The typed settings of a run: the whole tree on one screen, one file per section.
+
+mod auto;
+mod checkpoint;
+mod data;
+mod eval;
+mod method;
+mod model;
+mod optimizer;
+mod run;
+mod trainer;
+
+pub use auto::Auto;
+pub use checkpoint::{CheckpointConfig, MonitorMode};
+pub use data::{
+    AudioConfig, AugmentConfig, DataConfig, FeatureConfig, GenerateConfig, GeneratorKind, LabelSource, LabelsConfig,
+    MelNorm, MelScale, Normalize, SpecAugmentConfig, SplitConfig,
+};
+pub use eval::{EvalConfig, KnnConfig, LinearProbeConfig};
+pub use method::{MethodConfig, ProjectorConfig, SimclrConfig, SupconConfig, SupervisedConfig};
+pub use model::{ModelConfig, ModelName, Stem};
+pub use optimizer::{
+    AdamwConfig, LarsConfig, LrScaling, OptimizerConfig, ScheduleConfig, ScheduleKind, SgdConfig,
+};
+pub use run::{ResumeMode, RunDirConfig, TrackConfig};
+pub use trainer::{DeviceChoice, Precision, TrainerConfig};
+
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
+/// Everything that one run is told, as composed from groups, experiment and overrides.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct RunConfig {
+    /// Name of the experiment file that chose the groups.
+    pub experiment: Option<String>,
+    /// Seed of initialization, data order and augmentation.
+    pub seed: u64,
+    /// Free words to filter runs by.
+    pub tags: Vec<String>,
+    /// Weights to start from (a checkpoint folder or a safetensors file); a new run, unlike `dtrain resume`.
+    pub init_from: Option<PathBuf>,
+    /// Where the run lives and whether it continues.
+    pub run: RunDirConfig,
+    /// What is learned from.
+    pub data: DataConfig,
+    /// Random changes that make views.
+    pub augment: AugmentConfig,
+    /// The network.
+    pub model: ModelConfig,
+    /// The training objective.
+    pub method: MethodConfig,
+    /// How weights move.
+    pub optimizer: OptimizerConfig,
+    /// How the learning rate moves.
+    pub schedule: ScheduleConfig,
+    /// Batch, length, device and precision.
+    pub trainer: TrainerConfig,
+    /// Probes during and after training.
+    pub eval: EvalConfig,
+    /// When to save and what to keep.
+    pub checkpoint: CheckpointConfig,
+    /// Logs and metrics.
+    pub track: TrackConfig,
+}

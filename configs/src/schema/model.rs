@@ -1,0 +1,43 @@
+//! The network that turns a view into an embedding.
+
+use serde::{Deserialize, Serialize};
+
+/// The backbone.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct ModelConfig {
+    /// Which backbone.
+    pub name: ModelName,
+    /// First layers of a ResNet.
+    pub stem: Stem,
+}
+
+impl Default for ModelConfig {
+    fn default() -> Self {
+        Self { name: ModelName::Resnet18, stem: Stem::Imagenet }
+    }
+}
+
+/// Backbones.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ModelName {
+    /// Four convolution blocks for CPUs, 0.4 M parameters, 256 features.
+    CnnSmall,
+    /// torchvision's resnet18, 512 features.
+    Resnet18,
+    /// torchvision's resnet34, 512 features.
+    Resnet34,
+    /// torchvision's resnet50, 2048 features.
+    Resnet50,
+}
+
+/// First layers of a ResNet.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Stem {
+    /// 7x7 convolution of stride 2 and max-pooling, as published for 224x224 images.
+    Imagenet,
+    /// 3x3 convolution of stride 1, no pooling, for 32x32 images (SimCLR, appendix B.9).
+    Small,
+}
