@@ -1,3 +1,207 @@
-// What tch lacks.
-#include <torch/torch.h>
-extern "C" int dt_probe() { return 1; }
+#include "torch_extra.h"
+
+#include <ATen/ATen.h>
+#include <torch/csrc/autograd/custom_function.h>
+#include <torch/csrc/autograd/function_hook.h>
+#include <torch/csrc/autograd/variable.h>
+
+#include <array>
+#include <cstdlib>
+#include <cstring>
+#include <memory>
+#include <stdexcept>
+#include <string>
+#include <vector>
+
+namespace {
+
+using at::Tensor;
+using torch::autograd::AutogradContext;
+using torch::autograd::variable_list;
+
+template <typename Body> char *guarded(Body &&body) {
+  try {
+    body();
+    return nullptr;
+  } catch (const c10::Error &error) {
+    return strdup(error.what_without_backtrace());
+  } catch (const std::exception &error) {
+    return strdup(error.what());
+  } catch (...) {
+    return strdup("unknown C++ exception");
+  }
+}
+
+// A callback whose context is released with the last holder.
+template <typename Callback> struct Shared : torch::CustomClassHolder {
+  explicit Shared(Callback callback) : callback(callback) {}
+  ~Shared() override { callback.release(callback.context); }
+
+  template <typename Argument> void call(Argument argument) const {
+    std::array<char, 512> message{};
+    if (callback.call(callback.context, argument, message.data(), message.size() - 1) != 0)
+      throw std::runtime_error(message.data());
+  }
+
+  Callback callback;
+};
+using GradientCallback = Shared<dtrain_gradient_callback>;
+using SumCallback = Shared<dtrain_sum_callback>;
+
+struct GradientHook : torch::autograd::FunctionPostHook {
+  GradientHook(c10::intrusive_ptr<GradientCallback> callback, size_t index)
+      : callback(std::move(callback)), index(index) {}
+
+  variable_list operator()(const variable_list &outputs, const variable_list &) override {
+    callback->call(index);
+    return outputs;
+  }
+
+  c10::intrusive_ptr<GradientCallback> callback;
+  size_t index;
+};
+
+// The leaf holds its accumulator weakly; without an owner the hook would vanish with the graph.
+struct HookHandle {
+  std::shared_ptr<torch::autograd::Node> accumulator;
+  uintptr_t key;
+};
+
+// Statistics over all ranks, f64. `count` has one element and is at least 1.
+struct Statistics {
+  Tensor count, mean, var;
+};
+
+Statistics global_statistics(const Tensor &input, const Tensor &weight, const SumCallback &all_ranks,
+                             const Tensor &running_mean, const Tensor &running_var, double momentum) {
+  at::NoGradGuard no_grad;
+  const auto channels = input.size(1);
+  auto sums = at::zeros({1 + 2 * channels}, input.options().dtype(at::kDouble));
+  if (input.numel() > 0) {
+    const double count = static_cast<double>(input.numel() / channels);
+    // Running statistics of the weight's type make libtorch return that type for bf16 and fp16 inputs too.
+    auto [mean, var] = at::batch_norm_update_stats(input, at::zeros_like(weight), at::zeros_like(weight), 0.0);
+    mean = mean.to(at::kDouble);
+    sums.narrow(0, 0, 1).fill_(count);
+    sums.narrow(0, 1, channels).copy_(mean).mul_(count);
+    sums.narrow(0, 1 + channels, channels).copy_(var).addcmul_(mean, mean).mul_(count);
+  }
+  all_ranks.call(&sums);
+
+  const auto total = sums.narrow(0, 0, 1);
+  const auto count = total.clamp_min(1);
+  const auto mean = sums.narrow(0, 1, channels) / count;
+  const auto var = (sums.narrow(0, 1 + channels, channels) / count - mean * mean).clamp_min(0);
+  if (running_mean.defined()) {
+    // One value says nothing about a variance (libtorch would store NaN, torch.nn refuses): nothing is learned then.
+    const auto share = (total > 1).to(at::kDouble) * momentum;
+    running_mean.copy_(running_mean.to(at::kDouble).lerp(mean, share));
+    const auto unbiased = var * (count / (count - 1).clamp_min(1));
+    running_var.copy_(running_var.to(at::kDouble).lerp(unbiased, share));
+  }
+  return {count, mean, var};
+}
+
+// libtorch's batch norm in evaluation mode, the fused kernel for one affine map per channel.
+Tensor normalize(const Tensor &input, const Tensor &weight, const Tensor &bias, const Tensor &mean, const Tensor &var,
+                 double epsilon) {
+  if (input.numel() == 0)
+    return at::empty_like(input);
+  return std::get<0>(at::native_batch_norm(input, weight, bias, mean, var, /*training=*/false, 0.0, epsilon));
+}
+
+struct SyncBatchNorm : torch::autograd::Function<SyncBatchNorm> {
+  static Tensor forward(AutogradContext *context, const Tensor &input, const Tensor &weight, const Tensor &bias,
+                        const Statistics &statistics, double epsilon, c10::intrusive_ptr<SumCallback> all_ranks) {
+    const auto mean = statistics.mean.to(weight.scalar_type());
+    const auto var = statistics.var.to(weight.scalar_type());
+    context->save_for_backward({input, weight, mean, var, statistics.count});
+    context->saved_data["epsilon"] = epsilon;
+    context->saved_data["all_ranks"] = c10::IValue::make_capsule(std::move(all_ranks));
+    return normalize(input, weight, bias, mean, var, epsilon);
+  }
+
+  // With x^ = (x - mean) / sigma and sums over the samples of all ranks,
+  //   dx = weight / sigma * (dy - sum(dy) / count - x^ * sum(dy x^) / count).
+  // The gradients of weight and bias stay sums over this rank's samples.
+  static variable_list backward(AutogradContext *context, const variable_list &gradients) {
+    TORCH_CHECK(!at::GradMode::is_enabled(), "synchronized batch norm has no second derivative");
+    const auto saved = context->get_saved_variables();
+    const Tensor &input = saved[0], &weight = saved[1], &mean = saved[2], &var = saved[3], &count = saved[4];
+    const double epsilon = context->saved_data["epsilon"].toDouble();
+    const auto capsule = context->saved_data["all_ranks"].toCapsule();
+    const auto &all_ranks = static_cast<const SumCallback &>(*capsule);
+    const auto channels = input.size(1);
+    const auto grad = gradients[0].contiguous(input.suggest_memory_format());
+
+    auto grad_weight = at::zeros_like(weight), grad_bias = at::zeros_like(weight);
+    if (input.numel() > 0)
+      std::tie(std::ignore, grad_weight, grad_bias) = at::native_batch_norm_backward(
+          grad, input, weight, mean, var, {}, {}, /*train=*/false, epsilon, {false, true, true});
+    auto sums = at::cat({grad_bias.to(at::kDouble), grad_weight.to(at::kDouble)});
+    all_ranks.call(&sums);
+
+    Tensor grad_input;
+    if (input.numel() == 0) {
+      grad_input = at::zeros_like(input);
+    } else if (context->needs_input_grad(0)) {
+      const auto inverse = (var.to(at::kDouble) + epsilon).rsqrt();
+      const auto slope = weight.to(at::kDouble) * inverse;
+      const auto of_input = -slope * inverse * sums.narrow(0, channels, channels) / count;
+      const auto constant = -slope * sums.narrow(0, 0, channels) / count - of_input * mean;
+      grad_input = normalize(input, of_input.to(weight.scalar_type()), constant.to(weight.scalar_type()),
+                             at::zeros_like(mean), at::ones_like(var), 0.0);
+      std::vector<int64_t> per_channel(input.dim(), 1);
+      per_channel[1] = channels;
+      grad_input.addcmul_(grad, slope.to(weight.scalar_type()).view(per_channel));
+    }
+    return {grad_input, grad_weight, grad_bias, Tensor(), Tensor(), Tensor()};
+  }
+};
+
+} // namespace
+
+void dtrain_free_message(char *message) { std::free(message); }
+
+char *dtrain_set_grad(const Tensor *leaf, const Tensor *gradient) {
+  return guarded([&] {
+    TORCH_CHECK(leaf->is_leaf() && leaf->requires_grad(), "only a leaf that requires a gradient can be given one");
+    TORCH_CHECK(leaf->sizes() == gradient->sizes() && leaf->options().type_equal(gradient->options()) &&
+                    leaf->device() == gradient->device() && !gradient->requires_grad(),
+                "a gradient has the shape, the type and the device of its leaf: ", leaf->sizes(), " ",
+                leaf->toString(), ", not ", gradient->sizes(), " ", gradient->toString());
+    leaf->mutable_grad() = *gradient;
+  });
+}
+
+char *dtrain_add_gradient_hook(const Tensor *leaf, size_t index, dtrain_gradient_callback callback, void **hook) {
+  return guarded([&] {
+    const auto shared = c10::make_intrusive<GradientCallback>(callback);
+    TORCH_CHECK(leaf->is_leaf() && leaf->requires_grad(), "only a leaf that requires a gradient can have a hook");
+    auto handle = std::make_unique<HookHandle>();
+    handle->accumulator = torch::autograd::impl::grad_accumulator(*leaf);
+    handle->key = handle->accumulator->add_post_hook(std::make_unique<GradientHook>(shared, index));
+    *hook = handle.release();
+  });
+}
+
+void dtrain_remove_gradient_hook(void *hook) {
+  const std::unique_ptr<HookHandle> handle(static_cast<HookHandle *>(hook));
+  handle->accumulator->del_post_hook(handle->key);
+}
+
+char *dtrain_sync_batch_norm(const Tensor *input, const Tensor *weight, const Tensor *bias, const Tensor *running_mean,
+                             const Tensor *running_var, double momentum, double epsilon, dtrain_sum_callback callback,
+                             Tensor **output) {
+  return guarded([&] {
+    const auto all_ranks = c10::make_intrusive<SumCallback>(callback);
+    TORCH_CHECK(input->dim() >= 2, "batch norm takes (N, C, ...), not ", input->sizes());
+    for (const auto *tensor : {weight, bias, running_mean, running_var})
+      TORCH_CHECK(tensor == nullptr || tensor->sizes() == at::IntArrayRef(input->size(1)),
+                  "batch norm of ", input->sizes(), " has tensors of one element per channel, not ", tensor->sizes());
+    const auto statistics =
+        global_statistics(*input, *weight, *all_ranks, running_mean != nullptr ? *running_mean : Tensor(),
+                          running_var != nullptr ? *running_var : Tensor(), momentum);
+    *output = new Tensor(SyncBatchNorm::apply(*input, *weight, *bias, statistics, epsilon, all_ranks));
+  });
+}

@@ -1,1 +1,24 @@
-//! dtrain.
+//! Data, models, losses, methods, the engine and the run: the only crate that knows libtorch.
+//!
+//! Imports go one way, later uses earlier:
+//!
+//! ```text
+//! torch_extra -> data -> model -> loss -> method -> engine -> eval -> run -> bench
+//!                coordinator, checkpoint and track stand beside them and use none of them
+//! ```
+
+pub mod bench;
+pub mod checkpoint;
+pub mod coordinator;
+pub mod data;
+pub mod engine;
+mod error;
+pub mod eval;
+pub mod loss;
+pub mod method;
+pub mod model;
+pub mod run;
+pub mod torch_extra;
+pub mod track;
+
+pub use error::{ErrorClass, TrainError};

@@ -17,6 +17,15 @@ pub enum MethodConfig {
 }
 
 impl MethodConfig {
+    /// Every method with its defaults.
+    pub fn all() -> Vec<Self> {
+        vec![
+            MethodConfig::Simclr(SimclrConfig::default()),
+            MethodConfig::Supcon(SupconConfig::default()),
+            MethodConfig::Supervised(SupervisedConfig::default()),
+        ]
+    }
+
     /// As written in `method.name`.
     pub fn name(&self) -> &'static str {
         match self {

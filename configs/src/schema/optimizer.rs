@@ -15,6 +15,15 @@ pub enum OptimizerConfig {
 }
 
 impl OptimizerConfig {
+    /// Every optimizer with its defaults.
+    pub fn all() -> Vec<Self> {
+        vec![
+            OptimizerConfig::Sgd(SgdConfig::default()),
+            OptimizerConfig::Adamw(AdamwConfig::default()),
+            OptimizerConfig::Lars(LarsConfig::default()),
+        ]
+    }
+
     /// As written in `optimizer.name`.
     pub fn name(&self) -> &'static str {
         match self {

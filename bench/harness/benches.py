@@ -1,0 +1,282 @@
+"""What is run on both sides, and which figures are compared.
+
+A bench runs in rounds. A round runs each side once, the order turning from round to round, so that a machine that
+grows slower or faster in the meantime favours neither. Figures are medians over rounds; a ratio is the median of the
+ratios within rounds.
+"""
+
+import json
+import os
+import socket
+import statistics
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from harness.errors import BenchError
+from harness.processes import run
+
+PEERS = Path(__file__).resolve().parents[1] / "peers"
+PEER = "peer"
+
+
+@dataclass
+class Settings:
+    """The command line of bench/run.py."""
+
+    dtrain: Path
+    python: str
+    mpirun: str
+    data_root: Path | None
+    pairs: int
+    steps: int
+    warmup: int
+    workers: int
+    rows: int
+    naive_rows: int
+    dim: int
+    timeout_secs: float
+    interval_secs: float
+    say: Callable[[str], None]
+
+
+@dataclass
+class Side:
+    """One program: its name, its command given the file for its JSON, and whether it writes that file or stdout."""
+
+    name: str
+    command: Callable[[Path], list[str]]
+    writes_file: bool
+
+
+@dataclass
+class Measure:
+    """A figure that is compared: its key in the JSON of both sides, how it reads in a table, the figure to reach."""
+
+    title: str
+    unit: str
+    key: str
+    aim: str
+    sides: tuple[str, ...] = ("dtrain",)
+
+
+@dataclass
+class Bench:
+    """Sides in the order of the first round, the peer among them."""
+
+    name: str
+    about: str
+    sides: list[Side]
+    measures: list[Measure]
+    warm: list[Side]
+
+
+def step(settings: Settings) -> Bench:
+    """A training step of SimCLR with ResNet-18, two ranks of one thread, through the same mpirun on both sides."""
+    ranks = [settings.mpirun, "--bind-to", "none", "--oversubscribe", "-n", "2"]
+
+    def dtrain(sync_bn: bool, steps: int, warmup: int) -> Callable[[Path], list[str]]:
+        return lambda file: [
+            *ranks, str(settings.dtrain), "bench", "step", "--steps", str(steps), "--warmup", str(warmup),
+            "--json", str(file), "experiment=simclr_fsdd", f"data.root={settings.data_root}", "model=resnet18",
+            "trainer.batch_size=128", "trainer.threads=1", f"trainer.sync_bn={str(sync_bn).lower()}",
+            "trainer.precision=fp32",
+        ]
+
+    def peer(steps: int, warmup: int) -> Callable[[Path], list[str]]:
+        return lambda _: [
+            *ranks, settings.python, str(PEERS / "simclr_ddp.py"), "--steps", str(steps), "--warmup", str(warmup),
+            "--batch-size", "128", "--workers", str(settings.workers), "--data-root", str(settings.data_root),
+        ]
+
+    both = ("dtrain", "dtrain-sync-bn")
+    return Bench(
+        "step",
+        "SimCLR, ResNet-18, 64x101 log-mel, global batch 128, 2 ranks x 1 thread, fp32",
+        [
+            Side("dtrain", dtrain(False, settings.steps, settings.warmup), True),
+            Side(PEER, peer(settings.steps, settings.warmup), False),
+            Side("dtrain-sync-bn", dtrain(True, settings.steps, settings.warmup), True),
+        ],
+        [
+            Measure("training", "clips/s", "clips_per_s", "at least 1", sides=both),
+            Measure("start of a rank to the first step", "s", "first_step_begins_s", "1.5 s", sides=both),
+            Measure("start of a rank to the end of the first step", "s", "first_step_ends_s", "", sides=both),
+            Measure("peak memory of all processes", "MB", "peak_pss_bytes", "at most 0.7", sides=both),
+        ],
+        [Side("dtrain", dtrain(False, 1, 0), True), Side(PEER, peer(1, 0), False)],
+    )
+
+
+def data(settings: Settings) -> Bench:
+    """Augmented views on one core, and decoding apart."""
+    dtrain = Side(
+        "dtrain",
+        lambda file: [
+            str(settings.dtrain), "bench", "data", "--json", str(file), "experiment=simclr_fsdd",
+            f"data.root={settings.data_root}", "trainer.loader_threads=1",
+        ],
+        True,
+    )
+    peer = Side(
+        PEER,
+        lambda _: [settings.python, str(PEERS / "audio_views.py"), "--data-root", str(settings.data_root)],
+        False,
+    )
+    return Bench(
+        "data",
+        "8 kHz, n_fft 256, hop 80, 64 mels, 101 frames, one core, from decoded samples in memory",
+        [dtrain, peer],
+        [
+            Measure("augmented views", "views/s", "views_per_s_per_core", "8,000 views/s"),
+            Measure("decoding", "files/s", "decoded_files_per_s", ""),
+        ],
+        [dtrain, peer],
+    )
+
+
+def loss(settings: Settings) -> Bench:
+    """Exact NT-Xent, forward and gradient, on one core. The naive form cannot hold as many rows."""
+    return Bench(
+        "loss",
+        f"NT-Xent, D = {settings.dim}, one core; dtrain at N = {settings.rows:,}, the naive form at N = "
+        f"{settings.naive_rows:,}",
+        [
+            Side(
+                "dtrain",
+                lambda file: [
+                    str(settings.dtrain), "bench", "loss", "--rows", str(settings.rows), "--dim", str(settings.dim),
+                    "--json", str(file),
+                ],
+                True,
+            ),
+            Side(
+                PEER,
+                lambda _: [
+                    settings.python, str(PEERS / "nt_xent_naive.py"), "--rows", str(settings.naive_rows),
+                    "--dim", str(settings.dim),
+                ],
+                False,
+            ),
+        ],
+        [
+            Measure("loss and gradient", "ns/pair", "ns_per_pair", "10 ns"),
+            Measure("extra memory", "MB", "extra_bytes", "64 MB"),
+        ],
+        [],
+    )
+
+
+BENCHES: dict[str, Callable[[Settings], Bench]] = {"step": step, "data": data, "loss": loss}
+
+
+def measure(bench: Bench, settings: Settings) -> dict:
+    """Runs a bench: `rounds` with the raw output of each side, `medians` per side, `ratios` dtrain / peer."""
+    for side in bench.warm:
+        settings.say(f"{bench.name}: warming up {side.name}")
+        once(side, settings)
+    rounds = []
+    for number in range(settings.pairs):
+        order = bench.sides if number % 2 == 0 else bench.sides[::-1]
+        outputs = {}
+        for side in order:
+            outputs[side.name] = once(side, settings)
+            figures = ", ".join(
+                f"{m.title} {readable(outputs[side.name].get(m.key), m.unit)}"
+                for m in bench.measures
+                if m.key in outputs[side.name]
+            )
+            settings.say(f"{bench.name}: round {number + 1} of {settings.pairs}: {side.name}: {figures}")
+        rounds.append(outputs)
+    return {"rounds": rounds, **summary(bench, rounds)}
+
+
+def summary(bench: Bench, rounds: list[dict]) -> dict:
+    """Medians of each side and medians of the ratios dtrain / peer within rounds."""
+    medians: dict[str, dict] = {side.name: {} for side in bench.sides}
+    ratios: dict[str, dict] = {side.name: {} for side in bench.sides if side.name != PEER}
+    for m in bench.measures:
+        for side in bench.sides:
+            medians[side.name][m.key] = statistics.median(figure(r[side.name], m.key, side.name) for r in rounds)
+        for name in ratios:
+            peers = [figure(r[PEER], m.key, PEER) for r in rounds]
+            if all(peer > 0 for peer in peers):
+                ratios[name][m.key] = statistics.median(r[name][m.key] / p for r, p in zip(rounds, peers))
+    return {"medians": medians, "ratios": ratios}
+
+
+def figure(output: dict, key: str, side: str) -> float:
+    """A number of one side's JSON."""
+    value = output.get(key)
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        raise BenchError(f"the JSON of {side} has no number `{key}`", "build `dtrain` and bench/ from one commit")
+    return value
+
+
+def once(side: Side, settings: Settings) -> dict:
+    """Runs one side once: its JSON, with the peak memory and the wall time seen from outside."""
+    with tempfile.TemporaryDirectory(prefix="dtrain-bench-") as folder:
+        file = Path(folder) / "result.json"
+        done = run(side.command(file), environment(), settings.timeout_secs, settings.interval_secs)
+        try:
+            text = file.read_text() if side.writes_file else last_json_line(done.stdout)
+            output = json.loads(text)
+        except (OSError, ValueError) as error:
+            raise BenchError(
+                f"`{' '.join(done.command)}` ended well but left no JSON: {error}",
+                "build `dtrain` and bench/ from one commit",
+            ) from error
+    if not isinstance(output, dict):
+        raise BenchError(f"the JSON of {side.name} is no object", "build `dtrain` and bench/ from one commit")
+    return {
+        **output,
+        "peak_pss_bytes": done.peak.total_bytes,
+        "peak": done.peak.as_json(),
+        "wall_secs": done.wall_secs,
+        "command": published(done.command, settings),
+    }
+
+
+def published(command: list[str], settings: Settings) -> str:
+    """A command without the paths of this machine."""
+    names = {
+        str(settings.dtrain): "dtrain",
+        settings.python: "python",
+        settings.mpirun: "mpirun",
+        str(PEERS): "bench/peers",
+    }
+    if settings.data_root is not None:
+        names[str(settings.data_root)] = "DATA_ROOT"
+    words = [word for word in command if not word.endswith("/result.json")]
+    text = " ".join(word for word in words if word != "--json")
+    for path in sorted(names, key=len, reverse=True):
+        text = text.replace(path, names[path])
+    return text
+
+
+def last_json_line(stdout: str) -> str:
+    """The last line that begins like a JSON object."""
+    lines = [line for line in stdout.splitlines() if line.startswith("{")]
+    return lines[-1] if lines else ""
+
+
+def environment() -> dict[str, str]:
+    """One thread per process and a free port for gloo; Open MPI may run as root where this script does."""
+    env = {**os.environ, "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "PYTHONUNBUFFERED": "1"}
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        env["MASTER_PORT"] = str(probe.getsockname()[1])
+    if os.geteuid() == 0:
+        env |= {"OMPI_ALLOW_RUN_AS_ROOT": "1", "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1"}
+    return env
+
+
+def readable(value: float | None, unit: str) -> str:
+    """A figure with its unit; sizes come in bytes."""
+    if value is None:
+        return "-"
+    if unit == "MB":
+        value /= 1e6
+    digits = 0 if abs(value) >= 100 else 1 if abs(value) >= 10 else 2
+    return f"{value:,.{digits}f} {unit}"

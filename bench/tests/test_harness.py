@@ -1,0 +1,178 @@
+"""The harness against stand-ins for dtrain, mpirun and the peers: `python3 -m unittest discover -s bench/tests`."""
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+import unittest
+from pathlib import Path
+
+BENCH = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(BENCH))
+
+from harness import benches, table  # noqa: E402
+from harness.errors import BenchError  # noqa: E402
+from harness.processes import run  # noqa: E402
+
+FAKE_DTRAIN = """#!/bin/sh
+what=$2
+while [ $# -gt 0 ]; do [ "$1" = --json ] && file=$2; shift; done
+case $what in
+    step) echo '{"clips_per_s": 60, "median_step_s": 2, "steps": 1, "first_step_begins_s": 1,
+                 "first_step_ends_s": 3, "loss_first": 5, "loss_last": 4}' >"$file" ;;
+    data) echo '{"views_per_s_per_core": 9000, "decoded_files_per_s": 100}' >"$file" ;;
+    loss) echo '{"ns_per_pair": 5, "extra_bytes": 32000000, "rows": 8, "dim": 2, "tile": 4}' >"$file" ;;
+esac
+"""
+
+FAKE_PYTHON = """#!/bin/sh
+case $1 in
+    -c) exit 0 ;;
+    *simclr_ddp.py) echo starting; echo '{"clips_per_s": 40, "first_step_begins_s": 4, "first_step_ends_s": 6}' ;;
+    *audio_views.py) echo '{"views_per_s_per_core": 3000, "decoded_files_per_s": 200}' ;;
+    *nt_xent_naive.py) echo '{"ns_per_pair": 20, "extra_bytes": 64000000}' ;;
+esac
+"""
+
+FAKE_MPIRUN = """#!/bin/sh
+shift 5
+exec "$@"
+"""
+
+PAGE = f"before\n{table.BEGIN}\nold\n{table.END}\nafter\n"
+
+
+class Program(unittest.TestCase):
+    """bench/run.py as a user calls it."""
+
+    def setUp(self):
+        folder = tempfile.TemporaryDirectory()
+        self.addCleanup(folder.cleanup)
+        self.folder = Path(folder.name)
+        for name, text in {"dtrain": FAKE_DTRAIN, "python": FAKE_PYTHON, "mpirun": FAKE_MPIRUN}.items():
+            self.script(name, text)
+        (self.folder / "digits").mkdir()
+        (self.folder / "digits/7_jackson_32.wav").touch()
+        (self.folder / "page.md").write_text(PAGE)
+
+    def script(self, name: str, text: str) -> None:
+        path = self.folder / name
+        path.write_text(text)
+        path.chmod(0o755)
+
+    def call(self, *args: str, **replaced: str) -> subprocess.CompletedProcess:
+        options = {
+            "dtrain": self.folder / "dtrain",
+            "python": self.folder / "python",
+            "mpirun": self.folder / "mpirun",
+            "data-root": self.folder / "digits",
+            "results": self.folder / "results",
+            "docs": self.folder / "page.md",
+            "pairs": 2,
+            **{key.replace("_", "-"): value for key, value in replaced.items()},
+        }
+        flags = [word for key, value in options.items() for word in (f"--{key}", str(value))]
+        return subprocess.run(
+            [sys.executable, str(BENCH / "run.py"), *args, *flags], capture_output=True, text=True, timeout=60
+        )
+
+    def test_all_benches_are_measured_stored_and_tabled(self):
+        done = self.call()
+        self.assertEqual(done.returncode, 0, done.stderr)
+        results = {r["bench"]: r for r in map(json.loads, map(Path.read_text, (self.folder / "results").iterdir()))}
+        self.assertEqual(set(results), {"step", "data", "loss"})
+        self.assertEqual(results["step"]["ratios"]["dtrain"]["clips_per_s"], 1.5)
+        self.assertEqual(results["step"]["ratios"]["dtrain-sync-bn"]["first_step_begins_s"], 0.25)
+        self.assertEqual(results["loss"]["ratios"]["dtrain"]["extra_bytes"], 0.5)
+        self.assertEqual(len(results["step"]["rounds"]), 2)
+        self.assertEqual(list(results["step"]["rounds"][0]), ["dtrain", "peer", "dtrain-sync-bn"])
+        self.assertEqual(list(results["step"]["rounds"][1]), ["dtrain-sync-bn", "peer", "dtrain"])
+        self.assertNotIn(str(self.folder), json.dumps(results))
+        page = (self.folder / "page.md").read_text()
+        self.assertTrue(page.startswith("before\n") and page.endswith("after\n") and "old" not in page)
+        self.assertIn("| augmented views | 9,000 views/s | 3,000 views/s | 3.00 | 8,000 views/s |", page)
+
+    def test_what_is_missing_is_named_with_the_next_step(self):
+        (self.folder / "empty").mkdir()
+        self.script("no-torch", "#!/bin/sh\necho \"ModuleNotFoundError: No module named 'torch'\" >&2\nexit 1\n")
+        cases = {
+            "no dtrain at": {"dtrain": "/nowhere/dtrain"},
+            "no folder `/nowhere`": {"data_root": "/nowhere"},
+            "no recordings such as": {"data_root": self.folder / "empty"},
+            "cannot run `/nowhere/python`": {"python": "/nowhere/python"},
+            "No module named 'torch'": {"python": self.folder / "no-torch"},
+            "no `/nowhere/mpirun`": {"mpirun": "/nowhere/mpirun"},
+        }
+        for message, replaced in cases.items():
+            with self.subTest(message):
+                done = self.call("step", **replaced)
+                self.assertEqual(done.returncode, 1)
+                self.assertIn(message, done.stderr)
+                self.assertIn("\n\nhint: ", done.stderr)
+                self.assertNotIn("Traceback", done.stderr)
+
+    def test_a_side_that_fails_is_quoted(self):
+        self.script("dtrain", "#!/bin/sh\necho 'error: unknown key `trainer.x`' >&2\nexit 2\n")
+        done = self.call("loss")
+        self.assertEqual(done.returncode, 1)
+        self.assertIn("ended with 2\n\nerror: unknown key `trainer.x`", done.stderr)
+
+    def test_a_side_without_its_figures_is_named(self):
+        self.script("dtrain", FAKE_DTRAIN.replace("ns_per_pair", "nanoseconds"))
+        done = self.call("loss")
+        self.assertEqual(done.returncode, 1)
+        self.assertIn("the JSON of dtrain has no number `ns_per_pair`", done.stderr)
+
+    def test_the_table_shows_the_newest_result(self):
+        self.assertEqual(self.call("loss").returncode, 0)
+        stored = next((self.folder / "results").iterdir())
+        newer = json.loads(stored.read_text())
+        newer["date"] = "2999-01-01T00:00:00+00:00"
+        newer["medians"]["dtrain"]["ns_per_pair"] = 1.25
+        (self.folder / "results/a.json").write_text(json.dumps(newer))
+        self.assertEqual(self.call("--table-only").returncode, 0)
+        self.assertIn("| loss and gradient | 1.25 ns/pair |", (self.folder / "page.md").read_text())
+
+
+class Memory(unittest.TestCase):
+    """The peak over a tree of processes."""
+
+    def peak(self, code: str) -> int:
+        done = run([sys.executable, "-c", code], dict(os.environ), 30.0, 0.02)
+        return done.peak.total_bytes
+
+    def test_children_count_and_shared_pages_count_once(self):
+        hold = "x = bytearray(1) * 50_000_000; import os, time; "
+        alone = self.peak(hold + "time.sleep(0.6)")
+        forked = self.peak(hold + "pid = os.fork(); time.sleep(0.6); pid and os.wait()")
+        copied = self.peak("import os; pid = os.fork(); " + hold + "time.sleep(0.6); pid and os.wait()")
+        self.assertLess(abs(forked - alone), 10_000_000)
+        self.assertGreater(copied - alone, 40_000_000)
+
+    def test_a_timeout_ends_the_whole_tree(self):
+        with tempfile.TemporaryDirectory() as folder:
+            file = Path(folder) / "pid"
+            code = f"sleep 60 & echo $! >{file}; sleep 60"
+            with self.assertRaises(BenchError):
+                run(["sh", "-c", code], dict(os.environ), 0.5, 0.02)
+            time.sleep(0.1)
+            state = Path(f"/proc/{file.read_text().strip()}/stat")
+            self.assertTrue(not state.exists() or state.read_text().rpartition(")")[2].split()[0] == "Z")
+
+
+class Output(unittest.TestCase):
+    """What is read from the sides."""
+
+    def test_the_last_json_line_counts(self):
+        self.assertEqual(benches.last_json_line('{"a": 1}\nwarning\n{"a": 2}\nend\n'), '{"a": 2}')
+
+    def test_figures_are_readable(self):
+        self.assertEqual(benches.readable(33_554_432, "MB"), "33.6 MB")
+        self.assertEqual(benches.readable(9123.4, "views/s"), "9,123 views/s")
+        self.assertEqual(benches.readable(None, "s"), "-")
+
+
+if __name__ == "__main__":
+    unittest.main()

@@ -1,0 +1,94 @@
+//! The four operations that everything between ranks is made of.
+
+use crate::buffer::Buffer;
+use crate::error::CommError;
+use crate::world::World;
+
+/// How the elements of different ranks are combined.
+///
+/// For floats, `Max` and `Min` of a NaN and a number may be either, depending on the ranks: a flag that says whether
+/// something is not finite travels as a number of its own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ReduceOp {
+    /// Sum; integers wrap around.
+    Sum,
+    /// Largest.
+    Max,
+    /// Smallest.
+    Min,
+}
+
+/// Operations that all ranks call together, in the same order, with arguments that fit.
+///
+/// Every call blocks until this rank's part is complete. Calls may come from any thread, one at a time; it is the
+/// caller who keeps their order the same on all ranks. An error leaves the contents of the buffers undefined.
+pub trait Collective: Send + Sync + std::fmt::Debug {
+    /// The ranks that take part.
+    fn world(&self) -> &World;
+
+    /// Combines the buffers of all ranks element by element; every rank ends with the result, the same bits on each.
+    ///
+    /// Length, element type and `op` are the same on all ranks. The order of summation depends on the length and the
+    /// number of ranks only, so that a repeated run gives the same bits. Without elements nothing is sent.
+    ///
+    /// # Errors
+    /// What the transport reports.
+    fn all_reduce(&self, buffer: Buffer<'_>, op: ReduceOp) -> Result<(), CommError>;
+
+    /// Every rank gives `send`; every rank receives all of them in `recv`, in the order of ranks.
+    ///
+    /// `counts[r]` bytes come from rank `r`; `counts` is the same on all ranks. Counts of zero are fine.
+    ///
+    /// # Errors
+    /// [`CommError::Argument`] when the lengths do not fit; what the transport reports.
+    fn all_gather(&self, send: &[u8], counts: &[usize], recv: &mut [u8]) -> Result<(), CommError>;
+
+    /// Copies `buffer` of rank `root` to all others. The length is the same on all ranks.
+    ///
+    /// # Errors
+    /// [`CommError::Argument`] when there is no rank `root`; what the transport reports.
+    fn broadcast(&self, buffer: &mut [u8], root: usize) -> Result<(), CommError>;
+
+    /// Returns once all ranks have called it.
+    ///
+    /// # Errors
+    /// What the transport reports.
+    fn barrier(&self) -> Result<(), CommError>;
+}
+
+/// Checks the arguments of an all-gather against each other.
+///
+/// # Errors
+/// [`CommError::Argument`] with the two numbers that differ.
+pub(crate) fn check_all_gather(
+    world: &World,
+    send: usize,
+    counts: &[usize],
+    recv: usize,
+) -> Result<(), CommError> {
+    let fail = |problem: String| Err(CommError::argument("all_gather", world, problem));
+    if counts.len() != world.world_size {
+        return fail(format!("{} counts for {} ranks", counts.len(), world.world_size));
+    }
+    let own = counts.get(world.rank).copied().unwrap_or_default();
+    if send != own {
+        return fail(format!("sends {send} bytes, but `counts` says {own}"));
+    }
+    let total = counts.iter().try_fold(0_usize, |sum, &count| sum.checked_add(count));
+    match total {
+        Some(total) if total == recv => Ok(()),
+        Some(total) => fail(format!("receives {recv} bytes, but `counts` adds up to {total}")),
+        None => fail("`counts` adds up to more than memory can hold".to_owned()),
+    }
+}
+
+/// Checks that `root` is a rank.
+///
+/// # Errors
+/// [`CommError::Argument`] otherwise.
+pub(crate) fn check_root(world: &World, root: usize) -> Result<(), CommError> {
+    if root < world.world_size {
+        return Ok(());
+    }
+    Err(CommError::argument("broadcast", world, format!("there is no rank {root} to broadcast from")))
+}

@@ -1,0 +1,184 @@
+//! From the environment to a [`Session`]: a process alone never touches MPI, ranks of a job find each other.
+//!
+//! # How a session ends
+//! - **Agreed**: all ranks call [`Session::finalize`]. Rank 0 writes and prints everything before: as soon as one
+//!   process exits after it, the launcher may end the others. Only rank 0 then exits with a code other than 0.
+//! - **Alone**: a rank that fails by itself reports why and calls [`Session::abort`]; the launcher ends all ranks.
+//! - **Panic**: dropping the session while its thread unwinds aborts in the same way, with code 101. Finalizing there
+//!   would wait for ranks that wait for this one.
+//! - A session dropped otherwise stays open, so that the error that unwound the call stack can still be printed; the
+//!   launcher ends the job when the process exits.
+
+use std::marker::PhantomData;
+use std::sync::Arc;
+
+use crate::collective::Collective;
+use crate::error::CommError;
+use crate::mpi::{MpiCollective, Runtime};
+use crate::single::Single;
+use crate::warning::Warning;
+use crate::world::{Hint, World};
+
+/// Exit code of a Rust process that panics.
+const PANIC_CODE: i32 = 101;
+
+const YIELD: &str = "OMPI_MCA_mpi_yield_when_idle";
+
+/// The connection to the other ranks, for as long as the process works.
+///
+/// It stays on the thread that opened it, which MPI wants to be the one that finalizes.
+#[derive(Debug)]
+pub struct Session {
+    collective: Arc<dyn Collective>,
+    /// `None` in a world without MPI.
+    mpi: Option<Arc<MpiCollective>>,
+    warnings: Vec<Warning>,
+    stays_on_its_thread: PhantomData<*const ()>,
+}
+
+/// Ends all ranks from any thread, such as a watchdog's, while others wait in collectives.
+#[derive(Debug, Clone)]
+pub struct AbortHandle {
+    has_peers: bool,
+}
+
+/// Finds the other ranks, or finds that there are none.
+///
+/// Call it before the process starts threads: only then may it set `OMPI_MCA_mpi_yield_when_idle=1`, which keeps
+/// waiting ranks from taking the processor of those that compute.
+///
+/// # Errors
+/// The environment contradicts itself, or MPI fails or sees another world than the launcher.
+pub fn connect() -> Result<Session, CommError> {
+    let hint = Hint::from_environment(&|name| std::env::var(name).ok())?;
+    if hint.is_single() {
+        let collective = Arc::new(Single::of(World::of_one(hint.source)));
+        return Ok(Session { collective, mpi: None, warnings: Vec::new(), stays_on_its_thread: PhantomData });
+    }
+    connect_mpi(&hint)
+}
+
+/// Connects through MPI even if `hint` says that there are no peers.
+///
+/// # Errors
+/// As for [`connect`].
+pub fn connect_mpi(hint: &Hint) -> Result<Session, CommError> {
+    if !hint.can_connect
+        && let Some(tasks) = hint.world_size.filter(|&tasks| tasks > 1)
+    {
+        // Checked here, since MPI_Init would end the process instead of returning.
+        return Err(CommError::NoProcessManager { tasks });
+    }
+    let warnings = yield_when_idle().into_iter().collect();
+    let mpi = Arc::new(Runtime::start(hint)?);
+    Ok(Session { collective: mpi.clone(), mpi: Some(mpi), warnings, stays_on_its_thread: PhantomData })
+}
+
+impl Session {
+    /// The collective operations over all ranks.
+    #[must_use]
+    pub fn collective(&self) -> &Arc<dyn Collective> {
+        &self.collective
+    }
+
+    /// The ranks that take part.
+    #[must_use]
+    pub fn world(&self) -> &World {
+        self.collective.world()
+    }
+
+    /// Collectives over the same ranks whose calls never mix with those of [`Session::collective`], for another thread
+    /// or another purpose; all ranks call it.
+    ///
+    /// # Errors
+    /// What MPI reports.
+    pub fn duplicate(&self) -> Result<Arc<dyn Collective>, CommError> {
+        match self.duplicate_mpi()? {
+            Some(mpi) => Ok(Arc::new(mpi)),
+            None => Ok(self.collective.clone()),
+        }
+    }
+
+    /// As [`Session::duplicate`], with the settings that only MPI has; `None` without MPI.
+    ///
+    /// # Errors
+    /// What MPI reports.
+    pub fn duplicate_mpi(&self) -> Result<Option<MpiCollective>, CommError> {
+        self.mpi.as_ref().map(|mpi| mpi.duplicate()).transpose()
+    }
+
+    /// What was unusual about connecting.
+    #[must_use]
+    pub fn warnings(&self) -> &[Warning] {
+        &self.warnings
+    }
+
+    /// A handle that ends all ranks from any thread.
+    #[must_use]
+    pub fn abort_handle(&self) -> AbortHandle {
+        AbortHandle { has_peers: self.mpi.is_some() }
+    }
+
+    /// The agreed end; waits for all ranks. Collectives that outlive the session return [`CommError::Finalized`].
+    ///
+    /// # Errors
+    /// What MPI reports.
+    pub fn finalize(mut self) -> Result<(), CommError> {
+        match self.mpi.take() {
+            Some(mpi) => mpi.finalize(),
+            None => Ok(()),
+        }
+    }
+
+    /// The end of a rank that fails alone: ends this process and all others with `code`.
+    ///
+    /// Report the reason before; nothing runs afterwards, no destructors either.
+    pub fn abort(&self, code: i32) -> ! {
+        self.abort_handle().abort(code)
+    }
+}
+
+impl AbortHandle {
+    /// As [`Session::abort`].
+    pub fn abort(&self, code: i32) -> ! {
+        if self.has_peers {
+            Runtime::abort(code);
+        }
+        exit(code)
+    }
+}
+
+#[expect(clippy::exit, reason = "ending the process is what the caller asks for")]
+fn exit(code: i32) -> ! {
+    std::process::exit(code)
+}
+
+impl Drop for Session {
+    fn drop(&mut self) {
+        if self.mpi.is_some() && std::thread::panicking() {
+            Runtime::abort(PANIC_CODE);
+        }
+    }
+}
+
+/// Makes waiting ranks give way to computing ones, unless the user has chosen.
+fn yield_when_idle() -> Option<Warning> {
+    if std::env::var_os(YIELD).is_some() {
+        return None;
+    }
+    if num_threads() != Some(1) {
+        return Some(Warning {
+            what: "ranks that wait for others may slow down ranks that compute".to_owned(),
+            hint: format!("set `{YIELD}=1` in the environment; 0 silences this"),
+        });
+    }
+    // SAFETY: this thread is the only one of the process, so that nobody reads the environment meanwhile.
+    unsafe { std::env::set_var(YIELD, "1") };
+    None
+}
+
+/// Threads of this process, where the system tells.
+fn num_threads() -> Option<usize> {
+    let status = std::fs::read_to_string("/proc/self/status").ok()?;
+    status.lines().find_map(|line| line.strip_prefix("Threads:"))?.trim().parse().ok()
+}

@@ -1,0 +1,109 @@
+//! Keys that do not exist, and what was probably meant.
+
+use crate::error::Problem;
+use crate::node::{Node, Value, split_key};
+use crate::reference::{TAGGED_SECTIONS, is_open, leaves, open_entry, reference, tag_names};
+use crate::source::printable;
+use crate::suggest::{closest, listed};
+
+/// Notes and takes out every key of `tree` that `known` does not have.
+pub(crate) fn check(tree: &mut Node, known: &Node, problems: &mut Vec<Problem>, broken: &mut Vec<String>) {
+    let mut unknown = Vec::new();
+    prune(tree, known, "", &mut unknown);
+    for (key, place) in unknown {
+        problems.push(unknown_key(&key, known).at(place.as_ref()));
+        broken.push(key);
+    }
+}
+
+type Unknown = (String, Option<crate::source::Place>);
+
+fn prune(node: &mut Node, known: &Node, section: &str, unknown: &mut Vec<Unknown>) {
+    let (Value::Map(map), Some(known_map)) = (&mut node.value, known.as_map()) else { return };
+    let entry_of_open = is_open(section).then(open_entry);
+    map.entries.retain_mut(|entry| {
+        let dot = if section.is_empty() { "" } else { "." };
+        let key = format!("{section}{dot}{}", entry.key);
+        match entry_of_open.as_ref().or_else(|| known_map.get(&entry.key)) {
+            Some(below) => {
+                prune(&mut entry.node, below, &key, unknown);
+                true
+            }
+            None => {
+                unknown.push((key, entry.key_place.clone().or_else(|| entry.node.place.clone())));
+                false
+            }
+        }
+    });
+}
+
+/// The problem of a key that does not exist, with the best guess at what was meant.
+pub(crate) fn unknown_key(key: &str, known: &Node) -> Problem {
+    let shown = printable(key, 80);
+    let problem = Problem::new(format!("`{shown}` is not a setting"));
+    let path = split_key(key);
+    let Some((last, parents)) = path.split_last() else { return problem };
+    if let Some((word, _)) = last.split_once(':') {
+        return problem.hint(format!("put a space after the colon: `{word}: value`"));
+    }
+
+    // A neighbour in the same section.
+    let section = known.get(parents).and_then(Node::as_map);
+    if let Some(found) = section.and_then(|map| closest(last, map.keys())) {
+        let found = [parents, &[found]].concat().join(".");
+        return problem.hint(did_you_mean(&[found], known));
+    }
+    if let Some(hint) = key_of_other_name(&path, known) {
+        return problem.hint(hint);
+    }
+    // The same key in another section.
+    let all = leaves(known);
+    let same: Vec<String> = all
+        .iter()
+        .filter(|(other, _)| other.rsplit('.').next() == Some(last))
+        .map(|(other, _)| other.clone())
+        .collect();
+    if !same.is_empty() && same.len() <= 3 {
+        return problem.hint(did_you_mean(&same, known));
+    }
+    // A section that is spelled wrong.
+    if let Some(found) = closest(key, all.iter().map(|(other, _)| other.as_str())) {
+        return problem.hint(did_you_mean(&[found.to_owned()], known));
+    }
+    let lasts = all.iter().filter_map(|(other, _)| other.rsplit('.').next());
+    if let Some(found) = closest(last, lasts) {
+        let found: Vec<String> = all
+            .iter()
+            .filter(|(other, _)| other.rsplit('.').next() == Some(found))
+            .map(|(other, _)| other.clone())
+            .take(3)
+            .collect();
+        return problem.hint(did_you_mean(&found, known));
+    }
+    match (section, parents.is_empty()) {
+        (Some(map), true) => problem.hint(format!("the sections are {}", listed(map.keys()))),
+        (Some(map), false) => problem.hint(format!("`{}` has {}", parents.join("."), listed(map.keys()))),
+        (None, _) => problem,
+    }
+}
+
+/// A key that another method or optimizer has.
+fn key_of_other_name(path: &[&str], known: &Node) -> Option<String> {
+    let section = TAGGED_SECTIONS.into_iter().find(|section| path.first() == Some(section))?;
+    let chosen = known.get(&[section, "name"])?.as_text()?;
+    let owners: Vec<&str> = tag_names(section)
+        .into_iter()
+        .filter(|name| reference(name, name).get(path).is_some())
+        .collect();
+    let key = path.join(".");
+    (!owners.is_empty())
+        .then(|| format!("the {section} is `{chosen}`; `{key}` belongs to {}", listed(owners.iter().copied())))
+}
+
+fn did_you_mean(keys: &[String], known: &Node) -> String {
+    let with_default = |key: &String| match known.get(&split_key(key)) {
+        Some(node) if node.as_map().is_none() => format!("`{key}` (default {})", node.brief()),
+        _ => format!("`{key}`"),
+    };
+    format!("did you mean {}?", keys.iter().map(with_default).collect::<Vec<_>>().join(" or "))
+}

@@ -1,0 +1,60 @@
+//! Every key there is with its default, taken from the typed schema itself.
+
+use crate::node::{Map, Node, Value};
+use crate::schema::{DataConfig, GenerateConfig, MethodConfig, OptimizerConfig, RunConfig, SplitConfig};
+use crate::serialize::to_node;
+
+/// Sections whose keys the user names.
+const OPEN_SECTIONS: [&str; 1] = ["data.splits"];
+
+/// Sections that `name` gives their type, with the names and the defaults of each.
+pub(crate) const TAGGED_SECTIONS: [&str; 2] = ["method", "optimizer"];
+
+/// All keys of a run with the given method and optimizer. Sections that are `null` by default are shown as if they
+/// were set, so that their keys are known.
+pub(crate) fn reference(method: &str, optimizer: &str) -> Node {
+    let config = RunConfig {
+        method: MethodConfig::all().into_iter().find(|m| m.name() == method).unwrap_or_default(),
+        optimizer: OptimizerConfig::all().into_iter().find(|o| o.name() == optimizer).unwrap_or_default(),
+        data: DataConfig { generate: Some(GenerateConfig::default()), ..DataConfig::default() },
+        ..RunConfig::default()
+    };
+    to_node(&config).unwrap_or_else(|| Node::map(Map::default(), None))
+}
+
+/// Whether the user names the keys of that section.
+pub(crate) fn is_open(section: &str) -> bool {
+    OPEN_SECTIONS.contains(&section)
+}
+
+/// The keys of an entry of an open section.
+pub(crate) fn open_entry() -> Node {
+    to_node(&SplitConfig::default()).unwrap_or_else(Node::null)
+}
+
+/// Names that a tagged section may have.
+pub(crate) fn tag_names(section: &str) -> Vec<&'static str> {
+    match section {
+        "method" => MethodConfig::all().iter().map(MethodConfig::name).collect(),
+        "optimizer" => OptimizerConfig::all().iter().map(OptimizerConfig::name).collect(),
+        _ => Vec::new(),
+    }
+}
+
+/// Dotted keys of all words and lists below a node, with their values.
+pub(crate) fn leaves(node: &Node) -> Vec<(String, &Node)> {
+    fn walk<'a>(node: &'a Node, key: &str, found: &mut Vec<(String, &'a Node)>) {
+        match &node.value {
+            Value::Map(map) => {
+                for entry in &map.entries {
+                    let dot = if key.is_empty() { "" } else { "." };
+                    walk(&entry.node, &format!("{key}{dot}{}", entry.key), found);
+                }
+            }
+            _ => found.push((key.to_owned(), node)),
+        }
+    }
+    let mut found = Vec::new();
+    walk(node, "", &mut found);
+    found
+}

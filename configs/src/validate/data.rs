@@ -1,0 +1,256 @@
+//! Checks of `data` and `augment`.
+
+use super::{Checks, Conflict};
+use crate::schema::{DataConfig, LabelSource, RunConfig};
+use crate::suggest::{closest, listed};
+
+/// Longest view, in samples: 1 GiB of 32-bit floats.
+const MAX_CLIP_SAMPLES: f64 = (1u64 << 28) as f64;
+/// Largest spectrogram, in cells.
+const MAX_CELLS: f64 = (1u64 << 26) as f64;
+
+pub(super) fn check(data: &DataConfig, checks: &mut Checks) {
+    checks.filled("data.name", &data.name);
+    checks.require(
+        !data.name.contains(['/', '\\']) && data.name != "..",
+        ["data.name"],
+        || format!("`data.name` names a folder and cannot be `{}`", data.name),
+        None,
+    );
+    checks.require(
+        data.root.is_some() || data.generate.is_some(),
+        ["data.root", "data.generate"],
+        || "there are no recordings: `data.root` and `data.generate` are both `null`".into(),
+        "give the folder with the recordings: `data.root=PATH`",
+    );
+    if let Some(root) = &data.root {
+        checks.filled("data.root", &root.to_string_lossy());
+    }
+    if let Some(generate) = &data.generate {
+        checks.positive("data.generate.scale", generate.scale);
+        checks.require(
+            generate.scale.is_nan() || generate.scale <= 1000.0,
+            ["data.generate.scale"],
+            || format!("`data.generate.scale` must be at most 1000, not {}", generate.scale),
+            None,
+        );
+    }
+    check_labels(data, checks);
+    check_splits(data, checks);
+    check_features(data, checks);
+}
+
+fn check_labels(data: &DataConfig, checks: &mut Checks) {
+    let labels = &data.labels;
+    checks.filled("data.target", &data.target);
+    let known = match labels.source {
+        LabelSource::Folder => {
+            checks.require(
+                !labels.folders.is_empty(),
+                ["data.labels.folders", "data.labels.source"],
+                || "`data.labels.source` is `folder`, and `data.labels.folders` names no label".into(),
+                "name what the folders stand for, outermost first: `data.labels.folders=[class]`",
+            );
+            Some(("data.labels.folders", labels.folders.clone()))
+        }
+        LabelSource::Csv => {
+            checks.filled("data.labels.csv", &labels.csv.to_string_lossy());
+            checks.filled("data.labels.csv_file_column", &labels.csv_file_column);
+            None
+        }
+        LabelSource::Filename => {
+            checks.require(
+                !labels.pattern.is_empty(),
+                ["data.labels.pattern", "data.labels.source"],
+                || "`data.labels.source` is `filename`, and `data.labels.pattern` is empty".into(),
+                r"give a regular expression with named groups, such as `(?P<class>[a-z]+)_\d+\.wav$`",
+            );
+            let groups = named_groups(&labels.pattern);
+            checks.require(
+                labels.pattern.is_empty() || !groups.is_empty(),
+                ["data.labels.pattern"],
+                || format!("`data.labels.pattern` has no named group: `{}`", labels.pattern),
+                "each label is a group with a name: `(?P<class>...)`",
+            );
+            Some(("data.labels.pattern", groups))
+        }
+    };
+    let Some((source, known)) = known.filter(|(_, known)| !known.is_empty()) else { return };
+    let by = data.splits.get(&data.split).and_then(|split| split.by.as_deref());
+    let used = [
+        ("data.target", Some(data.target.as_str())),
+        ("data.recording", data.recording.as_deref()),
+        ("data.splits", by.filter(|by| *by != "recording")),
+    ];
+    for (key, label) in used {
+        let Some(label) = label.filter(|label| !label.is_empty() && !known.iter().any(|k| k == label)) else {
+            continue;
+        };
+        let uses = if key == "data.splits" { format!("data.splits.{}.by", data.split) } else { key.into() };
+        let names = known.iter().map(String::as_str);
+        let guess = closest(label, names.clone()).map_or(String::new(), |best| format!("did you mean `{best}`? "));
+        checks.found.push(Conflict {
+            keys: vec![key, source],
+            message: format!("`{uses}` is `{label}`, which is no label of `{source}`"),
+            hint: Some(format!("{guess}the labels are {}", listed(names))),
+        });
+    }
+}
+
+fn check_splits(data: &DataConfig, checks: &mut Checks) {
+    if !data.splits.contains_key(&data.split) {
+        let names = data.splits.keys().map(String::as_str);
+        let best = closest(&data.split, names.clone());
+        let guess = best.map_or(String::new(), |best| format!("did you mean `{best}`? "));
+        checks.found.push(Conflict {
+            keys: vec!["data.split", "data.splits"],
+            message: format!("`data.split` is `{}`, which `data.splits` does not have", data.split),
+            hint: Some(format!("{guess}there are {}", listed(names))),
+        });
+    }
+    for (name, split) in &data.splits {
+        let keys = ["data.splits"];
+        for (part, share) in [("test", split.test_fraction), ("val", split.val_fraction)] {
+            let message = || format!("`data.splits.{name}.{part}_fraction` is a fraction from 0 to 1, not {share}");
+            checks.require((0.0..=1.0).contains(&share), keys, message, None);
+        }
+        let test = if split.test.is_empty() { split.test_fraction } else { 0.0 };
+        let val = if split.val.is_empty() { split.val_fraction } else { 0.0 };
+        checks.require(
+            // Out of range or not a number is reported above.
+            !(0.0..=1.0).contains(&test) || !(0.0..=1.0).contains(&val) || test + val < 1.0,
+            keys,
+            || format!("`data.splits.{name}` leaves nothing to train on: test_fraction {test}, val_fraction {val}"),
+            "the two fractions must add up to less than 1",
+        );
+        if let Some(both) = split.test.iter().find(|value| split.val.contains(value)) {
+            let message = || format!("`data.splits.{name}` has `{both}` in both `test` and `val`");
+            checks.require(false, keys, message, None);
+        }
+    }
+}
+
+fn check_features(data: &DataConfig, checks: &mut Checks) {
+    let (audio, features) = (&data.audio, &data.features);
+    checks.count("data.audio.sample_rate", audio.sample_rate, 100, 768_000);
+    checks.positive("data.audio.clip_secs", audio.clip_secs);
+    checks.count("data.features.n_fft", features.n_fft as u64, 2, 1 << 20);
+    checks.count("data.features.hop_length", features.hop_length as u64, 1, 1 << 24);
+    checks.count("data.features.n_mels", features.n_mels as u64, 1, 1 << 16);
+    checks.positive("data.features.log_offset", features.log_offset);
+
+    let bands = features.n_fft / 2 + 1;
+    checks.require(
+        features.n_mels <= bands,
+        ["data.features.n_mels", "data.features.n_fft"],
+        || {
+            let (n_mels, n_fft) = (features.n_mels, features.n_fft);
+            format!("`data.features.n_mels` is {n_mels}, but `data.features.n_fft` = {n_fft} gives only {bands} bands")
+        },
+        "use fewer mel bands, or a longer transform",
+    );
+    let nyquist = f64::from(audio.sample_rate) / 2.0;
+    let f_max = features.f_max.unwrap_or(nyquist);
+    checks.not_negative("data.features.f_min", features.f_min);
+    checks.require(
+        f_max <= nyquist,
+        ["data.features.f_max", "data.audio.sample_rate"],
+        || {
+            let rate = audio.sample_rate;
+            format!("`data.features.f_max` is {f_max} Hz, above half of `data.audio.sample_rate` = {rate} Hz")
+        },
+        "`data.features.f_max=null` takes half the sample rate",
+    );
+    checks.require(
+        features.f_min < f_max,
+        ["data.features.f_min", "data.features.f_max", "data.audio.sample_rate"],
+        || format!("`data.features.f_min` = {} Hz is not below the highest frequency, {f_max} Hz", features.f_min),
+        None,
+    );
+
+    let samples = audio.clip_secs * f64::from(audio.sample_rate);
+    checks.require(
+        // Reflected borders of half a transform need that many samples.
+        !samples.is_finite() || samples <= 0.0 || samples.floor() > (features.n_fft / 2) as f64,
+        ["data.audio.clip_secs", "data.audio.sample_rate", "data.features.n_fft"],
+        || {
+            let (secs, rate, n_fft) = (audio.clip_secs, audio.sample_rate, features.n_fft);
+            format!(
+                "a clip is shorter than one frame: `data.audio.clip_secs` = {secs} at `data.audio.sample_rate` = {rate} is {samples:.0} samples, half of `data.features.n_fft` = {n_fft} is {}",
+                n_fft / 2
+            )
+        },
+        "use longer clips, or a shorter transform",
+    );
+    let too_long = samples.is_finite() && samples > MAX_CLIP_SAMPLES;
+    checks.require(
+        !too_long,
+        ["data.audio.clip_secs", "data.audio.sample_rate"],
+        || format!("a clip has {samples:.0} samples; at most {MAX_CLIP_SAMPLES} are possible"),
+        "`data.audio.clip_secs` is the length of a view, not of a recording",
+    );
+    let cells = samples / features.hop_length.max(1) as f64 * features.n_mels as f64;
+    checks.require(
+        too_long || !cells.is_finite() || cells <= MAX_CELLS,
+        ["data.features.hop_length", "data.features.n_mels", "data.audio.clip_secs"],
+        || format!("a spectrogram has {cells:.0} cells; at most {MAX_CELLS} are possible"),
+        "raise `data.features.hop_length`, or use shorter clips",
+    );
+}
+
+pub(super) fn check_augment(config: &RunConfig, checks: &mut Checks) {
+    let (augment, spec) = (&config.augment, &config.augment.spec_augment);
+    checks.below_one("augment.max_shift_fraction", augment.max_shift_fraction);
+    if let Some(gain) = augment.gain_db {
+        checks.range("augment.gain_db", gain);
+    }
+    checks.fraction("augment.noise_probability", augment.noise_probability);
+    checks.range("augment.noise_snr_db", augment.noise_snr_db);
+    checks.count("augment.spec_augment.num_freq_masks", spec.num_freq_masks as u64, 0, 100);
+    checks.count("augment.spec_augment.num_time_masks", spec.num_time_masks as u64, 0, 100);
+
+    let features = &config.data.features;
+    checks.require(
+        spec.num_freq_masks == 0 || spec.max_freq_width < features.n_mels || features.n_mels == 0,
+        ["augment.spec_augment.max_freq_width", "data.features.n_mels"],
+        || {
+            let (width, n_mels) = (spec.max_freq_width, features.n_mels);
+            format!("`augment.spec_augment.max_freq_width` = {width} can mask all of `data.features.n_mels` = {n_mels}")
+        },
+        "use narrower masks, or `augment.spec_augment.num_freq_masks=0`",
+    );
+    let samples = config.data.audio.clip_secs * f64::from(config.data.audio.sample_rate);
+    let frames = (samples / features.hop_length.max(1) as f64).floor() + 1.0;
+    checks.require(
+        spec.num_time_masks == 0 || !frames.is_finite() || frames <= 0.0 || (spec.max_time_width as f64) < frames,
+        ["augment.spec_augment.max_time_width", "data.audio.clip_secs", "data.features.hop_length"],
+        || {
+            let width = spec.max_time_width;
+            format!("`augment.spec_augment.max_time_width` = {width} can mask all {frames} frames of a clip")
+        },
+        "use narrower masks, or `augment.spec_augment.num_time_masks=0`",
+    );
+}
+
+/// Names in `(?P<name>` and `(?<name>`; the expression itself is compiled where it is used.
+fn named_groups(pattern: &str) -> Vec<String> {
+    let mut names = Vec::new();
+    for part in pattern.split("(?").skip(1) {
+        let part = part.strip_prefix('P').unwrap_or(part);
+        let name = part.strip_prefix('<').filter(|rest| !rest.starts_with(['=', '!']));
+        if let Some((name, _)) = name.and_then(|rest| rest.split_once('>')) {
+            names.push(name.to_owned());
+        }
+    }
+    names
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn groups_are_found_by_name() {
+        assert_eq!(named_groups(r"(?P<digit>\d)_(?<speaker>[a-z]+)_(\d+)(?:x)(?<=y)\.wav$"), ["digit", "speaker"]);
+    }
+}

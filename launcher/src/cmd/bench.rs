@@ -1,0 +1,50 @@
+//! `dtrain bench`.
+
+use std::path::Path;
+
+use dtrain_configs::{ComposeOptions, RunConfig, compose};
+use dtrain_trainer::{TrainError, bench};
+use serde::Serialize;
+
+use super::Failure;
+use crate::cli::{BenchSettings, BenchTarget};
+use crate::context::with_ranks;
+use crate::exit::Exit;
+use crate::logging;
+use crate::ui::Printer;
+
+/// Measures and prints JSON.
+pub fn run(what: BenchTarget, printer: &Printer) -> Result<Exit, Failure> {
+    logging::install(printer.rank());
+    match what {
+        BenchTarget::Step { steps, warmup, settings } => {
+            let config = composed(&settings)?;
+            with_ranks(printer, |ranks| {
+                report(&bench::step(config, ranks, warmup, steps)?, settings.json.as_deref(), printer)
+            })
+        }
+        BenchTarget::Data { settings } => {
+            let config = composed(&settings)?;
+            with_ranks(printer, |ranks| report(&bench::data(config, ranks)?, settings.json.as_deref(), printer))
+        }
+        BenchTarget::Loss { rows, dim, tile, threads, json } => {
+            report(&bench::loss(rows, dim, tile, threads)?, json.as_deref(), printer)
+        }
+    }
+}
+
+fn composed(settings: &BenchSettings) -> Result<RunConfig, Failure> {
+    let options = ComposeOptions { config_dir: settings.config.config_dir.clone() };
+    Ok(compose(&settings.overrides, &options)?.config)
+}
+
+fn report(figures: &impl Serialize, json: Option<&Path>, printer: &Printer) -> Result<Exit, Failure> {
+    let text = serde_json::to_string_pretty(figures)
+        .map_err(|e| Failure::agreed(Exit::Failed, format!("figures cannot be written: {e}"), None))?;
+    match json {
+        Some(path) if printer.speaks() => fs_err::write(path, text + "\n").map_err(TrainError::from)?,
+        Some(_) => {}
+        None => printer.data(&text),
+    }
+    Ok(Exit::Done)
+}

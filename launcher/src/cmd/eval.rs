@@ -1,0 +1,33 @@
+//! `dtrain eval`.
+
+use std::collections::BTreeMap;
+
+use dtrain_trainer::run::{open_checkpoint, open_probed};
+
+use super::Failure;
+use crate::cli::EvalArgs;
+use crate::context::with_ranks;
+use crate::exit::Exit;
+use crate::logging;
+use crate::ui::{Printer, accuracy_table};
+
+/// Probes a checkpoint on train, val and test.
+pub fn run(args: &EvalArgs, printer: &Printer) -> Result<Exit, Failure> {
+    let (run_dir, folder) = open_checkpoint(&args.checkpoint)?;
+    let config = dtrain_configs::load_with_overrides(&run_dir.config(), &args.overrides)?;
+    logging::install(printer.rank());
+    with_ranks(printer, |ranks| {
+        let path = folder.as_deref().unwrap_or(run_dir.path());
+        let probed = open_probed(config, ranks, path)?;
+        let mut metrics = BTreeMap::new();
+        for evaluation in probed.evaluate()? {
+            printer.say(&format!("step {}\n{}", probed.step, accuracy_table(&evaluation.part, &evaluation.rows)));
+            metrics.extend(evaluation.metrics);
+        }
+        if args.json {
+            let document = serde_json::json!({ "step": probed.step, "metrics": metrics });
+            printer.data(&format!("{document:#}"));
+        }
+        Ok(Exit::Done)
+    })
+}

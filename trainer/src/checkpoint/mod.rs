@@ -1,0 +1,37 @@
+//! Checkpoints as durable units. A checkpoint is a folder `step-00001200` that appears whole or not at all: written
+//! under another name, flushed, its manifest last, then renamed; `latest` names it only afterwards. Loading checks
+//! what the manifest promises and falls back to the newest folder that keeps it.
+//!
+//! | file | holds |
+//! |---|---|
+//! | `model.safetensors` | parameters and buffers under the framework's names |
+//! | `optimizer.safetensors` | moments and other tensors of the optimizer and the method |
+//! | `state.bin` | the loop's state, a [`mod@format`] frame |
+//! | `manifest.json` | step, sizes, checksums, metrics |
+//!
+//! Tensors are bytes with a name, a type and a shape here; libtorch is not known.
+
+pub mod durable;
+pub mod error;
+#[cfg(test)]
+mod fault_tests;
+pub mod format;
+pub mod manifest;
+pub mod retention;
+pub mod staged;
+pub mod store;
+mod tensor_index;
+pub mod tensors;
+
+pub use error::{Bytes, CheckpointError, Fault};
+pub use format::{FrameError, FrameKind, decode, encode};
+pub use manifest::{
+    FileEntry, MANIFEST_FILE, MODEL_FILE, Manifest, ManifestInfo, OPTIMIZER_FILE, REQUIRED_FILES, STATE_FILE,
+    Validation,
+};
+pub use retention::{Existing, RetentionAction, RetentionPolicy};
+pub use staged::Staged;
+pub use store::{CheckpointStore, Listed, LoadWarning, Loaded};
+pub use tensors::{
+    Dtype, TensorFile, TensorFileError, TensorReader, TensorSpec, TensorView, file_bytes, write_tensors,
+};

@@ -1,0 +1,89 @@
+//! What all ranks are told to do.
+
+use serde::{Deserialize, Serialize};
+
+use super::Interrupt;
+
+/// One decision of rank 0, heard by all ranks.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub enum Directive {
+    /// One optimizer step.
+    Step(StepPlan),
+    /// Probe the embedding.
+    Evaluate {
+        /// Optimizer steps done.
+        step: u64,
+    },
+    /// Write a checkpoint.
+    Save {
+        /// Optimizer steps done.
+        step: u64,
+        /// Why.
+        kind: SaveKind,
+    },
+    /// End the loop.
+    Stop(StopReason),
+}
+
+/// An optimizer step.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StepPlan {
+    /// Zero-based number of the step.
+    pub step: u64,
+    /// Zero-based epoch.
+    pub epoch: u64,
+    /// Samples that each rank brings; samples that could not be read are not among them.
+    pub counts: Vec<u32>,
+    /// Their sum.
+    pub global_samples: u64,
+}
+
+impl StepPlan {
+    /// Position of a rank's first sample in the global batch.
+    pub fn offset(&self, rank: usize) -> u64 {
+        self.counts.iter().take(rank).map(|&n| u64::from(n)).sum()
+    }
+}
+
+/// Why a checkpoint is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum SaveKind {
+    /// It was time.
+    Periodic,
+    /// The run ends here.
+    Final,
+}
+
+/// Why the run ends.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum StopReason {
+    /// All steps are done.
+    Finished,
+    /// Ctrl-C or SIGINT.
+    Interrupted,
+    /// SIGTERM or SIGUSR1: the machine is wanted back; saved, to be continued.
+    Requeue,
+    /// Too many non-finite steps in a row.
+    NonFinite,
+}
+
+impl StopReason {
+    /// As written to `result.json`.
+    pub fn as_str(&self) -> &'static str {
+        match self {
+            StopReason::Finished => "finished",
+            StopReason::Interrupted => "interrupted",
+            StopReason::Requeue => "requeue",
+            StopReason::NonFinite => "non_finite",
+        }
+    }
+}
+
+impl From<Interrupt> for StopReason {
+    fn from(interrupt: Interrupt) -> Self {
+        match interrupt {
+            Interrupt::User => StopReason::Interrupted,
+            Interrupt::Requeue => StopReason::Requeue,
+        }
+    }
+}

@@ -1,0 +1,107 @@
+//! Where ranks meet over tensors: flat gradients are summed in buckets, rows of embeddings are gathered.
+
+use std::ops::Range;
+
+use dtrain_comm::{Buffer, Collective, CommError, ReduceOp};
+use tch::{Kind, Tensor};
+
+use crate::error::TrainError;
+
+/// Sums `flat` (one-dimensional, contiguous, on the CPU) over all ranks, bucket by bucket. The partition decides about
+/// the order of summation, so it is the same on all ranks and in every step.
+pub fn sum_in_buckets(
+    collective: &dyn Collective,
+    flat: &Tensor,
+    buckets: &[Range<usize>],
+) -> Result<(), TrainError> {
+    if collective.world().world_size == 1 {
+        return Ok(());
+    }
+    for bucket in buckets {
+        let view = flat.narrow(0, bucket.start as i64, bucket.len() as i64);
+        with_buffer(&view, |buffer| collective.all_reduce(buffer, ReduceOp::Sum))?;
+    }
+    Ok(())
+}
+
+/// Rows of all ranks in rank order: `[sum(rows_per_rank), D]` from this rank's `[rows_per_rank[rank], D]`.
+pub fn gather_rows(
+    collective: &dyn Collective,
+    rows: &Tensor,
+    rows_per_rank: &[usize],
+) -> Result<Tensor, TrainError> {
+    let rows = rows.detach().contiguous();
+    if collective.world().world_size == 1 {
+        return Ok(rows);
+    }
+    let width: i64 = rows.size().iter().skip(1).product();
+    let mut shape = rows.size();
+    if let Some(first) = shape.first_mut() {
+        *first = rows_per_rank.iter().sum::<usize>() as i64;
+    }
+    let row_bytes = width as usize * rows.kind().elt_size_in_bytes();
+    let counts: Vec<usize> = rows_per_rank.iter().map(|n| n * row_bytes).collect();
+    let all = Tensor::zeros(&shape, (rows.kind(), rows.device()));
+    let send_bytes = rows.numel() * rows.kind().elt_size_in_bytes();
+    let recv_bytes: usize = counts.iter().sum();
+    // SAFETY: both tensors are contiguous CPU tensors that live until after the call, and their byte lengths are
+    // computed from their own shapes.
+    let (send, recv) =
+        unsafe { (bytes_of(rows.data_ptr(), send_bytes), bytes_of_mut(all.data_ptr(), recv_bytes)) };
+    collective.all_gather(send, &counts, recv)?;
+    Ok(all)
+}
+
+/// Values of all ranks in rank order.
+pub fn gather_i64(
+    collective: &dyn Collective,
+    values: &[i64],
+    per_rank: &[usize],
+) -> Result<Vec<i64>, TrainError> {
+    let rows = gather_rows(collective, &Tensor::from_slice(values), per_rank)?;
+    Ok(Vec::<i64>::try_from(rows)?)
+}
+
+fn with_buffer(
+    view: &Tensor,
+    call: impl FnOnce(Buffer<'_>) -> Result<(), CommError>,
+) -> Result<(), TrainError> {
+    let len = view.numel();
+    if len == 0 {
+        return Ok(call(Buffer::F32(&mut []))?);
+    }
+    match view.kind() {
+        // SAFETY: the view is a contiguous one-dimensional CPU tensor of `len` elements of this type; nothing else
+        // reads or writes it during the call.
+        Kind::Float => {
+            let slice = unsafe { std::slice::from_raw_parts_mut(view.data_ptr().cast::<f32>(), len) };
+            call(Buffer::F32(slice))?;
+        }
+        // SAFETY: as above.
+        _ => {
+            let slice = unsafe { std::slice::from_raw_parts_mut(view.data_ptr().cast::<f64>(), len) };
+            call(Buffer::F64(slice))?;
+        }
+    }
+    Ok(())
+}
+
+/// # Safety
+/// `pointer` is valid for reads of `len` bytes during `'a`, unless `len` is 0.
+unsafe fn bytes_of<'a>(pointer: *mut std::ffi::c_void, len: usize) -> &'a [u8] {
+    if len == 0 {
+        return &[];
+    }
+    // SAFETY: the caller's promise.
+    unsafe { std::slice::from_raw_parts(pointer.cast::<u8>(), len) }
+}
+
+/// # Safety
+/// `pointer` is valid for writes of `len` bytes during `'a` and not aliased, unless `len` is 0.
+unsafe fn bytes_of_mut<'a>(pointer: *mut std::ffi::c_void, len: usize) -> &'a mut [u8] {
+    if len == 0 {
+        return &mut [];
+    }
+    // SAFETY: the caller's promise.
+    unsafe { std::slice::from_raw_parts_mut(pointer.cast::<u8>(), len) }
+}

@@ -1,0 +1,124 @@
+//! What ends a run, and with which exit code.
+
+use std::fmt::Display;
+
+use dtrain_comm::CommError;
+use serde::{Deserialize, Serialize};
+
+use crate::checkpoint::CheckpointError;
+use crate::data::DataError;
+
+/// Whose business an error is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum ErrorClass {
+    /// The run failed.
+    Run,
+    /// Wrong command, configuration or data.
+    Config,
+    /// The machine: GPU, network, disk.
+    Environment,
+}
+
+/// Anything that ends a run.
+#[derive(Debug, thiserror::Error)]
+pub enum TrainError {
+    /// Settings that do not fit each other or the data.
+    #[error("{message}")]
+    Config {
+        /// What is wrong, with keys and values.
+        message: String,
+        /// The next step.
+        hint: Option<String>,
+    },
+    /// The machine lacks something.
+    #[error("{message}")]
+    Environment {
+        /// What is lacking.
+        message: String,
+        /// The next step.
+        hint: Option<String>,
+    },
+    /// Recordings, labels, splits.
+    #[error(transparent)]
+    Data(#[from] DataError),
+    /// Collectives.
+    #[error(transparent)]
+    Comm(#[from] CommError),
+    /// Saving and loading.
+    #[error(transparent)]
+    Checkpoint(#[from] CheckpointError),
+    /// libtorch.
+    #[error("libtorch: {0}")]
+    Torch(#[from] tch::TchError),
+    /// Files of the run directory.
+    #[error(transparent)]
+    Io(#[from] std::io::Error),
+    /// Another rank failed and has told why; all ranks end together.
+    #[error("{message} (rank {rank})")]
+    OtherRank {
+        /// The lowest rank that failed.
+        rank: usize,
+        /// Whose business it is.
+        class: ErrorClass,
+        /// Its message.
+        message: String,
+        /// Its hint.
+        hint: Option<String>,
+    },
+    /// The run cannot go on.
+    #[error("{message}")]
+    Run {
+        /// Why.
+        message: String,
+        /// The next step.
+        hint: Option<String>,
+    },
+}
+
+impl TrainError {
+    /// Settings that do not fit.
+    pub fn config(message: impl Display, hint: impl Display) -> Self {
+        TrainError::Config { message: message.to_string(), hint: Some(hint.to_string()) }
+    }
+
+    /// The machine lacks something.
+    pub fn environment(message: impl Display, hint: impl Display) -> Self {
+        TrainError::Environment { message: message.to_string(), hint: Some(hint.to_string()) }
+    }
+
+    /// The run cannot go on.
+    pub fn run(message: impl Display, hint: impl Display) -> Self {
+        TrainError::Run { message: message.to_string(), hint: Some(hint.to_string()) }
+    }
+
+    /// A broken promise between parts of this program.
+    pub fn internal(message: impl Display) -> Self {
+        TrainError::Run { message: format!("internal error: {message}"), hint: None }
+    }
+
+    /// The next step, when one is known.
+    pub fn hint(&self) -> Option<String> {
+        match self {
+            TrainError::Config { hint, .. }
+            | TrainError::Environment { hint, .. }
+            | TrainError::Run { hint, .. }
+            | TrainError::OtherRank { hint, .. } => hint.clone(),
+            TrainError::Data(e) => e.hint(),
+            TrainError::Comm(e) => e.hint(),
+            TrainError::Checkpoint(e) => e.hint(),
+            TrainError::Torch(_) | TrainError::Io(_) => None,
+        }
+    }
+
+    /// Decides about the exit code.
+    pub fn class(&self) -> ErrorClass {
+        match self {
+            TrainError::Config { .. } | TrainError::Data(_) => ErrorClass::Config,
+            TrainError::Environment { .. } | TrainError::Io(_) => ErrorClass::Environment,
+            TrainError::Checkpoint(e) if e.is_environment() => ErrorClass::Environment,
+            TrainError::Checkpoint(_) => ErrorClass::Config,
+            TrainError::OtherRank { class, .. } => *class,
+            TrainError::Comm(_) | TrainError::Torch(_) | TrainError::Run { .. } => ErrorClass::Run,
+        }
+    }
+}

@@ -1,0 +1,84 @@
+//! Embeddings of a part of the data, this rank's share of them.
+
+use std::sync::Arc;
+
+use tch::Tensor;
+
+use super::Labelled;
+use crate::data::{Batch, BatchRequest, FailedSample, LabelColumn, Loader, LoaderOptions, ViewMaker, share};
+use crate::engine::Engine;
+use crate::error::TrainError;
+
+/// Embeddings of this rank's share of a part.
+pub struct Embeddings {
+    /// `[n, D]` on the CPU.
+    pub embeddings: Tensor,
+    /// Sample of each row.
+    pub ids: Vec<u32>,
+    /// Samples that could not be read; they are not among the rows.
+    pub failed: Vec<FailedSample>,
+}
+
+impl Embeddings {
+    /// The rows that have `label`.
+    pub fn labelled(&self, label: &LabelColumn) -> Labelled {
+        let mut at = Vec::new();
+        let mut classes = Vec::new();
+        let mut ids = Vec::new();
+        for (row, &id) in (0i64..).zip(&self.ids) {
+            if let Some(class) = label.of_sample.get(id as usize).copied().flatten() {
+                at.push(row);
+                classes.push(i64::from(class));
+                ids.push(i64::from(id));
+            }
+        }
+        Labelled { embeddings: self.embeddings.index_select(0, &Tensor::from_slice(&at)), classes, ids }
+    }
+}
+
+/// Embeds this rank's share of `ids`, centred crops without augmentation.
+pub fn embed_part(
+    engine: &Engine,
+    maker: &Arc<ViewMaker>,
+    ids: &[u32],
+    batch_size: usize,
+    options: LoaderOptions,
+) -> Result<Embeddings, TrainError> {
+    let world = engine.collective().world();
+    let own = ids.get(share(ids.len(), world.world_size, world.rank)).unwrap_or_default().to_vec();
+    let local = batch_size.div_ceil(world.world_size).max(1);
+    let requests: Vec<BatchRequest> = (0u64..)
+        .zip(own.chunks(local))
+        .map(|(step, ids)| BatchRequest { epoch: 0, step, sample_ids: ids.to_vec(), num_views: 1, augment: false })
+        .collect();
+    let mut loader = Loader::start(Arc::clone(maker), requests.into_iter(), options);
+    let mut rows = Vec::new();
+    let mut kept = Vec::with_capacity(own.len());
+    let mut failed = Vec::new();
+    while let Some(batch) = loader.next() {
+        let inputs = inputs_of(&batch, engine);
+        rows.push(engine.embed(&inputs)?.to_device(tch::Device::Cpu));
+        kept.extend(batch.kept_ids());
+        failed.extend(batch.failed);
+        loader.recycle(batch.data);
+    }
+    let embeddings = if rows.is_empty() {
+        // An empty share still knows the width of a row.
+        let [c, h, w] = maker.shape();
+        let none = Tensor::zeros([0, c as i64, h as i64, w as i64], (engine.kind(), engine.device()));
+        engine.embed(&none)?.to_device(tch::Device::Cpu)
+    } else {
+        Tensor::cat(&rows, 0)
+    };
+    Ok(Embeddings { embeddings, ids: kept, failed })
+}
+
+/// `[num_views * n, C, H, W]` of a batch, in the engine's precision and place.
+pub fn inputs_of(batch: &Batch, engine: &Engine) -> Tensor {
+    let [c, h, w] = batch.shape;
+    let rows = batch.request.num_views as usize * batch.kept.len();
+    Tensor::from_slice(&batch.data)
+        .view([rows as i64, c as i64, h as i64, w as i64])
+        .to_device(engine.device())
+        .to_kind(engine.kind())
+}

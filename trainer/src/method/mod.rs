@@ -1,0 +1,124 @@
+//! Training objectives, one per file. A method builds its parts and turns a batch into a loss or into projections with
+//! their positive groups; ranks, micro-batches, optimizers and logging belong to the engine.
+
+mod simclr;
+mod supcon;
+mod supervised;
+
+use dtrain_configs::schema::{MethodConfig, ModelConfig};
+use tch::{TchError, Tensor};
+
+use crate::model::{Backbone, Parameters, Pass};
+
+/// Scope of the backbone's parameters; what follows `backbone.` are torchvision's names.
+pub const BACKBONE: &str = "backbone";
+
+/// How a method wants its global batches drawn.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Sampling {
+    /// Each sample once per epoch.
+    Shuffled,
+    /// Each sample once per epoch, no two of one recording in a batch.
+    DistinctRecordings,
+    /// P classes x K samples.
+    Balanced {
+        /// K; `None`: as many as give each class in the batch the same share.
+        samples_per_class: Option<usize>,
+    },
+}
+
+/// What a method may know about the rows of a batch. Rows are view-major: row `v * n + i` is view `v` of sample `i`.
+#[derive(Debug)]
+pub struct Targets {
+    /// Target class of each sample; -1 without a label.
+    pub classes: Vec<i64>,
+    /// Position of each sample in the global batch.
+    pub positions: Vec<i64>,
+    /// Samples of the global batch.
+    pub global_samples: u64,
+}
+
+/// What a forward pass leads to.
+#[derive(Debug)]
+pub enum Objective {
+    /// This rank's share of the global loss: the sum over ranks is the loss, and the sum of its gradients the gradient.
+    Direct(DirectLoss),
+    /// Projections whose loss the engine computes over all ranks.
+    Pairs(PairBatch),
+}
+
+/// A loss that needs no other rank.
+#[derive(Debug)]
+pub struct DirectLoss {
+    /// Scalar with graph.
+    pub loss: Tensor,
+    /// Named sums over this rank's samples; the engine divides by the global count.
+    pub sums: Vec<(&'static str, f64)>,
+}
+
+/// Rows of the pair loss.
+#[derive(Debug)]
+pub struct PairBatch {
+    /// Normalized projections with graph, `[num_views * n, D]`.
+    pub projections: Tensor,
+    /// Rows with equal groups are positives of each other.
+    pub groups: Vec<i64>,
+}
+
+/// Settings of the pair loss.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct PairLoss {
+    /// Softmax temperature of the cosine similarities.
+    pub temperature: f64,
+    /// Rows of a tile; `None` = the loss's own default.
+    pub tile: Option<usize>,
+}
+
+/// A training objective with its network.
+pub trait Method: Send {
+    /// Views of each sample in a training batch.
+    fn num_views(&self) -> u32;
+
+    /// How batches are drawn.
+    fn sampling(&self) -> Sampling;
+
+    /// The pair loss of the method, when it has one.
+    fn pair_loss(&self) -> Option<PairLoss> {
+        None
+    }
+
+    /// Forward pass of `inputs` `[num_views * n, C, H, W]`.
+    fn objective(&self, inputs: &Tensor, targets: &Targets, pass: &Pass) -> Result<Objective, TchError>;
+
+    /// Embeddings `[n, num_features]` of `inputs` `[n, C, H, W]`, as probes see them.
+    fn embed(&self, inputs: &Tensor, pass: &Pass) -> Result<Tensor, TchError>;
+
+    /// Class scores `[n, num_classes]` of embeddings, when the method trains a classifier.
+    fn classify(&self, _embeddings: &Tensor) -> Result<Option<Tensor>, TchError> {
+        Ok(None)
+    }
+}
+
+/// Builds the method and its network, and registers every parameter.
+pub fn build(
+    method: &MethodConfig,
+    model: &ModelConfig,
+    in_channels: i64,
+    num_classes: i64,
+    parameters: &mut Parameters,
+) -> Box<dyn Method> {
+    let backbone = parameters.scope(BACKBONE, |scope| crate::model::build_backbone(model, in_channels, scope));
+    match method {
+        MethodConfig::Simclr(config) => Box::new(simclr::Simclr::build(config, backbone, parameters)),
+        MethodConfig::Supcon(config) => Box::new(supcon::Supcon::build(config, backbone, num_classes, parameters)),
+        MethodConfig::Supervised(config) => {
+            Box::new(supervised::Supervised::build(config, backbone, num_classes, parameters))
+        }
+    }
+}
+
+/// Unit rows: z / max(|z|, eps), as `torch.nn.functional.normalize`.
+fn normalize(z: &Tensor) -> Tensor {
+    let norm = z.norm_scalaropt_dim(2, [1], true).clamp_min(1e-12);
+    z / norm
+}

@@ -1,0 +1,226 @@
+//! Batch norm (Ioffe & Szegedy 2015, arXiv 1502.03167) by the statistics of a tensor, of all ranks, or the running
+//! ones.
+
+use tch::{TchError, Tensor};
+
+use super::Pass;
+use super::parameters::{Init, Parameters, Role};
+use crate::torch_extra::{BatchNormTensors, sync_batch_norm};
+
+/// Share of the new statistics in the running ones (PyTorch's convention and default).
+const MOMENTUM: f64 = 0.1;
+/// Added to variances (PyTorch's default).
+const EPSILON: f64 = 1e-5;
+
+/// Normalizes each channel and scales and shifts it.
+#[derive(Debug)]
+pub struct BatchNorm {
+    weight: Tensor,
+    bias: Tensor,
+    running_mean: Tensor,
+    running_var: Tensor,
+    num_batches_tracked: Tensor,
+}
+
+impl BatchNorm {
+    /// Registers PyTorch's five tensors under `name`: scale 1, shift 0, running mean 0 and variance 1, batches 0.
+    pub fn new(name: &str, channels: i64, parameters: &mut Parameters) -> Self {
+        parameters.scope(name, |scope| Self {
+            weight: scope.parameter("weight", &[channels], Init::Constant(1.0), Role::Norm),
+            bias: scope.parameter("bias", &[channels], Init::Constant(0.0), Role::Norm),
+            running_mean: scope.buffer("running_mean", &[channels], 0.0),
+            running_var: scope.buffer("running_var", &[channels], 1.0),
+            num_batches_tracked: scope.counter("num_batches_tracked"),
+        })
+    }
+
+    /// Normalizes as `pass` says.
+    ///
+    /// # Shapes
+    /// `input` (N, C, ...) and the result are alike; N may be 0.
+    ///
+    /// # Errors
+    /// When the shape does not fit, memory runs out, or the ranks fail to exchange statistics.
+    pub fn forward(&self, input: &Tensor, pass: &Pass) -> Result<Tensor, TchError> {
+        let running = (&self.running_mean, &self.running_var);
+        if !pass.train {
+            return self.native(input, Some(running), false);
+        }
+        if pass.update_statistics {
+            // A shallow clone shares the counter; tch takes `&mut` for operations in place.
+            let _ = self.num_batches_tracked.shallow_clone().f_add_scalar_(1)?;
+        }
+        let running = Some(running).filter(|_| pass.update_statistics);
+        if let Some(all_ranks) = &pass.sync {
+            let tensors = BatchNormTensors { weight: &self.weight, bias: &self.bias, running };
+            return sync_batch_norm(input, tensors, MOMENTUM, EPSILON, all_ranks);
+        }
+        // One value says nothing about a variance; libtorch would store NaN (torch.nn refuses).
+        let values_per_channel = input.numel() / self.weight.numel();
+        self.native(input, running.filter(|_| values_per_channel > 1), true)
+    }
+
+    fn native(
+        &self,
+        input: &Tensor,
+        running: Option<(&Tensor, &Tensor)>,
+        train: bool,
+    ) -> Result<Tensor, TchError> {
+        let (mean, var) = running.unzip();
+        input.f_batch_norm(Some(&self.weight), Some(&self.bias), mean, var, train, MOMENTUM, EPSILON, true)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::thread;
+
+    use tch::{Device, Kind, no_grad};
+
+    use super::*;
+    use crate::model::thread_ranks::ThreadRanks;
+    use crate::torch_extra::SyncStatistics;
+
+    /// Output, gradient of the input, gradients of weight and bias, running mean and variance.
+    type Outcome = [Tensor; 6];
+
+    fn layer(channels: i64, kind: Kind) -> (BatchNorm, Parameters) {
+        let mut parameters = Parameters::new(Device::Cpu, kind, 0);
+        let layer = BatchNorm::new("bn", channels, &mut parameters);
+        no_grad(|| {
+            let ramp = Tensor::arange(channels, (kind, Device::Cpu));
+            let _ = layer.weight.shallow_clone().copy_(&(&ramp * 0.3 - 0.4));
+            let _ = layer.bias.shallow_clone().copy_(&(&ramp * 0.1 + 0.2));
+            let _ = layer.running_mean.shallow_clone().copy_(&(&ramp * 0.5));
+            let _ = layer.running_var.shallow_clone().copy_(&(ramp + 2.0));
+        });
+        (layer, parameters)
+    }
+
+    fn run(input: &Tensor, cotangent: &Tensor, sync: Option<SyncStatistics>) -> Outcome {
+        let (layer, _parameters) = layer(input.size()[1], input.kind());
+        let input = input.detach().set_requires_grad(true);
+        // A function in between, so that the layer's gradient is not the leaf's own.
+        let output = layer.forward(&(&input * 1.5), &Pass::train(sync)).unwrap();
+        (output.tanh() * cotangent).sum(input.kind()).backward();
+        assert_eq!(layer.num_batches_tracked.int64_value(&[]), 1);
+        let [weight, bias] = [&layer.weight, &layer.bias].map(Tensor::grad);
+        [output.detach(), input.grad(), weight, bias, layer.running_mean, layer.running_var]
+    }
+
+    /// Each rank on its thread, with its rows of the batch; then rows together, weight gradients added up.
+    fn run_ranks(input: &Tensor, cotangent: &Tensor, shards: &[i64]) -> Outcome {
+        let ranks = ThreadRanks::new(shards.len());
+        let threads: Vec<_> = shards
+            .iter()
+            .scan(0, |begin, &rows| {
+                let shard = |tensor: &Tensor| tensor.narrow(0, *begin, rows);
+                let shards = (shard(input), shard(cotangent));
+                *begin += rows;
+                Some(shards)
+            })
+            .map(|(input, cotangent)| {
+                let sync = ranks.statistics();
+                thread::spawn(move || run(&input, &cotangent, Some(sync)))
+            })
+            .collect();
+        let outcomes: Vec<_> = threads.into_iter().map(|thread| thread.join().unwrap()).collect();
+        let all = |part: usize| outcomes.iter().map(|o| o[part].shallow_clone()).collect::<Vec<_>>();
+        for part in [4, 5] {
+            assert!(all(part).iter().all(|other| *other == outcomes[0][part]), "ranks have parted");
+        }
+        let total = |part: usize| Tensor::stack(&all(part), 0).sum_dim_intlist(0, false, input.kind());
+        let rows = |part: usize| Tensor::cat(&all(part), 0);
+        let [.., mean, var] = &outcomes[0];
+        [rows(0), rows(1), total(2), total(3), mean.shallow_clone(), var.shallow_clone()]
+    }
+
+    fn assert_equal(actual: &Outcome, expected: &Outcome, tolerance: f64, what: &str) {
+        let names = ["output", "gradient", "weight gradient", "bias gradient", "running mean", "running var"];
+        for ((actual, expected), name) in actual.iter().zip(expected).zip(names) {
+            assert_eq!(actual.kind(), expected.kind());
+            let [actual, expected] = [actual, expected].map(|tensor| tensor.to_kind(Kind::Double));
+            let error = (actual - &expected).abs().max() / expected.abs().max();
+            let error = error.double_value(&[]);
+            assert!(error <= tolerance, "{what}: {name} differs by {error:e}");
+        }
+    }
+
+    fn batch(shape: &[i64], kind: Kind, channels_last: bool) -> (Tensor, Tensor) {
+        let wave = |frequency: f64| {
+            let count = shape.iter().product::<i64>();
+            let wave = (Tensor::arange(count, (Kind::Double, Device::Cpu)) * frequency).sin();
+            let tensor = (wave * 2.0 + 0.7).reshape(shape).to_kind(kind);
+            if channels_last && shape.len() == 4 {
+                return tensor.permute([0, 2, 3, 1]).contiguous().permute([0, 3, 1, 2]);
+            }
+            tensor
+        };
+        (wave(0.731), wave(1.177))
+    }
+
+    #[test]
+    fn any_split_over_ranks_equals_one_batch() {
+        let splits: [&[i64]; 6] = [&[7], &[4, 3], &[7, 0], &[0, 7], &[1, 4, 2], &[3, 0, 4]];
+        for (kind, tolerance) in [(Kind::Double, 1e-12), (Kind::Float, 1e-5)] {
+            for (shape, channels_last) in
+                [(&[7, 5][..], false), (&[7, 5, 4, 3], false), (&[7, 5, 4, 3], true), (&[7, 5, 6], false)]
+            {
+                let (input, cotangent) = batch(shape, kind, channels_last);
+                let expected = run(&input, &cotangent, None);
+                for split in splits {
+                    let what = format!("{kind:?} {shape:?} channels last {channels_last} as {split:?}");
+                    assert_equal(&run_ranks(&input, &cotangent, split), &expected, tolerance, &what);
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn bf16_inputs_keep_the_statistics_of_f32() {
+        let (input, cotangent) = batch(&[6, 4, 3, 3], Kind::BFloat16, false);
+        let (layer, parameters) = layer(4, Kind::Float);
+        let alone = SyncStatistics::new(|_| Ok(()));
+        let input = input.set_requires_grad(true);
+        let output = layer.forward(&input, &Pass::train(Some(alone))).unwrap();
+        (&output * cotangent).sum(Kind::Float).backward();
+        assert_eq!((output.kind(), input.grad().kind()), (Kind::BFloat16, Kind::BFloat16));
+        let mean = input.to_kind(Kind::Double).mean_dim([0, 2, 3].as_slice(), false, Kind::Double);
+        let expected = Tensor::arange(4, (Kind::Double, Device::Cpu)) * 0.45 + mean * 0.1;
+        assert!(layer.running_mean.to_kind(Kind::Double).allclose(&expected, 1e-6, 1e-6, false));
+        assert!(parameters.parameters().iter().all(|p| p.tensor.grad().kind() == Kind::Float));
+    }
+
+    #[test]
+    fn without_two_values_nothing_is_learned_and_nothing_is_nan() {
+        for rows in [0, 1] {
+            for shards in [None, Some([rows, 0])] {
+                let (input, cotangent) = batch(&[rows, 5], Kind::Double, false);
+                let outcome = match shards {
+                    None => run(&input, &cotangent, None),
+                    Some(shards) => run_ranks(&input, &cotangent, &shards),
+                };
+                let (untouched, _) = layer(5, Kind::Double);
+                assert_eq!(outcome[4], untouched.running_mean);
+                assert_eq!(outcome[5], untouched.running_var);
+                assert!(
+                    outcome.iter().all(|t| t.isfinite().all().int64_value(&[]) == 1),
+                    "{rows} {shards:?}"
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn a_pass_without_update_leaves_all_buffers() {
+        for sync in [None, Some(SyncStatistics::new(|_| Ok(())))] {
+            let (layer, parameters) = layer(5, Kind::Double);
+            let before: Vec<_> = parameters.buffers().iter().map(|b| b.tensor.copy()).collect();
+            let (input, _) = batch(&[7, 5], Kind::Double, false);
+            let silent = layer.forward(&input, &Pass::train(sync.clone()).without_update()).unwrap();
+            assert!(parameters.buffers().iter().zip(&before).all(|(after, before)| after.tensor == *before));
+            assert_eq!(silent, layer.forward(&input, &Pass::train(sync)).unwrap());
+            assert!(parameters.buffers().iter().zip(&before).all(|(after, before)| after.tensor != *before));
+        }
+    }
+}

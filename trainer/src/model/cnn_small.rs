@@ -1,0 +1,47 @@
+//! A small convolutional network for CPUs and small inputs such as 1x64x101 log-mel spectrograms.
+
+use tch::{TchError, Tensor};
+
+use super::batch_norm::BatchNorm;
+use super::layers::{Conv2d, ConvNorm, global_average_pool};
+use super::parameters::Parameters;
+use super::{Backbone, Pass};
+
+const CHANNELS: [i64; 4] = [32, 64, 128, 256];
+
+/// Four blocks of 3x3 convolution, batch norm, ReLU and 2x2 max-pooling, then the mean over positions. 0.4 M
+/// parameters. Inputs are at least 16x16.
+#[derive(Debug)]
+pub struct CnnSmall {
+    blocks: Vec<ConvNorm>,
+}
+
+impl CnnSmall {
+    /// Registers `conv1.weight`, `bn1.weight`, ... in the current scope of `parameters`.
+    pub fn new(in_channels: i64, parameters: &mut Parameters) -> Self {
+        let mut previous = in_channels;
+        let mut block = |(index, channels): (usize, i64)| {
+            let between = (std::mem::replace(&mut previous, channels), channels);
+            ConvNorm {
+                conv: Conv2d::new(&format!("conv{}", index + 1), between, 3, 1, parameters),
+                norm: BatchNorm::new(&format!("bn{}", index + 1), channels, parameters),
+            }
+        };
+        Self { blocks: CHANNELS.into_iter().enumerate().map(&mut block).collect() }
+    }
+}
+
+impl Backbone for CnnSmall {
+    fn forward(&self, input: &Tensor, pass: &Pass) -> Result<Tensor, TchError> {
+        let mut hidden = input.shallow_clone();
+        for block in &self.blocks {
+            let mut active = block.forward(&hidden, pass)?;
+            hidden = active.f_relu_()?.f_max_pool2d([2, 2], [2, 2], [0, 0], [1, 1], false)?;
+        }
+        global_average_pool(&hidden)
+    }
+
+    fn num_features(&self) -> i64 {
+        CHANNELS[CHANNELS.len() - 1]
+    }
+}

@@ -1,0 +1,98 @@
+//! The head between embedding and contrastive loss.
+//!
+//! SimCLR (Chen et al. 2020, arXiv 2002.05709, section 4.2) and SupCon (Khosla et al. 2020, arXiv 2004.11362, section
+//! 3.1) use Linear, ReLU, Linear on the pooled features and drop the head after training. SimCLR's published code
+//! also has a batch norm after both layers, the last without shift, and no biases. Here: batch norm after the hidden
+//! layers only and by choice (`batch_norm`), a bias wherever no batch norm follows, and the loss normalizes to unit
+//! length, which the last batch norm would not replace.
+
+use dtrain_configs::schema::ProjectorConfig;
+use tch::{TchError, Tensor};
+
+use super::Pass;
+use super::batch_norm::BatchNorm;
+use super::layers::Linear;
+use super::parameters::Parameters;
+
+/// A multi-layer perceptron: (Linear, batch norm, ReLU) per hidden layer, then Linear.
+#[derive(Debug)]
+pub struct Projector {
+    hidden: Vec<(Linear, Option<BatchNorm>)>,
+    last: Linear,
+}
+
+impl Projector {
+    /// Registers tensors under the indices that the layers have in a `torch.nn.Sequential` of Linear, BatchNorm1d (if
+    /// any) and ReLU: `0.weight`, `1.weight`, `1.running_mean`, ..., `3.weight`, `3.bias`.
+    pub fn new(config: &ProjectorConfig, in_dim: i64, parameters: &mut Parameters) -> Self {
+        let (hidden_dim, out_dim) = (config.hidden_dim as i64, config.out_dim as i64);
+        let mut hidden = Vec::new();
+        let (mut index, mut width) = (0, in_dim);
+        for _ in 1..config.num_layers {
+            let linear = Linear::new(&index.to_string(), (width, hidden_dim), !config.batch_norm, parameters);
+            let norm =
+                config.batch_norm.then(|| BatchNorm::new(&(index + 1).to_string(), hidden_dim, parameters));
+            index += if norm.is_some() { 3 } else { 2 };
+            width = hidden_dim;
+            hidden.push((linear, norm));
+        }
+        Self { hidden, last: Linear::new(&index.to_string(), (width, out_dim), true, parameters) }
+    }
+
+    /// Projects.
+    ///
+    /// # Shapes
+    /// Embeddings (N, `in_dim`) to projections (N, `out_dim`), not normalized; N may be 0.
+    ///
+    /// # Errors
+    /// When the shape does not fit, memory runs out, or the ranks fail to exchange statistics.
+    pub fn forward(&self, embedding: &Tensor, pass: &Pass) -> Result<Tensor, TchError> {
+        let mut hidden = embedding.shallow_clone();
+        for (linear, norm) in &self.hidden {
+            let mut next = linear.forward(&hidden)?;
+            if let Some(norm) = norm {
+                next = norm.forward(&next, pass)?;
+            }
+            hidden = next.f_relu_()?;
+        }
+        self.last.forward(&hidden)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tch::{Device, Kind};
+
+    use super::*;
+
+    fn shapes(config: &ProjectorConfig) -> Vec<(String, Vec<i64>)> {
+        let mut parameters = Parameters::new(Device::Cpu, Kind::Float, 0);
+        let projector = Projector::new(config, 6, &mut parameters);
+        let out = projector.forward(&Tensor::ones([4, 6], (Kind::Float, Device::Cpu)), &Pass::train(None));
+        assert_eq!(out.unwrap().size(), [4, config.out_dim as i64]);
+        parameters.parameters().iter().map(|p| (p.name.clone(), p.tensor.size())).collect()
+    }
+
+    #[test]
+    fn names_are_those_of_a_sequential() {
+        let config = ProjectorConfig { hidden_dim: 5, out_dim: 3, num_layers: 3, batch_norm: true };
+        let expected = [
+            ("0.weight", vec![5, 6]),
+            ("1.weight", vec![5]),
+            ("1.bias", vec![5]),
+            ("3.weight", vec![5, 5]),
+            ("4.weight", vec![5]),
+            ("4.bias", vec![5]),
+            ("6.weight", vec![3, 5]),
+            ("6.bias", vec![3]),
+        ];
+        assert_eq!(shapes(&config), expected.map(|(name, shape)| (name.to_owned(), shape)));
+
+        let config = ProjectorConfig { num_layers: 2, batch_norm: false, ..config };
+        let names: Vec<_> = shapes(&config).into_iter().map(|(name, _)| name).collect();
+        assert_eq!(names, ["0.weight", "0.bias", "2.weight", "2.bias"]);
+
+        let config = ProjectorConfig { num_layers: 1, ..config };
+        assert_eq!(shapes(&config), [("0.weight".into(), vec![3, 6]), ("0.bias".into(), vec![3])]);
+    }
+}

@@ -1,0 +1,103 @@
+//! The start banner: what this run will do, in derived quantities, with the reason of each automatic choice.
+
+use super::prepare::Prepared;
+
+/// One line of the banner.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Line {
+    /// What the value is.
+    pub name: String,
+    /// The value.
+    pub value: String,
+    /// Why it was chosen or how it was derived; may be empty.
+    pub reason: String,
+}
+
+/// What is printed before step 0.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Banner {
+    /// In order.
+    pub lines: Vec<Line>,
+    /// Things to know that are not errors, each with its remedy.
+    pub warnings: Vec<String>,
+}
+
+impl Banner {
+    /// Adds a line.
+    pub fn line(&mut self, name: &str, value: impl std::fmt::Display, reason: impl std::fmt::Display) {
+        self.lines.push(Line { name: name.into(), value: value.to_string(), reason: reason.to_string() });
+    }
+
+    /// Adds a warning.
+    pub fn warn(&mut self, message: impl std::fmt::Display) {
+        self.warnings.push(message.to_string());
+    }
+}
+
+/// The derived quantities of a prepared run.
+pub(super) fn describe(prepared: &Prepared) -> Banner {
+    let mut banner = Banner::default();
+    let config = &prepared.config;
+    let world = prepared.engine.collective().world();
+    let dataset = &prepared.dataset;
+    banner.line("experiment", config.experiment.as_deref().unwrap_or("(none)"), "");
+    banner.line("world size", world.world_size, world.source.name());
+    for choice in &prepared.choices {
+        banner.line(choice.key, &choice.value, &choice.reason);
+        if let Some(warning) = &choice.warning {
+            banner.warn(warning);
+        }
+    }
+    let parameters = prepared.engine.parameters().num_elements() as f64 / 1e6;
+    banner.line("model", format!("{:?}", config.model.name).to_lowercase(), format!("{parameters:.2} M parameters"));
+    banner.line("method", config.method.name(), format!("{} views", prepared.engine.method().num_views()));
+    banner.line(
+        "data",
+        dataset.root.display(),
+        format!(
+            "{} samples: {} train, {} val, {} test; split `{}`",
+            dataset.samples.len(),
+            dataset.train.len(),
+            dataset.val.len(),
+            dataset.test.len(),
+            config.data.split
+        ),
+    );
+    if let Some(label) = dataset.label(&config.data.target) {
+        let classes = label.classes.len();
+        banner.line(
+            "target",
+            &label.name,
+            format!("{classes} classes, chance {:.2} %, ln K = {:.3}", 100.0 / classes as f64, (classes as f64).ln()),
+        );
+    }
+    let [c, h, w] = prepared.maker.shape();
+    banner.line("view", format!("{c} x {h} x {w}"), format!("{} s at {} Hz", config.data.audio.clip_secs, config.data.audio.sample_rate));
+    let largest = config.trainer.batch_size.div_ceil(world.world_size);
+    banner.line(
+        "global batch",
+        config.trainer.batch_size,
+        format!("at most {largest} samples per rank, over {} ranks", world.world_size),
+    );
+    let plan = &prepared.plan;
+    banner.line(
+        "steps",
+        plan.total_steps,
+        format!("{} per epoch, {:.1} epochs", plan.steps_per_epoch, plan.total_steps as f64 / plan.steps_per_epoch as f64),
+    );
+    let warmup = (config.schedule.warmup_epochs * plan.steps_per_epoch as f64).round();
+    banner.line(
+        "learning rate",
+        format!("{:.3e}", prepared.engine.peak_lr()),
+        format!("{} {}, peak after {warmup} steps", config.optimizer.name(), config.optimizer.lr()),
+    );
+    if let Some(sampler) = &prepared.sampler {
+        for note in sampler.notes() {
+            banner.line("sampling", note, "");
+        }
+    }
+    for warning in &dataset.warnings {
+        banner.warn(warning);
+    }
+    banner
+}

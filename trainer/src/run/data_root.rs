@@ -1,0 +1,64 @@
+//! Where the recordings are. Without `data.root` the data set's generated stand-in is used: rank 0 of each run makes it
+//! on first use, the others wait.
+
+use std::path::{Path, PathBuf};
+
+use dtrain_comm::{Collective, CollectiveExt};
+use dtrain_configs::schema::{DataConfig, GenerateConfig, GeneratorKind};
+
+use crate::data::synth;
+use crate::error::TrainError;
+
+/// Folder of generated data sets, below the working directory.
+const GENERATED: &str = "data";
+
+/// The folder with the recordings, made if need be.
+pub fn data_root(config: &DataConfig, collective: &dyn Collective) -> Result<PathBuf, TrainError> {
+    if let Some(root) = &config.root {
+        return Ok(root.clone());
+    }
+    let Some(generate) = &config.generate else {
+        return Err(TrainError::config(
+            "`data.root` is not set and the data set has no generator",
+            "set `data.root=FOLDER`",
+        ));
+    };
+    let root = generated_root(Path::new(GENERATED), generate);
+    let made = if collective.world().rank == 0 {
+        synth::ensure(generate.kind, generate.seed, generate.scale, &root).map(|_| ()).map_err(TrainError::from)
+    } else {
+        Ok(())
+    };
+    super::prepare::agreed(collective, made)?;
+    Ok(root)
+}
+
+/// `data/birdsong`, or `data/birdsong-seed1-scale0.5` where seed or size differ from the generator's defaults.
+fn generated_root(parent: &Path, generate: &GenerateConfig) -> PathBuf {
+    let kind = match generate.kind {
+        GeneratorKind::Birdsong => "birdsong",
+        GeneratorKind::SpokenDigits => "spoken-digits",
+    };
+    let mut name = kind.to_owned();
+    if generate.seed != 0 {
+        name.push_str(&format!("-seed{}", generate.seed));
+    }
+    if generate.scale != 1.0 {
+        name.push_str(&format!("-scale{}", generate.scale));
+    }
+    parent.join(name)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_tell_generated_sets_apart() {
+        let mut generate = GenerateConfig { kind: GeneratorKind::Birdsong, seed: 0, scale: 1.0 };
+        assert_eq!(generated_root(Path::new("data"), &generate), Path::new("data/birdsong"));
+        generate.seed = 3;
+        generate.scale = 0.25;
+        assert_eq!(generated_root(Path::new("data"), &generate), Path::new("data/birdsong-seed3-scale0.25"));
+    }
+}

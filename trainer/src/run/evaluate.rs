@@ -1,0 +1,72 @@
+//! Probing in the loop and at its end.
+
+use super::Session;
+use super::session::loader_options;
+use crate::data::{Dataset, LabelColumn};
+use crate::error::TrainError;
+use crate::eval::{Evaluation, Parts, Thoroughness, embed_part, evaluate};
+
+/// Parts that the end of a run and `dtrain eval` report on: test, and val where there is one.
+pub fn final_parts(dataset: &Dataset) -> Vec<(&'static str, &[u32])> {
+    [("val", dataset.val.as_slice()), ("test", dataset.test.as_slice())]
+        .into_iter()
+        .filter(|(_, ids)| !ids.is_empty())
+        .collect()
+}
+
+impl Session<'_> {
+    /// During training: kNN of the target and the other labels on `val` (or `test`, where the data have no validation
+    /// part), named `val/...`. At the end: kNN and linear probes on train, val and test.
+    pub(super) fn evaluate(&mut self, step: u64) -> Result<(), TrainError> {
+        let last = step >= self.prepared.plan.total_steps;
+        let epoch = step.saturating_sub(1) / self.prepared.plan.steps_per_epoch.max(1);
+        for evaluation in self.evaluations(step, last)? {
+            let values = evaluation.metrics.iter().map(|(name, value)| (name.clone(), *value)).collect();
+            self.record(step, epoch, values)?;
+            self.observer.evaluated(&evaluation, step, last);
+        }
+        self.monitored = self.prepared.config.checkpoint.monitor.as_ref().and_then(|m| self.metrics.get(m)).copied();
+        Ok(())
+    }
+
+    fn evaluations(&self, step: u64, last: bool) -> Result<Vec<Evaluation>, TrainError> {
+        let prepared = &self.prepared;
+        let dataset = &prepared.dataset;
+        let config = &prepared.config.eval;
+        let labels: Vec<&LabelColumn> = prepared.probe_labels();
+        let embed = |ids: &[u32]| {
+            let ids = ids.get(..self.limits.eval_samples.unwrap_or(ids.len())).unwrap_or(ids);
+            embed_part(&prepared.engine, &prepared.maker, ids, config.batch_size, loader_options(prepared))
+        };
+        let train = embed(&dataset.train)?;
+        let every = config.linear.every_epochs;
+        let epochs = step / prepared.plan.steps_per_epoch.max(1);
+        let linear = last || (every > 0 && epochs.is_multiple_of(every));
+        let thoroughness = Thoroughness { linear, train: last };
+        let parts = if last {
+            final_parts(dataset)
+        } else {
+            final_parts(dataset).into_iter().take(1).collect()
+        };
+        let mut evaluations = Vec::new();
+        for (index, (name, ids)) in parts.into_iter().enumerate() {
+            let queries = embed(ids)?;
+            let during = Parts { train: &train, queries: &queries, name };
+            let mut evaluation = evaluate(&prepared.engine, &during, &labels, config, thoroughness)?;
+            if index == 0 && name == "test" {
+                // Without a validation part the test part stands in, under the name that monitors expect.
+                let renamed: Vec<(String, f64)> = evaluation
+                    .metrics
+                    .iter()
+                    .filter_map(|(n, v)| Some((format!("val/{}", n.strip_prefix("test/")?), *v)))
+                    .collect();
+                if !last {
+                    evaluation.metrics.clear();
+                }
+                evaluation.metrics.extend(renamed);
+            }
+            evaluations.push(evaluation);
+        }
+        Ok(evaluations)
+    }
+}

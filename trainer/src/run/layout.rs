@@ -1,0 +1,66 @@
+//! Every path inside a run directory, named once.
+
+use std::path::{Path, PathBuf};
+
+/// A run directory.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RunDir {
+    root: PathBuf,
+}
+
+impl RunDir {
+    /// At `root`, which need not exist.
+    pub fn new(root: impl Into<PathBuf>) -> Self {
+        Self { root: root.into() }
+    }
+
+    /// The directory itself.
+    pub fn path(&self) -> &Path {
+        &self.root
+    }
+
+    /// Resolved settings.
+    pub fn config(&self) -> PathBuf {
+        self.root.join("config.yaml")
+    }
+
+    /// What was typed.
+    pub fn overrides(&self) -> PathBuf {
+        self.root.join("overrides.txt")
+    }
+
+    /// Machine, versions, command line.
+    pub fn environment(&self) -> PathBuf {
+        self.root.join("environment.json")
+    }
+
+    /// One object per line.
+    pub fn metrics(&self) -> PathBuf {
+        self.root.join("metrics.jsonl")
+    }
+
+    /// The end of the run.
+    pub fn result(&self) -> PathBuf {
+        self.root.join("result.json")
+    }
+
+    /// TensorBoard events.
+    pub fn tensorboard(&self) -> PathBuf {
+        self.root.join("tb")
+    }
+
+    /// Checkpoints.
+    pub fn checkpoints(&self) -> PathBuf {
+        self.root.join("checkpoints")
+    }
+
+    /// One file per rank.
+    pub fn log(&self, rank: usize) -> PathBuf {
+        self.root.join("logs").join(format!("rank_{rank:03}.log"))
+    }
+
+    /// Whether a run has begun here.
+    pub fn holds_a_run(&self) -> bool {
+        self.config().exists()
+    }
+}

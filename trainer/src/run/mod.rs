@@ -1,0 +1,57 @@
+//! A run from its settings to its result: preparation, THE loop, and what each directive does.
+
+mod banner;
+mod data_root;
+mod evaluate;
+mod layout;
+mod observer;
+mod prepare;
+mod probe;
+mod resolve;
+mod runner;
+mod save;
+mod session;
+mod start;
+mod state;
+
+pub use banner::{Banner, Line};
+pub use data_root::data_root;
+pub use evaluate::final_parts;
+pub use layout::RunDir;
+pub use observer::{Observer, Progress, Silent};
+pub use prepare::{Prepared, Purpose, open_checkpoint, prepare};
+pub use probe::{Probed, open as open_probed};
+pub use runner::StepRunner;
+pub use resolve::{Choice, Resolved, resolve};
+pub use start::{Extent, TrainRequest, train};
+pub use session::{Outcome, Session};
+pub use state::{DroppedSample, LoopState};
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU8, Ordering};
+
+use crate::coordinator::Interrupt;
+
+/// A wish to end the run, set by a signal handler and read between steps. It never acts by itself.
+#[derive(Debug, Clone, Default)]
+pub struct StopFlag(Arc<AtomicU8>);
+
+impl StopFlag {
+    /// Records the wish; the user's is the stronger one.
+    pub fn raise(&self, interrupt: Interrupt) {
+        let level = match interrupt {
+            Interrupt::Requeue => 1,
+            Interrupt::User => 2,
+        };
+        self.0.fetch_max(level, Ordering::Relaxed);
+    }
+
+    /// The wish, if there is one.
+    pub fn interrupt(&self) -> Option<Interrupt> {
+        match self.0.load(Ordering::Relaxed) {
+            0 => None,
+            1 => Some(Interrupt::Requeue),
+            _ => Some(Interrupt::User),
+        }
+    }
+}

@@ -1,0 +1,229 @@
+//! From settings to a session that is ready for its first step. Everything that can fail for a reason the user can mend
+//! fails here, on all ranks together.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use dtrain_comm::{Collective, CollectiveExt};
+use dtrain_configs::RunConfig;
+use tch::Device;
+
+use super::{Choice, Resolved, RunDir, data_root, resolve};
+use crate::coordinator::RunPlan;
+use crate::data::{Dataset, LabelColumn, Sampler, SamplerKind, ViewMaker};
+use crate::engine::{Engine, EngineSettings};
+use crate::error::{ErrorClass, TrainError};
+use crate::method::{self, Sampling};
+use crate::model::Parameters;
+
+/// What a session is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Purpose {
+    /// Training; a sampler is needed.
+    Train,
+    /// Probing or embedding with given weights.
+    Evaluate,
+}
+
+/// Everything that a run needs, built the same way on all ranks.
+pub struct Prepared {
+    /// Settings as composed.
+    pub config: RunConfig,
+    /// Automatic choices.
+    pub resolved: Resolved,
+    /// Their reasons.
+    pub choices: Vec<Choice>,
+    /// Recordings, labels, split.
+    pub dataset: Arc<Dataset>,
+    /// Makes views.
+    pub maker: Arc<ViewMaker>,
+    /// Draws global batches; `None` for evaluation.
+    pub sampler: Option<Sampler>,
+    /// Length of the run.
+    pub plan: RunPlan,
+    /// Network, optimizer, step.
+    pub engine: Engine,
+}
+
+impl Prepared {
+    /// The labels that probes ask for: the target, `eval.probes`, and the recording where it is known.
+    pub fn probe_labels(&self) -> Vec<&LabelColumn> {
+        let recording = self.config.data.recording.iter();
+        let mut names: Vec<&String> = vec![&self.config.data.target];
+        for name in self.config.eval.probes.iter().chain(recording) {
+            if !names.contains(&name) {
+                names.push(name);
+            }
+        }
+        names.into_iter().filter_map(|name| self.dataset.label(name)).collect()
+    }
+}
+
+/// Builds everything. `resolved` comes from a checkpoint when the run continues.
+pub fn prepare(
+    config: RunConfig,
+    collective: &Arc<dyn Collective>,
+    purpose: Purpose,
+    stored: Option<Resolved>,
+) -> Result<Prepared, TrainError> {
+    let ranks = &**collective;
+    let (fresh, choices) = resolve(&config, ranks)?;
+    let resolved = stored.unwrap_or(fresh);
+    tch::set_num_threads(resolved.threads as i32);
+
+    let root = data_root(&config.data, ranks)?;
+    let dataset = Arc::new(agreed(ranks, Dataset::open(&config.data, &root).map_err(TrainError::from))?);
+    same_data_everywhere(ranks, dataset.fingerprint)?;
+    let built = build(&config, collective, purpose, resolved, &dataset);
+    let (maker, sampler, plan, engine) = agreed(ranks, built)?;
+    same_weights_everywhere(ranks, &engine)?;
+    Ok(Prepared { config, resolved, choices, dataset, maker, sampler, plan, engine })
+}
+
+type Built = (Arc<ViewMaker>, Option<Sampler>, RunPlan, Engine);
+
+fn build(
+    config: &RunConfig,
+    collective: &Arc<dyn Collective>,
+    purpose: Purpose,
+    resolved: Resolved,
+    dataset: &Arc<Dataset>,
+) -> Result<Built, TrainError> {
+    check_probes(config, dataset)?;
+    let recordings = dataset.samples.iter().map(|s| s.path.clone()).collect();
+    let data = &config.data;
+    let maker = ViewMaker::new(
+        recordings,
+        &data.audio,
+        &data.features,
+        &config.augment,
+        config.seed,
+        data.cache_bytes,
+    );
+    let in_channels = maker.shape()[0] as i64;
+    let num_classes = dataset.label(&data.target).map_or(0, |label| label.classes.len()) as i64;
+    let device: Device = resolved.device();
+    let mut parameters = Parameters::new(device, resolved.kind(), config.seed);
+    let method = method::build(&config.method, &config.model, in_channels, num_classes, &mut parameters);
+
+    let sampler = match purpose {
+        Purpose::Train => Some(sampler(config, dataset, method.sampling())?),
+        Purpose::Evaluate => None,
+    };
+    let steps_per_epoch = sampler.as_ref().map_or(1, Sampler::steps_per_epoch).max(1);
+    let plan = run_plan(config, steps_per_epoch);
+    let settings = EngineSettings {
+        global_batch: config.trainer.batch_size,
+        micro_batch: resolved.micro_batch,
+        grad_clip: config.trainer.grad_clip,
+        sync_bn: resolved.sync_bn,
+        schedule: config.schedule.clone(),
+        optimizer: config.optimizer.clone(),
+        total_steps: plan.total_steps,
+        steps_per_epoch,
+    };
+    let engine = Engine::new(method, parameters, Arc::clone(collective), settings)?;
+    Ok((Arc::new(maker), sampler, plan, engine))
+}
+
+fn run_plan(config: &RunConfig, steps_per_epoch: u64) -> RunPlan {
+    let trainer = &config.trainer;
+    let by_epochs = trainer.max_epochs.map(|epochs| epochs.saturating_mul(steps_per_epoch));
+    let total_steps = match (by_epochs, trainer.max_steps) {
+        (Some(a), Some(b)) => a.min(b),
+        (Some(n), None) | (None, Some(n)) => n,
+        (None, None) => 0,
+    };
+    RunPlan {
+        steps_per_epoch,
+        total_steps,
+        save_every_steps: config.checkpoint.every_steps,
+        eval_every_epochs: config.eval.every_epochs,
+        monitor_mode: config.checkpoint.mode,
+    }
+}
+
+/// Draws from the train part; a method that learns the target leaves unlabelled samples out.
+fn sampler(config: &RunConfig, dataset: &Dataset, sampling: Sampling) -> Result<Sampler, TrainError> {
+    let pool = dataset.train_pool(Some(&config.data.target));
+    let kind = match sampling {
+        Sampling::Shuffled => SamplerKind::Shuffled,
+        Sampling::DistinctRecordings => SamplerKind::DistinctRecordings,
+        Sampling::Balanced { samples_per_class } => {
+            SamplerKind::Balanced { samples_per_class, include_unlabelled: true }
+        }
+    };
+    Ok(Sampler::new(kind, &pool, config.trainer.batch_size, config.seed)?)
+}
+
+fn check_probes(config: &RunConfig, dataset: &Dataset) -> Result<(), TrainError> {
+    for name in &config.eval.probes {
+        if dataset.label(name).is_none() {
+            let known: Vec<&str> = dataset.labels.iter().map(|label| label.name.as_str()).collect();
+            return Err(TrainError::config(
+                format!("`eval.probes` names `{name}`, which is not a label of `{}`", dataset.name),
+                format!("its labels are {}", known.join(", ")),
+            ));
+        }
+    }
+    Ok(())
+}
+
+/// Lets all ranks go on, or none; the error of the lowest failing rank is everybody's.
+pub fn agreed<T>(collective: &dyn Collective, local: Result<T, TrainError>) -> Result<T, TrainError> {
+    let report = local.as_ref().err().map(|e| (e.class(), e.to_string(), e.hint()));
+    let encoded = serde_json::to_vec(&report).map_err(TrainError::internal)?;
+    let mut first = None;
+    for (rank, bytes) in collective.gather_bytes(&encoded)?.iter().enumerate() {
+        let report: Option<(ErrorClass, String, Option<String>)> =
+            serde_json::from_slice(bytes).map_err(TrainError::internal)?;
+        if let (None, Some(report)) = (&first, report) {
+            first = Some((rank, report));
+        }
+    }
+    match (first, local) {
+        (None, Ok(value)) => Ok(value),
+        (Some((rank, _)), Err(error)) if rank == collective.world().rank => Err(error),
+        (Some((rank, (class, message, hint))), _) => Err(TrainError::OtherRank { rank, class, message, hint }),
+        (None, Err(error)) => Err(error),
+    }
+}
+
+fn same_data_everywhere(collective: &dyn Collective, fingerprint: u64) -> Result<(), TrainError> {
+    let all = collective.all_gather_usize(fingerprint as usize)?;
+    match all.iter().position(|&other| Some(&other) != all.first()) {
+        None => Ok(()),
+        Some(rank) => Err(TrainError::config(
+            format!("rank {rank} sees other recordings than rank 0 (names, sizes or labels differ)"),
+            "give all machines the same files in `data.root`, or a shared file system",
+        )),
+    }
+}
+
+/// Replicas that start apart would stay apart.
+fn same_weights_everywhere(collective: &dyn Collective, engine: &Engine) -> Result<(), TrainError> {
+    let all = collective.all_gather_usize(engine.fingerprint() as usize)?;
+    match all.iter().position(|&other| Some(&other) != all.first()) {
+        None => Ok(()),
+        Some(rank) => Err(TrainError::run(
+            format!("rank {rank} starts from other weights than rank 0"),
+            "use the same build of dtrain and libtorch on all machines",
+        )),
+    }
+}
+
+/// Finds the checkpoint and the settings that `path` (a run directory or a checkpoint folder) stands for.
+pub fn open_checkpoint(path: &Path) -> Result<(RunDir, Option<PathBuf>), TrainError> {
+    let run = RunDir::new(path);
+    if run.holds_a_run() {
+        return Ok((run, None));
+    }
+    let above = path.parent().and_then(Path::parent).map(RunDir::new);
+    match above {
+        Some(run) if run.holds_a_run() && path.is_dir() => Ok((run, Some(path.to_owned()))),
+        _ => Err(TrainError::config(
+            format!("`{}` is neither a run directory nor a checkpoint in one", path.display()),
+            "give `runs/<experiment>/<date_time>` or `.../checkpoints/step-...`",
+        )),
+    }
+}

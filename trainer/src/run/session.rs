@@ -1,0 +1,355 @@
+//! THE loop: reports of all ranks in, one directive out, done by all.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Instant;
+
+use dtrain_comm::CollectiveExt;
+
+use super::prepare::{Prepared, agreed};
+use super::{LoopState, Observer, Progress, RunDir, StopFlag, state::DroppedSample};
+use crate::checkpoint::{FrameKind, decode, encode};
+use crate::coordinator::{Coordinator, CoordinatorState, Directive, Report, StepPlan, StopReason};
+use crate::data::{Batch, BatchRequest, Loader, LoaderOptions, share};
+use crate::engine::{LocalBatch, StepOutcome};
+use crate::error::TrainError;
+use crate::eval::inputs_of;
+use crate::method::Targets;
+use crate::track::Tracker;
+
+/// Messages between ranks.
+const REPORT: FrameKind = FrameKind::new(*b"dtrprep1", 1, 16 << 20);
+const DIRECTIVE: FrameKind = FrameKind::new(*b"dtrpdir1", 1, 16 << 20);
+
+/// How a run ended.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Outcome {
+    /// Why.
+    pub reason: StopReason,
+    /// Optimizer steps done.
+    pub steps: u64,
+    /// Last value of every metric.
+    pub metrics: BTreeMap<String, f64>,
+    /// Seconds of training, earlier parts of a resumed run included.
+    pub wall_secs: f64,
+    /// Samples that took part in optimizer steps.
+    pub samples_seen: u64,
+}
+
+/// A run in progress on one rank.
+pub struct Session<'a> {
+    pub(super) prepared: Prepared,
+    pub(super) coordinator: Coordinator,
+    pub(super) run_dir: Option<RunDir>,
+    pub(super) tracker: Tracker,
+    pub(super) observer: &'a mut dyn Observer,
+    pub(super) dropped: Vec<DroppedSample>,
+    pub(super) metrics: BTreeMap<String, f64>,
+    pub(super) limits: Limits,
+    stop: StopFlag,
+    loader: Loader,
+    /// The next step's batch, asked for before the directive that uses it.
+    pending: Option<Batch>,
+    last_step_finite: Option<bool>,
+    pub(super) monitored: Option<f64>,
+    window: Window,
+    started: Instant,
+    earlier_secs: f64,
+}
+
+/// Samples of each part that an evaluation looks at; `None` = all.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Limits {
+    /// For a quick look only.
+    pub eval_samples: Option<usize>,
+}
+
+/// What a session is given besides the prepared parts.
+pub struct SessionParts<'a> {
+    /// Where it writes; `None` writes nothing.
+    pub run_dir: Option<RunDir>,
+    /// Metrics files.
+    pub tracker: Tracker,
+    /// The person in front of rank 0.
+    pub observer: &'a mut dyn Observer,
+    /// Set by signal handlers.
+    pub stop: StopFlag,
+    /// For a quick look.
+    pub limits: Limits,
+    /// Where a checkpoint left off.
+    pub state: Option<LoopState>,
+}
+
+/// Sums since the last logged step.
+#[derive(Default)]
+struct Window {
+    steps: u64,
+    samples: u64,
+    data_secs: f64,
+    compute_secs: f64,
+    comm_secs: f64,
+    started: Option<Instant>,
+}
+
+impl<'a> Session<'a> {
+    /// Starts the loader where the state says.
+    pub fn new(prepared: Prepared, parts: SessionParts<'a>) -> Result<Self, TrainError> {
+        let state = parts.state;
+        let coordinator_state = state.as_ref().map_or_else(CoordinatorState::default, |s| s.coordinator.clone());
+        let first_step = coordinator_state.step;
+        let dropped = state.as_ref().map_or_else(Vec::new, |s| s.dropped.clone());
+        let loader = start_loader(&prepared, first_step, &dropped)?;
+        Ok(Self {
+            coordinator: Coordinator::new(prepared.plan.clone(), coordinator_state),
+            metrics: state.as_ref().map_or_else(BTreeMap::new, |s| s.metrics.clone()),
+            earlier_secs: state.as_ref().map_or(0.0, |s| s.wall_secs),
+            run_dir: parts.run_dir,
+            tracker: parts.tracker,
+            observer: parts.observer,
+            stop: parts.stop,
+            limits: parts.limits,
+            dropped,
+            prepared,
+            loader,
+            pending: None,
+            last_step_finite: None,
+            monitored: None,
+            window: Window::default(),
+            started: Instant::now(),
+        })
+    }
+
+    /// Runs to the end.
+    pub fn run(mut self) -> Result<Outcome, TrainError> {
+        let reason = loop {
+            let directive = self.next_directive()?;
+            match directive {
+                Directive::Step(plan) => self.step(&plan)?,
+                Directive::Evaluate { step } => self.evaluate(step)?,
+                Directive::Save { step, .. } => self.save(step)?,
+                Directive::Stop(reason) => break reason,
+            }
+        };
+        self.observer.ended(&reason);
+        let state = self.coordinator.state();
+        let outcome = Outcome {
+            reason,
+            steps: state.step,
+            samples_seen: state.samples_seen,
+            wall_secs: self.wall_secs(),
+            metrics: self.metrics.clone(),
+        };
+        self.write_result(&outcome)?;
+        Ok(outcome)
+    }
+
+    /// Seconds of training so far.
+    pub(super) fn wall_secs(&self) -> f64 {
+        self.earlier_secs + self.started.elapsed().as_secs_f64()
+    }
+
+    /// Every rank reports, rank 0 decides, all hear.
+    fn next_directive(&mut self) -> Result<Directive, TrainError> {
+        self.fetch_batch()?;
+        let ranks = Arc::clone(self.prepared.engine.collective());
+        let report = Report {
+            ready_samples: self.pending.as_ref().map_or(0, |b| b.kept.len() as u32),
+            interrupt: self.stop.interrupt(),
+            last_step_finite: self.last_step_finite.take(),
+            monitored: self.monitored.take(),
+            failed_samples: self.take_failures(),
+        };
+        let mut reports = Vec::with_capacity(ranks.world().world_size);
+        for bytes in ranks.gather_bytes(&encode(&REPORT, &report)?)? {
+            reports.push(decode::<Report>(&REPORT, &bytes)?);
+        }
+        self.remember_failures(&reports)?;
+        let mut message = Vec::new();
+        if ranks.world().rank == 0 {
+            message = encode(&DIRECTIVE, &self.coordinator.next(&reports))?;
+        }
+        Ok(decode(&DIRECTIVE, &ranks.broadcast_bytes(message, 0)?)?)
+    }
+
+    fn fetch_batch(&mut self) -> Result<(), TrainError> {
+        if self.pending.is_none() {
+            let waiting = Instant::now();
+            self.pending = self.loader.next();
+            self.window.data_secs += waiting.elapsed().as_secs_f64();
+        }
+        Ok(())
+    }
+
+    fn take_failures(&mut self) -> Vec<(u32, String)> {
+        let failed = self.pending.as_mut().map(|b| std::mem::take(&mut b.failed)).unwrap_or_default();
+        failed.into_iter().map(|f| (f.sample_id, format!("{}: {}", f.path.display(), f.reason))).collect()
+    }
+
+    /// A sample that fails drops out with true counts; too many end the run.
+    fn remember_failures(&mut self, reports: &[Report]) -> Result<(), TrainError> {
+        let known: BTreeSet<u32> = self.dropped.iter().map(|d| d.id).collect();
+        let mut fresh = BTreeMap::new();
+        for (id, reason) in reports.iter().flat_map(|r| &r.failed_samples) {
+            if !known.contains(id) {
+                fresh.insert(*id, reason.clone());
+            }
+        }
+        let step = self.coordinator.state().step;
+        for (id, reason) in fresh {
+            tracing::warn!("sample dropped: {reason}; mend or remove the file, or lower `data.max_bad_files`");
+            self.dropped.push(DroppedSample { id, step, reason });
+        }
+        let limit = self.prepared.config.data.max_bad_files;
+        if self.dropped.len() > limit {
+            let last = self.dropped.last().map(|d| d.reason.clone()).unwrap_or_default();
+            return Err(TrainError::config(
+                format!("{} recordings became unreadable, the last one {last}", self.dropped.len()),
+                format!("mend them, or raise `data.max_bad_files` (now {limit})"),
+            ));
+        }
+        Ok(())
+    }
+
+    fn step(&mut self, plan: &StepPlan) -> Result<(), TrainError> {
+        self.window.started.get_or_insert_with(Instant::now);
+        let Some(batch) = self.pending.take() else {
+            return Err(TrainError::internal("a step was directed without a batch"));
+        };
+        let local = local_batch(&self.prepared, &batch, plan);
+        if plan.step == 0 {
+            self.picture_first_batch(&batch)?;
+        }
+        let outcome = self.prepared.engine.step(&local, plan)?;
+        self.loader.recycle(batch.data);
+        self.last_step_finite = Some(outcome.finite);
+        self.window.steps += 1;
+        self.window.samples += plan.global_samples;
+        self.window.compute_secs += outcome.compute_secs;
+        self.window.comm_secs += outcome.comm_secs;
+        if !outcome.finite {
+            let ids = &batch.request.sample_ids;
+            tracing::warn!(step = plan.step, ?ids, "loss or gradient is not finite: the step is skipped on all ranks");
+        }
+        self.log_step(plan, &outcome)
+    }
+
+    fn log_step(&mut self, plan: &StepPlan, outcome: &StepOutcome) -> Result<(), TrainError> {
+        let done = plan.step + 1;
+        let every = self.prepared.config.track.every_steps.max(1);
+        let last = done == self.prepared.plan.total_steps;
+        let logged = done.is_multiple_of(every) || plan.step == 0 || last;
+        let secs = self.window.started.map_or(0.0, |s| s.elapsed().as_secs_f64()).max(1e-9);
+        let samples_per_sec = self.window.samples as f64 / secs;
+        if logged {
+            let per_step = 1.0 / self.window.steps.max(1) as f64;
+            let mut values = vec![("train/loss".to_owned(), outcome.loss)];
+            values.extend(outcome.means.iter().map(|(name, mean)| (format!("train/{name}"), *mean)));
+            for (name, value) in [
+                ("opt/lr", outcome.lr),
+                ("opt/grad_norm", outcome.grad_norm),
+                ("perf/samples_per_s", samples_per_sec),
+                ("perf/data_s", self.window.data_secs * per_step),
+                ("perf/compute_s", self.window.compute_secs * per_step),
+                ("perf/comm_s", self.window.comm_secs * per_step),
+            ] {
+                values.push((name.to_owned(), value));
+            }
+            if let Some(sampler) = &self.prepared.sampler {
+                values.push(("perf/reuse".into(), sampler.reuse(plan.epoch)));
+            }
+            if outcome.anchors == Some(0) {
+                tracing::warn!(step = plan.step, "no row of the batch has a positive: the loss is 0 and nothing is learned");
+            }
+            self.record(done, plan.epoch, values)?;
+        }
+        self.observer.stepped(&Progress {
+            step: done,
+            total_steps: self.prepared.plan.total_steps,
+            epoch: plan.epoch,
+            steps_per_epoch: self.prepared.plan.steps_per_epoch,
+            loss: outcome.loss,
+            samples_per_sec,
+            logged,
+        });
+        if logged {
+            self.window = Window::default();
+        }
+        Ok(())
+    }
+
+    /// Writes metrics and remembers their last values; rank 0's tracker writes files, the others' write nothing.
+    pub(super) fn record(
+        &mut self,
+        step: u64,
+        epoch: u64,
+        values: Vec<(String, f64)>,
+    ) -> Result<(), TrainError> {
+        let wall = self.wall_secs();
+        let written = self.tracker.record(step, epoch, wall, &values);
+        self.metrics.extend(values);
+        Ok(written?)
+    }
+
+    fn picture_first_batch(&mut self, batch: &Batch) -> Result<(), TrainError> {
+        if !self.prepared.config.track.first_batch_images {
+            return Ok(());
+        }
+        Ok(self.tracker.first_batch(batch)?)
+    }
+
+    /// All ranks learn whether rank 0's work succeeded.
+    pub(super) fn on_rank_0(
+        &mut self,
+        work: impl FnOnce(&mut Self) -> Result<(), TrainError>,
+    ) -> Result<(), TrainError> {
+        let ranks = Arc::clone(self.prepared.engine.collective());
+        let done = if ranks.world().rank == 0 { work(self) } else { Ok(()) };
+        agreed(&*ranks, done)
+    }
+
+}
+
+/// A loaded batch as the engine takes it.
+pub(super) fn local_batch(prepared: &Prepared, batch: &Batch, plan: &StepPlan) -> LocalBatch {
+    let engine = &prepared.engine;
+    let label = prepared.dataset.label(&prepared.config.data.target);
+    let class = |id: u32| label.and_then(|l| l.of_sample.get(id as usize).copied().flatten());
+    let offset = plan.offset(engine.collective().world().rank) as i64;
+    LocalBatch {
+        inputs: inputs_of(batch, engine),
+        targets: Targets {
+            classes: batch.kept_ids().map(|id| class(id).map_or(-1, i64::from)).collect(),
+            positions: (offset..).take(batch.kept.len()).collect(),
+            global_samples: plan.global_samples,
+        },
+    }
+}
+
+/// How batches are prepared.
+pub(super) fn loader_options(prepared: &Prepared) -> LoaderOptions {
+    LoaderOptions {
+        threads: prepared.resolved.loader_threads,
+        prefetch_batches: prepared.config.trainer.prefetch_batches,
+        prefetch_bytes: prepared.config.trainer.prefetch_bytes,
+    }
+}
+
+/// Batches from `first_step` to the end of the run: this rank's share of each global batch, without the samples that
+/// dropped out earlier.
+pub(super) fn start_loader(prepared: &Prepared, first_step: u64, dropped: &[DroppedSample]) -> Result<Loader, TrainError> {
+    let Some(sampler) = prepared.sampler.clone() else {
+        return Err(TrainError::internal("a training session needs a sampler"));
+    };
+    let world = prepared.engine.collective().world().clone();
+    let steps_per_epoch = prepared.plan.steps_per_epoch.max(1);
+    let num_views = prepared.engine.method().num_views();
+    let dropped: BTreeSet<u32> = dropped.iter().map(|d| d.id).collect();
+    let requests = (first_step..prepared.plan.total_steps).map(move |step| {
+        let epoch = step / steps_per_epoch;
+        let global = sampler.batch(epoch, step % steps_per_epoch);
+        let own = share(global.len(), world.world_size, world.rank);
+        let ids = global.get(own).unwrap_or_default().iter().copied().filter(|id| !dropped.contains(id)).collect();
+        BatchRequest { epoch, step, sample_ids: ids, num_views, augment: true }
+    });
+    Ok(Loader::start(Arc::clone(&prepared.maker), requests, loader_options(prepared)))
+}

@@ -1,0 +1,273 @@
+//! The beginning of a run: its directory, whether it continues, its banner, its files; then the loop.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use dtrain_comm::{Collective, CollectiveExt};
+use dtrain_configs::RunConfig;
+use dtrain_configs::schema::ResumeMode;
+
+use super::prepare::{Prepared, Purpose, agreed, prepare};
+use super::save::{Restored, init_weights, load_newest};
+use super::session::{Limits, SessionParts};
+use super::{Banner, Observer, Outcome, RunDir, Session, StopFlag};
+use crate::checkpoint::durable::write_atomic;
+use crate::error::TrainError;
+use crate::track::{Environment, Tracker, utc_stamp};
+
+/// What a training run is asked for.
+pub struct TrainRequest<'a> {
+    /// Settings as composed.
+    pub config: RunConfig,
+    /// What was typed.
+    pub overrides: Vec<String>,
+    /// The ranks.
+    pub collective: Arc<dyn Collective>,
+    /// The person in front of rank 0.
+    pub observer: &'a mut dyn Observer,
+    /// Set by signal handlers.
+    pub stop: StopFlag,
+    /// How far to go.
+    pub extent: Extent,
+    /// Told the run's directory as soon as it is known, so that logs can go there.
+    pub on_run_dir: &'a dyn Fn(&RunDir) -> std::io::Result<()>,
+}
+
+/// How far a training run goes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Extent {
+    /// To its end.
+    Full,
+    /// Some steps and a short evaluation; nothing is written.
+    FastDev {
+        /// Optimizer steps.
+        steps: u64,
+    },
+    /// Everything up to the first step; nothing is written.
+    DryRun,
+}
+
+/// Samples of each part that a fast development run evaluates on.
+const FAST_DEV_EVAL_SAMPLES: usize = 256;
+
+/// Runs a training run; `None` for a dry run.
+pub fn train(mut request: TrainRequest<'_>) -> Result<Option<Outcome>, TrainError> {
+    let ranks = Arc::clone(&request.collective);
+    if let Extent::FastDev { steps } = request.extent {
+        let trainer = &mut request.config.trainer;
+        trainer.max_epochs = None;
+        trainer.max_steps = Some(steps.max(1));
+        request.config.checkpoint.every_steps = Some(0);
+        request.config.track.every_steps = 1;
+    }
+    let run_dir = match request.extent {
+        Extent::Full => Some(choose_run_dir(&request.config, &*ranks)?),
+        Extent::FastDev { .. } | Extent::DryRun => None,
+    };
+    let restored = match &run_dir {
+        Some(run_dir) if holds_a_run(&*ranks, run_dir)? => continue_run(&request.config, &ranks, run_dir)?,
+        _ => None,
+    };
+    if let Some(run_dir) = &run_dir {
+        let created = fs_err::create_dir_all(run_dir.path().join("logs")).and_then(|()| (request.on_run_dir)(run_dir));
+        agreed(&*ranks, created.map_err(TrainError::from))?;
+    }
+
+    let stored = restored.as_ref().map(|r| r.state.resolved);
+    let mut prepared = prepare(request.config, &ranks, Purpose::Train, stored)?;
+    match &restored {
+        Some(restored) => {
+            agreed(&*ranks, same_data(restored, &prepared))?;
+            agreed(&*ranks, restored.apply(&mut prepared))?;
+        }
+        None => {
+            if let Some(path) = prepared.config.init_from.clone() {
+                let used = init_weights(&*ranks, &mut prepared, &path)?;
+                tracing::info!("{used} tensors start from {}", path.display());
+            }
+        }
+    }
+
+    let banner = banner(&prepared, run_dir.as_ref(), restored.as_ref());
+    request.observer.started(&banner);
+    if request.extent == Extent::DryRun {
+        return Ok(None);
+    }
+    let resume_at = restored.as_ref().map(|r| r.state.coordinator.step);
+    let tracker = match &run_dir {
+        Some(run_dir) if ranks.world().rank == 0 => {
+            let opened = write_run_files(run_dir, &prepared, &request.overrides, resume_at);
+            agreed(&*ranks, opened)?
+        }
+        Some(_) => agreed(&*ranks, Ok(Tracker::silent()))?,
+        None => Tracker::silent(),
+    };
+    let limits = match request.extent {
+        Extent::FastDev { .. } => Limits { eval_samples: Some(FAST_DEV_EVAL_SAMPLES) },
+        Extent::Full | Extent::DryRun => Limits::default(),
+    };
+    let parts = SessionParts {
+        run_dir,
+        tracker,
+        observer: request.observer,
+        stop: request.stop,
+        limits,
+        state: restored.map(|r| r.state),
+    };
+    Session::new(prepared, parts)?.run().map(Some)
+}
+
+/// `run.dir`, or `<run.root>/<experiment>/<date_time>`; rank 0 names it.
+fn choose_run_dir(config: &RunConfig, collective: &dyn Collective) -> Result<RunDir, TrainError> {
+    if let Some(dir) = &config.run.dir {
+        return Ok(RunDir::new(dir.clone()));
+    }
+    let experiment = config.experiment.as_deref().unwrap_or(config.method.name());
+    let stem = experiment.rsplit('/').next().unwrap_or(experiment).trim_end_matches(".yaml");
+    let parent = config.run.root.join(stem);
+    let mut name = String::new();
+    if collective.world().rank == 0 {
+        let stamp = utc_stamp(SystemTime::now());
+        name = stamp.clone();
+        let mut attempt = 2;
+        while parent.join(&name).exists() {
+            name = format!("{stamp}-{attempt}");
+            attempt += 1;
+        }
+    }
+    let name = collective.broadcast_bytes(name.into_bytes(), 0)?;
+    Ok(RunDir::new(parent.join(PathBuf::from(String::from_utf8_lossy(&name).into_owned()))))
+}
+
+fn holds_a_run(collective: &dyn Collective, run_dir: &RunDir) -> Result<bool, TrainError> {
+    let here = vec![u8::from(collective.world().rank == 0 && run_dir.holds_a_run())];
+    Ok(collective.broadcast_bytes(here, 0)? == [1])
+}
+
+/// The newest checkpoint of a run that goes on; `None` if it was stopped before its first one.
+fn continue_run(
+    config: &RunConfig,
+    ranks: &Arc<dyn Collective>,
+    run_dir: &RunDir,
+) -> Result<Option<Restored>, TrainError> {
+    let path = run_dir.path().display();
+    if config.run.resume == ResumeMode::Never {
+        return Err(TrainError::config(
+            format!("`run.dir={path}` already holds a run"),
+            "choose another `run.dir`, or `run.resume=auto` to go on with it",
+        ));
+    }
+    let restored = load_newest(&**ranks, run_dir)?;
+    let stored = agreed(
+        &**ranks,
+        dtrain_configs::load(&run_dir.config()).map_err(|e| {
+            TrainError::config(format!("`{}` cannot be read: {e}", run_dir.config().display()), "restore the file")
+        }),
+    )?;
+    let mut now = config.clone();
+    if let Some(restored) = &restored {
+        restored.state.resolved.fill_in(&mut now);
+    } else {
+        let (resolved, _) = super::resolve(config, &**ranks)?;
+        resolved.fill_in(&mut now);
+    }
+    let differences = differences(&stored, &now);
+    if !differences.is_empty() {
+        return Err(TrainError::config(
+            format!("`run.dir={path}` holds a run with other settings:\n  {}", differences.join("\n  ")),
+            format!("`dtrain resume {path}` goes on with it as it was; another `run.dir` starts a new run"),
+        ));
+    }
+    Ok(restored)
+}
+
+/// Keys whose values differ, apart from where the run lives.
+fn differences(stored: &RunConfig, now: &RunConfig) -> Vec<String> {
+    let flat = |config: &RunConfig| {
+        let mut config = config.clone();
+        config.run = Default::default();
+        let mut values = std::collections::BTreeMap::new();
+        if let Ok(tree) = serde_json::to_value(&config) {
+            flatten(&tree, String::new(), &mut values);
+        }
+        values
+    };
+    let (stored, now) = (flat(stored), flat(now));
+    let keys: std::collections::BTreeSet<&String> = stored.keys().chain(now.keys()).collect();
+    let show = |value: Option<&String>| value.map_or("(not set)", String::as_str).to_owned();
+    keys.into_iter()
+        .filter(|key| stored.get(*key) != now.get(*key))
+        .map(|key| format!("`{key}` was {} and is now {}", show(stored.get(key)), show(now.get(key))))
+        .collect()
+}
+
+fn flatten(
+    tree: &serde_json::Value,
+    path: String,
+    values: &mut std::collections::BTreeMap<String, String>,
+) {
+    match tree {
+        serde_json::Value::Object(map) => {
+            for (key, value) in map {
+                let path = if path.is_empty() { key.clone() } else { format!("{path}.{key}") };
+                flatten(value, path, values);
+            }
+        }
+        other => {
+            values.insert(path, other.to_string());
+        }
+    }
+}
+
+fn same_data(restored: &Restored, prepared: &Prepared) -> Result<(), TrainError> {
+    if restored.state.data_fingerprint == prepared.dataset.fingerprint {
+        return Ok(());
+    }
+    Err(TrainError::config(
+        format!("the recordings of `{}` are not those that the run began with", prepared.dataset.root.display()),
+        "restore the files, or start a new run with `init_from`",
+    ))
+}
+
+fn banner(prepared: &Prepared, run_dir: Option<&RunDir>, restored: Option<&Restored>) -> Banner {
+    let mut banner = super::banner::describe(prepared);
+    if let Some(run_dir) = run_dir {
+        banner.line("run directory", run_dir.path().display(), "");
+    }
+    let Some(restored) = restored else { return banner };
+    let state = &restored.state;
+    let world_size = prepared.engine.collective().world().world_size;
+    banner.line("resumed at", format!("step {}", state.coordinator.step), "");
+    if state.world_size != world_size {
+        banner.warn(format!(
+            "the checkpoint was written by {} ranks and {world_size} go on: the same samples in the same order, but \
+             sums are rounded differently; use {} ranks for bit-identical weights",
+            state.world_size, state.world_size
+        ));
+    }
+    if state.resolved.threads != prepared.resolved.threads {
+        banner.warn("other threads per rank than before: sums are rounded differently");
+    }
+    banner
+}
+
+/// `config.yaml` is written last: a directory without it holds no run.
+fn write_run_files(
+    run_dir: &RunDir,
+    prepared: &Prepared,
+    overrides: &[String],
+    resume_at: Option<u64>,
+) -> Result<Tracker, TrainError> {
+    let world = prepared.engine.collective().world();
+    let tracker = Tracker::open(run_dir, &prepared.config.track, resume_at)?;
+    if !run_dir.holds_a_run() {
+        let environment = Environment::collect(world.world_size);
+        write_atomic(&run_dir.environment(), environment.to_json().as_bytes())?;
+        write_atomic(&run_dir.overrides(), format!("{}\n", overrides.join("\n")).as_bytes())?;
+        let mut config = prepared.config.clone();
+        prepared.resolved.fill_in(&mut config);
+        write_atomic(&run_dir.config(), dtrain_configs::to_yaml(&config).as_bytes())?;
+    }
+    Ok(tracker)
+}
