@@ -31,10 +31,11 @@ def render(results: list[dict]) -> str:
 
 def section(result: dict) -> str:
     """One bench."""
+    num_rounds = len(result["rounds"])
     lines = [
         f"### {result['bench']}",
         "",
-        f"{result['about']}. Medians of {len(result['rounds'])} rounds.",
+        f"{result['about']}. {'One round' if num_rounds == 1 else f'Medians of {num_rounds} rounds'}.",
         "",
         "| | dtrain | PyTorch | ratio | aim |",
         "|---|---:|---:|---:|---|",

@@ -44,6 +44,9 @@ fn main() -> Result<(), Box<dyn Error>> {
         })?);
     }
     if session.world().is_main() {
+        for warning in session.warnings() {
+            println!("{warning}");
+        }
         println!("{bytes} bytes, {} ranks, {repetitions} repetitions; ms", session.world().world_size);
         let rows = [
             ("Collective", ours),

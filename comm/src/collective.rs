@@ -28,8 +28,8 @@ pub trait Collective: Send + Sync + std::fmt::Debug {
 
     /// Combines the buffers of all ranks element by element; every rank ends with the result, the same bits on each.
     ///
-    /// Length, element type and `op` are the same on all ranks. The order of summation depends on the length and the
-    /// number of ranks only, so that a repeated run gives the same bits. Without elements nothing is sent.
+    /// Length, element type and `op` are the same on all ranks. The order of summation depends on the length, the
+    /// number of ranks and the transport only, so that a repeated run gives the same bits. Without elements nothing is sent.
     ///
     /// # Errors
     /// What the transport reports.

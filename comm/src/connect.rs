@@ -14,10 +14,11 @@ use std::sync::Arc;
 
 use crate::collective::Collective;
 use crate::error::CommError;
+use crate::hint::Hint;
 use crate::mpi::{MpiCollective, Runtime};
 use crate::single::Single;
 use crate::warning::Warning;
-use crate::world::{Hint, World};
+use crate::world::World;
 
 /// Exit code of a Rust process that panics.
 const PANIC_CODE: i32 = 101;
@@ -71,6 +72,8 @@ pub fn connect_mpi(hint: &Hint) -> Result<Session, CommError> {
     }
     let warnings = yield_when_idle().into_iter().collect();
     let mpi = Arc::new(Runtime::start(hint)?);
+    let World { rank, world_size, node, num_nodes, .. } = mpi.world();
+    tracing::debug!(rank, world_size, node, num_nodes, "connected through MPI");
     Ok(Session { collective: mpi.clone(), mpi: Some(mpi), warnings, stays_on_its_thread: PhantomData })
 }
 

@@ -99,8 +99,9 @@ impl Library {
     /// The folder does not exist.
     pub fn open(options: &ComposeOptions) -> Result<Self, Problem> {
         if let Some(dir) = options.config_dir.as_ref().filter(|dir| !dir.is_dir()) {
-            return Err(Problem::new(format!("there is no folder `{}`", dir.display()))
-                .hint("`--config-dir` names a folder with `data/`, `method/`, `experiment/` and so on in it"));
+            return Err(Problem::new(format!("there is no folder `{}`", dir.display())).hint(
+                "`--config-dir` names a folder with `data/`, `method/`, `experiment/` and so on in it",
+            ));
         }
         Ok(Self { dir: options.config_dir.clone() })
     }
@@ -135,7 +136,8 @@ impl Library {
 
     /// The text of `train.yaml`.
     pub(crate) fn root(&self) -> Result<Arc<Source>, Problem> {
-        if let Some(path) = self.dir.as_ref().map(|dir| dir.join("train.yaml")).filter(|path| path.is_file()) {
+        if let Some(path) = self.dir.as_ref().map(|dir| dir.join("train.yaml")).filter(|path| path.is_file())
+        {
             return read_file(&path);
         }
         Ok(Arc::new(Source { kind: SourceKind::Builtin("train.yaml".into()), text: ROOT.into() }))
@@ -143,7 +145,12 @@ impl Library {
 
     /// The file that `name` stands for in a group: a path if it ends with `.yaml`, else a name. `asked` is where it
     /// was chosen.
-    pub(crate) fn find(&self, group: &str, name: &str, asked: Option<&Place>) -> Result<Arc<Source>, Problem> {
+    pub(crate) fn find(
+        &self,
+        group: &str,
+        name: &str,
+        asked: Option<&Place>,
+    ) -> Result<Arc<Source>, Problem> {
         if name.ends_with(".yaml") || name.ends_with(".yml") {
             return read_file(Path::new(name)).map_err(|problem| problem.at(asked));
         }
@@ -160,7 +167,8 @@ impl Library {
         }
         let options = self.options(group);
         let hint = choice_hint(name, options.iter().map(String::as_str));
-        let path_hint = if name.contains('/') { "; a file is chosen by a path that ends with `.yaml`" } else { "" };
+        let path_hint =
+            if name.contains('/') { "; a file is chosen by a path that ends with `.yaml`" } else { "" };
         Err(Problem::new(format!("group `{group}` has no `{}`", printable(name, 60)))
             .at(asked)
             .hint(format!("{hint}{path_hint}")))

@@ -8,6 +8,7 @@
 //! starts from that group's file; Hydra would put SupCon's settings into SimCLR.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use crate::builtin::{Library, read_file, section_groups};
 use crate::decode::{decode, keys::unknown_key, tag};
@@ -15,12 +16,12 @@ use crate::error::{ConfigErrors, Problem};
 use crate::node::{Map, Node, Value, split_key};
 use crate::overrides::{Operation, Override};
 use crate::read::read;
-use crate::reference::{TAGGED_SECTIONS, is_open, reference};
+use crate::reference::{TAGGED_SECTIONS, is_open, reference, tag_names};
 use crate::scalar::Scalar;
 use crate::schema::RunConfig;
-use crate::source::{Place, printable};
+use crate::source::{Place, Source, SourceKind, printable};
 use crate::suggest::{choice_hint, listed};
-use crate::validate::validate;
+use crate::validate::{Conflict, validate};
 use crate::yaml;
 
 /// What composition needs besides the overrides.
@@ -184,7 +185,7 @@ impl Composer {
     }
 
     /// A file as a section.
-    fn file(&mut self, source: Result<std::sync::Arc<crate::source::Source>, Problem>) -> Option<Map> {
+    fn file(&mut self, source: Result<Arc<Source>, Problem>) -> Option<Map> {
         let read = source.and_then(|source| match read(&source)? {
             Node { value: Value::Map(map), .. } => Ok(map),
             node if node.is_null() => Ok(Map::default()),
@@ -208,18 +209,18 @@ impl Composer {
         };
         let mut choices = Vec::new();
         for entry in map.entries {
-            let known: Vec<&str> =
-                section_groups().chain(with_experiment.then_some("experiment")).collect();
+            let known: Vec<&str> = section_groups().chain(with_experiment.then_some("experiment")).collect();
             if !known.contains(&entry.key.as_str()) {
                 let problem = Problem::new(format!("`{}` is not a group", printable(&entry.key, 60)));
                 let hint = choice_hint(&entry.key, known.iter().copied());
                 self.problems.push(problem.at(entry.key_place.as_ref()).hint(hint));
             } else if entry.node.as_scalar().is_none() {
                 let problem = Problem::new(format!("`defaults.{}` must be a name", entry.key));
-                self.problems.push(problem.at(entry.node.place.as_ref()).hint(format!(
-                    "values go into a section `{}` beside `defaults`",
-                    entry.key
-                )));
+                self.problems.push(
+                    problem
+                        .at(entry.node.place.as_ref())
+                        .hint(format!("values go into a section `{}` beside `defaults`", entry.key)),
+                );
             } else {
                 let name = entry.node.as_text().map(str::to_owned);
                 choices.push(Choice { group: entry.key, name, place: entry.node.place });
@@ -255,12 +256,17 @@ impl Composer {
         for (section, before) in TAGGED_SECTIONS.into_iter().zip(before) {
             let after = name(&self.tree, section);
             let (Some(before), Some(after)) = (before, after) else { continue };
-            if before != after && !self.is_broken(section) {
+            let known = tag_names(section).contains(&after.as_str());
+            if before != after && known && !self.is_broken(section) {
                 let place = self.tree.get(&[section, "name"]).and_then(|node| node.place.clone());
                 self.problems.push(
-                    Problem::new(format!("`{section}.name` is `{before}` by its group and cannot become `{after}` here"))
-                        .at(place.as_ref())
-                        .hint(format!("choose the group: `{section}={after}`, or `{section}: {after}` under `defaults`")),
+                    Problem::new(format!(
+                        "`{section}.name` is `{before}` by its group and cannot become `{after}` here"
+                    ))
+                    .at(place.as_ref())
+                    .hint(format!(
+                        "choose the group: `{section}={after}`, or `{section}: {after}` under `defaults`"
+                    )),
                 );
                 self.broken.push(section.to_owned());
             }
@@ -274,7 +280,8 @@ impl Composer {
 
     /// Applies all overrides that are not choices of groups.
     fn apply_values(&mut self) {
-        let known = reference(tag(&self.tree, "method").unwrap_or(""), tag(&self.tree, "optimizer").unwrap_or(""));
+        let known =
+            reference(tag(&self.tree, "method").unwrap_or(""), tag(&self.tree, "optimizer").unwrap_or(""));
         for over in std::mem::take(&mut self.overrides) {
             if over.choice().is_some() || self.is_broken(&over.key) {
                 continue;
@@ -318,7 +325,9 @@ impl Composer {
             let optional_section = over.key == "data.generate" && self.tree.get(&path).is_none();
             if !optional_section {
                 let problem = Problem::new(format!("`{}` is set already, to {}", over.key, node.describe()));
-                return Err(problem.at(place).hint(format!("leave out the `+`, or write `++{}=...`", over.key)));
+                return Err(problem
+                    .at(place)
+                    .hint(format!("leave out the `+`, or write `++{}=...`", over.key)));
             }
         }
         Ok(())
@@ -368,27 +377,46 @@ impl Composer {
         let mut decoded = decode(self.tree.clone());
         self.problems.append(&mut decoded.problems);
         self.broken.append(&mut decoded.broken);
-        for found in validate(&decoded.config) {
-            let is_about = |key: &&'static str, broken: &String| {
-                key == broken || key.starts_with(&format!("{broken}.")) || broken.starts_with(&format!("{key}."))
+        for conflict in validate(&decoded.config) {
+            let related = |key: &str, broken: &String| {
+                key == broken
+                    || key.starts_with(&format!("{broken}."))
+                    || broken.starts_with(&format!("{key}."))
             };
-            if found.keys.iter().any(|key| self.broken.iter().any(|broken| is_about(key, broken))) {
-                continue;
+            let unread =
+                conflict.keys.iter().any(|key| self.broken.iter().any(|broken| related(key, broken)));
+            if !unread {
+                self.problems.extend(located(conflict, &self.tree));
             }
-            let mut problem = Problem::new(found.message).maybe_hint(found.hint);
-            for key in found.keys {
-                problem = problem.at(self.tree.get(&split_key(key)).and_then(|node| node.place.as_ref()));
-            }
-            self.problems.push(problem);
         }
         if self.problems.is_empty() {
             Ok((decoded.config, self.tree))
         } else {
-            Err(ConfigErrors { problems: self.problems })
+            Err(ConfigErrors::new(self.problems))
         }
     }
 }
 
+/// A conflict with the places of its values.
+fn located(conflict: Conflict, tree: &Node) -> Option<Problem> {
+    let place = |key: &str| tree.get(&split_key(key)).and_then(|node| node.place.as_ref());
+    let first = conflict.keys.first()?;
+    let typed = place(first).is_some_and(|place| matches!(place.source.kind, SourceKind::Override(_)));
+    if conflict.only_if_typed && !typed {
+        return None;
+    }
+    let mut problem = Problem::new(conflict.message).maybe_hint(conflict.hint);
+    for key in &conflict.keys {
+        problem = problem.at(place(key));
+    }
+    if problem.places.is_empty() {
+        // All of them are defaults: the choice of the section is the nearest that the user did.
+        problem = problem.at(place(first.split('.').next().unwrap_or(first)));
+    }
+    Some(problem)
+}
+
 fn not_a_section(name: &str, node: &Node) -> Problem {
-    Problem::new(format!("{name} must hold `key: value` lines, not {}", node.describe())).at(node.place.as_ref())
+    Problem::new(format!("{name} must hold `key: value` lines, not {}", node.describe()))
+        .at(node.place.as_ref())
 }

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use crate::source::Place;
+use crate::source::{Place, SourceKind};
 
 /// Problems that are printed; more than this many are counted.
 const MAX_PRINTED: usize = 50;
@@ -65,6 +65,21 @@ impl fmt::Display for Problem {
 pub struct ConfigErrors {
     /// At least one.
     pub problems: Vec<Problem>,
+}
+
+impl ConfigErrors {
+    /// Problems in the order in which a user mends them: files by line, then overrides, then what only the program's
+    /// own files say.
+    pub(crate) fn new(mut problems: Vec<Problem>) -> Self {
+        problems.sort_by_cached_key(|problem| {
+            problem.places.first().map_or((3, String::new(), 0, 0), |place| match &place.source.kind {
+                SourceKind::File(path) => (0, path.display().to_string(), place.line, place.column),
+                SourceKind::Override(number) => (1, String::new(), *number, place.column),
+                SourceKind::Builtin(name) => (2, name.clone(), place.line, place.column),
+            })
+        });
+        Self { problems }
+    }
 }
 
 impl From<Problem> for ConfigErrors {

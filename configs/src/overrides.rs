@@ -71,8 +71,11 @@ impl Override {
             Some((key, value)) => (key, Some(value)),
             None => (rest, None),
         };
-        if key.is_empty() || key.split('.').any(|part| part.is_empty() || part.contains(char::is_whitespace)) {
-            return Err(bad(format!("`{shown}` does not name a setting")).hint("write `key=value`, without spaces"));
+        if key.is_empty() || key.split('.').any(|part| part.is_empty() || part.contains(char::is_whitespace))
+        {
+            return Err(
+                bad(format!("`{shown}` does not name a setting")).hint("write `key=value`, without spaces")
+            );
         }
         let key_place = Place { column: sign_chars + 1, width: key.chars().count(), ..place.clone() };
         let value = match (operation, value) {
@@ -104,7 +107,8 @@ impl Override {
     fn value(source: &Arc<Source>, text: &str, skipped: usize, whole: &Place) -> Result<Node, Problem> {
         if text.starts_with(['[', '{', '"', '\'']) {
             return read_part(source, text, skipped).map_err(|problem| {
-                let hint = "a value that starts with `[`, `{` or a quote is read as YAML; put other text in quotes";
+                let hint =
+                    "a value that starts with `[`, `{` or a quote is read as YAML; put other text in quotes";
                 if problem.hint.is_some() { problem } else { problem.hint(hint) }
             });
         }
@@ -166,14 +170,15 @@ mod tests {
         };
         insta::assert_snapshot!(
             ["--trainer.lr", "seed", "seed=", "=3", "a..b=1", "~seed=1", "tags=[a"].map(message).join("\n"),
-            @r"
+            @r#"
         `--trainer.lr` has no value | settings have no dashes: `trainer.lr=value`
         `seed` has no value | write `seed=value`
         `seed=` has no value | write `seed=null` for nothing, `seed=''` for an empty word; an unset shell variable looks like this too
         `=3` does not name a setting | write `key=value`, without spaces
         `a..b=1` does not name a setting | write `key=value`, without spaces
         `~seed=1` both deletes a key and gives it a value | write `~seed`, or `seed=value`
-        "
+        not valid YAML: unclosed bracket '[' | a value that starts with `[`, `{` or a quote is read as YAML; put other text in quotes
+        "#
         );
     }
 }

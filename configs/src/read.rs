@@ -194,7 +194,14 @@ mod tests {
         assert_eq!(at(&["b", "d", "e"]), (4, 10, 3));
         let Value::List(items) = &tree.get(&["b", "c"]).unwrap().value else { panic!() };
         assert_eq!(items[1].place.as_ref().map(|p| (p.column, p.width)), Some((10, 5)));
-        let key = tree.get(&["b"]).and_then(Node::as_map).and_then(|map| map.entry("d")).unwrap().key_place.clone().unwrap();
+        let key = tree
+            .get(&["b"])
+            .and_then(Node::as_map)
+            .and_then(|map| map.entry("d"))
+            .unwrap()
+            .key_place
+            .clone()
+            .unwrap();
         assert_eq!((key.line, key.column, key.width), (4, 3, 1));
         assert_eq!(tree.get(&["b", "d", "e"]).and_then(Node::as_text), Some("010"));
     }

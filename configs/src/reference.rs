@@ -1,6 +1,6 @@
 //! Every key there is with its default, taken from the typed schema itself.
 
-use crate::node::{Map, Node, Value};
+use crate::node::{Node, Value};
 use crate::schema::{DataConfig, GenerateConfig, MethodConfig, OptimizerConfig, RunConfig, SplitConfig};
 use crate::serialize::to_node;
 
@@ -19,7 +19,7 @@ pub(crate) fn reference(method: &str, optimizer: &str) -> Node {
         data: DataConfig { generate: Some(GenerateConfig::default()), ..DataConfig::default() },
         ..RunConfig::default()
     };
-    to_node(&config).unwrap_or_else(|| Node::map(Map::default(), None))
+    to_node(&config)
 }
 
 /// Whether the user names the keys of that section.
@@ -29,7 +29,7 @@ pub(crate) fn is_open(section: &str) -> bool {
 
 /// The keys of an entry of an open section.
 pub(crate) fn open_entry() -> Node {
-    to_node(&SplitConfig::default()).unwrap_or_else(Node::null)
+    to_node(&SplitConfig::default())
 }
 
 /// Names that a tagged section may have.

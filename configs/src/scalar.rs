@@ -205,9 +205,14 @@ mod tests {
 
     #[test]
     fn floats_are_written_for_yaml_1_1_readers_too() {
-        for (value, text) in
-            [(1.0, "1.0"), (0.0, "0.0"), (1e-4, "0.0001"), (1e-20, "1.0e-20"), (2.5e30, "2.5e+30"), (-6.0, "-6.0")]
-        {
+        for (value, text) in [
+            (1.0, "1.0"),
+            (0.0, "0.0"),
+            (1e-4, "0.0001"),
+            (1e-20, "1.0e-20"),
+            (2.5e30, "2.5e+30"),
+            (-6.0, "-6.0"),
+        ] {
             assert_eq!(Scalar::float(value).text, text);
         }
     }

@@ -6,10 +6,10 @@ use serde::ser::{self, Serialize};
 use crate::node::{Entry, Map, Node, Value};
 use crate::scalar::Scalar;
 
-/// The tree of a typed value, without places. `None` if the type holds something that settings cannot hold, such as
-/// a map with keys that are not text; no type of [`crate::schema`] does.
-pub(crate) fn to_node<T: Serialize>(value: &T) -> Option<Node> {
-    value.serialize(ToNode).ok()
+/// The tree of a typed value, without places. A value that YAML text cannot hold (a path that is not UTF-8) becomes
+/// the reason in brackets.
+pub(crate) fn to_node<T: Serialize + ?Sized>(value: &T) -> Node {
+    value.serialize(ToNode).unwrap_or_else(|error| Node::scalar(Scalar::quoted(format!("({error})")), None))
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -84,7 +84,12 @@ impl ser::Serializer for ToNode {
         Ok(Node::null())
     }
 
-    fn serialize_unit_variant(self, _: &'static str, _: u32, name: &'static str) -> Result<Node, Unsupported> {
+    fn serialize_unit_variant(
+        self,
+        _: &'static str,
+        _: u32,
+        name: &'static str,
+    ) -> Result<Node, Unsupported> {
         self.serialize_str(name)
     }
 
@@ -104,7 +109,7 @@ impl ser::Serializer for ToNode {
         value: &T,
     ) -> Result<Node, Unsupported> {
         let mut map = MapBuilder::default();
-        map.add(name, value)?;
+        map.add(name, value);
         Ok(Node::map(map.map, None))
     }
 
@@ -161,7 +166,7 @@ macro_rules! list_parts {
             type Error = Unsupported;
 
             fn $method<T: Serialize + ?Sized>(&mut self, value: &T) -> Result<(), Unsupported> {
-                self.items.push(value.serialize(ToNode)?);
+                self.items.push(to_node(value));
                 Ok(())
             }
 
@@ -181,9 +186,8 @@ struct MapBuilder {
 }
 
 impl MapBuilder {
-    fn add<T: Serialize + ?Sized>(&mut self, key: &str, value: &T) -> Result<(), Unsupported> {
-        self.map.entries.push(Entry { key: key.into(), key_place: None, node: value.serialize(ToNode)? });
-        Ok(())
+    fn add<T: Serialize + ?Sized>(&mut self, key: &str, value: &T) {
+        self.map.entries.push(Entry { key: key.into(), key_place: None, node: to_node(value) });
     }
 }
 
@@ -191,8 +195,13 @@ impl ser::SerializeStruct for MapBuilder {
     type Ok = Node;
     type Error = Unsupported;
 
-    fn serialize_field<T: Serialize + ?Sized>(&mut self, key: &'static str, value: &T) -> Result<(), Unsupported> {
-        self.add(key, value)
+    fn serialize_field<T: Serialize + ?Sized>(
+        &mut self,
+        key: &'static str,
+        value: &T,
+    ) -> Result<(), Unsupported> {
+        self.add(key, value);
+        Ok(())
     }
 
     fn end(self) -> Result<Node, Unsupported> {
@@ -213,7 +222,8 @@ impl ser::SerializeMap for MapBuilder {
 
     fn serialize_value<T: Serialize + ?Sized>(&mut self, value: &T) -> Result<(), Unsupported> {
         let key = self.key.take().unwrap_or_default();
-        self.add(&key, value)
+        self.add(&key, value);
+        Ok(())
     }
 
     fn end(self) -> Result<Node, Unsupported> {

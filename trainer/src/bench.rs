@@ -10,7 +10,7 @@ use serde::Serialize;
 use tch::{Device, Kind, Tensor};
 
 use crate::coordinator::{RunPlan, StepPlan};
-use crate::data::{ViewMaker, Workspace};
+use crate::data::ViewMaker;
 use crate::error::TrainError;
 use crate::loss::contrastive;
 use crate::run::{Purpose, StepRunner, prepare};
@@ -109,13 +109,12 @@ pub fn data(config: RunConfig, ranks: &Arc<dyn Collective>) -> Result<DataFigure
     let prepared = prepare(config, ranks, Purpose::Evaluate, None)?;
     let ids: Vec<u32> = prepared.dataset.train.iter().copied().take(DATA_FILES).collect();
     let maker: &ViewMaker = &prepared.maker;
-    let mut workspace = Workspace::new(maker);
-    let [c, h, w] = maker.shape();
-    let mut view = vec![0.0; c * h * w];
+    let mut workspace = maker.workspace();
+    let mut view = vec![0.0; maker.view_len()];
 
     let decoding = Instant::now();
     for &id in &ids {
-        maker.load(id).map_err(|e| TrainError::run(e, "mend or remove the file"))?;
+        maker.recording(&mut workspace, id)?;
     }
     let decode_secs = decoding.elapsed().as_secs_f64();
 
@@ -123,9 +122,7 @@ pub fn data(config: RunConfig, ranks: &Arc<dyn Collective>) -> Result<DataFigure
     for epoch in 0..DATA_VIEWS {
         let round = Instant::now();
         for &id in &ids {
-            maker
-                .make(&mut workspace, epoch, id, Some(0), &mut view)
-                .map_err(|e| TrainError::run(e, "mend or remove the file"))?;
+            maker.make(&mut workspace, epoch, id, Some(0), &mut view)?;
             black_box(&view);
         }
         rounds.push(round.elapsed().as_secs_f64());

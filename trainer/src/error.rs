@@ -5,8 +5,10 @@ use std::fmt::Display;
 use dtrain_comm::CommError;
 use serde::{Deserialize, Serialize};
 
-use crate::checkpoint::CheckpointError;
-use crate::data::DataError;
+use crate::checkpoint::{CheckpointError, FrameError, TensorFileError};
+use crate::data::loader::LoaderError;
+use crate::data::{DataError, ViewError};
+use crate::track::TrackError;
 
 /// Whose business an error is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -41,12 +43,21 @@ pub enum TrainError {
     /// Recordings, labels, splits.
     #[error(transparent)]
     Data(#[from] DataError),
+    /// Views of recordings.
+    #[error(transparent)]
+    View(#[from] ViewError),
     /// Collectives.
     #[error(transparent)]
     Comm(#[from] CommError),
     /// Saving and loading.
     #[error(transparent)]
     Checkpoint(#[from] CheckpointError),
+    /// Preparing batches.
+    #[error(transparent)]
+    Loader(#[from] LoaderError),
+    /// Metrics and other records.
+    #[error(transparent)]
+    Track(#[from] TrackError),
     /// libtorch.
     #[error("libtorch: {0}")]
     Torch(#[from] tch::TchError),
@@ -104,21 +115,37 @@ impl TrainError {
             | TrainError::Run { hint, .. }
             | TrainError::OtherRank { hint, .. } => hint.clone(),
             TrainError::Data(e) => e.hint(),
+            TrainError::View(e) => e.hint(),
+            TrainError::Track(e) => e.hint(),
             TrainError::Comm(e) => e.hint(),
             TrainError::Checkpoint(e) => e.hint(),
-            TrainError::Torch(_) | TrainError::Io(_) => None,
+            TrainError::Loader(_) | TrainError::Torch(_) | TrainError::Io(_) => None,
         }
     }
 
     /// Decides about the exit code.
     pub fn class(&self) -> ErrorClass {
         match self {
-            TrainError::Config { .. } | TrainError::Data(_) => ErrorClass::Config,
-            TrainError::Environment { .. } | TrainError::Io(_) => ErrorClass::Environment,
-            TrainError::Checkpoint(e) if e.is_environment() => ErrorClass::Environment,
+            TrainError::Config { .. } | TrainError::Data(_) | TrainError::View(_) => ErrorClass::Config,
+            TrainError::Environment { .. } | TrainError::Io(_) | TrainError::Track(_) => ErrorClass::Environment,
+            TrainError::Checkpoint(CheckpointError::DiskFull { .. } | CheckpointError::Io(_)) => ErrorClass::Environment,
             TrainError::Checkpoint(_) => ErrorClass::Config,
             TrainError::OtherRank { class, .. } => *class,
-            TrainError::Comm(_) | TrainError::Torch(_) | TrainError::Run { .. } => ErrorClass::Run,
+            TrainError::Comm(_) | TrainError::Loader(_) | TrainError::Torch(_) | TrainError::Run { .. } => {
+                ErrorClass::Run
+            }
         }
+    }
+}
+
+impl From<FrameError> for TrainError {
+    fn from(error: FrameError) -> Self {
+        CheckpointError::from(error).into()
+    }
+}
+
+impl From<TensorFileError> for TrainError {
+    fn from(error: TensorFileError) -> Self {
+        CheckpointError::from(error).into()
     }
 }

@@ -9,7 +9,8 @@ use super::communicator::MpiCollective;
 use super::raw::{self, Handle};
 use crate::chunks::MAX_CHUNK_BYTES;
 use crate::error::CommError;
-use crate::world::{Hint, World};
+use crate::hint::Hint;
+use crate::world::World;
 
 /// The initialized library. Calls hold `finalized` for reading, so that none is under way when MPI goes away.
 #[derive(Debug)]

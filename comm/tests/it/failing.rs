@@ -55,6 +55,7 @@ fn abort_works_from_another_thread_while_this_one_waits() {
 }
 
 #[test]
+#[expect(clippy::exit, reason = "the end of a process is what is tested")]
 fn a_process_that_exits_with_an_open_session_ends_the_job() {
     let name = "failing::a_process_that_exits_with_an_open_session_ends_the_job";
     let code = exit_code_when_rank_1(name, |session| {

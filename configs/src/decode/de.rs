@@ -153,7 +153,11 @@ impl<'de> Deserializer<'de> for Reader<'de> {
         }
     }
 
-    fn deserialize_unit_struct<V: Visitor<'de>>(self, _: &'static str, visitor: V) -> Result<V::Value, Mismatch> {
+    fn deserialize_unit_struct<V: Visitor<'de>>(
+        self,
+        _: &'static str,
+        visitor: V,
+    ) -> Result<V::Value, Mismatch> {
         self.deserialize_any(visitor)
     }
 
@@ -176,7 +180,11 @@ impl<'de> Deserializer<'de> for Reader<'de> {
         _: &'static [&'static str],
         visitor: V,
     ) -> Result<V::Value, Mismatch> {
-        self.deserialize_any(visitor)
+        // serde would also take a list of values in the order of the fields.
+        match &self.0.value {
+            Value::List(_) => Err(Mismatch::Wanted("a map".into())),
+            _ => self.deserialize_any(visitor),
+        }
     }
 
     forward!(visit_whole: deserialize_i8 deserialize_i16 deserialize_i32 deserialize_i64 deserialize_i128

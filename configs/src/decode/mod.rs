@@ -14,7 +14,7 @@ use crate::reference::{TAGGED_SECTIONS, reference, tag_names};
 use crate::schema::{MethodConfig, OptimizerConfig, RunConfig};
 use crate::suggest::{choice_hint, listed};
 
-/// After this many problems in values the search ends.
+/// After this many unreadable values of a section the search ends.
 const MAX_PROBLEMS: usize = 100;
 
 /// What a tree became.
@@ -100,7 +100,8 @@ fn bad_tag(tree: &Node, section: &str) -> Option<Problem> {
 
 /// A tagged section without its name.
 fn take_section(tree: &mut Node, section: &str) -> Node {
-    let mut node = tree.remove(&[section]).map_or_else(|| Node::map(Map::default(), None), |entry| entry.node);
+    let mut node =
+        tree.remove(&[section]).map_or_else(|| Node::map(Map::default(), None), |entry| entry.node);
     node.remove(&["name"]);
     node
 }
@@ -113,7 +114,7 @@ struct Values {
 impl Values {
     /// Reads a section; what cannot be read is noted and taken out until the rest can.
     fn read<T: DeserializeOwned + Default>(&mut self, mut tree: Node, section: &str) -> T {
-        while self.problems.len() < MAX_PROBLEMS {
+        for _ in 0..MAX_PROBLEMS {
             let error = match serde_path_to_error::deserialize(Reader(&tree)) {
                 Ok(value) => return value,
                 Err(error) => error,

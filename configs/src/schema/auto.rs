@@ -82,11 +82,7 @@ impl<T: AutoValue> serde::de::Visitor<'_> for AutoVisitor<T> {
     }
 
     fn visit_str<E: serde::de::Error>(self, v: &str) -> Result<Self::Value, E> {
-        if v == "auto" {
-            Ok(Auto::Auto)
-        } else {
-            Err(E::invalid_value(serde::de::Unexpected::Str(v), &self))
-        }
+        if v == "auto" { Ok(Auto::Auto) } else { Err(E::invalid_value(serde::de::Unexpected::Str(v), &self)) }
     }
 
     fn visit_bool<E: serde::de::Error>(self, v: bool) -> Result<Self::Value, E> {
@@ -94,7 +90,9 @@ impl<T: AutoValue> serde::de::Visitor<'_> for AutoVisitor<T> {
     }
 
     fn visit_u64<E: serde::de::Error>(self, v: u64) -> Result<Self::Value, E> {
-        T::from_u64(v).map(Auto::Value).ok_or_else(|| E::invalid_value(serde::de::Unexpected::Unsigned(v), &self))
+        T::from_u64(v)
+            .map(Auto::Value)
+            .ok_or_else(|| E::invalid_value(serde::de::Unexpected::Unsigned(v), &self))
     }
 
     fn visit_i64<E: serde::de::Error>(self, v: i64) -> Result<Self::Value, E> {

@@ -58,7 +58,12 @@ pub struct SimclrConfig {
 
 impl Default for SimclrConfig {
     fn default() -> Self {
-        Self { temperature: 0.1, projector: ProjectorConfig::default(), tile: Auto::Auto, distinct_recordings: true }
+        Self {
+            temperature: 0.1,
+            projector: ProjectorConfig::default(),
+            tile: Auto::Auto,
+            distinct_recordings: true,
+        }
     }
 }
 

@@ -13,8 +13,8 @@ mod trainer;
 pub use auto::Auto;
 pub use checkpoint::{CheckpointConfig, MonitorMode};
 pub use data::{
-    AudioConfig, AugmentConfig, DataConfig, FeatureConfig, GenerateConfig, GeneratorKind, LabelSource, LabelsConfig,
-    MelNorm, MelScale, Normalize, SpecAugmentConfig, SplitConfig,
+    AudioConfig, AugmentConfig, DataConfig, FeatureConfig, GenerateConfig, GeneratorKind, LabelSource,
+    LabelsConfig, MelNorm, MelScale, Normalize, SpecAugmentConfig, SplitConfig,
 };
 pub use eval::{EvalConfig, KnnConfig, LinearProbeConfig};
 pub use method::{MethodConfig, ProjectorConfig, SimclrConfig, SupconConfig, SupervisedConfig};

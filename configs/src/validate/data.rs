@@ -1,7 +1,7 @@
 //! Checks of `data` and `augment`.
 
 use super::{Checks, Conflict};
-use crate::schema::{DataConfig, LabelSource, RunConfig};
+use crate::schema::{DataConfig, LabelSource, MethodConfig, RunConfig};
 use crate::suggest::{closest, listed};
 
 /// Longest view, in samples: 1 GiB of 32-bit floats.
@@ -9,7 +9,8 @@ const MAX_CLIP_SAMPLES: f64 = (1u64 << 28) as f64;
 /// Largest spectrogram, in cells.
 const MAX_CELLS: f64 = (1u64 << 26) as f64;
 
-pub(super) fn check(data: &DataConfig, checks: &mut Checks) {
+pub(super) fn check(config: &RunConfig, checks: &mut Checks) {
+    let data = &config.data;
     checks.filled("data.name", &data.name);
     checks.require(
         !data.name.contains(['/', '\\']) && data.name != "..",
@@ -35,28 +36,36 @@ pub(super) fn check(data: &DataConfig, checks: &mut Checks) {
             None,
         );
     }
-    check_labels(data, checks);
+    check_labels(config, checks);
     check_splits(data, checks);
     check_features(data, checks);
 }
 
-fn check_labels(data: &DataConfig, checks: &mut Checks) {
-    let labels = &data.labels;
+/// The setting that names the labels, and their names, where they are known before the data are read.
+fn known_labels(data: &DataConfig) -> Option<(&'static str, Vec<String>)> {
+    match data.labels.source {
+        LabelSource::Folder => Some(("data.labels.folders", data.labels.folders.clone())),
+        LabelSource::Filename => Some(("data.labels.pattern", named_groups(&data.labels.pattern))),
+        LabelSource::Csv => None,
+    }
+}
+
+fn check_labels(config: &RunConfig, checks: &mut Checks) {
+    let (data, labels) = (&config.data, &config.data.labels);
     checks.filled("data.target", &data.target);
-    let known = match labels.source {
-        LabelSource::Folder => {
-            checks.require(
-                !labels.folders.is_empty(),
-                ["data.labels.folders", "data.labels.source"],
-                || "`data.labels.source` is `folder`, and `data.labels.folders` names no label".into(),
-                "name what the folders stand for, outermost first: `data.labels.folders=[class]`",
-            );
-            Some(("data.labels.folders", labels.folders.clone()))
-        }
+    match labels.source {
+        LabelSource::Folder => checks.require(
+            !labels.folders.is_empty() || matches!(config.method, MethodConfig::Simclr(_)),
+            ["data.labels.folders", "method.name"],
+            || {
+                let name = config.method.name();
+                format!("`method.name` = {name} learns labels, but `data.labels.folders` names none")
+            },
+            "name what the folders stand for, outermost first: `data.labels.folders=[class]`",
+        ),
         LabelSource::Csv => {
             checks.filled("data.labels.csv", &labels.csv.to_string_lossy());
             checks.filled("data.labels.csv_file_column", &labels.csv_file_column);
-            None
         }
         LabelSource::Filename => {
             checks.require(
@@ -65,34 +74,35 @@ fn check_labels(data: &DataConfig, checks: &mut Checks) {
                 || "`data.labels.source` is `filename`, and `data.labels.pattern` is empty".into(),
                 r"give a regular expression with named groups, such as `(?P<class>[a-z]+)_\d+\.wav$`",
             );
-            let groups = named_groups(&labels.pattern);
             checks.require(
-                labels.pattern.is_empty() || !groups.is_empty(),
+                labels.pattern.is_empty() || !named_groups(&labels.pattern).is_empty(),
                 ["data.labels.pattern"],
                 || format!("`data.labels.pattern` has no named group: `{}`", labels.pattern),
                 "each label is a group with a name: `(?P<class>...)`",
             );
-            Some(("data.labels.pattern", groups))
         }
-    };
-    let Some((source, known)) = known.filter(|(_, known)| !known.is_empty()) else { return };
+    }
+    let Some((source, known)) = known_labels(data).filter(|(_, known)| !known.is_empty()) else { return };
     let by = data.splits.get(&data.split).and_then(|split| split.by.as_deref());
-    let used = [
-        ("data.target", Some(data.target.as_str())),
-        ("data.recording", data.recording.as_deref()),
-        ("data.splits", by.filter(|by| *by != "recording")),
-    ];
-    for (key, label) in used {
-        let Some(label) = label.filter(|label| !label.is_empty() && !known.iter().any(|k| k == label)) else {
+    let by_key = format!("data.splits.{}.by", data.split);
+    let mut used = vec![("data.target", "data.target", data.target.as_str())];
+    used.extend(data.recording.iter().map(|label| ("data.recording", "data.recording", label.as_str())));
+    used.extend(by.map(|label| ("data.splits", by_key.as_str(), label)));
+    used.extend(config.eval.probes.iter().map(|label| ("eval.probes", "eval.probes", label.as_str())));
+    for (key, shown, label) in used {
+        // Probes can always ask for the recording: each file by itself, where no label names it.
+        let implied = label == "recording" && key == "eval.probes";
+        if label.is_empty() || implied || known.iter().any(|name| name == label) {
             continue;
-        };
-        let uses = if key == "data.splits" { format!("data.splits.{}.by", data.split) } else { key.into() };
+        }
         let names = known.iter().map(String::as_str);
-        let guess = closest(label, names.clone()).map_or(String::new(), |best| format!("did you mean `{best}`? "));
+        let guess =
+            closest(label, names.clone()).map_or(String::new(), |best| format!("did you mean `{best}`? "));
         checks.found.push(Conflict {
             keys: vec![key, source],
-            message: format!("`{uses}` is `{label}`, which is no label of `{source}`"),
+            message: format!("`{shown}` names `{label}`, which `{source}` does not have"),
             hint: Some(format!("{guess}the labels are {}", listed(names))),
+            only_if_typed: false,
         });
     }
 }
@@ -106,16 +116,17 @@ fn check_splits(data: &DataConfig, checks: &mut Checks) {
             keys: vec!["data.split", "data.splits"],
             message: format!("`data.split` is `{}`, which `data.splits` does not have", data.split),
             hint: Some(format!("{guess}there are {}", listed(names))),
+            only_if_typed: false,
         });
     }
     for (name, split) in &data.splits {
         let keys = ["data.splits"];
         for (part, share) in [("test", split.test_fraction), ("val", split.val_fraction)] {
-            let message = || format!("`data.splits.{name}.{part}_fraction` is a fraction from 0 to 1, not {share}");
+            let message =
+                || format!("`data.splits.{name}.{part}_fraction` is a fraction from 0 to 1, not {share}");
             checks.require((0.0..=1.0).contains(&share), keys, message, None);
         }
-        let test = if split.test.is_empty() { split.test_fraction } else { 0.0 };
-        let val = if split.val.is_empty() { split.val_fraction } else { 0.0 };
+        let (test, val) = (split.test_fraction, split.val_fraction);
         checks.require(
             // Out of range or not a number is reported above.
             !(0.0..=1.0).contains(&test) || !(0.0..=1.0).contains(&val) || test + val < 1.0,
@@ -164,7 +175,12 @@ fn check_features(data: &DataConfig, checks: &mut Checks) {
     checks.require(
         features.f_min < f_max,
         ["data.features.f_min", "data.features.f_max", "data.audio.sample_rate"],
-        || format!("`data.features.f_min` = {} Hz is not below the highest frequency, {f_max} Hz", features.f_min),
+        || {
+            format!(
+                "`data.features.f_min` = {} Hz is not below the highest frequency, {f_max} Hz",
+                features.f_min
+            )
+        },
         None,
     );
 
@@ -222,7 +238,10 @@ pub(super) fn check_augment(config: &RunConfig, checks: &mut Checks) {
     let samples = config.data.audio.clip_secs * f64::from(config.data.audio.sample_rate);
     let frames = (samples / features.hop_length.max(1) as f64).floor() + 1.0;
     checks.require(
-        spec.num_time_masks == 0 || !frames.is_finite() || frames <= 0.0 || (spec.max_time_width as f64) < frames,
+        spec.num_time_masks == 0
+            || !frames.is_finite()
+            || frames <= 0.0
+            || (spec.max_time_width as f64) < frames,
         ["augment.spec_augment.max_time_width", "data.audio.clip_secs", "data.features.hop_length"],
         || {
             let width = spec.max_time_width;
@@ -251,6 +270,9 @@ mod tests {
 
     #[test]
     fn groups_are_found_by_name() {
-        assert_eq!(named_groups(r"(?P<digit>\d)_(?<speaker>[a-z]+)_(\d+)(?:x)(?<=y)\.wav$"), ["digit", "speaker"]);
+        assert_eq!(
+            named_groups(r"(?P<digit>\d)_(?<speaker>[a-z]+)_(\d+)(?:x)(?<=y)\.wav$"),
+            ["digit", "speaker"]
+        );
     }
 }

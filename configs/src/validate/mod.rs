@@ -15,12 +15,14 @@ pub(crate) struct Conflict {
     pub message: String,
     /// What to do.
     pub hint: Option<String>,
+    /// Whether it counts only if the command line sets the first key.
+    pub only_if_typed: bool,
 }
 
 /// Everything that cannot work.
 pub(crate) fn validate(config: &RunConfig) -> Vec<Conflict> {
     let mut checks = Checks::default();
-    data::check(&config.data, &mut checks);
+    data::check(config, &mut checks);
     data::check_augment(config, &mut checks);
     training::check(config, &mut checks);
     checks.found
@@ -42,7 +44,21 @@ impl Checks {
     ) {
         if !holds {
             let hint = hint.into().map(str::to_owned);
-            self.found.push(Conflict { keys: keys.to_vec(), message: message(), hint });
+            self.found.push(Conflict { keys: keys.to_vec(), message: message(), hint, only_if_typed: false });
+        }
+    }
+
+    /// As [`Checks::require`], for a value that does no harm when a recipe brings it.
+    fn require_of_typed<const N: usize>(
+        &mut self,
+        holds: bool,
+        keys: [&'static str; N],
+        message: impl FnOnce() -> String,
+        hint: &'static str,
+    ) {
+        self.require(holds, keys, message, hint);
+        if let Some(conflict) = self.found.last_mut().filter(|_| !holds) {
+            conflict.only_if_typed = true;
         }
     }
 

@@ -45,7 +45,8 @@ fn check_trainer(config: &RunConfig, checks: &mut Checks) {
         || "the run never ends: `trainer.max_epochs` and `trainer.max_steps` are both `null`".into(),
         "set one of the two",
     );
-    for (key, value) in [("trainer.max_epochs", trainer.max_epochs), ("trainer.max_steps", trainer.max_steps)] {
+    for (key, value) in [("trainer.max_epochs", trainer.max_epochs), ("trainer.max_steps", trainer.max_steps)]
+    {
         let message = || format!("`{key}` is 0: the run would not train");
         checks.require(value != Some(0), [key], message, "`dtrain eval` evaluates weights without training");
     }
@@ -54,7 +55,9 @@ fn check_trainer(config: &RunConfig, checks: &mut Checks) {
         let hint = "`trainer.grad_clip=null` switches clipping off";
         checks.require(clip.is_finite() && clip > 0.0, ["trainer.grad_clip"], message, hint);
     }
-    for (key, threads) in [("trainer.threads", trainer.threads), ("trainer.loader_threads", trainer.loader_threads)] {
+    for (key, threads) in
+        [("trainer.threads", trainer.threads), ("trainer.loader_threads", trainer.loader_threads)]
+    {
         checks.count(key, threads.value().unwrap_or(1) as u64, 1, 4096);
     }
     checks.count("trainer.prefetch_batches", trainer.prefetch_batches as u64, 1, 1024);
@@ -169,14 +172,19 @@ fn check_eval(config: &RunConfig, checks: &mut Checks) {
 
     let split = config.data.splits.get(&config.data.split);
     let held_out = split.is_none_or(|split| {
-        !split.test.is_empty() || !split.val.is_empty() || split.test_fraction != 0.0 || split.val_fraction != 0.0
+        !split.test.is_empty()
+            || !split.val.is_empty()
+            || split.test_fraction != 0.0
+            || split.val_fraction != 0.0
     });
     checks.require(
         held_out || eval.every_epochs == 0,
         ["eval.every_epochs", "data.split", "data.splits"],
         || {
             let (every, name) = (eval.every_epochs, &config.data.split);
-            format!("`eval.every_epochs` is {every}, but `data.split` = {name} holds nothing out to evaluate on")
+            format!(
+                "`eval.every_epochs` is {every}, but `data.split` = {name} holds nothing out to evaluate on"
+            )
         },
         "give the split a `test_fraction` or `val_fraction`, or switch evaluation off: `eval.every_epochs=0`",
     );
@@ -191,7 +199,8 @@ fn check_eval(config: &RunConfig, checks: &mut Checks) {
     if let Some(monitor) = &checkpoint.monitor {
         checks.filled("checkpoint.monitor", monitor);
         let evaluated = monitor.starts_with("val/") || monitor.starts_with("test/");
-        checks.require(
+        // A recipe's monitor finds nothing to watch when evaluation is switched off, and no checkpoint is the best.
+        checks.require_of_typed(
             !evaluated || eval.every_epochs > 0,
             ["checkpoint.monitor", "eval.every_epochs"],
             || format!("`checkpoint.monitor` is `{monitor}`, but evaluation is off: `eval.every_epochs` = 0"),

@@ -51,7 +51,7 @@ impl Staged {
         if !is_plain_name(name) || name == MANIFEST_FILE || self.files.contains_key(name) {
             return Err(CheckpointError::FileName { name: name.into() });
         }
-        let entry = self.write_hashed(name, write).map_err(|error| error.naming(&self.folder))?;
+        let entry = self.write_hashed(name, write).map_err(|error| error.naming(self.store.dir()))?;
         self.files.insert(name.into(), entry);
         Ok(())
     }
@@ -90,7 +90,7 @@ impl Staged {
         }
         let manifest = Manifest::new(self.step, info, std::mem::take(&mut self.files));
         self.write_hashed(MANIFEST_FILE, |file| Ok(file.write_all(manifest.encode()?.as_bytes())?))
-            .map_err(|error| error.naming(&self.folder))?;
+            .map_err(|error| error.naming(self.store.dir()))?;
         fsync_dir(&self.folder)?;
         self.publish(&target)?;
         self.store.point_latest_to(self.step)?;

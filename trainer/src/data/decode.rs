@@ -297,10 +297,10 @@ fn check_format(chunks: &Chunks) -> Result<u32, DecodeProblem> {
         1 | 3 | WAVE_FORMAT_EXTENSIBLE => {}
         tag => return Err(DecodeProblem::Unsupported(format!("WAV format 0x{tag:04x}"))),
     }
-    if channels == 0 || frame_bytes == 0 || frame_bytes % channels != 0 {
+    if channels == 0 || frame_bytes == 0 || !frame_bytes.is_multiple_of(channels) {
         return Err(malformed(format!("{channels} channels in frames of {frame_bytes} bytes")));
     }
-    if chunks.data_bytes % u64::from(frame_bytes) != 0 {
+    if !chunks.data_bytes.is_multiple_of(u64::from(frame_bytes)) {
         let offset = chunks.data_offset;
         let what = format!("{} bytes of audio are no multiple of the frame's {frame_bytes}", chunks.data_bytes);
         return Err(DecodeProblem::Malformed { offset, what });

@@ -12,7 +12,7 @@ const MULTIPLIERS: [u32; 2] = [0xd251_1f53, 0xcd9e_8d57];
 const KEY_STEPS: [u32; 2] = [0x9e37_79b9, 0xbb67_ae85];
 
 /// Blocks that are computed together.
-const LANES: usize = 8;
+const LANES: usize = 64;
 /// Gaussian numbers from [`LANES`] blocks.
 const CHUNK: usize = 4 * LANES;
 
@@ -127,81 +127,69 @@ impl Stream {
 }
 
 /// One block of Philox 4x32-10.
-fn philox(mut key: [u32; 2], mut counter: [u32; 4]) -> [u32; 4] {
+#[inline(always)]
+fn philox(mut key: [u32; 2], counter: [u32; 4]) -> [u32; 4] {
+    // The words live in 64-bit lanes, where vector units multiply. Their upper halves hold leftovers between
+    // rounds: the multiplication looks at the lower halves only.
+    const LOW: u64 = 0xffff_ffff;
+    let mut words = counter.map(u64::from);
     for _ in 0..ROUNDS {
-        let left = u64::from(MULTIPLIERS[0]) * u64::from(counter[0]);
-        let right = u64::from(MULTIPLIERS[1]) * u64::from(counter[2]);
-        counter = [
-            (right >> 32) as u32 ^ counter[1] ^ key[0],
-            right as u32,
-            (left >> 32) as u32 ^ counter[3] ^ key[1],
-            left as u32,
+        let left = u64::from(MULTIPLIERS[0]) * (words[0] & LOW);
+        let right = u64::from(MULTIPLIERS[1]) * (words[2] & LOW);
+        words = [
+            (right >> 32) ^ words[1] ^ u64::from(key[0]),
+            right,
+            (left >> 32) ^ words[3] ^ u64::from(key[1]),
+            left,
         ];
         key = [key[0].wrapping_add(KEY_STEPS[0]), key[1].wrapping_add(KEY_STEPS[1])];
     }
-    counter
-}
-
-/// Blocks `first..first + LANES` of a stream, as four rows of words.
-///
-/// The words live in 64-bit lanes, whose upper halves hold leftovers between rounds: the multiplication looks at
-/// the lower halves only.
-#[inline(always)]
-fn philox_lanes(mut key: [u32; 2], name: [u32; 3], first: u32) -> [[u32; LANES]; 4] {
-    const LOW: u64 = 0xffff_ffff;
-    let mut words = [[0u64; LANES]; 4];
-    for lane in 0..LANES {
-        words[0][lane] = u64::from(first.wrapping_add(lane as u32));
-        words[1][lane] = u64::from(name[0]);
-        words[2][lane] = u64::from(name[1]);
-        words[3][lane] = u64::from(name[2]);
-    }
-    for _ in 0..ROUNDS {
-        for lane in 0..LANES {
-            let left = u64::from(MULTIPLIERS[0]) * (words[0][lane] & LOW);
-            let right = u64::from(MULTIPLIERS[1]) * (words[2][lane] & LOW);
-            words[0][lane] = (right >> 32) ^ words[1][lane] ^ u64::from(key[0]);
-            words[1][lane] = right;
-            words[2][lane] = (left >> 32) ^ words[3][lane] ^ u64::from(key[1]);
-            words[3][lane] = left;
-        }
-        key = [key[0].wrapping_add(KEY_STEPS[0]), key[1].wrapping_add(KEY_STEPS[1])];
-    }
-    words.map(|row| row.map(|word| word as u32))
+    words.map(|word| word as u32)
 }
 
 dispatch_simd! {
     fn add_gaussian(key: [u32; 2], name: [u32; 3], first_block: u32, scale: f32, samples: &mut [f32]) {
+        let mut bits = [[0u32; LANES]; 4];
+        let mut noise = [0.0f32; CHUNK];
         let mut block = first_block;
-        let mut chunks = samples.chunks_exact_mut(CHUNK);
-        for chunk in &mut chunks {
-            for (x, noise) in chunk.iter_mut().zip(gaussian_chunk(key, name, block)) {
-                *x += scale * noise;
-            }
+        for chunk in samples.chunks_mut(CHUNK) {
+            fill_blocks(key, name, block, &mut bits);
             block = block.wrapping_add(LANES as u32);
-        }
-        for (x, noise) in chunks.into_remainder().iter_mut().zip(gaussian_chunk(key, name, block)) {
-            *x += scale * noise;
+            let [radius_a, angle_a, radius_b, angle_b] = &bits;
+            let (first, second) = noise.split_at_mut(CHUNK / 2);
+            box_muller(radius_a, angle_a, first);
+            box_muller(radius_b, angle_b, second);
+            for (x, n) in chunk.iter_mut().zip(&noise) {
+                *x += scale * n;
+            }
         }
     }
 }
 
+/// Blocks `first..first + LANES` of a stream, word by word.
 #[inline(always)]
-fn gaussian_chunk(key: [u32; 2], name: [u32; 3], block: u32) -> [f32; CHUNK] {
-    let words = philox_lanes(key, name, block);
-    let mut noise = [0.0; CHUNK];
-    for pair in 0..2 {
-        for lane in 0..LANES {
-            // Centres of 2^31 cells of (0, 1), so that the logarithm is finite; rounding may reach 1 but not 0.
-            let u = ((words[2 * pair][lane] >> 1) as i32 as f32 + 0.5) * (1.0 / (1u64 << 31) as f32);
-            let turns = words[2 * pair + 1][lane] as i32 as f32 * (1.0 / (1u64 << 32) as f32);
-            let radius = (-2.0 * ln(u)).max(0.0).sqrt();
-            let (sin, cos) = sin_cos_turns(turns);
-            noise[2 * pair * LANES + lane] = radius * cos;
-            noise[(2 * pair + 1) * LANES + lane] = radius * sin;
-        }
+fn fill_blocks(key: [u32; 2], name: [u32; 3], first: u32, bits: &mut [[u32; LANES]; 4]) {
+    let [a, b, c, d] = bits;
+    let rows = a.iter_mut().zip(b).zip(c).zip(d);
+    for (lane, (((a, b), c), d)) in (0u32..).zip(rows) {
+        [*a, *b, *c, *d] = philox(key, [first.wrapping_add(lane), name[0], name[1], name[2]]);
     }
-    noise
+}
+
+/// Writes 2 * [`LANES`] Gaussian numbers.
+#[inline(always)]
+fn box_muller(radius_bits: &[u32; LANES], angle_bits: &[u32; LANES], noise: &mut [f32]) {
+    let (cosines, sines) = noise.split_at_mut(LANES);
+    let bits = radius_bits.iter().zip(angle_bits);
+    for ((x, y), (&radius_bits, &angle_bits)) in cosines.iter_mut().zip(sines).zip(bits) {
+        // Centres of 2^31 cells of (0, 1), so that the logarithm is finite; rounding may reach 1 but not 0.
+        let u = ((radius_bits >> 1) as i32 as f32 + 0.5) * (1.0 / (1u64 << 31) as f32);
+        let turns = angle_bits as i32 as f32 * (1.0 / (1u64 << 32) as f32);
+        let radius = (-2.0 * ln(u)).max(0.0).sqrt();
+        let (sin, cos) = sin_cos_turns(turns);
+        *x = radius * cos;
+        *y = radius * sin;
+    }
 }
 
 #[cfg(test)]
@@ -227,11 +215,12 @@ mod tests {
     }
 
     #[test]
-    fn lanes_equal_single_blocks() {
-        let rows = philox_lanes([1, 2], [3, 4, 5], u32::MAX - 2);
+    fn blocks_that_are_computed_together_equal_single_ones() {
+        let mut rows = [[0; LANES]; 4];
+        fill_blocks([1, 2], [3, 4, 5], u32::MAX - 2, &mut rows);
         for lane in 0..LANES {
             let block = philox([1, 2], [(u32::MAX - 2).wrapping_add(lane as u32), 3, 4, 5]);
-            assert_eq!([rows[0][lane], rows[1][lane], rows[2][lane], rows[3][lane]], block);
+            assert_eq!(rows.map(|row| row[lane]), block);
         }
     }
 
@@ -332,7 +321,7 @@ mod tests {
     #[test]
     fn a_prefix_of_the_noise_does_not_depend_on_the_length() {
         let long = gaussian(KEY, 1000);
-        for len in [0, 1, 31, 32, 33, 999] {
+        for len in [0, 1, 31, 255, 256, 257, 999] {
             assert_eq!(gaussian(KEY, len), long[..len]);
         }
     }

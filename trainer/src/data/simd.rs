@@ -104,7 +104,6 @@ mod tests {
             let (sin, cos) = sin_cos_turns(turns);
             let exact = std::f64::consts::TAU * f64::from(turns);
             let error = (f64::from(sin) - exact.sin()).abs().max((f64::from(cos) - exact.cos()).abs());
-            // At the joins (0 and half a turn) the sine of either sign stands for 0.
             assert!(error < 3e-7, "{turns}: {error:e}");
         }
     }

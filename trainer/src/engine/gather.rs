@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use dtrain_comm::{Buffer, Collective, CommError, ReduceOp};
+use dtrain_comm::{Buffer, Collective, ElementKind, ReduceOp};
 use tch::{Kind, Tensor};
 
 use crate::error::TrainError;
@@ -19,7 +19,7 @@ pub fn sum_in_buckets(
     }
     for bucket in buckets {
         let view = flat.narrow(0, bucket.start as i64, bucket.len() as i64);
-        with_buffer(&view, |buffer| collective.all_reduce(buffer, ReduceOp::Sum))?;
+        collective.all_reduce(buffer_of(&view), ReduceOp::Sum)?;
     }
     Ok(())
 }
@@ -62,28 +62,12 @@ pub fn gather_i64(
     Ok(Vec::<i64>::try_from(rows)?)
 }
 
-fn with_buffer(
-    view: &Tensor,
-    call: impl FnOnce(Buffer<'_>) -> Result<(), CommError>,
-) -> Result<(), TrainError> {
-    let len = view.numel();
-    if len == 0 {
-        return Ok(call(Buffer::F32(&mut []))?);
-    }
-    match view.kind() {
-        // SAFETY: the view is a contiguous one-dimensional CPU tensor of `len` elements of this type; nothing else
-        // reads or writes it during the call.
-        Kind::Float => {
-            let slice = unsafe { std::slice::from_raw_parts_mut(view.data_ptr().cast::<f32>(), len) };
-            call(Buffer::F32(slice))?;
-        }
-        // SAFETY: as above.
-        _ => {
-            let slice = unsafe { std::slice::from_raw_parts_mut(view.data_ptr().cast::<f64>(), len) };
-            call(Buffer::F64(slice))?;
-        }
-    }
-    Ok(())
+/// The elements of a contiguous CPU tensor as a buffer for a collective.
+fn buffer_of(view: &Tensor) -> Buffer<'_> {
+    let kind = if view.kind() == Kind::Double { ElementKind::F64 } else { ElementKind::F32 };
+    // SAFETY: the view is a contiguous CPU tensor of that kind, alive for the lifetime of the buffer, and nothing else
+    // touches its elements while a collective works on them.
+    unsafe { Buffer::from_raw(view.data_ptr().cast::<u8>(), view.numel(), kind) }
 }
 
 /// # Safety

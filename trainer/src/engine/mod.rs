@@ -22,7 +22,8 @@ pub use step::{LocalBatch, StepOutcome};
 use crate::coordinator::StepPlan;
 use crate::error::TrainError;
 use crate::method::Method;
-use crate::model::{Parameters, Pass};
+use crate::model::Pass;
+use crate::model::parameters::Parameters;
 use crate::torch_extra::SyncStatistics;
 use flat::Flat;
 use optimizer::Optimizer;
@@ -78,7 +79,7 @@ impl Engine {
         collective: Arc<dyn Collective>,
         settings: EngineSettings,
     ) -> Result<Self, TrainError> {
-        let flat = Flat::new(&parameters);
+        let flat = Flat::new(&parameters)?;
         let optimizer = optimizer::build(&settings.optimizer, &flat);
         let touched = Touched::watch(&parameters)?;
         let buckets = flat.buckets(BUCKET_BYTES, FIRST_BUCKET_BYTES);
@@ -106,9 +107,9 @@ impl Engine {
         &*self.optimizer
     }
 
-    /// The optimizer's state, to restore it.
-    pub fn optimizer_mut(&mut self) -> &mut dyn Optimizer {
-        &mut *self.optimizer
+    /// Restores what the optimizer's `tensors` and `steps` gave.
+    pub fn restore_optimizer(&mut self, tensors: &[Tensor], steps: &[u64]) -> Result<(), TrainError> {
+        self.optimizer.restore(&self.flat, tensors, steps)
     }
 
     /// The ranks.
@@ -124,6 +125,19 @@ impl Engine {
     /// Type of parameters and inputs.
     pub fn kind(&self) -> Kind {
         self.parameters.kind()
+    }
+
+    /// Hash of all weights; equal on ranks that hold the same ones.
+    pub fn fingerprint(&self) -> Result<u64, TrainError> {
+        let weights = self.flat.parameters().to_device(Device::Cpu).to_kind(Kind::Double);
+        let bytes: Vec<u8> = Vec::<f64>::try_from(weights)?.into_iter().flat_map(f64::to_ne_bytes).collect();
+        Ok(xxhash_rust::xxh3::xxh3_64(&bytes))
+    }
+
+    /// Largest learning rate of the run.
+    pub fn peak_lr(&self) -> f64 {
+        let s = &self.settings;
+        schedule::peak_lr(&s.schedule, s.optimizer.lr(), s.global_batch)
     }
 
     /// Learning rate of a step.

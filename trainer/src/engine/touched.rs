@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::error::TrainError;
-use crate::model::Parameters;
+use crate::model::parameters::Parameters;
 use crate::torch_extra::GradientHooks;
 
 /// One flag per parameter, set by a hook when its gradient has been accumulated.

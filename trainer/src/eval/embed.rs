@@ -51,14 +51,14 @@ pub fn embed_part(
         .zip(own.chunks(local))
         .map(|(step, ids)| BatchRequest { epoch: 0, step, sample_ids: ids.to_vec(), num_views: 1, augment: false })
         .collect();
-    let mut loader = Loader::start(Arc::clone(maker), requests.into_iter(), options);
+    let loader = Loader::start(Arc::clone(maker), requests.into_iter(), options)?;
     let mut rows = Vec::new();
     let mut kept = Vec::with_capacity(own.len());
     let mut failed = Vec::new();
-    while let Some(batch) = loader.next() {
+    while let Some(batch) = loader.next().transpose()? {
         let inputs = inputs_of(&batch, engine);
         rows.push(engine.embed(&inputs)?.to_device(tch::Device::Cpu));
-        kept.extend(batch.kept_ids());
+        kept.extend(kept_ids(&batch));
         failed.extend(batch.failed);
         loader.recycle(batch.data);
     }
@@ -71,6 +71,11 @@ pub fn embed_part(
         Tensor::cat(&rows, 0)
     };
     Ok(Embeddings { embeddings, ids: kept, failed })
+}
+
+/// Samples that are present in a batch, in its order.
+pub fn kept_ids(batch: &Batch) -> impl Iterator<Item = u32> {
+    batch.kept.iter().filter_map(|&position| batch.request.sample_ids.get(position).copied())
 }
 
 /// `[num_views * n, C, H, W]` of a batch, in the engine's precision and place.

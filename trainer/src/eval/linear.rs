@@ -126,12 +126,12 @@ impl Problem<'_> {
         let mut sums = vec![loss];
         sums.extend(Vec::<f64>::try_from(Tensor::cat(&[gradient_weight, gradient_bias], 0).to_kind(Kind::Double))?);
         self.collective.sum_f64(&mut sums)?;
-        let mut gradient = Tensor::from_slice(sums.get(1..).unwrap_or_default()) / self.total;
+        let gradient = Tensor::from_slice(sums.get(1..).unwrap_or_default()) / self.total;
         let weights = self.num_classes * self.dim;
         let decayed = theta.narrow(0, 0, weights);
-        let _ = gradient.narrow(0, 0, weights).add_(&(&decayed * self.weight_decay));
+        let mut of_weights = gradient.narrow(0, 0, weights);
+        of_weights += &decayed * self.weight_decay;
         let penalty = 0.5 * self.weight_decay * decayed.square().sum(Kind::Double).double_value(&[]);
-        gradient = gradient.contiguous();
         Ok((sums.first().copied().unwrap_or(0.0) / self.total + penalty, gradient))
     }
 }

@@ -8,11 +8,11 @@ mod protocol;
 
 use std::collections::BTreeMap;
 
-use dtrain_comm::{Collective, CollectiveExt};
+use dtrain_comm::CollectiveExt;
 use dtrain_configs::schema::EvalConfig;
 use tch::Tensor;
 
-pub use embed::{Embeddings, embed_part};
+pub use embed::{Embeddings, embed_part, inputs_of, kept_ids};
 pub use knn::Hits;
 pub use protocol::{Baselines, Protocol};
 
@@ -169,7 +169,7 @@ pub fn evaluate(
 
 impl Evaluation {
     /// `{part}/{probe}_top1` for the target, `{part}/{label}_{probe}_top1` for other labels, `{part}/acc` for the
-    /// trained classifier; `train/...` beside them where it was asked.
+    /// trained classifier, `{part}/chance` for guessing; `train/...` beside them where it was asked.
     fn add(&mut self, row: Row, is_target: bool) {
         let probe = match row.probe {
             Probe::Knn => "knn_top1",
@@ -183,6 +183,8 @@ impl Evaluation {
             let name = if row.probe == Probe::Classifier { "eval_acc".to_owned() } else { name };
             self.metrics.insert(format!("train/{name}"), train);
         }
+        let prefix = if is_target { String::new() } else { format!("{}_", row.label) };
+        self.metrics.insert(format!("{}/{prefix}chance", self.part), row.baselines.chance);
         self.rows.push(row);
     }
 }

@@ -15,7 +15,7 @@ pub const NO_LABEL: i64 = -1;
 /// # Shapes
 /// `logits` is `[n, C]` with n >= 0, `labels` `[n]` of i64 in 0..C or [`NO_LABEL`]; the result is 0-dimensional and
 /// carries the graph.
-pub fn cross_entropy(logits: &Tensor, labels: &Tensor, label_smoothing: f64, global_count: usize) -> Tensor {
+pub fn cross_entropy(logits: &Tensor, labels: &Tensor, global_count: u64, label_smoothing: f64) -> Tensor {
     let logits = match logits.kind() {
         Kind::Half | Kind::BFloat16 => logits.to_kind(Kind::Float),
         _ => logits.shallow_clone(),
@@ -25,8 +25,8 @@ pub fn cross_entropy(logits: &Tensor, labels: &Tensor, label_smoothing: f64, glo
 }
 
 /// Samples with a label among `labels`, for the global count.
-pub fn num_labelled(labels: &[i64]) -> usize {
-    labels.iter().filter(|label| **label != NO_LABEL).count()
+pub fn num_labelled(labels: &[i64]) -> u64 {
+    labels.iter().filter(|label| **label != NO_LABEL).count() as u64
 }
 
 #[cfg(test)]
@@ -62,7 +62,7 @@ mod tests {
         for smoothing in [0.0, 0.1, 0.7] {
             let logits = (Tensor::randn([9, 5], CPU) * 3.0).set_requires_grad(true);
             let count = num_labelled(&labels);
-            let whole = cross_entropy(&logits, &targets, smoothing, count);
+            let whole = cross_entropy(&logits, &targets, count, smoothing);
             assert!((whole.double_value(&[]) - naive(&rows(&logits), &labels, smoothing)).abs() < 1e-12);
             whole.backward();
             let expected = logits.grad().copy();
@@ -73,8 +73,8 @@ mod tests {
                 let part = cross_entropy(
                     &logits.narrow(0, start, end - start),
                     &targets.narrow(0, start, end - start),
-                    smoothing,
                     count,
+                    smoothing,
                 );
                 sum += part.double_value(&[]);
                 part.backward();
@@ -87,7 +87,7 @@ mod tests {
     #[test]
     fn without_labels_the_loss_is_zero() {
         let logits = Tensor::randn([3, 4], CPU).set_requires_grad(true);
-        let loss = cross_entropy(&logits, &Tensor::full([3], NO_LABEL, (Kind::Int64, Device::Cpu)), 0.1, 0);
+        let loss = cross_entropy(&logits, &Tensor::full([3], NO_LABEL, (Kind::Int64, Device::Cpu)), 0, 0.1);
         loss.backward();
         assert_eq!(loss.double_value(&[]), 0.0);
         assert_eq!(logits.grad().abs().max().double_value(&[]), 0.0);
@@ -97,9 +97,9 @@ mod tests {
     fn half_precision_is_widened() {
         let logits = Tensor::randn([6, 4], (Kind::Float, Device::Cpu)).to_kind(Kind::BFloat16);
         let labels = Tensor::from_slice(&[0_i64, 1, 2, 3, 0, 1]);
-        let loss = cross_entropy(&logits, &labels, 0.0, 6);
+        let loss = cross_entropy(&logits, &labels, 6, 0.0);
         assert_eq!(loss.kind(), Kind::Float);
-        let wide = cross_entropy(&logits.to_kind(Kind::Double), &labels, 0.0, 6);
+        let wide = cross_entropy(&logits.to_kind(Kind::Double), &labels, 6, 0.0);
         assert!((loss.double_value(&[]) - wide.double_value(&[])).abs() < 1e-6);
     }
 }

@@ -8,7 +8,8 @@ mod supervised;
 use dtrain_configs::schema::{MethodConfig, ModelConfig};
 use tch::{TchError, Tensor};
 
-use crate::model::{Backbone, Parameters, Pass};
+use crate::model::Pass;
+use crate::model::parameters::Parameters;
 
 /// Scope of the backbone's parameters; what follows `backbone.` are torchvision's names.
 pub const BACKBONE: &str = "backbone";
@@ -18,6 +19,8 @@ pub const BACKBONE: &str = "backbone";
 pub enum Sampling {
     /// Each sample once per epoch.
     Shuffled,
+    /// Each sample that has the target label once per epoch.
+    ShuffledLabelled,
     /// Each sample once per epoch, no two of one recording in a batch.
     DistinctRecordings,
     /// P classes x K samples.

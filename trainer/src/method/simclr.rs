@@ -5,7 +5,9 @@ use dtrain_configs::schema::SimclrConfig;
 use tch::{TchError, Tensor};
 
 use super::{Method, Objective, PairBatch, PairLoss, Sampling, Targets, normalize};
-use crate::model::{Backbone, Parameters, Pass, Projector};
+use crate::model::parameters::Parameters;
+use crate::model::projector::Projector;
+use crate::model::{Backbone, Pass};
 
 /// Backbone and projector under NT-Xent.
 pub struct Simclr {

@@ -6,7 +6,9 @@ use dtrain_configs::schema::SupconConfig;
 use tch::{TchError, Tensor};
 
 use super::{Method, Objective, PairBatch, PairLoss, Sampling, Targets, normalize};
-use crate::model::{Backbone, Parameters, Pass, Projector};
+use crate::model::parameters::Parameters;
+use crate::model::projector::Projector;
+use crate::model::{Backbone, Pass};
 
 /// Backbone and projector under the supervised contrastive loss.
 pub struct Supcon {

@@ -6,7 +6,9 @@ use tch::{Kind, TchError, Tensor};
 
 use super::{DirectLoss, Method, Objective, Sampling, Targets};
 use crate::loss::cross_entropy::cross_entropy;
-use crate::model::{Backbone, Classifier, Parameters, Pass};
+use crate::model::classifier::Classifier;
+use crate::model::parameters::Parameters;
+use crate::model::{Backbone, Pass};
 
 /// Backbone and linear classifier.
 pub struct Supervised {
@@ -35,7 +37,7 @@ impl Method for Supervised {
     }
 
     fn sampling(&self) -> Sampling {
-        Sampling::Shuffled
+        Sampling::ShuffledLabelled
     }
 
     fn objective(&self, inputs: &Tensor, targets: &Targets, pass: &Pass) -> Result<Objective, TchError> {

@@ -89,10 +89,10 @@ mod tests {
         let layer = BatchNorm::new("bn", channels, &mut parameters);
         no_grad(|| {
             let ramp = Tensor::arange(channels, (kind, Device::Cpu));
-            let _ = layer.weight.shallow_clone().copy_(&(&ramp * 0.3 - 0.4));
-            let _ = layer.bias.shallow_clone().copy_(&(&ramp * 0.1 + 0.2));
-            let _ = layer.running_mean.shallow_clone().copy_(&(&ramp * 0.5));
-            let _ = layer.running_var.shallow_clone().copy_(&(ramp + 2.0));
+            layer.weight.shallow_clone().copy_(&(&ramp * 0.3 - 0.4));
+            layer.bias.shallow_clone().copy_(&(&ramp * 0.1 + 0.2));
+            layer.running_mean.shallow_clone().copy_(&(&ramp * 0.5));
+            layer.running_var.shallow_clone().copy_(&(ramp + 2.0));
         });
         (layer, parameters)
     }

@@ -3,7 +3,7 @@
 
 use std::path::{Path, PathBuf};
 
-use dtrain_comm::{Collective, CollectiveExt};
+use dtrain_comm::Collective;
 use dtrain_configs::schema::{DataConfig, GenerateConfig, GeneratorKind};
 
 use crate::data::synth;

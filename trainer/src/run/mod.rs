@@ -13,6 +13,7 @@ mod save;
 mod session;
 mod start;
 mod state;
+mod tracker;
 
 pub use banner::{Banner, Line};
 pub use data_root::data_root;
@@ -25,6 +26,7 @@ pub use runner::StepRunner;
 pub use resolve::{Choice, Resolved, resolve};
 pub use start::{Extent, TrainRequest, train};
 pub use session::{Outcome, Session};
+pub use tracker::Tracker;
 pub use state::{DroppedSample, LoopState};
 
 use std::sync::Arc;

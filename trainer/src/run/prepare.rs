@@ -14,7 +14,7 @@ use crate::data::{Dataset, LabelColumn, Sampler, SamplerKind, ViewMaker};
 use crate::engine::{Engine, EngineSettings};
 use crate::error::{ErrorClass, TrainError};
 use crate::method::{self, Sampling};
-use crate::model::Parameters;
+use crate::model::parameters::Parameters;
 
 /// What a session is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -38,7 +38,7 @@ pub struct Prepared {
     /// Makes views.
     pub maker: Arc<ViewMaker>,
     /// Draws global batches; `None` for evaluation.
-    pub sampler: Option<Sampler>,
+    pub sampler: Option<Arc<Sampler>>,
     /// Length of the run.
     pub plan: RunPlan,
     /// Network, optimizer, step.
@@ -80,7 +80,7 @@ pub fn prepare(
     Ok(Prepared { config, resolved, choices, dataset, maker, sampler, plan, engine })
 }
 
-type Built = (Arc<ViewMaker>, Option<Sampler>, RunPlan, Engine);
+type Built = (Arc<ViewMaker>, Option<Arc<Sampler>>, RunPlan, Engine);
 
 fn build(
     config: &RunConfig,
@@ -99,7 +99,7 @@ fn build(
         &config.augment,
         config.seed,
         data.cache_bytes,
-    );
+    )?;
     let in_channels = maker.shape()[0] as i64;
     let num_classes = dataset.label(&data.target).map_or(0, |label| label.classes.len()) as i64;
     let device: Device = resolved.device();
@@ -107,10 +107,10 @@ fn build(
     let method = method::build(&config.method, &config.model, in_channels, num_classes, &mut parameters);
 
     let sampler = match purpose {
-        Purpose::Train => Some(sampler(config, dataset, method.sampling())?),
+        Purpose::Train => Some(Arc::new(sampler(config, dataset, method.sampling())?)),
         Purpose::Evaluate => None,
     };
-    let steps_per_epoch = sampler.as_ref().map_or(1, Sampler::steps_per_epoch).max(1);
+    let steps_per_epoch = sampler.as_ref().map_or(1, |s| s.steps_per_epoch()).max(1);
     let plan = run_plan(config, steps_per_epoch);
     let settings = EngineSettings {
         global_batch: config.trainer.batch_size,
@@ -145,15 +145,21 @@ fn run_plan(config: &RunConfig, steps_per_epoch: u64) -> RunPlan {
 
 /// Draws from the train part; a method that learns the target leaves unlabelled samples out.
 fn sampler(config: &RunConfig, dataset: &Dataset, sampling: Sampling) -> Result<Sampler, TrainError> {
-    let pool = dataset.train_pool(Some(&config.data.target));
+    let mut pool = dataset.train_pool(Some(&config.data.target));
+    let labelled: Vec<u32>;
+    if sampling == Sampling::ShuffledLabelled {
+        let has_label = |id: &u32| pool.classes.get(*id as usize).copied().flatten().is_some();
+        labelled = pool.ids.iter().copied().filter(has_label).collect();
+        pool.ids = &labelled;
+    }
     let kind = match sampling {
-        Sampling::Shuffled => SamplerKind::Shuffled,
+        Sampling::Shuffled | Sampling::ShuffledLabelled => SamplerKind::Shuffled,
         Sampling::DistinctRecordings => SamplerKind::DistinctRecordings,
         Sampling::Balanced { samples_per_class } => {
             SamplerKind::Balanced { samples_per_class, include_unlabelled: true }
         }
     };
-    Ok(Sampler::new(kind, &pool, config.trainer.batch_size, config.seed)?)
+    Ok(Sampler::new(kind, pool, config.trainer.batch_size, config.seed)?)
 }
 
 fn check_probes(config: &RunConfig, dataset: &Dataset) -> Result<(), TrainError> {
@@ -202,7 +208,7 @@ fn same_data_everywhere(collective: &dyn Collective, fingerprint: u64) -> Result
 
 /// Replicas that start apart would stay apart.
 fn same_weights_everywhere(collective: &dyn Collective, engine: &Engine) -> Result<(), TrainError> {
-    let all = collective.all_gather_usize(engine.fingerprint() as usize)?;
+    let all = collective.all_gather_usize(agreed(collective, engine.fingerprint())? as usize)?;
     match all.iter().position(|&other| Some(&other) != all.first()) {
         None => Ok(()),
         Some(rank) => Err(TrainError::run(

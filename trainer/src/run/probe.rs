@@ -12,7 +12,7 @@ use super::prepare::{Prepared, Purpose, agreed, prepare};
 use super::save::load_at;
 use super::session::loader_options;
 use crate::checkpoint::durable::replace_atomic;
-use crate::checkpoint::{CheckpointError, Dtype, TensorSpec, write_tensors};
+use crate::checkpoint::{Dtype, TensorSpec, write_tensors};
 use crate::data::FailedSample;
 use crate::engine::{gather_i64, gather_rows};
 use crate::error::TrainError;
@@ -107,7 +107,7 @@ impl Probed {
                     columns.iter().skip(column).take(1).flatten().try_for_each(|v| w.write_all(&v.to_le_bytes()))
                 }
             })
-            .map_err(CheckpointError::from)
+            .map_err(std::io::Error::other)
         })?;
         Ok(())
     }

@@ -1,7 +1,7 @@
 //! Automatic choices. Each is made once per run, with its reason, written to `config.yaml` and to every checkpoint, and
 //! reused on resume.
 
-use dtrain_comm::{Collective, CollectiveExt, threads};
+use dtrain_comm::{Collective, CollectiveExt};
 use dtrain_configs::RunConfig;
 use dtrain_configs::schema::{Auto, DeviceChoice, Precision};
 use serde::{Deserialize, Serialize};
@@ -83,19 +83,18 @@ pub fn resolve(
     };
     note("trainer.precision", if double { "fp64" } else { "fp32" }.into(), reason, None);
 
-    let cores = threads::allowed_cores();
     let world = collective.world();
-    let masks = local_masks(collective, &cores)?;
-    let share = threads::threads_per_rank(&cores, &masks);
+    let plan = dtrain_comm::plan_threads(collective)?;
     // The slowest rank sets the pace, and equal threads keep a resume exact wherever its ranks land.
-    let smallest = collective.all_gather_usize(share.threads)?.into_iter().min().unwrap_or(1).max(1);
-    let (threads, reason) = match trainer.threads {
-        Auto::Value(n) => (n, "set".to_owned()),
+    let smallest = collective.all_gather_usize(plan.num_threads)?.into_iter().min().unwrap_or(1).max(1);
+    let (threads, reason, warning) = match trainer.threads {
+        Auto::Value(n) => (n, "set".to_owned(), None),
         Auto::Auto => {
-            (smallest, format!("auto: {} cores for {} local ranks", cores.len(), world.local_size))
+            let reason = format!("auto: {} cores for {} local ranks", plan.num_allowed, world.local_size);
+            (smallest, reason, plan.warning.map(|w| w.to_string()))
         }
     };
-    note("trainer.threads", threads.to_string(), &reason, share.warning);
+    note("trainer.threads", threads.to_string(), &reason, warning);
 
     let (loader_threads, reason) = match trainer.loader_threads {
         Auto::Value(n) => (n, "set"),
@@ -131,18 +130,4 @@ pub fn resolve(
     note("trainer.micro_batch_size", value, reason, warning);
 
     Ok((Resolved { double, threads, loader_threads, micro_batch, sync_bn }, choices))
-}
-
-/// Core masks of the ranks on this machine, found by host name.
-fn local_masks(collective: &dyn Collective, own: &[usize]) -> Result<Vec<Vec<usize>>, TrainError> {
-    let host = fs_err::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
-    let mine = serde_json::to_vec(&(host.clone(), own)).map_err(TrainError::internal)?;
-    let mut masks = Vec::new();
-    for bytes in collective.gather_bytes(&mine)? {
-        let (theirs, mask): (String, Vec<usize>) = serde_json::from_slice(&bytes).map_err(TrainError::internal)?;
-        if theirs == host {
-            masks.push(mask);
-        }
-    }
-    Ok(masks)
 }

@@ -7,19 +7,20 @@ use std::time::Instant;
 use dtrain_comm::CollectiveExt;
 
 use super::prepare::{Prepared, agreed};
-use super::{LoopState, Observer, Progress, RunDir, StopFlag, state::DroppedSample};
+use super::{DroppedSample, LoopState, Observer, Progress, RunDir, StopFlag, Tracker};
 use crate::checkpoint::{FrameKind, decode, encode};
 use crate::coordinator::{Coordinator, CoordinatorState, Directive, Report, StepPlan, StopReason};
 use crate::data::{Batch, BatchRequest, Loader, LoaderOptions, share};
 use crate::engine::{LocalBatch, StepOutcome};
 use crate::error::TrainError;
-use crate::eval::inputs_of;
+use crate::eval::{inputs_of, kept_ids};
 use crate::method::Targets;
-use crate::track::Tracker;
+use crate::track::{RunResult, SessionStatus};
+
 
 /// Messages between ranks.
-const REPORT: FrameKind = FrameKind::new(*b"dtrprep1", 1, 16 << 20);
-const DIRECTIVE: FrameKind = FrameKind::new(*b"dtrpdir1", 1, 16 << 20);
+const REPORT: FrameKind = FrameKind { name: "report", tag: *b"REPT", version: 1 };
+const DIRECTIVE: FrameKind = FrameKind { name: "directive", tag: *b"DIRV", version: 1 };
 
 /// How a run ended.
 #[derive(Debug, Clone, PartialEq)]
@@ -139,8 +140,24 @@ impl<'a> Session<'a> {
             wall_secs: self.wall_secs(),
             metrics: self.metrics.clone(),
         };
-        self.write_result(&outcome)?;
+        self.on_rank_0(|session| session.write_result(&outcome))?;
         Ok(outcome)
+    }
+
+    fn write_result(&mut self, outcome: &Outcome) -> Result<(), TrainError> {
+        let Some(run_dir) = &self.run_dir else { return Ok(()) };
+        let result = RunResult {
+            world_size: self.prepared.engine.collective().world().world_size,
+            stop_reason: outcome.reason.as_str().to_owned(),
+            step: outcome.steps,
+            epoch: outcome.steps / self.prepared.plan.steps_per_epoch.max(1),
+            samples_seen: outcome.samples_seen,
+            wall_s: outcome.wall_secs,
+            metrics: outcome.metrics.clone(),
+        };
+        result.write(&run_dir.result())?;
+        let failed = outcome.reason == StopReason::NonFinite;
+        Ok(self.tracker.end(if failed { SessionStatus::Failure } else { SessionStatus::Success })?)
     }
 
     /// Seconds of training so far.
@@ -174,7 +191,7 @@ impl<'a> Session<'a> {
     fn fetch_batch(&mut self) -> Result<(), TrainError> {
         if self.pending.is_none() {
             let waiting = Instant::now();
-            self.pending = self.loader.next();
+            self.pending = self.loader.next().transpose()?;
             self.window.data_secs += waiting.elapsed().as_secs_f64();
         }
         Ok(())
@@ -318,7 +335,7 @@ pub(super) fn local_batch(prepared: &Prepared, batch: &Batch, plan: &StepPlan) -
     LocalBatch {
         inputs: inputs_of(batch, engine),
         targets: Targets {
-            classes: batch.kept_ids().map(|id| class(id).map_or(-1, i64::from)).collect(),
+            classes: kept_ids(batch).map(|id| class(id).map_or(-1, i64::from)).collect(),
             positions: (offset..).take(batch.kept.len()).collect(),
             global_samples: plan.global_samples,
         },
@@ -351,5 +368,5 @@ pub(super) fn start_loader(prepared: &Prepared, first_step: u64, dropped: &[Drop
         let ids = global.get(own).unwrap_or_default().iter().copied().filter(|id| !dropped.contains(id)).collect();
         BatchRequest { epoch, step, sample_ids: ids, num_views, augment: true }
     });
-    Ok(Loader::start(Arc::clone(&prepared.maker), requests, loader_options(prepared)))
+    Ok(Loader::start(Arc::clone(&prepared.maker), requests, loader_options(prepared))?)
 }

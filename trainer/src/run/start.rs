@@ -11,10 +11,10 @@ use dtrain_configs::schema::ResumeMode;
 use super::prepare::{Prepared, Purpose, agreed, prepare};
 use super::save::{Restored, init_weights, load_newest};
 use super::session::{Limits, SessionParts};
-use super::{Banner, Observer, Outcome, RunDir, Session, StopFlag};
+use super::{Banner, Observer, Outcome, RunDir, Session, StopFlag, Tracker};
 use crate::checkpoint::durable::write_atomic;
 use crate::error::TrainError;
-use crate::track::{Environment, Tracker, utc_stamp};
+use crate::track::{Environment, HparamValue, Versions, rfc3339};
 
 /// What a training run is asked for.
 pub struct TrainRequest<'a> {
@@ -47,6 +47,9 @@ pub enum Extent {
     /// Everything up to the first step; nothing is written.
     DryRun,
 }
+
+/// The libtorch that tch binds; its build refuses others.
+const TORCH_VERSION: &str = "2.11.0";
 
 /// Samples of each part that a fast development run evaluates on.
 const FAST_DEV_EVAL_SAMPLES: usize = 256;
@@ -128,7 +131,8 @@ fn choose_run_dir(config: &RunConfig, collective: &dyn Collective) -> Result<Run
     let parent = config.run.root.join(stem);
     let mut name = String::new();
     if collective.world().rank == 0 {
-        let stamp = utc_stamp(SystemTime::now());
+        // 2026-11-21T10:00:00Z, without the signs that file systems or shells dislike.
+        let stamp = rfc3339(SystemTime::now()).replace('T', "_").replace(':', "-").replace('Z', "");
         name = stamp.clone();
         let mut attempt = 2;
         while parent.join(&name).exists() {
@@ -259,15 +263,35 @@ fn write_run_files(
     overrides: &[String],
     resume_at: Option<u64>,
 ) -> Result<Tracker, TrainError> {
-    let world = prepared.engine.collective().world();
-    let tracker = Tracker::open(run_dir, &prepared.config.track, resume_at)?;
+    let mut tracker = Tracker::open(run_dir, &prepared.config.track, resume_at)?;
     if !run_dir.holds_a_run() {
-        let environment = Environment::collect(world.world_size);
-        write_atomic(&run_dir.environment(), environment.to_json().as_bytes())?;
+        let versions = Versions {
+            torch: Some(TORCH_VERSION.to_owned()),
+            ..Versions::of_build()
+        };
+        Environment::collect(versions).write(&run_dir.environment())?;
         write_atomic(&run_dir.overrides(), format!("{}\n", overrides.join("\n")).as_bytes())?;
         let mut config = prepared.config.clone();
         prepared.resolved.fill_in(&mut config);
+        tracker.hparams(&hparams(&config), &shown_metrics(&config))?;
         write_atomic(&run_dir.config(), dtrain_configs::to_yaml(&config).as_bytes())?;
     }
     Ok(tracker)
+}
+
+/// The settings by dotted key.
+fn hparams(config: &RunConfig) -> Vec<(String, HparamValue)> {
+    let mut flat = std::collections::BTreeMap::new();
+    if let Ok(tree) = serde_json::to_value(config) {
+        flatten(&tree, String::new(), &mut flat);
+    }
+    let parse = |text: &String| serde_json::from_str(text).ok().as_ref().and_then(HparamValue::from_json);
+    flat.iter().filter_map(|(key, text)| Some((key.clone(), parse(text)?))).collect()
+}
+
+/// What runs are compared by.
+fn shown_metrics(config: &RunConfig) -> Vec<String> {
+    let mut names = vec!["train/loss".to_owned(), "val/knn_top1".to_owned(), "test/linear_top1".to_owned()];
+    names.extend(config.checkpoint.monitor.iter().filter(|m| !names.contains(m)).cloned().collect::<Vec<_>>());
+    names
 }

@@ -11,7 +11,16 @@ use crate::checkpoint::durable::write_atomic;
 
 /// Instruction sets that decide about speed and, through the choice of kernels, about bits.
 const CPU_FLAGS: [&str; 10] = [
-    "avx", "avx2", "fma", "avx512f", "avx512bw", "avx512_vnni", "avx512_bf16", "amx_tile", "amx_bf16", "amx_int8",
+    "avx",
+    "avx2",
+    "fma",
+    "avx512f",
+    "avx512bw",
+    "avx512_vnni",
+    "avx512_bf16",
+    "amx_tile",
+    "amx_bf16",
+    "amx_int8",
 ];
 
 /// Machine and program of one start of a run.
@@ -114,8 +123,7 @@ pub fn rfc3339(time: SystemTime) -> String {
     // leap day is the last, in eras of 400 years.
     let shifted = day + 719_468;
     let (era, day_of_era) = (shifted / 146_097, shifted % 146_097);
-    let year_of_era =
-        (day_of_era - day_of_era / 1_460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
+    let year_of_era = (day_of_era - day_of_era / 1_460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
     let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
     let month_from_march = (5 * day_of_year + 2) / 153;
     let day_of_month = day_of_year - (153 * month_from_march + 2) / 5 + 1;
@@ -204,10 +212,14 @@ mod tests {
 
     #[test]
     fn kernel_files_are_understood() {
-        let cpuinfo = "processor\t: 0\nmodel name\t: A CPU @ 2 GHz\nflags\t\t: fpu avx2 avx amx_tile avx512fx\n";
+        let cpuinfo =
+            "processor\t: 0\nmodel name\t: A CPU @ 2 GHz\nflags\t\t: fpu avx2 avx amx_tile avx512fx\n";
         assert_eq!(field(cpuinfo, "model name", ':').as_deref(), Some("A CPU @ 2 GHz"));
         assert_eq!(known_flags(cpuinfo), ["avx", "avx2", "amx_tile"]);
-        assert_eq!(field("NAME=x\nPRETTY_NAME=\"Debian 12\"\n", "PRETTY_NAME", '=').as_deref(), Some("Debian 12"));
+        assert_eq!(
+            field("NAME=x\nPRETTY_NAME=\"Debian 12\"\n", "PRETTY_NAME", '=').as_deref(),
+            Some("Debian 12")
+        );
         assert_eq!(total_memory("MemTotal:       2048 kB\nMemFree: 1 kB\n"), Some(2 << 20));
         assert_eq!(total_memory("MemTotal: lots\n"), None);
     }

@@ -19,6 +19,8 @@ const COLUMNS: [&str; 3] = ["step", "epoch", "wall_s"];
 #[derive(Debug)]
 pub struct MetricsFile {
     file: fs::File,
+    /// Bytes of whole lines.
+    len: u64,
     num_dropped: usize,
 }
 
@@ -54,7 +56,8 @@ impl MetricsFile {
             _ => replace_atomic(path, |_| Ok(()))?,
         }
         let file = fs::OpenOptions::new().append(true).open(path)?;
-        Ok(Self { file, num_dropped })
+        let len = file.metadata()?.len();
+        Ok(Self { file, len, num_dropped })
     }
 
     /// Lines that [`Self::open`] dropped: later than the checkpoint, or torn.
@@ -73,7 +76,13 @@ impl MetricsFile {
         }
         let mut line = serde_json::to_vec(&Row { step, epoch, wall_s, values }).map_err(io::Error::from)?;
         line.push(b'\n');
-        Ok(self.file.write_all(&line)?)
+        if let Err(error) = self.file.write_all(&line) {
+            // So that a disk that has room again later does not continue half a line.
+            let _ = self.file.set_len(self.len);
+            return Err(error.into());
+        }
+        self.len += line.len() as u64;
+        Ok(())
     }
 }
 

@@ -1,0 +1,354 @@
+//! What a user reads when something is wrong.
+
+use std::fs;
+
+use dtrain_configs::{ComposeOptions, compose, load};
+
+fn refused(overrides: &[&str]) -> String {
+    let overrides: Vec<String> = overrides.iter().map(|&word| word.to_owned()).collect();
+    compose(&overrides, &ComposeOptions::default()).unwrap_err().to_string()
+}
+
+fn refused_file(text: &str) -> String {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("config.yaml");
+    fs::write(&path, text).unwrap();
+    load(&path).unwrap_err().to_string().replace(&dir.path().display().to_string(), "RUN")
+}
+
+fn refused_experiment(text: &str) -> String {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("mine.yaml");
+    fs::write(&path, text).unwrap();
+    refused(&[&format!("experiment={}", path.display())]).replace(&dir.path().display().to_string(), "DIR")
+}
+
+#[test]
+fn unknown_key() {
+    insta::assert_snapshot!(refused(&["trainer.batch_sise=64"]), @r#"
+        error: 1 problem in the configuration
+
+        `trainer.batch_sise` is not a setting
+         --> override 1
+          | trainer.batch_sise=64
+          | ^^^^^^^^^^^^^^^^^^
+        hint: did you mean `trainer.batch_size` (default 128)?
+        "#);
+}
+
+#[test]
+fn unknown_group_file() {
+    insta::assert_snapshot!(refused(&["model=resnet19"]), @r#"
+        error: 1 problem in the configuration
+
+        group `model` has no `resnet19`
+         --> override 1
+          | model=resnet19
+          |       ^^^^^^^^
+        hint: did you mean `resnet18`? there are `cnn_small`, `resnet18`, `resnet18_small_stem`, `resnet34` and `resnet50`
+        "#);
+}
+
+#[test]
+fn keys_of_other_sections_and_methods() {
+    insta::assert_snapshot!(
+        refused(&["optim.lr=0.1", "batch_size=4", "method=supervised", "method.temperature=0.1"]),
+        @r#"
+        error: 3 problems in the configuration
+
+        `optim.lr` is not a setting
+         --> override 1
+          | optim.lr=0.1
+          | ^^^^^^^^
+        hint: did you mean `optimizer.lr` (default 0.001)?
+
+        `batch_size` is not a setting
+         --> override 2
+          | batch_size=4
+          | ^^^^^^^^^^
+        hint: did you mean `trainer.batch_size` (default 128) or `eval.batch_size` (default 256)?
+
+        `method.temperature` is not a setting
+         --> override 4
+          | method.temperature=0.1
+          | ^^^^^^^^^^^^^^^^^^
+        hint: the method is `supervised`; `method.temperature` belongs to `simclr` and `supcon`
+        "#
+    );
+}
+
+#[test]
+fn wrong_types_in_a_file() {
+    insta::assert_snapshot!(
+        refused_experiment(
+            "\
+defaults: {method: simclr}
+seed: -1
+trainer:
+  batch_size: many
+  max_epochs: 010
+  precision: fp23
+augment:
+  gain_db: [1, x]
+method:
+  projector: {hidden_dim: 1.5, out_dmi: 8}
+  tile: 0
+"
+        ),
+        @r#"
+        error: 8 problems in the configuration
+
+        `seed` must be a whole number of at least 0, not `-1`
+         --> DIR/mine.yaml:2:7
+          | seed: -1
+          |       ^^
+
+        `trainer.batch_size` must be a whole number of at least 0, not `many`
+         --> DIR/mine.yaml:4:15
+          |   batch_size: many
+          |               ^^^^
+
+        `trainer.max_epochs` must be a whole number of at least 0, not `010`
+         --> DIR/mine.yaml:5:15
+          |   max_epochs: 010
+          |               ^^^
+        hint: numbers do not start with a zero: write `10`
+
+        `trainer.precision` has no choice `fp23`
+         --> DIR/mine.yaml:6:14
+          |   precision: fp23
+          |              ^^^^
+        hint: did you mean `fp32`? there are `auto`, `fp32` and `fp64`
+
+        `augment.gain_db[1]` must be a number, not `x`
+         --> DIR/mine.yaml:8:16
+          |   gain_db: [1, x]
+          |                ^
+
+        `method.projector.hidden_dim` must be a whole number of at least 0, not `1.5`
+         --> DIR/mine.yaml:10:27
+          |   projector: {hidden_dim: 1.5, out_dmi: 8}
+          |                           ^^^
+
+        `method.projector.out_dmi` is not a setting
+         --> DIR/mine.yaml:10:32
+          |   projector: {hidden_dim: 1.5, out_dmi: 8}
+          |                                ^^^^^^^
+        hint: did you mean `method.projector.out_dim` (default 128)?
+
+        `method.tile` must be `auto` or a positive integer, not `0`
+         --> DIR/mine.yaml:11:9
+          |   tile: 0
+          |         ^
+        "#
+    );
+}
+
+#[test]
+fn unknown_groups_in_an_experiment() {
+    insta::assert_snapshot!(
+        refused_experiment("defaults:\n  dta: fsdd\n  model: {name: resnet18}\n  method: suprvised\n"),
+        @r#"
+        error: 3 problems in the configuration
+
+        `dta` is not a group
+         --> DIR/mine.yaml:2:3
+          |   dta: fsdd
+          |   ^^^
+        hint: did you mean `data`? there are `data`, `augment`, `model`, `method`, `optimizer`, `schedule`, `trainer` and `eval`
+
+        `defaults.model` must be a name
+         --> DIR/mine.yaml:3:10
+          |   model: {name: resnet18}
+          |          ^
+        hint: values go into a section `model` beside `defaults`
+
+        group `method` has no `suprvised`
+         --> DIR/mine.yaml:4:11
+          |   method: suprvised
+          |           ^^^^^^^^^
+        hint: did you mean `supervised`? there are `simclr`, `supcon` and `supervised`
+        "#
+    );
+}
+
+#[test]
+fn wrong_types_in_overrides() {
+    insta::assert_snapshot!(refused(&["trainer.grad_clip=yes", "optimizer.lr='0.1'", "tags=a", "trainer=[1]"]), @r#"
+        error: 3 problems in the configuration
+
+        `optimizer.lr` must be a number, not the text `'0.1'`
+         --> override 2
+          | optimizer.lr='0.1'
+          |              ^^^^^
+        hint: leave the quotes out if it is a number
+
+        `tags` must be a list such as `[a, b]`, not `a`
+         --> override 3
+          | tags=a
+          |      ^
+
+        `trainer` must be a section, not the list `[1]`
+         --> override 4
+          | trainer=[1]
+          |         ^
+        "#);
+}
+
+#[test]
+fn unknown_method_name() {
+    insta::assert_snapshot!(refused_experiment("method:\n  name: simclrr\n"), @r#"
+        error: 1 problem in the configuration
+
+        `method.name` must name one of the methods, not `simclrr`
+         --> DIR/mine.yaml:2:9
+          |   name: simclrr
+          |         ^^^^^^^
+        hint: did you mean `simclr`? there are `simclr`, `supcon` and `supervised`
+        "#);
+    insta::assert_snapshot!(
+        refused_file("data: {root: /data}\neval: {every_epochs: 0}\nmethod:\n  name: simclrr\n  tile: 0\n"),
+        @r#"
+        error: 1 problem in the configuration
+
+        `method.name` must name one of the methods, not `simclrr`
+         --> RUN/config.yaml:4:9
+          |   name: simclrr
+          |         ^^^^^^^
+        hint: did you mean `simclr`? there are `simclr`, `supcon` and `supervised`
+        "#
+    );
+    insta::assert_snapshot!(refused(&["method.name=byol"]), @r#"
+        error: 1 problem in the configuration
+
+        group `method` has no `byol`
+         --> override 1
+          | method.name=byol
+          |             ^^^^
+        hint: there are `simclr`, `supcon` and `supervised`
+        "#);
+}
+
+#[test]
+fn settings_that_contradict_each_other() {
+    insta::assert_snapshot!(
+        refused(&[
+            "trainer.batch_size=1",
+            "trainer.max_epochs=null",
+            "data.features.n_mels=400",
+            "eval.every_epochs=0",
+            "data.split=takes",
+            "data=fsdd",
+            "data.target=digits",
+        ]),
+        @r#"
+        error: 5 problems in the configuration
+
+        `trainer.batch_size` is 1, but `method.name` = supcon compares the samples of a batch
+         --> override 1
+          | trainer.batch_size=1
+          |                    ^
+         --> builtin method/supcon.yaml:2:7
+          | name: supcon
+          |       ^^^^^^
+        hint: contrastive methods need at least 2 samples, and do better with hundreds
+
+        the run never ends: `trainer.max_epochs` and `trainer.max_steps` are both `null`
+         --> override 2
+          | trainer.max_epochs=null
+          |                    ^^^^
+         --> builtin trainer/default.yaml:5:12
+          | max_steps: null # whichever comes first
+          |            ^^^^
+        hint: set one of the two
+
+        `data.features.n_mels` is 400, but `data.features.n_fft` = 256 gives only 129 bands
+         --> override 3
+          | data.features.n_mels=400
+          |                      ^^^
+         --> builtin data/fsdd.yaml:17:10
+          |   n_fft: 256
+          |          ^^^
+        hint: use fewer mel bands, or a longer transform
+
+        `data.split` is `takes`, which `data.splits` does not have
+         --> override 5
+          | data.split=takes
+          |            ^^^^^
+         --> builtin data/fsdd.yaml:11:3
+          |   take: {by: take, test: ['0', '1', '2', '3', '4'], val_fraction: 0.1} # the official test set: take…
+          |   ^
+        hint: did you mean `take`? there are `speaker` and `take`
+
+        `data.target` names `digits`, which `data.labels.pattern` does not have
+         --> override 7
+          | data.target=digits
+          |             ^^^^^^
+         --> builtin data/fsdd.yaml:7:12
+          |   pattern: '(?P<digit>\d)_(?P<speaker>[a-z]+)_(?P<take>\d+)\.wav$'
+          |            ^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^
+        hint: did you mean `digit`? the labels are `digit`, `speaker` and `take`
+        "#
+    );
+}
+
+#[test]
+fn defaults_that_do_not_suffice() {
+    insta::assert_snapshot!(refused(&["data=audio_folder"]), @r#"
+        error: 1 problem in the configuration
+
+        there are no recordings: `data.root` and `data.generate` are both `null`
+         --> override 1
+          | data=audio_folder
+          |      ^^^^^^^^^^^^
+        hint: give the folder with the recordings: `data.root=PATH`
+        "#);
+}
+
+#[test]
+fn bad_yaml() {
+    insta::assert_snapshot!(refused_file("trainer:\n  batch_size: 3\n  batch_size: 4\n"), @r#"
+        error: 1 problem in the configuration
+
+        `batch_size` is set twice in this section
+         --> RUN/config.yaml:3:3
+          |   batch_size: 4
+          |   ^^^^^^^^^^
+        hint: keep one of the two
+        "#);
+    insta::assert_snapshot!(refused_file("seed: [1\n"), @r#"
+        error: 1 problem in the configuration
+
+        not valid YAML: unclosed bracket '['
+         --> RUN/config.yaml:1:7
+          | seed: [1
+          |       ^
+        "#);
+    insta::assert_snapshot!(refused_file("just words\n"), @r#"
+        error: 1 problem in the configuration
+
+        RUN/config.yaml must hold `key: value` lines, not `just words`
+         --> RUN/config.yaml:1:1
+          | just words
+          | ^^^^^^^^^^
+        "#);
+}
+
+#[test]
+fn splits_that_do_not_exist() {
+    insta::assert_snapshot!(refused(&["data.splits.mine.by=species", "+data.splits.other.bye=species"]), @r#"
+        error: 2 problems in the configuration
+
+        `data.splits` has no `mine`
+         --> override 1
+          | data.splits.mine.by=species
+          | ^^^^^^^^^^^^^^^^^^^
+        hint: there are `default`; `+data.splits.mine.by=...` adds one
+
+        `data.splits.other.bye` is not a setting
+         --> override 2
+          | +data.splits.other.bye=species
+          |  ^^^^^^^^^^^^^^^^^^^^^
+        hint: did you mean `by`? there are `by`, `test`, `val`, `test_fraction` and `val_fraction`
+        "#);
+}

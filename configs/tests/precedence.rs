@@ -1,0 +1,206 @@
+//! Which layer wins, and what a change of group leaves behind.
+
+use std::fs;
+
+use dtrain_configs::schema::{Auto, MethodConfig, ModelName, OptimizerConfig, SplitConfig};
+use dtrain_configs::{ComposeOptions, Composition, RunConfig, compose, load, load_with_overrides, to_yaml};
+
+fn words(overrides: &[&str]) -> Vec<String> {
+    overrides.iter().map(|&word| word.to_owned()).collect()
+}
+
+fn composed(overrides: &[&str]) -> Composition {
+    match compose(&words(overrides), &ComposeOptions::default()) {
+        Ok(composition) => composition,
+        Err(errors) => panic!("{errors}"),
+    }
+}
+
+fn config(overrides: &[&str]) -> RunConfig {
+    composed(overrides).config
+}
+
+fn refused(overrides: &[&str]) -> String {
+    compose(&words(overrides), &ComposeOptions::default()).unwrap_err().to_string()
+}
+
+#[test]
+fn nothing_at_all_trains_the_default_experiment() {
+    let config = config(&[]);
+    assert_eq!(config.experiment.as_deref(), Some("supcon_birdsong"));
+    assert_eq!(config.model.name, ModelName::CnnSmall);
+    assert!(matches!(config.method, MethodConfig::Supcon(_)));
+}
+
+#[test]
+fn defaults_then_groups_then_experiment_then_command_line() {
+    let defaults = config(&["experiment=null", "trainer=null"]);
+    assert_eq!(defaults.trainer, dtrain_configs::schema::TrainerConfig::default());
+    assert_eq!(defaults.experiment, None);
+
+    let group = config(&["experiment=null", "trainer=proof"]);
+    assert_eq!(group.trainer.batch_size, 32);
+
+    let experiment = composed(&["experiment=supervised_fsdd"]);
+    assert_eq!(experiment.config.trainer.batch_size, 64);
+    let origin = experiment.origin("trainer.batch_size").unwrap();
+    assert!(origin.starts_with("builtin experiment/supervised_fsdd.yaml:"), "{origin}");
+
+    let command_line = composed(&["experiment=supervised_fsdd", "trainer.batch_size=8"]);
+    assert_eq!(command_line.config.trainer.batch_size, 8);
+    assert_eq!(command_line.origin("trainer.batch_size").unwrap(), "override 2: trainer.batch_size=8");
+    assert_eq!(command_line.origin("seed"), None);
+}
+
+#[test]
+fn the_command_line_chooses_groups_over_the_experiment_in_any_order() {
+    for overrides in
+        [["experiment=supcon_fsdd", "model=resnet50"], ["model=resnet50", "experiment=supcon_fsdd"]]
+    {
+        let config = config(&overrides);
+        assert_eq!(config.model.name, ModelName::Resnet50);
+        assert_eq!(config.data.name, "fsdd");
+    }
+    assert_eq!(config(&["seed=1", "seed=2"]).seed, 2);
+}
+
+#[test]
+fn another_method_keeps_nothing_of_the_one_before() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("mine.yaml");
+    fs::write(
+        &file,
+        "defaults: {method: supcon, data: fsdd}\nmethod: {temperature: 0.2, samples_per_class: 4}\n",
+    )
+    .unwrap();
+    let experiment = format!("experiment={}", file.display());
+
+    let MethodConfig::Supcon(supcon) = config(&[&experiment]).method else { panic!() };
+    assert_eq!((supcon.temperature, supcon.samples_per_class), (0.2, Auto::Value(4)));
+
+    // `samples_per_class` is no key of SimCLR, and 0.2 was meant for SupCon.
+    let MethodConfig::Simclr(simclr) = config(&[&experiment, "method=simclr"]).method else { panic!() };
+    let MethodConfig::Simclr(preset) = config(&["method=simclr"]).method else { panic!() };
+    assert_eq!(simclr, preset);
+
+    // The same choice said twice changes nothing.
+    let MethodConfig::Supcon(supcon) = config(&[&experiment, "method=supcon"]).method else { panic!() };
+    assert_eq!(supcon.temperature, 0.2);
+    assert_eq!(config(&[&experiment]).experiment.as_deref(), Some("mine"));
+}
+
+#[test]
+fn the_name_of_a_method_chooses_its_group() {
+    assert_eq!(config(&["method.name=simclr"]), config(&["method=simclr"]));
+    let OptimizerConfig::Sgd(sgd) = config(&["optimizer.name=sgd", "optimizer.lr=3"]).optimizer else {
+        panic!()
+    };
+    assert_eq!(sgd.lr, 3.0);
+}
+
+#[test]
+fn an_experiment_cannot_rename_a_method_in_place() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("mine.yaml");
+    fs::write(&file, "defaults: {method: supcon}\nmethod: {name: simclr}\n").unwrap();
+    let text = refused(&[&format!("experiment={}", file.display())]);
+    assert!(text.contains("1 problem") && text.contains("`method: simclr` under `defaults`"), "{text}");
+}
+
+#[test]
+fn keys_are_added_forced_and_deleted() {
+    let config = config(&[
+        "+data.splits.mine.by=species",
+        "data.splits.mine.test=[7]",
+        "data.splits.mine.val_fraction=0.25",
+        "data.split=mine",
+        "++trainer.max_steps=1e3",
+        "~trainer.max_epochs",
+        "~eval",
+        "data.generate.seed=1_000",
+        "tags=[a, 'b c']",
+    ]);
+    let expected = SplitConfig {
+        by: Some("species".into()),
+        test: vec!["7".into()],
+        val_fraction: 0.25,
+        ..SplitConfig::default()
+    };
+    assert_eq!(config.data.splits.get("mine"), Some(&expected));
+    assert!(config.data.splits.contains_key("default"));
+    assert_eq!(config.trainer.max_steps, Some(1000));
+    assert_eq!(config.trainer.max_epochs, Some(20), "the program's default, not the experiment's");
+    assert_eq!(config.eval, dtrain_configs::schema::EvalConfig::default());
+    assert_eq!(config.data.generate.map(|generate| generate.seed), Some(1000));
+    assert_eq!(config.tags, ["a", "b c"]);
+}
+
+#[test]
+fn evaluation_is_switched_off_by_one_word() {
+    assert_eq!(config(&["eval.every_epochs=0"]).eval.every_epochs, 0);
+    let text = refused(&["eval.every_epochs=0", "checkpoint.monitor=val/knn_top1"]);
+    assert!(text.contains("but evaluation is off"), "{text}");
+}
+
+#[test]
+fn words_keep_their_letters_where_text_is_wanted() {
+    let config = config(&[
+        "tags=[010, no, 1.50, true]",
+        "data.target=007",
+        "data.root=null",
+        "trainer.deterministic=off",
+    ]);
+    assert_eq!(config.tags, ["010", "no", "1.50", "true"]);
+    assert_eq!(config.data.target, "007");
+    assert_eq!(config.data.root, None);
+    assert!(!config.trainer.deterministic);
+}
+
+#[test]
+fn a_user_folder_adds_and_shadows() {
+    let dir = tempfile::tempdir().unwrap();
+    for (path, text) in [
+        ("model/cnn_small.yaml", "name: resnet34\n"),
+        (
+            "experiment/night.yaml",
+            "# dtrain experiment=night\n# Owls.\n# All of them.\n\ndefaults: {data: fsdd}\n",
+        ),
+        ("trainer/tiny.yaml", "batch_size: 4\n"),
+    ] {
+        let file = dir.path().join(path);
+        fs::create_dir_all(file.parent().unwrap()).unwrap();
+        fs::write(file, text).unwrap();
+    }
+    let options = ComposeOptions { config_dir: Some(dir.path().to_owned()) };
+    let config = compose(&words(&["experiment=night", "trainer=tiny"]), &options).unwrap().config;
+    assert_eq!((config.model.name, config.trainer.batch_size), (ModelName::Resnet34, 4));
+    assert_eq!(config.data.name, "fsdd");
+
+    let infos = dtrain_configs::experiments(&options);
+    let night = infos.iter().find(|info| info.name == "night").unwrap();
+    assert_eq!(
+        (night.command.as_str(), night.about.as_str()),
+        ("dtrain experiment=night", "Owls. All of them.")
+    );
+    assert!(infos.iter().any(|info| info.name == "supcon_fsdd"));
+}
+
+#[test]
+fn a_run_reads_back_what_it_wrote() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("config.yaml");
+    let original = config(&["experiment=supcon_fsdd", "optimizer=lars", "run.dir=out put"]);
+    fs::write(&path, to_yaml(&original)).unwrap();
+    assert_eq!(load(&path).unwrap(), original);
+    assert_eq!(load(dir.path()).unwrap(), original, "a run directory stands for its config.yaml");
+
+    let longer = load_with_overrides(&path, &words(&["trainer.max_epochs=30", "optimizer=sgd"])).unwrap();
+    assert_eq!(longer.trainer.max_epochs, Some(30));
+    assert!(matches!(longer.optimizer, OptimizerConfig::Sgd(_)));
+    assert_eq!(longer.data, original.data);
+
+    fs::write(&path, "seed: 3\n").unwrap();
+    let with_defaults = load_with_overrides(&path, &words(&["data.root=/data", "eval=none"])).unwrap();
+    assert_eq!(with_defaults.seed, 3);
+    assert_eq!(with_defaults.trainer, dtrain_configs::schema::TrainerConfig::default());
+}

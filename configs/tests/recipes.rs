@@ -1,0 +1,77 @@
+//! Everything that ships works: each experiment, each file of each group, and what they say about themselves.
+
+use std::collections::BTreeSet;
+
+use dtrain_configs::schema::{MethodConfig, OptimizerConfig};
+use dtrain_configs::{ComposeOptions, compose, experiments, file_text, groups};
+
+fn words(overrides: &[&str]) -> Vec<String> {
+    overrides.iter().map(|&word| word.to_owned()).collect()
+}
+
+#[test]
+fn every_experiment_composes_and_names_its_command() {
+    let infos = experiments(&ComposeOptions::default());
+    assert!(infos.len() >= 6);
+    for info in infos {
+        let over = format!("experiment={}", info.name);
+        let config =
+            compose(&words(&[&over]), &ComposeOptions::default()).unwrap_or_else(|e| panic!("{e}")).config;
+        assert_eq!(config.experiment.as_deref(), Some(info.name.as_str()));
+        assert_eq!(info.command, format!("dtrain {over}"));
+        assert!(!info.about.is_empty(), "{}", info.name);
+    }
+}
+
+#[test]
+fn every_file_of_every_group_can_be_chosen() {
+    for group in groups() {
+        assert!(!group.options.is_empty(), "{}", group.name);
+        for option in &group.options {
+            let over = format!("{}={option}", group.name);
+            let result = compose(&words(&[&over, "data.root=/data"]), &ComposeOptions::default());
+            let composition = result.unwrap_or_else(|errors| panic!("{over}: {errors}"));
+            assert!(composition.choices.contains(&(group.name.to_owned(), option.clone())));
+            let text = file_text(group.name, option).unwrap();
+            assert!(text.starts_with("# "), "{over} does not say what it is");
+            assert!(text.lines().count() <= 40, "{over} is long");
+        }
+    }
+}
+
+#[test]
+fn every_method_and_optimizer_has_a_file() {
+    let files = |name: &str| -> BTreeSet<String> {
+        groups().into_iter().find(|group| group.name == name).unwrap().options.into_iter().collect()
+    };
+    for method in MethodConfig::all() {
+        assert!(files("method").contains(method.name()), "{}", method.name());
+    }
+    for optimizer in OptimizerConfig::all() {
+        assert!(files("optimizer").contains(optimizer.name()), "{}", optimizer.name());
+    }
+}
+
+#[test]
+fn presets_agree_with_the_defaults_that_they_repeat() {
+    let config =
+        compose(&words(&["optimizer=sgd", "trainer=default"]), &ComposeOptions::default()).unwrap().config;
+    assert_eq!(config.optimizer, OptimizerConfig::all()[0]);
+    for (over, expected) in [("adamw", 1), ("lars", 2)] {
+        let over = format!("optimizer={over}");
+        let config = compose(&words(&[&over]), &ComposeOptions::default()).unwrap().config;
+        assert_eq!(config.optimizer, OptimizerConfig::all()[expected]);
+    }
+}
+
+#[test]
+fn both_data_presets_give_the_documented_spectrogram() {
+    for name in ["birdsong", "fsdd"] {
+        let over = format!("data={name}");
+        let data =
+            compose(&words(&[&over, "eval.probes=[]"]), &ComposeOptions::default()).unwrap().config.data;
+        let samples = data.audio.clip_secs * f64::from(data.audio.sample_rate);
+        let frames = samples as usize / data.features.hop_length + 1;
+        assert_eq!((data.features.n_mels, frames), (64, 101), "{name}");
+    }
+}

@@ -1,0 +1,48 @@
+#!/usr/bin/env bash
+# The whole check: format, lints as errors, documentation links, all tests. Needs nothing but Rust on a fresh Debian or
+# Ubuntu machine: scripts/setup.sh installs the rest.
+#
+#   scripts/test.sh           everything
+#   scripts/test.sh --quick   without the whole-program tests
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+quick=0
+for arg in "$@"; do
+  case "$arg" in
+    --quick) quick=1 ;;
+    -h|--help) sed -n '2,7p' "$0" | sed 's/^# \{0,1\}//'; exit 0 ;;
+    *) echo "error: unknown option \`$arg\`" >&2; echo >&2; echo "hint: $0 [--quick]" >&2; exit 2 ;;
+  esac
+done
+
+summary=()
+suite() { # name, command...
+  local name=$1 begin=$SECONDS
+  shift
+  printf '\n== %s\n' "$name"
+  if "$@"; then
+    summary+=("$(printf '%-28s ok     %4d s' "$name" $((SECONDS - begin)))")
+  else
+    summary+=("$(printf '%-28s FAILED %4d s' "$name" $((SECONDS - begin)))")
+    printf '\n'; printf '%s\n' "${summary[@]}"
+    exit 1
+  fi
+}
+
+# Open MPI refuses to run as root unless told twice; containers are often root.
+export OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1
+tests() { cargo test --release --quiet --package "$1" -- --quiet; }
+
+suite "set-up" scripts/setup.sh
+suite "format" cargo fmt --all --check
+suite "build" cargo build --release --workspace
+suite "lints" cargo clippy --release --workspace --all-targets -- -D warnings
+suite "documentation" env RUSTDOCFLAGS="-D warnings" cargo doc --release --workspace --no-deps --quiet
+suite "configs" tests dtrain-configs
+suite "comm" tests dtrain-comm
+suite "trainer" tests dtrain-trainer
+suite "launcher" tests dtrain
+[ $quick = 1 ] || suite "whole program" cargo test --release --package dtrain-tests -- --test-threads=1
+
+printf '\n'; printf '%s\n' "${summary[@]}"

@@ -1,0 +1,29 @@
+//! From files to batches: recordings and labels ([`dataset`]), which samples make a batch ([`sampler`]), what is fed of
+//! each ([`view`]), and who prepares it ahead of time ([`loader`]). Every random choice is a pure function of
+//! (seed, epoch, sample, view), so the order of batches needs no state.
+
+pub mod augment;
+pub mod cache;
+pub mod dataset;
+pub mod decode;
+pub mod error;
+pub mod features;
+pub mod labels;
+pub mod loader;
+mod prepare;
+pub mod resample;
+pub mod rng;
+pub mod sampler;
+pub mod scan;
+pub mod share;
+mod simd;
+pub mod split;
+pub mod synth;
+pub mod view;
+
+pub use dataset::{Dataset, LabelColumn, Sample};
+pub use error::DataError;
+pub use loader::{Batch, BatchRequest, FailedSample, Loader, LoaderOptions};
+pub use sampler::{Draw, Pool, Sampler, SamplerKind};
+pub use share::share;
+pub use view::{ViewError, ViewMaker, Workspace};

@@ -1,0 +1,100 @@
+//! Metrics of a run in all the forms it writes them: `metrics.jsonl` and TensorBoard. Silent on ranks other than 0.
+
+use dtrain_configs::schema::TrackConfig;
+
+use super::RunDir;
+use crate::data::Batch;
+use crate::track::{
+    Color, EventWriter, HparamValue, Matrix, Metrics, MetricsFile, Picture, SessionStatus, TrackError,
+};
+
+/// Samples of the first batch that are pictured.
+const PICTURED_SAMPLES: usize = 8;
+
+/// Writes metrics.
+#[derive(Default)]
+pub struct Tracker {
+    metrics: Option<MetricsFile>,
+    events: Option<EventWriter>,
+}
+
+impl Tracker {
+    /// Writes nothing.
+    pub fn silent() -> Self {
+        Self::default()
+    }
+
+    /// Opens the run's files; a run that resumes forgets what came after its checkpoint.
+    pub fn open(
+        run_dir: &RunDir,
+        config: &TrackConfig,
+        resume_at: Option<u64>,
+    ) -> Result<Self, TrackError> {
+        let metrics = MetricsFile::open(&run_dir.metrics(), resume_at)?;
+        let events =
+            config.tensorboard.then(|| EventWriter::create(&run_dir.tensorboard(), resume_at)).transpose()?;
+        Ok(Self { metrics: Some(metrics), events })
+    }
+
+    /// One line of metrics.
+    pub fn record(
+        &mut self,
+        step: u64,
+        epoch: u64,
+        wall_s: f64,
+        values: &[(String, f64)],
+    ) -> Result<(), TrackError> {
+        let values: Metrics = values.iter().cloned().collect();
+        if let Some(metrics) = &mut self.metrics {
+            metrics.write(step, epoch, wall_s, &values)?;
+        }
+        if let Some(events) = &mut self.events {
+            events.scalars(step, &values)?;
+            events.flush()?;
+        }
+        Ok(())
+    }
+
+    /// The views of the first batch: a row per sample, a column per view.
+    pub fn first_batch(&mut self, batch: &Batch) -> Result<(), TrackError> {
+        let Some(events) = &mut self.events else { return Ok(()) };
+        let [channels, height, width] = batch.shape;
+        let (num_views, samples) = (batch.request.num_views as usize, batch.kept.len());
+        let len = channels * height * width;
+        let mut rows = Vec::new();
+        for sample in 0..samples.min(PICTURED_SAMPLES) {
+            let mut row = Vec::new();
+            for view in 0..num_views {
+                let begin = (view * samples + sample) * len;
+                let values = batch.data.get(begin..begin + len).unwrap_or_default();
+                row.push(Matrix::new(values, channels, height, width)?);
+            }
+            rows.push(row);
+        }
+        if rows.is_empty() {
+            return Ok(());
+        }
+        events.image(0, "first_batch/views", &Picture::grid(&rows, Color::Viridis)?)?;
+        events.flush()
+    }
+
+    /// The settings, for TensorBoard's HPARAMS tab, beside the metrics that tell runs apart.
+    pub fn hparams(
+        &mut self,
+        settings: &[(String, HparamValue)],
+        metrics: &[String],
+    ) -> Result<(), TrackError> {
+        match &mut self.events {
+            Some(events) => events.hparams(settings, metrics),
+            None => Ok(()),
+        }
+    }
+
+    /// The end of the run.
+    pub fn end(&mut self, status: SessionStatus) -> Result<(), TrackError> {
+        match &mut self.events {
+            Some(events) => events.end(status),
+            None => Ok(()),
+        }
+    }
+}

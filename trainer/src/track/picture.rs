@@ -1,0 +1,294 @@
+//! What the model sees, as a picture: views of samples side by side. Spectrograms are drawn with low frequencies at the
+//! bottom.
+
+use super::TrackError;
+
+/// Pixels between two cells.
+const GAP: usize = 4;
+/// Cells smaller than this are enlarged by a whole factor.
+const MIN_CELL_PIXELS: usize = 96;
+const MAX_ZOOM: usize = 8;
+const MAX_PIXELS: usize = 1 << 26;
+const WHITE: [u8; 3] = [255; 3];
+/// Stands out in both palettes: where a value is not finite.
+const NOT_FINITE: [u8; 3] = [255, 0, 90];
+
+/// Viridis of matplotlib (S. van der Walt, N. Smith) at ten equal distances; linear in between.
+const VIRIDIS: [[u8; 3]; 10] = [
+    [0x44, 0x01, 0x54],
+    [0x48, 0x28, 0x78],
+    [0x3e, 0x49, 0x89],
+    [0x31, 0x68, 0x8e],
+    [0x26, 0x82, 0x8e],
+    [0x1f, 0x9e, 0x89],
+    [0x35, 0xb7, 0x79],
+    [0x6e, 0xce, 0x58],
+    [0xb5, 0xde, 0x2b],
+    [0xfd, 0xe7, 0x25],
+];
+
+/// How numbers become colours.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Color {
+    /// Black to white; the first row is drawn at the top, as in images.
+    Gray,
+    /// Dark violet to yellow, even to the eye; the first row is drawn at the bottom, as in spectrograms.
+    Viridis,
+}
+
+/// Numbers to draw.
+///
+/// # Shapes
+/// `(channels, rows, columns)`, row-major; 1 channel, or 3 for red, green and blue.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Matrix<'a> {
+    values: &'a [f32],
+    num_channels: usize,
+    num_rows: usize,
+    num_cols: usize,
+}
+
+/// A PNG file in memory.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Picture {
+    /// Pixels from left to right.
+    pub width: u32,
+    /// Pixels from top to bottom.
+    pub height: u32,
+    /// The file.
+    pub png: Vec<u8>,
+}
+
+impl<'a> Matrix<'a> {
+    /// `values` in that shape.
+    ///
+    /// # Errors
+    /// When the shape is empty, has other than 1 or 3 channels, or another number of values.
+    pub fn new(
+        values: &'a [f32],
+        num_channels: usize,
+        num_rows: usize,
+        num_cols: usize,
+    ) -> Result<Self, TrackError> {
+        let expected = num_channels.checked_mul(num_rows).and_then(|n| n.checked_mul(num_cols));
+        if ![1, 3].contains(&num_channels) || values.is_empty() || expected != Some(values.len()) {
+            let shape = format!("({num_channels}, {num_rows}, {num_cols})");
+            return Err(TrackError::Picture { reason: format!("{} values of shape {shape}", values.len()) });
+        }
+        Ok(Self { values, num_channels, num_rows, num_cols })
+    }
+
+    /// Height in values.
+    pub fn num_rows(&self) -> usize {
+        self.num_rows
+    }
+
+    /// Width in values.
+    pub fn num_cols(&self) -> usize {
+        self.num_cols
+    }
+
+    /// Smallest and largest finite value.
+    fn range(&self) -> (f32, f32) {
+        let finite = self.values.iter().copied().filter(|value| value.is_finite());
+        finite
+            .fold((f32::INFINITY, f32::NEG_INFINITY), |(low, high), value| (low.min(value), high.max(value)))
+    }
+
+    /// Value scaled to 0..=1; `None` where it is not finite. A constant matrix is drawn at 0.
+    fn level(&self, channel: usize, row: usize, col: usize, (low, high): (f32, f32)) -> Option<f32> {
+        let index = (channel * self.num_rows + row) * self.num_cols + col;
+        let value = self.values.get(index).copied().filter(|value| value.is_finite())?;
+        // In f64, where the range of f32 does not overflow.
+        let width = f64::from(high) - f64::from(low);
+        Some(if width > 0.0 { ((f64::from(value) - f64::from(low)) / width) as f32 } else { 0.0 })
+    }
+
+    fn pixel(&self, row: usize, col: usize, color: Color, range: (f32, f32)) -> [u8; 3] {
+        if self.num_channels == 3 {
+            let levels = [0, 1, 2].map(|channel| self.level(channel, row, col, range));
+            return match levels {
+                [Some(red), Some(green), Some(blue)] => [red, green, blue].map(to_byte),
+                _ => NOT_FINITE,
+            };
+        }
+        match (self.level(0, row, col, range), color) {
+            (None, _) => NOT_FINITE,
+            (Some(level), Color::Gray) => [to_byte(level); 3],
+            (Some(level), Color::Viridis) => viridis(level),
+        }
+    }
+}
+
+impl Picture {
+    /// A grid of cells, each scaled from its own smallest to its own largest value: one row per sample, one column per
+    /// view. Small cells are enlarged without smoothing.
+    ///
+    /// # Errors
+    /// When there is nothing to draw or the picture would have more than 2^26 pixels.
+    pub fn grid(rows: &[Vec<Matrix<'_>>], color: Color) -> Result<Self, TrackError> {
+        let fail = |reason: String| TrackError::Picture { reason };
+        let cells = || rows.iter().flatten();
+        let cell_rows = cells().map(|cell| cell.num_rows).max().unwrap_or(0);
+        let cell_cols = cells().map(|cell| cell.num_cols).max().unwrap_or(0);
+        let num_cols = rows.iter().map(Vec::len).max().unwrap_or(0);
+        if cell_rows == 0 || cell_cols == 0 {
+            return Err(fail("there is nothing to draw".into()));
+        }
+        let zoom = MIN_CELL_PIXELS.div_ceil(cell_rows.min(cell_cols)).min(MAX_ZOOM);
+        let extent = |cell: usize, count: usize| {
+            cell.checked_mul(zoom)?.checked_add(GAP)?.checked_mul(count)?.checked_sub(GAP)
+        };
+        let size = extent(cell_cols, num_cols).zip(extent(cell_rows, rows.len()));
+        let size = size.filter(|(width, height)| width.checked_mul(*height).is_some_and(|n| n <= MAX_PIXELS));
+        let Some((width, height)) = size else {
+            return Err(fail(format!(
+                "{} x {num_cols} cells of {cell_rows} x {cell_cols} are too many",
+                rows.len()
+            )));
+        };
+        let mut canvas = Canvas { width, pixels: vec![WHITE; width * height] };
+        for (i, row) in rows.iter().enumerate() {
+            for (j, cell) in row.iter().enumerate() {
+                let (top, left) = (i * (cell_rows * zoom + GAP), j * (cell_cols * zoom + GAP));
+                canvas.draw(cell, color, zoom, top, left);
+            }
+        }
+        canvas.into_png(height)
+    }
+}
+
+struct Canvas {
+    width: usize,
+    pixels: Vec<[u8; 3]>,
+}
+
+impl Canvas {
+    fn draw(&mut self, cell: &Matrix<'_>, color: Color, zoom: usize, top: usize, left: usize) {
+        let range = cell.range();
+        for y in 0..cell.num_rows * zoom {
+            let row = match color {
+                Color::Gray => y / zoom,
+                Color::Viridis => cell.num_rows - 1 - y / zoom,
+            };
+            for x in 0..cell.num_cols * zoom {
+                if let Some(pixel) = self.pixels.get_mut((top + y) * self.width + left + x) {
+                    *pixel = cell.pixel(row, x / zoom, color, range);
+                }
+            }
+        }
+    }
+
+    fn into_png(self, height: usize) -> Result<Picture, TrackError> {
+        let fail = |error: String| TrackError::Picture { reason: error };
+        let width = u32::try_from(self.width).map_err(|error| fail(error.to_string()))?;
+        let height = u32::try_from(height).map_err(|error| fail(error.to_string()))?;
+        let mut png = Vec::new();
+        let mut encoder = png::Encoder::new(&mut png, width, height);
+        encoder.set_color(png::ColorType::Rgb);
+        encoder.set_depth(png::BitDepth::Eight);
+        encoder
+            .write_header()
+            .and_then(|mut writer| writer.write_image_data(self.pixels.as_flattened()))
+            .map_err(|error| fail(error.to_string()))?;
+        Ok(Picture { width, height, png })
+    }
+}
+
+fn to_byte(level: f32) -> u8 {
+    (level.clamp(0.0, 1.0) * 255.0).round() as u8
+}
+
+fn viridis(level: f32) -> [u8; 3] {
+    let at = level.clamp(0.0, 1.0) * (VIRIDIS.len() - 1) as f32;
+    let below = (at as usize).min(VIRIDIS.len() - 2);
+    match VIRIDIS.get(below..below + 2) {
+        Some([from, to]) => {
+            let part = at - below as f32;
+            let mix =
+                |from: u8, to: u8| (f32::from(from) * (1.0 - part) + f32::from(to) * part).round() as u8;
+            [mix(from[0], to[0]), mix(from[1], to[1]), mix(from[2], to[2])]
+        }
+        _ => NOT_FINITE,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn decode(picture: &Picture) -> Vec<u8> {
+        let mut reader = png::Decoder::new(std::io::Cursor::new(&picture.png)).read_info().unwrap();
+        let mut pixels = vec![0; reader.output_buffer_size().unwrap()];
+        let info = reader.next_frame(&mut pixels).unwrap();
+        assert_eq!(
+            (info.width, info.height, info.color_type),
+            (picture.width, picture.height, png::ColorType::Rgb)
+        );
+        pixels
+    }
+
+    #[test]
+    fn low_frequencies_are_at_the_bottom_and_images_upright() {
+        let values: Vec<f32> = (0..96 * 96).map(|i| (i / 96) as f32).collect();
+        let matrix = Matrix::new(&values, 1, 96, 96).unwrap();
+        let spectrogram = decode(&Picture::grid(&[vec![matrix]], Color::Viridis).unwrap());
+        assert_eq!(spectrogram[..3], VIRIDIS[9]);
+        assert_eq!(spectrogram[spectrogram.len() - 3..], VIRIDIS[0]);
+        let image = decode(&Picture::grid(&[vec![matrix]], Color::Gray).unwrap());
+        assert_eq!((image[0], image[image.len() - 1]), (0, 255));
+    }
+
+    #[test]
+    fn a_grid_has_gaps_and_marks_what_is_not_finite() {
+        let values = [0.0, f32::NAN, 1.0, f32::INFINITY];
+        let cell = Matrix::new(&values, 1, 2, 2).unwrap();
+        let picture = Picture::grid(&[vec![cell, cell], vec![cell]], Color::Gray).unwrap();
+        assert_eq!((picture.width, picture.height), (2 * 16 + 4, 2 * 16 + 4));
+        let pixels = decode(&picture);
+        let at = |x: usize, y: usize| &pixels[(y * 36 + x) * 3..][..3];
+        assert_eq!(at(0, 0), [0, 0, 0]);
+        assert_eq!(at(8, 0), NOT_FINITE);
+        assert_eq!(at(0, 8), WHITE);
+        assert_eq!(at(17, 0), WHITE);
+        assert_eq!(at(20, 0), [0, 0, 0]);
+        assert_eq!(at(30, 30), WHITE, "the missing cell");
+    }
+
+    #[test]
+    fn colours_and_extremes_do_not_overflow() {
+        let rgb = [1.0, 0.0, 0.5];
+        let pixels =
+            decode(&Picture::grid(&[vec![Matrix::new(&rgb, 3, 1, 1).unwrap()]], Color::Gray).unwrap());
+        assert_eq!(pixels[..3], [255, 0, 128]);
+        let extreme = [f32::MIN, f32::MAX, 0.0, f32::NAN];
+        let cell = Matrix::new(&extreme, 1, 1, 4).unwrap();
+        let pixels = decode(&Picture::grid(&[vec![cell]], Color::Gray).unwrap());
+        let at = |x: usize| pixels[x * 8 * 3];
+        assert_eq!([at(0), at(1), at(2)], [0, 255, 128]);
+        for nan in [[f32::NAN; 2], [3.0; 2]] {
+            Picture::grid(&[vec![Matrix::new(&nan, 1, 1, 2).unwrap()]], Color::Viridis).unwrap();
+        }
+    }
+
+    #[test]
+    fn shapes_that_do_not_fit_are_errors() {
+        assert!(Matrix::new(&[0.0; 6], 1, 2, 2).is_err());
+        assert!(Matrix::new(&[0.0; 2], 2, 1, 1).is_err());
+        assert!(Matrix::new(&[], 1, 0, 5).is_err());
+        assert!(Matrix::new(&[0.0], 1, usize::MAX, 2).is_err());
+        assert!(Picture::grid(&[], Color::Gray).is_err());
+        let wide = vec![0.0; 1 << 20];
+        let row: Vec<_> = (0..20).map(|_| Matrix::new(&wide, 1, 1, 1 << 20).unwrap()).collect();
+        assert!(Picture::grid(&[row], Color::Gray).is_err());
+    }
+
+    #[test]
+    fn viridis_gets_brighter_all_the_way() {
+        let brightness =
+            |[r, g, b]: [u8; 3]| 0.2126 * f32::from(r) + 0.7152 * f32::from(g) + 0.0722 * f32::from(b);
+        let levels: Vec<_> = (0..=1000).map(|i| brightness(viridis(i as f32 / 1000.0))).collect();
+        assert!(levels.windows(2).all(|pair| pair[1] >= pair[0] - 0.5));
+        assert_eq!([viridis(0.0), viridis(1.0)], [VIRIDIS[0], VIRIDIS[9]]);
+    }
+}
