@@ -18,8 +18,10 @@
 //! The order of the layers is in [`mod@compose`], the grammar of overrides in [`overrides`], the settings themselves
 //! with their defaults in [`schema`].
 
+mod apply;
 mod builtin;
 pub mod compose;
+mod composer;
 mod decode;
 mod error;
 mod node;

@@ -196,7 +196,7 @@ impl Node {
             Value::List(_) => format!("the list `{}`", self.brief()),
             Value::Scalar(scalar) => match scalar.word() {
                 Word::Null => "`null`".into(),
-                Word::Text(text) if text.is_empty() => "an empty word".into(),
+                Word::Text("") => "an empty word".into(),
                 Word::Text(_) if scalar.quoted => format!("the text `{}`", self.brief()),
                 _ => format!("`{}`", self.brief()),
             },

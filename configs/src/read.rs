@@ -233,7 +233,6 @@ mod tests {
     }
 
     proptest! {
-        #![proptest_config(ProptestConfig::with_cases(400))]
         #[test]
         fn no_text_panics(text in "\\PC{0,80}") {
             let _ = parse(&text);

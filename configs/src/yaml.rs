@@ -106,10 +106,12 @@ mod tests {
             counts in proptest::collection::vec(any::<u64>(), 3),
             option: Option<u64>,
         ) {
-            let mut config = RunConfig::default();
-            config.experiment = Some(words[0].clone());
-            config.tags = vec![words[1].clone(), tricky.to_owned()];
-            config.seed = counts[0];
+            let mut config = RunConfig {
+                experiment: Some(words[0].clone()),
+                tags: vec![words[1].clone(), tricky.to_owned()],
+                seed: counts[0],
+                ..RunConfig::default()
+            };
             config.run.dir = Some(words[2].clone().into());
             config.data.labels.pattern = tricky.to_owned();
             config.data.labels.folders = Vec::new();

@@ -67,8 +67,6 @@ fn override_like() -> impl Strategy<Value = String> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(300))]
-
     #[test]
     fn overrides_compose_or_are_refused_with_text(words in prop::collection::vec(override_like(), 0..6)) {
         if let Err(errors) = compose(&words, &ComposeOptions::default()) {

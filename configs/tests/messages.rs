@@ -1,4 +1,5 @@
 //! What a user reads when something is wrong.
+#![allow(clippy::unwrap_used)]
 
 use std::fs;
 

@@ -1,4 +1,5 @@
 //! Which layer wins, and what a change of group leaves behind.
+#![allow(clippy::panic, clippy::unwrap_used)]
 
 use std::fs;
 

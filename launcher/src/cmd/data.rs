@@ -20,6 +20,12 @@ pub fn run(action: DataAction, printer: &Printer) -> Result<Exit, Failure> {
     };
     let out = out.unwrap_or_else(|| Path::new("data").join(name));
     let report = synth::generate(kind, seed, scale, &out).map_err(TrainError::from)?;
-    printer.say(&format!("{report}"));
+    printer.say(&format!(
+        "{} recordings, {:.0} s of sound, in {}{}",
+        report.num_recordings,
+        report.duration_secs,
+        report.root.display(),
+        if report.reused { " (there already)" } else { "" }
+    ));
     Ok(Exit::Done)
 }

@@ -2,7 +2,7 @@
 
 use clap::CommandFactory;
 use comfy_table::{Table, presets};
-use dtrain_configs::ComposeOptions;
+use dtrain_configs::{ComposeOptions, ConfigErrors, Library};
 
 use super::Failure;
 use crate::cli::{Cli, ConfigDir};
@@ -13,9 +13,9 @@ use crate::ui::Printer;
 pub fn experiments(config: &ConfigDir, printer: &Printer) -> Result<Exit, Failure> {
     let options = ComposeOptions { config_dir: config.config_dir.clone() };
     let mut table = Table::new();
-    table.load_preset(presets::NOTHING);
+    table.load_style(presets::NOTHING);
     table.set_header(["experiment", "what it does", "command"]);
-    for experiment in dtrain_configs::experiments(&options)? {
+    for experiment in dtrain_configs::experiments(&options) {
         table.add_row([experiment.name, experiment.about, experiment.command]);
     }
     printer.data(&table.to_string());
@@ -26,7 +26,8 @@ pub fn experiments(config: &ConfigDir, printer: &Printer) -> Result<Exit, Failur
 pub fn show(name: &str, config: &ConfigDir, printer: &Printer) -> Result<Exit, Failure> {
     let options = ComposeOptions { config_dir: config.config_dir.clone() };
     let (group, file) = name.split_once('/').unwrap_or(("experiment", name));
-    printer.data(&dtrain_configs::file_text(&options, group, file)?);
+    let text = Library::open(&options).and_then(|library| library.text(group, file)).map_err(ConfigErrors::from)?;
+    printer.data(&text);
     Ok(Exit::Done)
 }
 

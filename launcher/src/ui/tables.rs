@@ -6,7 +6,7 @@ use dtrain_trainer::eval::{Protocol, Row};
 /// One line per label and probe, with what guessing reaches.
 pub fn accuracy_table(part: &str, rows: &[Row]) -> String {
     let mut table = Table::new();
-    table.load_preset(presets::UTF8_HORIZONTAL_ONLY);
+    table.load_style(presets::UTF8_HORIZONTAL_ONLY);
     table.set_header(["label", "probe", "answers from", "train", part, "chance", "majority", "samples"]);
     for row in rows {
         let source = match row.protocol {

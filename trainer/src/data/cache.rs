@@ -91,7 +91,8 @@ mod tests {
                 });
             }
         });
-        let held: usize = cache.slots.iter().filter_map(|s| s.get()?.as_ref().ok()).map(|s| s.len() * 4).sum();
+        let held: usize =
+            cache.slots.iter().filter_map(|s| s.get()?.as_ref().ok()).map(|s| s.len() * 4).sum();
         assert_eq!(cache.used_bytes(), held as u64);
         assert!(held > 9_000 && cache.num_cached() < 100);
     }

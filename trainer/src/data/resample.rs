@@ -132,7 +132,8 @@ mod tests {
         for (from, to) in RATES.into_iter().filter(|(from, to)| from > to) {
             let mut resampler = Resampler::new(from, to).unwrap();
             let nyquist = f64::from(to) / 2.0;
-            for hertz in [1.01 * nyquist, (1.5 * nyquist).min(0.49 * f64::from(from)), 0.49 * f64::from(from)] {
+            for hertz in [1.01 * nyquist, (1.5 * nyquist).min(0.49 * f64::from(from)), 0.49 * f64::from(from)]
+            {
                 let output = resampler.resample(&sine(from, hertz, from as usize)).unwrap();
                 let middle = &output[to as usize / 4..3 * to as usize / 4];
                 let peak = middle.iter().fold(0.0f32, |peak, x| peak.max(x.abs()));

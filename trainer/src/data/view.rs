@@ -145,11 +145,7 @@ impl ViewMaker {
 
     /// Buffers for one thread.
     pub fn workspace(&self) -> Workspace {
-        Workspace {
-            clip: vec![0.0; self.clip_samples],
-            features: self.log_mel.workspace(),
-            resampler: None,
-        }
+        Workspace { clip: vec![0.0; self.clip_samples], features: self.log_mel.workspace(), resampler: None }
     }
 
     /// Writes one view of a sample. `view` is `None` for evaluation: no augmentation and a centred crop.
@@ -225,4 +221,157 @@ fn load(path: &Path, sample_rate: u32, resampler: &mut Option<Resampler>) -> Res
     let resampled = fitting.resample(&recording.samples).map_err(failed);
     *resampler = Some(fitting);
     resampled
+}
+
+#[cfg(test)]
+mod tests {
+    use dtrain_configs::schema::SpecAugmentConfig;
+    use proptest::prelude::*;
+    use tempfile::TempDir;
+
+    use super::*;
+
+    const AUDIO: AudioConfig = AudioConfig { sample_rate: 8000, clip_secs: 0.25 };
+
+    fn features() -> FeatureConfig {
+        FeatureConfig { n_fft: 256, hop_length: 80, n_mels: 24, ..FeatureConfig::default() }
+    }
+
+    fn write_wav(path: &Path, sample_rate: u32, num_frames: usize, hertz: f32) {
+        let spec = hound::WavSpec {
+            channels: 1,
+            sample_rate,
+            bits_per_sample: 16,
+            sample_format: hound::SampleFormat::Int,
+        };
+        let mut writer = hound::WavWriter::create(path, spec).unwrap();
+        for i in 0..num_frames {
+            let phase = std::f32::consts::TAU * hertz * i as f32 / sample_rate as f32;
+            writer.write_sample((phase.sin() * 12_000.0 + (i * i % 97) as f32) as i16).unwrap();
+        }
+        writer.finalize().unwrap();
+    }
+
+    /// Four recordings: long, short, at another rate, and none.
+    fn recordings() -> (TempDir, Vec<PathBuf>) {
+        let folder = tempfile::tempdir().unwrap();
+        let paths: Vec<PathBuf> = (0..4).map(|i| folder.path().join(format!("{i}.wav"))).collect();
+        write_wav(&paths[0], 8000, 9000, 440.0);
+        write_wav(&paths[1], 8000, 900, 700.0);
+        write_wav(&paths[2], 44_100, 30_000, 440.0);
+        fs_err::write(&paths[3], "no sound").unwrap();
+        (folder, paths)
+    }
+
+    fn maker(paths: &[PathBuf], augment: &AugmentConfig, seed: u64, cache_bytes: u64) -> ViewMaker {
+        ViewMaker::new(paths.to_vec(), &AUDIO, &features(), augment, seed, cache_bytes).unwrap()
+    }
+
+    fn view(maker: &ViewMaker, epoch: u64, sample_id: u32, view: Option<u32>) -> Vec<f32> {
+        let mut out = vec![f32::NAN; maker.view_len()];
+        maker.make(&mut maker.workspace(), epoch, sample_id, view, &mut out).unwrap();
+        out
+    }
+
+    #[test]
+    fn views_are_normalized_and_have_the_announced_shape() {
+        let (_folder, paths) = recordings();
+        let no_masks = SpecAugmentConfig { num_freq_masks: 0, num_time_masks: 0, ..Default::default() };
+        let maker =
+            maker(&paths, &AugmentConfig { spec_augment: no_masks, ..Default::default() }, 0, 1 << 20);
+        assert_eq!(maker.shape(), [1, 24, 26]);
+        for (sample_id, index) in [(0, Some(0)), (1, Some(1)), (2, None)] {
+            let view = view(&maker, 0, sample_id, index);
+            let mean = view.iter().sum::<f32>() / view.len() as f32;
+            let variance = view.iter().map(|x| (x - mean).powi(2)).sum::<f32>() / view.len() as f32;
+            assert!(mean.abs() < 1e-4 && (variance - 1.0).abs() < 1e-3, "{mean} {variance}");
+        }
+    }
+
+    #[test]
+    fn evaluation_equals_its_parts_in_sequence() {
+        let (_folder, paths) = recordings();
+        let maker = maker(&paths, &AugmentConfig::default(), 0, 0);
+        let recording = decode::decode(&paths[0]).unwrap();
+        let clip = &recording.samples[3500..5500];
+        let log_mel = LogMel::new(&features(), 8000, 2000).unwrap();
+        let mut expected = vec![0.0; maker.view_len()];
+        log_mel.compute(&mut log_mel.workspace(), clip, &mut expected).unwrap();
+        features::normalize(&mut expected);
+        assert_eq!(view(&maker, 5, 0, None), expected);
+    }
+
+    #[test]
+    fn a_recording_at_another_rate_sounds_the_same() {
+        let (folder, mut paths) = recordings();
+        let twin = folder.path().join("twin.wav");
+        write_wav(&twin, 8000, 5443, 440.0);
+        paths.push(twin);
+        let maker = maker(&paths, &AugmentConfig::default(), 0, 1 << 20);
+        let mut workspace = maker.workspace();
+        let resampled = maker.recording(&mut workspace, 2).unwrap();
+        let direct = maker.recording(&mut workspace, 4).unwrap();
+        assert_eq!(resampled.len(), direct.len());
+        let worst = (500..4900).map(|i| (resampled[i] - direct[i]).abs()).fold(0.0, f32::max);
+        // The files differ in their own background, of up to 97 / 32768.
+        assert!(worst < 0.01, "{worst}");
+    }
+
+    #[test]
+    fn bad_recordings_and_arguments_are_errors() {
+        let (_folder, paths) = recordings();
+        let maker = maker(&paths, &AugmentConfig::default(), 0, 1 << 20);
+        let mut workspace = maker.workspace();
+        let mut out = vec![0.0; maker.view_len()];
+        for _ in 0..2 {
+            let error = maker.make(&mut workspace, 0, 3, Some(0), &mut out).unwrap_err();
+            assert!(error.to_string().contains("3.wav`: not a WAV file"), "{error}");
+            assert!(error.hint().unwrap().contains("ffmpeg"));
+        }
+        let error = maker.make(&mut workspace, 0, 4, None, &mut out).unwrap_err();
+        assert_eq!(error, ViewError::UnknownSample { sample_id: 4, num_samples: 4 });
+        assert!(maker.make(&mut workspace, 0, 0, None, &mut out[1..]).is_err());
+
+        let with_audio =
+            |audio| ViewMaker::new(vec![], &audio, &features(), &AugmentConfig::default(), 0, 0).unwrap_err();
+        assert_eq!(with_audio(AudioConfig { sample_rate: 0, clip_secs: 1.0 }), ViewError::SampleRate(0));
+        for clip_secs in [0.0, -1.0, f64::NAN, f64::INFINITY, 1e9] {
+            assert!(matches!(with_audio(AudioConfig { clip_secs, ..AUDIO }), ViewError::ClipSecs(_)));
+        }
+        let short = with_audio(AudioConfig { clip_secs: 0.01, ..AUDIO });
+        assert!(short.to_string().contains("data.features.n_fft") && short.hint().is_some(), "{short}");
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(12))]
+
+        #[test]
+        fn a_view_is_a_function_of_its_name_alone(
+            seed in any::<u64>(),
+            names in prop::collection::vec((0u64..3, 0u32..3, prop::option::of(0u32..3)), 2..8),
+        ) {
+            let (_folder, paths) = recordings();
+            let augment = AugmentConfig { max_shift_fraction: 0.1, noise_probability: 0.5, ..Default::default() };
+            let first = maker(&paths, &augment, seed, 1 << 20);
+            let mut workspace = first.workspace();
+            let mut out = vec![0.0; first.view_len()];
+            // In another order, by another maker, without a cache and with fresh buffers.
+            let other = maker(&paths, &augment, seed, 0);
+            let expected: Vec<_> = names.iter().rev().map(|&(e, s, v)| view(&other, e, s, v)).collect();
+            for (&(epoch, sample_id, index), expected) in names.iter().zip(expected.iter().rev()) {
+                first.make(&mut workspace, epoch, sample_id, index, &mut out).unwrap();
+                prop_assert_eq!(&out, expected);
+            }
+        }
+
+        #[test]
+        fn every_part_of_the_name_changes_the_view(seed in any::<u64>(), epoch in 0u64..100, index in 0u32..100) {
+            let (_folder, paths) = recordings();
+            let maker = |seed| maker(&paths, &AugmentConfig::default(), seed, 1 << 20);
+            let base = view(&maker(seed), epoch, 0, Some(index));
+            prop_assert_ne!(&base, &view(&maker(seed ^ 1), epoch, 0, Some(index)));
+            prop_assert_ne!(&base, &view(&maker(seed), epoch + 1, 0, Some(index)));
+            prop_assert_ne!(&base, &view(&maker(seed), epoch, 0, Some(index + 1)));
+        }
+    }
 }

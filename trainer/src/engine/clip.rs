@@ -52,9 +52,9 @@ mod tests {
         let flat = flat();
         let active = flat.active_set(&[true, false, true]);
         let norm = global_norm(&flat, &active);
-        assert!((norm - 3.0).abs() < 1e-12);
+        assert_eq!(norm, 3.0);
         scale_to(&flat, &active, norm, 5.0);
-        assert!((global_norm(&flat, &active) - 3.0).abs() < 1e-12);
+        assert_eq!(global_norm(&flat, &active), 3.0);
         scale_to(&flat, &active, norm, 0.5);
         assert!((global_norm(&flat, &active) - 0.5).abs() < 1e-6);
         let frozen = flat.segments()[1].view_of(flat.gradients());

@@ -78,8 +78,8 @@ impl Session<'_> {
 /// Loads the newest valid checkpoint of a run; `None` when there is none yet. Rank 0 reads, all ranks know.
 pub fn load_newest(collective: &dyn Collective, run: &RunDir) -> Result<Option<Restored>, TrainError> {
     broadcast(collective, || {
-        let store = CheckpointStore::inspect(run.checkpoints());
-        Ok(store.load_latest(Validation::Full)?)
+        // Opening repairs what a killed process left half done.
+        Ok(CheckpointStore::open(run.checkpoints())?.load_latest(Validation::Full)?)
     })
 }
 

@@ -156,8 +156,13 @@ impl<'a> Session<'a> {
             metrics: outcome.metrics.clone(),
         };
         result.write(&run_dir.result())?;
-        let failed = outcome.reason == StopReason::NonFinite;
-        Ok(self.tracker.end(if failed { SessionStatus::Failure } else { SessionStatus::Success })?)
+        // A run that will be continued has not ended for TensorBoard.
+        match outcome.reason {
+            StopReason::Finished => self.tracker.end(SessionStatus::Success)?,
+            StopReason::NonFinite => self.tracker.end(SessionStatus::Failure)?,
+            StopReason::Interrupted | StopReason::Requeue => {}
+        }
+        Ok(())
     }
 
     /// Seconds of training so far.

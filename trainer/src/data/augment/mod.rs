@@ -82,7 +82,12 @@ pub fn waveform(config: &AugmentConfig, key: Option<&ViewKey>, recording: &[f32]
 ///
 /// # Shapes
 /// `spectrogram`: [n_mels, num_frames], row-major.
-pub fn spectrogram(config: &AugmentConfig, key: Option<&ViewKey>, spectrogram: &mut [f32], num_frames: usize) {
+pub fn spectrogram(
+    config: &AugmentConfig,
+    key: Option<&ViewKey>,
+    spectrogram: &mut [f32],
+    num_frames: usize,
+) {
     if let Some(key) = key {
         let mut stream = key.stream(Purpose::SpecAugment);
         spec_augment::spec_augment(&mut stream, &config.spec_augment, spectrogram, num_frames);
@@ -140,7 +145,10 @@ mod tests {
             (AugmentConfig { gain_db: Some([6.0, -6.0]), ..Default::default() }, "gain_db"),
             (AugmentConfig { gain_db: Some([0.0, f64::INFINITY]), ..Default::default() }, "gain_db"),
             (AugmentConfig { noise_probability: f64::NAN, ..Default::default() }, "noise_probability"),
-            (AugmentConfig { noise_snr_db: [-300.0, 0.0], spec_augment, ..Default::default() }, "noise_snr_db"),
+            (
+                AugmentConfig { noise_snr_db: [-300.0, 0.0], spec_augment, ..Default::default() },
+                "noise_snr_db",
+            ),
         ] {
             assert_eq!(check(&config).unwrap_err().key, key);
         }

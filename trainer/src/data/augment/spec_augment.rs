@@ -84,8 +84,12 @@ mod tests {
 
     #[test]
     fn masks_larger_than_the_view_are_cut_to_it() {
-        let config =
-            SpecAugmentConfig { num_freq_masks: 2, max_freq_width: 1000, num_time_masks: 2, max_time_width: usize::MAX };
+        let config = SpecAugmentConfig {
+            num_freq_masks: 2,
+            max_freq_width: 1000,
+            num_time_masks: 2,
+            max_time_width: usize::MAX,
+        };
         for sample in 0..50 {
             masked(&config, sample);
         }

@@ -180,7 +180,12 @@ fn check(config: &FeatureConfig, sample_rate: u32, clip_samples: usize) -> Resul
     require((2..=1 << 20).contains(&config.n_fft), "n_fft", &config.n_fft, "2 to 1048576")?;
     require(config.hop_length >= 1, "hop_length", &config.hop_length, "at least 1")?;
     require((1..=4096).contains(&config.n_mels), "n_mels", &config.n_mels, "1 to 4096")?;
-    require(config.f_min >= 0.0 && config.f_min < f_max, "f_min", &config.f_min, "at least 0 and below `f_max`")?;
+    require(
+        config.f_min >= 0.0 && config.f_min < f_max,
+        "f_min",
+        &config.f_min,
+        "at least 0 and below `f_max`",
+    )?;
     require(f_max <= nyquist, "f_max", &f_max, &format!("at most {nyquist}, half the sample rate"))?;
     let normal = config.log_offset >= f64::from(f32::MIN_POSITIVE) && config.log_offset <= 1e30;
     require(normal, "log_offset", &config.log_offset, "a positive number, at least 1.2e-38")?;
@@ -239,5 +244,119 @@ dispatch_simd! {
                 *cell = sum;
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::f64::consts::TAU;
+
+    use dtrain_configs::schema::{MelNorm, MelScale};
+
+    use super::*;
+
+    /// The definition, in double precision: a sum over samples for every bin of every frame.
+    fn oracle(config: &FeatureConfig, log_mel: &LogMel, clip: &[f32]) -> Vec<f64> {
+        let n = config.n_fft;
+        let sample = |i: isize| {
+            let last = clip.len() as isize - 1;
+            let mirrored = if i < 0 {
+                -i
+            } else if i > last {
+                2 * last - i
+            } else {
+                i
+            };
+            f64::from(clip[mirrored as usize])
+        };
+        let mut out = vec![0.0; log_mel.n_mels() * log_mel.num_frames()];
+        for t in 0..log_mel.num_frames() {
+            let start = (t * config.hop_length) as isize - (n / 2) as isize;
+            let power: Vec<f64> = (0..=n / 2)
+                .map(|bin| {
+                    let (mut re, mut im) = (0.0, 0.0);
+                    for i in 0..n {
+                        let window = 0.5 - 0.5 * (TAU * i as f64 / n as f64).cos();
+                        let x = window * sample(start + i as isize);
+                        let angle = TAU * (bin * i) as f64 / n as f64;
+                        re += x * angle.cos();
+                        im -= x * angle.sin();
+                    }
+                    re * re + im * im
+                })
+                .collect();
+            for (band, filter) in log_mel.filter_bank().filters().iter().enumerate() {
+                let bins = &power[filter.first_bin..];
+                let mel: f64 = filter.weights.iter().zip(bins).map(|(&w, p)| f64::from(w) * p).sum();
+                out[band * log_mel.num_frames() + t] = (mel + config.log_offset).ln();
+            }
+        }
+        out
+    }
+
+    #[test]
+    fn spectrograms_equal_the_definition() {
+        for (n_fft, hop_length, n_mels, clip_samples) in [
+            (256, 80, 20, 3000),
+            (64, 16, 10, 33),
+            (100, 7, 8, 400),
+            (63, 10, 6, 500),
+            (2, 1, 1, 2),
+            (30, 500, 4, 90),
+        ] {
+            let config = FeatureConfig {
+                n_fft,
+                hop_length,
+                n_mels,
+                mel_scale: MelScale::Slaney,
+                mel_norm: MelNorm::Slaney,
+                ..FeatureConfig::default()
+            };
+            let log_mel = LogMel::new(&config, 8000, clip_samples).unwrap();
+            if n_fft % 2 == 0 {
+                assert_eq!(log_mel.num_frames(), clip_samples / hop_length + 1);
+            }
+            let clip: Vec<f32> = (0..clip_samples)
+                .map(|i| (i as f32 * 0.3).sin() * 0.5 + (i * i % 17) as f32 * 0.01)
+                .collect();
+            let mut workspace = log_mel.workspace();
+            let mut out = vec![0.0; n_mels * log_mel.num_frames()];
+            // Twice: what the first run leaves in the workspace must not matter.
+            for _ in 0..2 {
+                log_mel.compute(&mut workspace, &clip, &mut out).unwrap();
+                for (i, (found, exact)) in out.iter().zip(oracle(&config, &log_mel, &clip)).enumerate() {
+                    assert!(
+                        (f64::from(*found) - exact).abs() < 1e-4,
+                        "n_fft {n_fft}, cell {i}: {found} {exact}"
+                    );
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn settings_and_buffers_that_do_not_fit_are_named() {
+        let good = FeatureConfig::default();
+        for (config, key) in [
+            (FeatureConfig { n_fft: 0, ..good.clone() }, "n_fft"),
+            (FeatureConfig { n_fft: 2000, ..good.clone() }, "n_fft"),
+            (FeatureConfig { hop_length: 0, ..good.clone() }, "hop_length"),
+            (FeatureConfig { n_mels: 0, ..good.clone() }, "n_mels"),
+            (FeatureConfig { f_min: f64::NAN, ..good.clone() }, "f_min"),
+            (FeatureConfig { f_min: 9000.0, ..good.clone() }, "f_min"),
+            (FeatureConfig { f_max: Some(8001.0), ..good.clone() }, "f_max"),
+            (FeatureConfig { log_offset: 0.0, ..good.clone() }, "log_offset"),
+        ] {
+            match LogMel::new(&config, 16_000, 1000) {
+                Err(FeatureError::Setting { key: named, .. }) => assert_eq!(named, key),
+                other => panic!("{key}: {other:?}"),
+            }
+        }
+        let log_mel = LogMel::new(&good, 16_000, 1000).unwrap();
+        let mut out = vec![0.0; 64 * 7];
+        log_mel.compute(&mut log_mel.workspace(), &[0.0; 1000], &mut out).unwrap();
+        assert!(out.iter().all(|x| (x - 1e-6f32.ln()).abs() < 1e-5));
+        assert!(log_mel.compute(&mut log_mel.workspace(), &[0.0; 999], &mut out).is_err());
+        assert!(log_mel.compute(&mut log_mel.workspace(), &[0.0; 1000], &mut out[1..]).is_err());
     }
 }

@@ -3,6 +3,8 @@
 mod log_mel;
 mod mel;
 mod normalize;
+#[cfg(test)]
+mod parity;
 
 pub use log_mel::{FeatureError, FeatureWorkspace, LogMel};
 pub use mel::{FilterBank, MelFilter};

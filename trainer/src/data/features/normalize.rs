@@ -63,7 +63,8 @@ mod tests {
     #[test]
     fn normalized_values_have_mean_0_and_standard_deviation_1() {
         for len in [2usize, 15, 16, 17, 6464, 70_001] {
-            let mut values: Vec<f32> = (0..len).map(|i| -13.8 + 3.0 * ((i * i) as f32 * 0.37).sin()).collect();
+            let mut values: Vec<f32> =
+                (0..len).map(|i| -13.8 + 3.0 * ((i * i) as f32 * 0.37).sin()).collect();
             normalize(&mut values);
             let mean = values.iter().map(|&x| f64::from(x)).sum::<f64>() / len as f64;
             let power = values.iter().map(|&x| f64::from(x) * f64::from(x)).sum::<f64>() / len as f64;

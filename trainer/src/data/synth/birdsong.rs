@@ -52,18 +52,18 @@ struct Levels {
 }
 
 const LEVELS: Levels = Levels {
-    song_snr_db: [0.0, 8.0],
+    song_snr_db: [6.0, 12.0],
     num_syllables: 5,
     syllables_per_clip: 2,
-    sung_share: [0.45, 0.75],
+    sung_share: [0.6, 0.85],
     pitch_log_std: 0.03,
-    tempo_log_std: 0.12,
-    hum_db: [-6.0, 6.0],
-    whine_db: [-16.0, -6.0],
-    num_whines: [1, 4],
-    tilt_db: [-24.0, 6.0],
-    microphone_db: [5.0, 14.0],
-    num_resonances: 5,
+    tempo_log_std: 0.1,
+    hum_db: [-10.0, 2.0],
+    whine_db: [-22.0, -12.0],
+    num_whines: [1, 3],
+    tilt_db: [-12.0, 3.0],
+    microphone_db: [2.0, 7.0],
+    num_resonances: 4,
     level_db: [-36.0, -20.0],
 };
 
@@ -129,20 +129,27 @@ struct Syllable {
     harmonics: [f64; 2],
 }
 
+/// A species has a register, a timbre, a pace and two favourite shapes; its syllables vary within them.
 fn repertoire(seed: u64, species: usize) -> Vec<Syllable> {
     let mut random = Random::new(seed, Purpose::Species as u64, species as u64, 0);
     let shapes = [Shape::Sweep, Shape::Arch, Shape::Step, Shape::Trill, Shape::Chatter];
+    let favourites = [species % shapes.len(), (species + 1 + species / shapes.len()) % shapes.len()];
+    let register_hz = random.within_log([1800.0, 4500.0]);
+    let pace_hz = random.within_log([14.0, 50.0]);
+    let rises = random.chance(0.5);
+    let timbre = [random.within([0.0, 0.9]), random.within([0.0, 0.6])];
     (0..LEVELS.num_syllables)
-        .map(|_| {
-            let first = random.within_log([1500.0, 5500.0]);
-            let interval = random.within_log([1.15, 2.0]);
-            let second = if random.chance(0.5) { first * interval } else { first / interval };
+        .map(|i| {
+            let first = register_hz * random.within_log([0.8, 1.25]);
+            let interval = random.within_log([1.25, 1.8]);
+            let second = if rises { first * interval } else { first / interval };
+            let shape = favourites.get(i % 2).and_then(|&favourite| shapes.get(favourite));
             Syllable {
-                shape: shapes.get(random.index(shapes.len())).copied().unwrap_or(Shape::Sweep),
-                pitch_hz: [first, second.clamp(1000.0, 6800.0)],
-                duration_secs: random.within_log([0.08, 0.26]),
-                repetition_hz: random.within_log([16.0, 60.0]),
-                harmonics: [random.within([0.0, 0.6]), random.within([0.0, 0.3])],
+                shape: shape.copied().unwrap_or(Shape::Sweep),
+                pitch_hz: [first, second],
+                duration_secs: random.within_log([0.08, 0.24]),
+                repetition_hz: pace_hz * random.factor(0.1),
+                harmonics: timbre,
             }
         })
         .collect()

@@ -70,7 +70,7 @@ fn adamw(lr: f64, weight_decay: f64, decay_bias_and_norm: bool) -> AdamwConfig {
 }
 
 fn lars() -> OptimizerConfig {
-    OptimizerConfig::Lars(LarsConfig { lr: 0.5, weight_decay: 0.01, momentum: 0.9, trust_coefficient: 0.02 })
+    OptimizerConfig::Lars(LarsConfig { lr: 0.02, weight_decay: 0.01, momentum: 0.9, trust_coefficient: 0.02 })
 }
 
 fn configs() -> Vec<(&'static str, OptimizerConfig)> {

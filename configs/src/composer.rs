@@ -1,0 +1,214 @@
+//! The tree under construction: choices, layers, and the last step to typed settings.
+
+use std::sync::Arc;
+
+use crate::builtin::{Library, section_groups};
+use crate::decode::{decode, tag};
+use crate::error::{ConfigErrors, Problem};
+use crate::node::{Map, Node, Value, split_key};
+use crate::overrides::Override;
+use crate::read::read;
+use crate::reference::{TAGGED_SECTIONS, reference, tag_names};
+use crate::schema::RunConfig;
+use crate::source::{Place, Source, SourceKind, printable};
+use crate::suggest::choice_hint;
+use crate::validate::{Conflict, validate};
+
+/// A choice of a group's file.
+#[derive(Debug, Clone)]
+pub(crate) struct Choice {
+    pub group: String,
+    /// None: the program's defaults.
+    pub name: Option<String>,
+    pub place: Option<Place>,
+}
+
+/// The last choice of a group.
+pub(crate) fn find_choice(choices: &[Choice], group: &str) -> Option<Choice> {
+    choices.iter().rev().find(|choice| choice.group == group).cloned()
+}
+
+/// The tree under construction, and what went wrong so far.
+pub(crate) struct Composer {
+    pub overrides: Vec<Override>,
+    pub tree: Node,
+    pub problems: Vec<Problem>,
+    /// Sections that could not be composed: nothing more is said about them.
+    pub broken: Vec<String>,
+}
+
+impl Composer {
+    /// Takes the overrides apart.
+    pub fn new(overrides: &[String]) -> Self {
+        let mut composer = Self {
+            overrides: Vec::new(),
+            tree: Node::map(Map::default(), None),
+            problems: Vec::new(),
+            broken: Vec::new(),
+        };
+        for (index, text) in overrides.iter().enumerate() {
+            match Override::parse(index + 1, text) {
+                Ok(parsed) => composer.overrides.push(parsed),
+                Err(problem) => composer.problems.push(problem),
+            }
+        }
+        composer
+    }
+
+    /// The last choice of a group on the command line.
+    pub fn chosen(&self, group: &str) -> Option<Choice> {
+        let choices = self.overrides.iter().rev().filter_map(|over| {
+            let (of, name) = over.choice()?;
+            let place = over.value.place.clone();
+            (of == group).then(|| Choice { group: of.into(), name: name.map(str::to_owned), place })
+        });
+        choices.into_iter().next()
+    }
+
+    /// A file as a section.
+    pub fn file(&mut self, source: Result<Arc<Source>, Problem>) -> Option<Map> {
+        let read = source.and_then(|source| match read(&source)? {
+            Node { value: Value::Map(map), .. } => Ok(map),
+            node if node.is_null() => Ok(Map::default()),
+            node => Err(not_a_section(&source.kind.to_string(), &node)),
+        });
+        read.map_err(|problem| self.problems.push(problem)).ok()
+    }
+
+    /// Takes `defaults` out of a file and reads it as choices.
+    pub fn defaults(&mut self, file: &mut Map, with_experiment: bool) -> Vec<Choice> {
+        let Some(entry) = file.remove("defaults") else { return Vec::new() };
+        let Value::Map(map) = entry.node.value else {
+            if !entry.node.is_null() {
+                self.problems.push(
+                    Problem::new(format!("`defaults` must be a section, not {}", entry.node.describe()))
+                        .at(entry.node.place.as_ref())
+                        .hint("write one `group: name` a line"),
+                );
+            }
+            return Vec::new();
+        };
+        let mut choices = Vec::new();
+        for entry in map.entries {
+            let known: Vec<&str> = section_groups().chain(with_experiment.then_some("experiment")).collect();
+            if !known.contains(&entry.key.as_str()) {
+                let problem = Problem::new(format!("`{}` is not a group", printable(&entry.key, 60)));
+                let hint = choice_hint(&entry.key, known.iter().copied());
+                self.problems.push(problem.at(entry.key_place.as_ref()).hint(hint));
+            } else if entry.node.as_scalar().is_none() {
+                let problem = Problem::new(format!("`defaults.{}` must be a name", entry.key));
+                self.problems.push(
+                    problem
+                        .at(entry.node.place.as_ref())
+                        .hint(format!("values go into a section `{}` beside `defaults`", entry.key)),
+                );
+            } else {
+                let name = entry.node.as_text().map(str::to_owned);
+                choices.push(Choice { group: entry.key, name, place: entry.node.place });
+            }
+        }
+        choices
+    }
+
+    /// Puts a group's file into the tree.
+    pub fn group(&mut self, library: &Library, group: &str, name: &str, place: Option<&Place>) {
+        match self.file(library.find(group, name, place)) {
+            Some(map) => self.tree.set(&[group], Node::map(map, place.cloned()), place.cloned()),
+            None => self.broken.push(group.to_owned()),
+        }
+    }
+
+    /// Lays the values of a file over the tree.
+    pub fn layer(&mut self, mut file: Map) {
+        let known = reference("", "");
+        // A section whose keys are all commented out.
+        file.entries.retain(|entry| {
+            !(entry.node.is_null() && known.get(&[&entry.key]).is_some_and(|node| node.as_map().is_some()))
+        });
+        self.keeping_tags(|tree| tree.merge(Node::map(file, None)));
+    }
+
+    /// Runs a change of the tree, and notes if it renames a tagged section in place: the values that the section
+    /// already had would be another method's.
+    pub fn keeping_tags(&mut self, change: impl FnOnce(&mut Node)) {
+        let name = |tree: &Node, section: &str| tag(tree, section).map(str::to_owned);
+        let before = TAGGED_SECTIONS.map(|section| name(&self.tree, section));
+        change(&mut self.tree);
+        for (section, before) in TAGGED_SECTIONS.into_iter().zip(before) {
+            let after = name(&self.tree, section);
+            let (Some(before), Some(after)) = (before, after) else { continue };
+            let known = tag_names(section).contains(&after.as_str());
+            if before != after && known && !self.is_broken(section) {
+                let place = self.tree.get(&[section, "name"]).and_then(|node| node.place.clone());
+                self.problems.push(
+                    Problem::new(format!(
+                        "`{section}.name` is `{before}` by its group and cannot become `{after}` here"
+                    ))
+                    .at(place.as_ref())
+                    .hint(format!(
+                        "choose the group: `{section}={after}`, or `{section}: {after}` under `defaults`"
+                    )),
+                );
+                self.broken.push(section.to_owned());
+            }
+        }
+    }
+
+    /// Whether nothing more is said about the section of that key.
+    pub fn is_broken(&self, key: &str) -> bool {
+        let section = key.split('.').next().unwrap_or(key);
+        self.broken.iter().any(|broken| broken == section)
+    }
+
+    /// Types and checks.
+    pub fn finish(mut self) -> Result<(RunConfig, Node), ConfigErrors> {
+        for section in &self.broken {
+            self.tree.remove(&[section]);
+        }
+        let mut decoded = decode(self.tree.clone());
+        self.problems.append(&mut decoded.problems);
+        self.broken.append(&mut decoded.broken);
+        for conflict in validate(&decoded.config) {
+            let related = |key: &str, broken: &String| {
+                key == broken
+                    || key.starts_with(&format!("{broken}."))
+                    || broken.starts_with(&format!("{key}."))
+            };
+            let unread =
+                conflict.keys.iter().any(|key| self.broken.iter().any(|broken| related(key, broken)));
+            if !unread {
+                self.problems.extend(located(conflict, &self.tree));
+            }
+        }
+        if self.problems.is_empty() {
+            Ok((decoded.config, self.tree))
+        } else {
+            Err(ConfigErrors::new(self.problems))
+        }
+    }
+}
+
+/// A conflict with the places of its values.
+fn located(conflict: Conflict, tree: &Node) -> Option<Problem> {
+    let place = |key: &str| tree.get(&split_key(key)).and_then(|node| node.place.as_ref());
+    let first = conflict.keys.first()?;
+    let typed = place(first).is_some_and(|place| matches!(place.source.kind, SourceKind::Override(_)));
+    if conflict.only_if_typed && !typed {
+        return None;
+    }
+    let mut problem = Problem::new(conflict.message).maybe_hint(conflict.hint);
+    for key in &conflict.keys {
+        problem = problem.at(place(key));
+    }
+    if problem.places.is_empty() {
+        // All of them are defaults: the choice of the section is the nearest that the user did.
+        problem = problem.at(place(first.split('.').next().unwrap_or(first)));
+    }
+    Some(problem)
+}
+
+/// A file or a tree that is something else than a section.
+pub(crate) fn not_a_section(name: &str, node: &Node) -> Problem {
+    Problem::new(format!("{name} must hold `key: value` lines, not {}", node.describe()))
+        .at(node.place.as_ref())
+}
