@@ -1,1 +1,18 @@
-//! Helpers for whole-program tests.
+//! Helpers for whole-program tests: real processes in folders of their own, with nothing of the caller's environment
+//! that could change what they do.
+#![allow(clippy::expect_used, clippy::panic, clippy::unwrap_used, reason = "a helper of a test fails by panicking")]
+
+mod import_rule;
+mod job;
+mod processes;
+mod program;
+mod recordings;
+mod run_files;
+mod sandbox;
+
+pub use import_rule::{Import, Layout, Violation, check_imports, imports_of};
+pub use job::{Finished, Job, Running};
+pub use program::{dtrain_binary, workspace_root};
+pub use recordings::{write_classes, write_float_wav, write_wav};
+pub use run_files::{MetricsLine, RunFiles, Weights};
+pub use sandbox::Sandbox;

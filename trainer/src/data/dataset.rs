@@ -117,7 +117,10 @@ impl Dataset {
             fingerprint,
         };
         if dataset.train.is_empty() {
-            return Err(DataError::EmptyTrain { split: config.split.clone(), num_samples: dataset.samples.len() });
+            return Err(DataError::EmptyTrain {
+                split: config.split.clone(),
+                num_samples: dataset.samples.len(),
+            });
         }
         dataset.warnings = dataset.find_warnings(config);
         Ok(dataset)
@@ -182,7 +185,8 @@ impl Dataset {
         let rate = config.audio.sample_rate;
         let num_low = self.samples.iter().filter(|sample| sample.sample_rate < rate).count();
         if 2 * num_low > self.samples.len() {
-            let highest = self.samples.iter().map(|sample| sample.sample_rate).max().unwrap_or(rate).min(rate);
+            let highest =
+                self.samples.iter().map(|sample| sample.sample_rate).max().unwrap_or(rate).min(rate);
             warnings.push(format!(
                 "{num_low} of {} recordings have a lower rate than `data.audio.sample_rate` = {rate} and leave the \
                  upper bands empty; consider `data.audio.sample_rate={highest}`",
@@ -259,7 +263,11 @@ fn skipped_files(unreadable: &Unreadable, unprintable: Vec<String>) -> Vec<Skipp
     unreadable.chain(unprintable).collect()
 }
 
-fn check_num_bad(skipped: &[SkippedFile], num_readable: usize, max_bad_files: usize) -> Result<(), DataError> {
+fn check_num_bad(
+    skipped: &[SkippedFile],
+    num_readable: usize,
+    max_bad_files: usize,
+) -> Result<(), DataError> {
     if skipped.len() <= max_bad_files && num_readable > 0 {
         return Ok(());
     }
@@ -464,7 +472,9 @@ mod tests {
         assert_eq!(text, "`data.split` = `official` is not one of `data.splits`; there are `default`");
         let splits = split_by(SplitConfig { test: vec!["koel9".into()], ..SplitConfig::default() });
         let text = message(&DataConfig { splits, ..config.clone() }, dir.path());
-        assert!(text.starts_with("`data.splits.default.test` lists `koel9`, but no recording has this recording"));
+        assert!(
+            text.starts_with("`data.splits.default.test` lists `koel9`, but no recording has this recording")
+        );
         assert!(message(&config, &dir.path().join("no")).ends_with("does not exist"));
     }
 
@@ -503,7 +513,10 @@ mod tests {
         assert!(dataset.skipped[0].reason.contains("truncated"), "{}", dataset.skipped[0].reason);
         assert!(dataset.warnings[0].starts_with("2 unreadable recordings are skipped"));
         let text = message(&DataConfig { max_bad_files: 1, ..config }, dir.path());
-        assert!(text.starts_with("2 of 24 recordings cannot be read: `koel/koel0_0.wav (truncated"), "{text}");
+        assert!(
+            text.starts_with("2 of 24 recordings cannot be read: `koel/koel0_0.wav (truncated"),
+            "{text}"
+        );
     }
 
     #[test]

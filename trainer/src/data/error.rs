@@ -1,7 +1,7 @@
 //! What can be wrong with recordings, labels, splits and batches, each with its next step.
 
 use std::fmt::Display;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use thiserror::Error;
 
@@ -222,7 +222,9 @@ pub enum DataError {
         num_samples: usize,
     },
     /// A batch that no data set of this size can fill.
-    #[error("`trainer.batch_size` = {batch_size} is larger than the {num_samples} samples of the {part} part")]
+    #[error(
+        "`trainer.batch_size` = {batch_size} is larger than the {num_samples} samples of the {part} part"
+    )]
     BatchLargerThanData {
         /// Samples per batch.
         batch_size: usize,
@@ -360,12 +362,6 @@ impl DataError {
             },
         };
         Some(hint)
-    }
-
-    /// `what` at `path` failed with `source`.
-    pub(super) fn io(what: &str, path: &Path, source: &std::io::Error) -> Self {
-        let text = format!("{what} `{}`: {source}", path.display());
-        Self::Io { source: std::io::Error::new(source.kind(), text) }
     }
 }
 

@@ -114,7 +114,7 @@ mod tests {
         for (from, to) in RATES {
             let nyquist = f64::from(from.min(to)) / 2.0;
             let mut resampler = Resampler::new(from, to).unwrap();
-            for hertz in [0.0, 0.01, 0.3, 0.7, 0.9].map(|share| share * nyquist) {
+            for hertz in [0.0, 0.01, 0.3, 0.7, 0.9, 0.97].map(|share| share * nyquist) {
                 let output = resampler.resample(&sine(from, hertz, from as usize)).unwrap();
                 assert_eq!(output.len(), to as usize);
                 let expected = sine(to, hertz, to as usize);

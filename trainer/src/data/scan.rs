@@ -172,7 +172,9 @@ mod tests {
     #[test]
     fn finds_sorted_recordings_and_skips_hidden_ones() {
         let dir = tempfile::tempdir().unwrap();
-        for relative in ["b/2.wav", "b/10.WAV", "a/deep/er/x.wave", "a/.hidden/y.wav", ".z.wav", "a/readme.md"] {
+        for relative in
+            ["b/2.wav", "b/10.WAV", "a/deep/er/x.wave", "a/.hidden/y.wav", ".z.wav", "a/readme.md"]
+        {
             touch(dir.path(), relative);
         }
         let tree = find_recordings(dir.path()).unwrap();

@@ -4,6 +4,8 @@
 //! time with AVX2 and picks that version on machines that have it. Nothing is contracted or reordered between the
 //! two, so both give the same bits.
 
+use std::f32::consts::TAU;
+
 /// Defines a function twice, plain and with AVX2, and calls the better one that the machine has.
 ///
 /// Functions called in the body have to be `#[inline(always)]` to be compiled with it.
@@ -55,7 +57,7 @@ pub fn ln(x: f32) -> f32 {
     p = p * f - 1.666_805_8e-1;
     p = p * f + 2.000_071_5e-1;
     p = p * f - 2.499_999_4e-1;
-    p = p * f + 3.333_333_1e-1;
+    p = p * f + 3.333_333e-1;
     // ln 2 in two parts, so that the large one times the exponent is exact.
     let tail = p * f * square - 2.121_944_4e-4 * exponent - 0.5 * square;
     f + tail + 0.693_359_4 * exponent
@@ -68,7 +70,7 @@ pub fn sin_cos_turns(turns: f32) -> (f32, f32) {
     // Coefficients: least squares with weights that level the error.
     let v = turns.abs() - 0.25;
     let v2 = v * v;
-    let odd = 6.283_185_2 + v2 * (-41.341_656 + v2 * (81.601_006 + v2 * (-76.549_78 + v2 * 39.536_705)));
+    let odd = TAU + v2 * (-41.341_656 + v2 * (81.601_006 + v2 * (-76.549_78 + v2 * 39.536_705)));
     let even = 0.999_999_95 + v2 * (-19.739_172 + v2 * (64.934_59 + v2 * (-85.240_33 + v2 * 56.242_374)));
     (even.copysign(turns), -(v * odd))
 }

@@ -191,9 +191,13 @@ mod tests {
 
     #[test]
     fn wrong_values_and_fractions_are_refused() {
-        let refuse = |config| split_of(&config, &[Some("0"), Some("1")], &[None, None]).unwrap_err().to_string();
+        let refuse =
+            |config| split_of(&config, &[Some("0"), Some("1")], &[None, None]).unwrap_err().to_string();
         let text = refuse(config(&["4"], &[], 0.0, 0.0));
-        assert_eq!(text, "`data.splits.x.test` lists `4`, but no recording has this take; there are `0`, `1`");
+        assert_eq!(
+            text,
+            "`data.splits.x.test` lists `4`, but no recording has this take; there are `0`, `1`"
+        );
         assert!(refuse(config(&["0"], &["0"], 0.0, 0.0)).contains("both list `0`"));
         for (test, val) in [(0.5, 0.5), (-0.1, 0.0), (f64::NAN, 0.0), (0.0, f64::INFINITY)] {
             assert!(refuse(config(&[], &[], test, val)).contains("test_fraction"));

@@ -342,6 +342,28 @@ mod tests {
         assert!(short.to_string().contains("data.features.n_fft") && short.hint().is_some(), "{short}");
     }
 
+    #[test]
+    fn the_loudest_samples_that_are_decoded_still_give_finite_views() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("loud.wav");
+        let spec = hound::WavSpec {
+            channels: 1,
+            sample_rate: 8000,
+            bits_per_sample: 32,
+            sample_format: hound::SampleFormat::Float,
+        };
+        let mut writer = hound::WavWriter::create(&path, spec).unwrap();
+        (0..2000).for_each(|_| writer.write_sample(decode::MAX_AMPLITUDE).unwrap());
+        writer.finalize().unwrap();
+        let loudest = augment::MAX_DECIBELS;
+        let augment = AugmentConfig {
+            gain_db: Some([loudest, loudest]),
+            noise_snr_db: [-loudest, -loudest],
+            ..AugmentConfig::default()
+        };
+        assert!(view(&maker(&[path], &augment, 0, 0), 0, 0, Some(0)).iter().all(|x| x.is_finite()));
+    }
+
     proptest! {
         #![proptest_config(ProptestConfig::with_cases(12))]
 

@@ -136,7 +136,7 @@ impl LogMel {
     /// Writes `ln(mel power + log_offset)` to `out`.
     ///
     /// # Shapes
-    /// `clip`: [clip_samples]; `out`: [n_mels, num_frames], row-major.
+    /// `clip`: `[clip_samples]`; `out`: `[n_mels, num_frames]`, row-major.
     ///
     /// # Errors
     /// [`FeatureError::Length`] where they are not.

@@ -38,7 +38,8 @@ pub(super) fn list(table: &Path, file_column: &str, root: &Path) -> Result<Listi
         .delimiter(if is_tsv { b'\t' } else { b',' })
         .trim(Trim::All)
         .from_reader(bytes.as_slice());
-    let parse_error = |error: csv::Error| DataError::Table { path: table_path.clone(), reason: error.to_string() };
+    let parse_error =
+        |error: csv::Error| DataError::Table { path: table_path.clone(), reason: error.to_string() };
 
     let header = reader.headers().map_err(parse_error)?.clone();
     let columns: Vec<String> = header.iter().map(str::to_owned).collect();
@@ -61,7 +62,8 @@ pub(super) fn list(table: &Path, file_column: &str, root: &Path) -> Result<Listi
     }
     check_files(&table_path, &rows, &lines)?;
     rows.sort_by(|a, b| a.relative.cmp(&b.relative));
-    let labels = columns.into_iter().enumerate().filter(|(i, _)| *i != file_at).map(|(_, column)| column).collect();
+    let labels =
+        columns.into_iter().enumerate().filter(|(i, _)| *i != file_at).map(|(_, column)| column).collect();
     Ok(Listing { labels, rows, empty_classes: Vec::new(), unprintable: Vec::new() })
 }
 
@@ -84,7 +86,9 @@ fn without_dots(path: &Path) -> PathBuf {
     for component in path.components() {
         match component {
             Component::CurDir => {}
-            Component::ParentDir if matches!(resolved.components().next_back(), Some(Component::Normal(_))) => {
+            Component::ParentDir
+                if matches!(resolved.components().next_back(), Some(Component::Normal(_))) =>
+            {
                 resolved.pop();
             }
             other => resolved.push(other),
@@ -150,16 +154,22 @@ mod tests {
         let dir = folder_with(table, &["b.wav", "meta/a.wav"]);
         let listing = list_in(&dir).unwrap();
         assert_eq!(listing.labels, ["species", "take"]);
-        let rows: Vec<_> = listing.rows.iter().map(|row| (row.relative.as_str(), row.values.clone())).collect();
+        let rows: Vec<_> =
+            listing.rows.iter().map(|row| (row.relative.as_str(), row.values.clone())).collect();
         let some = |s: &str| Some(s.to_owned());
-        assert_eq!(rows, [("b.wav", vec![some("rook"), some("1")]), ("meta/a.wav", vec![some("a, b"), None])]);
+        assert_eq!(
+            rows,
+            [("b.wav", vec![some("rook"), some("1")]), ("meta/a.wav", vec![some("a, b"), None])]
+        );
         assert!(listing.rows.iter().all(|row| row.path.is_file()));
     }
 
     #[test]
     fn faults_name_the_line_or_the_columns() {
         let text = |table: &str, files: &[&str]| list_in(&folder_with(table, files)).unwrap_err().to_string();
-        assert!(text("path,class\nb.wav,1\n", &[]).contains("has no column `file`; it has `path` and `class`"));
+        assert!(
+            text("path,class\nb.wav,1\n", &[]).contains("has no column `file`; it has `path` and `class`")
+        );
         assert!(text("file,class\n../b.wav,1\n../c.wav,1\n", &["b.wav"]).contains("1 of 2 files"));
         assert!(text("file,class\n../b.wav,1\n../c.wav,1\n", &["b.wav"]).contains("`c.wav (line 3)`"));
         assert!(text("file,class\n../b.wav,1\n.././b.wav,2\n", &["b.wav"]).contains("in lines 2 and 3"));

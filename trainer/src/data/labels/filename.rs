@@ -25,7 +25,8 @@ pub(super) fn list(pattern: &str, root: &Path) -> Result<Listing, DataError> {
     let mut unmatched = Vec::new();
     for relative in tree.recordings {
         let values: Option<Vec<Option<String>>> = regex.captures(&relative).map(|groups| {
-            let value = |label| groups.name(label).map(|found| found.as_str()).filter(|found| !found.is_empty());
+            let value =
+                |label| groups.name(label).map(|found| found.as_str()).filter(|found| !found.is_empty());
             labels.iter().map(|label| value(label).map(str::to_owned)).collect()
         });
         match values {
@@ -60,10 +61,12 @@ mod tests {
 
     #[test]
     fn named_groups_are_labels() {
-        let dir = folder_of(&["recordings/7_jackson_32.wav", "recordings/0_theo_4.wav", "recordings/1__5.wav"]);
+        let dir =
+            folder_of(&["recordings/7_jackson_32.wav", "recordings/0_theo_4.wav", "recordings/1__5.wav"]);
         let listing = list(r"(?P<digit>\d)_(?P<speaker>[a-z]*)_(\d+)\.wav$", dir.path()).unwrap();
         assert_eq!(listing.labels, ["digit", "speaker"]);
-        let rows: Vec<_> = listing.rows.iter().map(|row| (row.relative.as_str(), row.values.clone())).collect();
+        let rows: Vec<_> =
+            listing.rows.iter().map(|row| (row.relative.as_str(), row.values.clone())).collect();
         let some = |s: &str| Some(s.to_owned());
         assert_eq!(
             rows,

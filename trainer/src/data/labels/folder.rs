@@ -14,7 +14,10 @@ use super::{Listing, Row, first_duplicate};
 /// Those of the scan, and a label named twice.
 pub(super) fn list(folders: &[String], root: &Path) -> Result<Listing, DataError> {
     if let Some(label) = first_duplicate(folders) {
-        return Err(DataError::DuplicateLabel { label: label.clone(), place: "`data.labels.folders`".into() });
+        return Err(DataError::DuplicateLabel {
+            label: label.clone(),
+            place: "`data.labels.folders`".into(),
+        });
     }
     let tree = find_recordings(root)?;
     let filled = folders_with_recordings(&tree.recordings);
@@ -33,8 +36,9 @@ pub(super) fn list(folders: &[String], root: &Path) -> Result<Listing, DataError
         .map(|relative| {
             let above: Vec<&str> = relative.split('/').collect();
             let num_above = above.len().saturating_sub(1);
-            let values =
-                (0..folders.len()).map(|i| above.get(i).filter(|_| i < num_above).map(|s| (*s).to_owned())).collect();
+            let values = (0..folders.len())
+                .map(|i| above.get(i).filter(|_| i < num_above).map(|s| (*s).to_owned()))
+                .collect();
             Row { path: root.join(&relative), values, relative }
         })
         .collect();

@@ -27,15 +27,18 @@ impl LabelColumn {
     pub(super) fn new(name: String, values: &[Option<&str>]) -> Self {
         let distinct: BTreeSet<&str> = values.iter().copied().flatten().collect();
         let mut classes: Vec<&str> = distinct.into_iter().collect();
-        let numbers: Option<Vec<f64>> =
-            classes.iter().map(|class| class.parse().ok().filter(|number: &f64| number.is_finite())).collect();
+        let numbers: Option<Vec<f64>> = classes
+            .iter()
+            .map(|class| class.parse().ok().filter(|number: &f64| number.is_finite()))
+            .collect();
         if let Some(numbers) = numbers {
             let mut numbered: Vec<(f64, &str)> = numbers.into_iter().zip(classes).collect();
             numbered.sort_by(|a, b| a.0.total_cmp(&b.0).then_with(|| a.1.cmp(b.1)));
             classes = numbered.into_iter().map(|(_, class)| class).collect();
         }
         let index: BTreeMap<&str, u32> = classes.iter().copied().zip(0u32..).collect();
-        let of_sample = values.iter().map(|value| value.and_then(|value| index.get(value).copied())).collect();
+        let of_sample =
+            values.iter().map(|value| value.and_then(|value| index.get(value).copied())).collect();
         Self { name, classes: classes.into_iter().map(str::to_owned).collect(), of_sample }
     }
 

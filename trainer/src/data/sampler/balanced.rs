@@ -44,12 +44,16 @@ impl Balanced {
         let num_samples = classes.iter().map(Vec::len).sum::<usize>() + unlabelled.len();
         check_batch_fits(batch_size, num_samples, pool)?;
         if batch_size < 2 {
-            return Err(DataError::BatchTooSmall { batch_size, reason: "no two samples of a class fit".into() });
+            return Err(DataError::BatchTooSmall {
+                batch_size,
+                reason: "no two samples of a class fit".into(),
+            });
         }
         let unlabelled_per_batch = if unlabelled.is_empty() {
             0
         } else {
-            let proportional = (batch_size as f64 * unlabelled.len() as f64 / num_samples as f64).round() as usize;
+            let proportional =
+                (batch_size as f64 * unlabelled.len() as f64 / num_samples as f64).round() as usize;
             proportional.max(1).min(batch_size - 2)
         };
         let num_labelled = batch_size - unlabelled_per_batch;
@@ -290,10 +294,15 @@ mod tests {
         let sampler = sampler(&classes, 50, None, false, 3).unwrap();
         // Each of 20 steps draws 25 of each class: 500 of 900 and 100 five times.
         assert_eq!(sampler.reuse(0), 1000.0 / 600.0);
-        let classes: Vec<Option<u32>> = (0..1000).map(|i| Some(if i < 820 { 0 } else { i % 9 + 1 })).collect();
+        let classes: Vec<Option<u32>> =
+            (0..1000).map(|i| Some(if i < 820 { 0 } else { i % 9 + 1 })).collect();
         let sampler = super::tests::sampler(&classes, 100, None, false, 3).unwrap();
         let large = |epoch| -> BTreeSet<u32> {
-            epoch_of(&sampler, epoch).concat().into_iter().filter(|&id| classes[id as usize] == Some(0)).collect()
+            epoch_of(&sampler, epoch)
+                .concat()
+                .into_iter()
+                .filter(|&id| classes[id as usize] == Some(0))
+                .collect()
         };
         let epochs: Vec<BTreeSet<u32>> = (0..8).map(large).collect();
         let all: BTreeSet<u32> = epochs.iter().flatten().copied().collect();

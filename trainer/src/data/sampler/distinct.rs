@@ -82,7 +82,8 @@ impl Order for DistinctRecordings {
             steps.clear();
             rounds.draw(take as usize, &mut steps);
             for (position, &step) in positions.into_iter().zip(&steps) {
-                if let (Some(&id), Some(batch)) = (ids.get(position as usize), batches.get_mut(step as usize)) {
+                if let (Some(&id), Some(batch)) = (ids.get(position as usize), batches.get_mut(step as usize))
+                {
                     batch.push(id);
                 }
             }

@@ -72,13 +72,9 @@ impl Sampler {
         }
         let order: Box<dyn Order> = match kind {
             SamplerKind::Shuffled => Box::new(shuffled::Shuffled::new(pool, batch_size, seed)?),
-            SamplerKind::Balanced { samples_per_class, include_unlabelled } => Box::new(balanced::Balanced::new(
-                pool,
-                batch_size,
-                samples_per_class,
-                include_unlabelled,
-                seed,
-            )?),
+            SamplerKind::Balanced { samples_per_class, include_unlabelled } => Box::new(
+                balanced::Balanced::new(pool, batch_size, samples_per_class, include_unlabelled, seed)?,
+            ),
             SamplerKind::DistinctRecordings => {
                 Box::new(distinct::DistinctRecordings::new(pool, batch_size, seed)?)
             }

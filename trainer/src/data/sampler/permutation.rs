@@ -58,7 +58,14 @@ pub(super) fn shuffle<T>(items: &mut [T], rng: &mut ChaCha8Rng) {
 
 /// `0..len` for one epoch, such that the first `take` elements of successive epochs are disjoint for as many epochs as
 /// `len` allows; then a new order begins.
-pub(super) fn epoch_order(seed: u64, purpose: Purpose, item: u64, epoch: u64, len: u32, take: u32) -> Vec<u32> {
+pub(super) fn epoch_order(
+    seed: u64,
+    purpose: Purpose,
+    item: u64,
+    epoch: u64,
+    len: u32,
+    take: u32,
+) -> Vec<u32> {
     let epochs_per_order = u64::from(len / take.max(1)).max(1);
     let mut order: Vec<u32> = (0..len).collect();
     shuffle(&mut order, &mut stream(seed, purpose, epoch / epochs_per_order, item));

@@ -14,7 +14,16 @@ const SAMPLE_RATE: u32 = 16_000;
 const RATE: f64 = SAMPLE_RATE as f64;
 const CLIP_SECS: f64 = 1.2;
 const SPECIES: [&str; 10] = [
-    "blackcap", "bullfinch", "chaffinch", "dunnock", "goldcrest", "linnet", "nightjar", "redstart", "siskin", "wren",
+    "blackcap",
+    "bullfinch",
+    "chaffinch",
+    "dunnock",
+    "goldcrest",
+    "linnet",
+    "nightjar",
+    "redstart",
+    "siskin",
+    "wren",
 ];
 const RECORDINGS_PER_SPECIES: usize = 24;
 const CLIPS_PER_RECORDING: usize = 4;
@@ -52,17 +61,17 @@ struct Levels {
 }
 
 const LEVELS: Levels = Levels {
-    song_snr_db: [6.0, 12.0],
+    song_snr_db: [4.0, 10.0],
     num_syllables: 5,
     syllables_per_clip: 2,
-    sung_share: [0.6, 0.85],
+    sung_share: [0.55, 0.85],
     pitch_log_std: 0.03,
     tempo_log_std: 0.1,
-    hum_db: [-10.0, 2.0],
-    whine_db: [-22.0, -12.0],
+    hum_db: [-8.0, 4.0],
+    whine_db: [-20.0, -10.0],
     num_whines: [1, 3],
-    tilt_db: [-12.0, 3.0],
-    microphone_db: [2.0, 7.0],
+    tilt_db: [-16.0, 4.0],
+    microphone_db: [3.0, 9.0],
     num_resonances: 4,
     level_db: [-36.0, -20.0],
 };
@@ -92,13 +101,19 @@ pub(super) fn collection(seed: u64, scale: f64) -> Collection {
             }
         }
     }
-    let repertoires: Vec<Vec<Syllable>> = (0..SPECIES.len()).map(|species| repertoire(seed, species)).collect();
+    let repertoires: Vec<Vec<Syllable>> =
+        (0..SPECIES.len()).map(|species| repertoire(seed, species)).collect();
     let render = move |i: usize| {
         let recording = i / CLIPS_PER_RECORDING;
         let repertoire = repertoires.get(recording / per_species).map_or(&[][..], Vec::as_slice);
         render(seed, repertoire, recording, i % CLIPS_PER_RECORDING)
     };
-    Collection { sample_rate: SAMPLE_RATE, recordings, tables: vec![("labels.csv", table)], render: Box::new(render) }
+    Collection {
+        sample_rate: SAMPLE_RATE,
+        recordings,
+        tables: vec![("labels.csv", table)],
+        render: Box::new(render),
+    }
 }
 
 /// Course of the pitch over a syllable.
@@ -172,7 +187,9 @@ impl Syllable {
                 let (progress, gate) = match self.shape {
                     Shape::Sweep => (position.powf(bend), 1.0),
                     Shape::Arch => ((PI * position.powf(bend)).sin(), 1.0),
-                    Shape::Step => (if position < 0.5 { 0.0 } else { 1.0 }, (4.0 * (position - 0.5).abs()).min(1.0)),
+                    Shape::Step => {
+                        (if position < 0.5 { 0.0 } else { 1.0 }, (4.0 * (position - 0.5).abs()).min(1.0))
+                    }
                     Shape::Trill => (0.5 - 0.5 * (TAU * cycle).cos(), 1.0),
                     Shape::Chatter => (cycle, (PI * (1.6 * cycle).min(1.0)).sin()),
                 };
@@ -289,4 +306,85 @@ fn render(seed: u64, repertoire: &[Syllable], recording: usize, clip: usize) -> 
     let gain = (from_db(place.level_db) / rms(&sound).max(1e-12)).min(0.95 / peak.max(1e-12));
     sound.iter_mut().for_each(|x| *x *= gain);
     sound
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use rayon::prelude::*;
+
+    use super::*;
+
+    /// Mean log power in 24 bands: what a clip sounds like on average.
+    fn bands(samples: &[f64]) -> Vec<f64> {
+        let level = |band: i32| {
+            let hz = 100.0 * 1.2f64.powi(band);
+            let mut filtered = samples.to_vec();
+            Biquad::resonance(hz, 0.2 * hz, RATE).run(&mut filtered);
+            rms(&filtered).max(1e-9).ln()
+        };
+        let levels: Vec<f64> = (0..24).map(level).collect();
+        let mean = levels.iter().sum::<f64>() / levels.len() as f64;
+        levels.iter().map(|level| level - mean).collect()
+    }
+
+    #[test]
+    fn sound_on_average_tells_recordings_but_hardly_species() {
+        let collection = collection(3, 0.3);
+        let num_clips = collection.recordings.len();
+        let clips_per_species = num_clips / SPECIES.len();
+        let features: Vec<Vec<f64>> =
+            (0..num_clips).into_par_iter().map(|i| bands(&(collection.render)(i))).collect();
+        let nearest = |i: usize, allowed: &dyn Fn(usize) -> bool| {
+            let distance =
+                |j: usize| features[i].iter().zip(&features[j]).map(|(a, b)| (a - b).powi(2)).sum::<f64>();
+            (0..num_clips)
+                .filter(|&j| allowed(j))
+                .min_by(|&a, &b| distance(a).total_cmp(&distance(b)))
+                .unwrap()
+        };
+        let share = |hit: &dyn Fn(usize) -> bool| {
+            (0..num_clips).filter(|&i| hit(i)).count() as f64 / num_clips as f64
+        };
+        let recording = |i: usize| i / CLIPS_PER_RECORDING;
+        let species = |i: usize| i / clips_per_species;
+        let same_recording = share(&|i| recording(nearest(i, &|j| j != i)) == recording(i));
+        let same_species = share(&|i| species(nearest(i, &|j| recording(j) != recording(i))) == species(i));
+        assert!(same_recording > 0.9, "{same_recording}");
+        assert!((0.1..0.4).contains(&same_species), "{same_species}; chance is 0.1");
+    }
+
+    #[test]
+    fn clips_are_neither_clipped_nor_silent() {
+        let collection = collection(1, 0.1);
+        for i in 0..collection.recordings.len() {
+            let samples = (collection.render)(i);
+            assert_eq!(samples.len(), 19_200);
+            let peak = samples.iter().fold(0.0f64, |peak, x| peak.max(x.abs()));
+            assert!(peak < 0.96 && rms(&samples) > 0.01, "{peak} {}", rms(&samples));
+        }
+    }
+
+    #[test]
+    fn the_table_splits_by_recording() {
+        let collection = collection(0, 1.0);
+        let (name, table) = &collection.tables[0];
+        let rows: Vec<Vec<&str>> = table.lines().skip(1).map(|line| line.split(',').collect()).collect();
+        assert_eq!((*name, rows.len()), ("labels.csv", collection.recordings.len()));
+        assert_eq!(rows[0], ["blackcap/blackcap_rec000_clip0.wav", "blackcap", "blackcap_rec000", "train"]);
+        let parts: BTreeSet<(&str, &str)> = rows.iter().map(|row| (row[2], row[3])).collect();
+        assert_eq!(parts.len(), 240);
+        assert_eq!(rows.iter().filter(|row| row[3] == "test").count(), 10 * 7 * 4);
+    }
+
+    #[test]
+    fn clips_of_a_recording_hold_different_syllables_and_renditions_differ() {
+        let repertoire = repertoire(0, 0);
+        let rendition = |seed| repertoire[0].render(&mut Random::new(seed, 0, 0, 0));
+        assert_ne!(rendition(0).len(), rendition(1).len());
+        let collection = collection(0, 0.1);
+        let clips: Vec<Vec<f64>> = (0..4).map(|i| (collection.render)(i)).collect();
+        assert!(clips.windows(2).all(|pair| pair[0] != pair[1]));
+    }
 }

@@ -173,8 +173,12 @@ fn read_manifest(root: &Path) -> Result<Option<Manifest>, DataError> {
 
 /// A WAV file of one channel in 16 bits.
 fn wav_bytes(samples: &[f64], sample_rate: u32) -> Result<Vec<u8>, DataError> {
-    let spec =
-        hound::WavSpec { channels: 1, sample_rate, bits_per_sample: 16, sample_format: hound::SampleFormat::Int };
+    let spec = hound::WavSpec {
+        channels: 1,
+        sample_rate,
+        bits_per_sample: 16,
+        sample_format: hound::SampleFormat::Int,
+    };
     let mut bytes = std::io::Cursor::new(Vec::with_capacity(2 * samples.len() + 64));
     let failed = |error: hound::Error| std::io::Error::other(error);
     let mut writer = hound::WavWriter::new(&mut bytes, spec).map_err(failed)?;
@@ -242,7 +246,8 @@ mod tests {
             assert!(error.hint().unwrap().contains("remove"));
         }
         assert!(matches!(generate(kind, 0, 0.05, &out), Err(DataError::OutputExists { .. })));
-        let names: Vec<_> = fs_err::read_dir(out.parent().unwrap()).unwrap().map(|e| e.unwrap().file_name()).collect();
+        let names: Vec<_> =
+            fs_err::read_dir(out.parent().unwrap()).unwrap().map(|e| e.unwrap().file_name()).collect();
         assert_eq!(names, ["set"]);
     }
 

@@ -121,7 +121,11 @@ impl Voice {
     fn new(seed: u64, speaker: usize) -> Self {
         let mut random = Random::new(seed, 1, speaker as u64, 0);
         // Every second voice is high, as the names suggest.
-        let (pitch, scale) = if speaker % 2 == 0 { ([165.0, 230.0], [1.08, 1.2]) } else { ([90.0, 140.0], [0.92, 1.04]) };
+        let (pitch, scale) = if speaker.is_multiple_of(2) {
+            ([165.0, 230.0], [1.08, 1.2])
+        } else {
+            ([90.0, 140.0], [0.92, 1.04])
+        };
         Self {
             pitch_hz: random.within_log(pitch),
             formant_scale: random.within(scale),
@@ -153,7 +157,8 @@ pub(super) fn collection(seed: u64, scale: f64) -> Collection {
     }
     let render = move |i: usize| {
         let (digit, speaker) = (i / num_takes / SPEAKERS.len(), i / num_takes % SPEAKERS.len());
-        let mut random = Random::new(seed, 2, i as u64 % num_takes as u64, (digit * SPEAKERS.len() + speaker) as u64);
+        let mut random =
+            Random::new(seed, 2, i as u64 % num_takes as u64, (digit * SPEAKERS.len() + speaker) as u64);
         let voice = Voice::new(seed, speaker).take(&mut random);
         render(&varied(digit_sounds(digit), voice, &mut random), voice, &mut random)
     };
@@ -216,7 +221,9 @@ fn posture(sounds: &[Sound], secs: f64) -> Option<Posture> {
             let before = i.checked_sub(1).and_then(|i| sounds.get(i)).map(|sound| Posture::of(sound, 1.0));
             let after = sounds.get(i + 1).map(|sound| Posture::of(sound, 0.0));
             return Some(match (before, after) {
-                (Some(before), _) if secs - start < half => before.towards(here, 0.5 + 0.5 * (secs - start) / half),
+                (Some(before), _) if secs - start < half => {
+                    before.towards(here, 0.5 + 0.5 * (secs - start) / half)
+                }
                 (_, Some(after)) if end - secs < half => here.towards(after, 0.5 - 0.5 * (end - secs) / half),
                 _ => here,
             });
@@ -264,7 +271,8 @@ fn render(sounds: &[Sound], voice: Voice, random: &mut Random) -> Vec<f64> {
 
 fn retune(tract: &mut Vec<Biquad>, friction: &mut Option<Biquad>, now: Posture) {
     const BANDWIDTHS_HZ: [f64; 3] = [70.0, 100.0, 150.0];
-    let wanted = now.formants.into_iter().zip(BANDWIDTHS_HZ).map(|(hz, width)| Biquad::resonance(hz, width, RATE));
+    let wanted =
+        now.formants.into_iter().zip(BANDWIDTHS_HZ).map(|(hz, width)| Biquad::resonance(hz, width, RATE));
     if tract.is_empty() {
         tract.extend(wanted);
     } else {
@@ -275,5 +283,55 @@ fn retune(tract: &mut Vec<Biquad>, friction: &mut Option<Biquad>, now: Posture) 
     match friction {
         Some(resonance) => resonance.retune(wanted),
         None => *friction = Some(wanted),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::dsp::rms;
+    use super::*;
+
+    #[test]
+    fn names_are_those_of_the_original() {
+        let names = collection(0, 1.0).recordings;
+        assert_eq!(names.len(), 10 * 4 * 20);
+        let pattern = regex::Regex::new(r"^recordings/\d_[a-z]+_\d+\.wav$").unwrap();
+        assert!(names.iter().all(|name| pattern.is_match(name)));
+        assert_eq!(collection(0, 1e-3).recordings.len(), 10 * 4 * MIN_TAKES);
+    }
+
+    #[test]
+    fn words_are_short_loud_and_unclipped() {
+        let collection = collection(4, 0.1);
+        for (i, name) in collection.recordings.iter().enumerate() {
+            let samples = (collection.render)(i);
+            let secs = samples.len() as f64 / RATE;
+            assert!((0.2..1.0).contains(&secs), "{name}: {secs}");
+            let peak = samples.iter().fold(0.0f64, |peak, x| peak.max(x.abs()));
+            assert!(peak < 0.99 && rms(&samples) > 0.01, "{name}: {peak} {}", rms(&samples));
+        }
+    }
+
+    #[test]
+    fn a_vowel_has_its_formants() {
+        let voice = Voice { pitch_hz: 100.0, formant_scale: 1.0, slowness: 1.0, breath: 0.0, room_db: -90.0 };
+        let samples = render(&[vowel(0.5, IY)], voice, &mut Random::new(0, 0, 0, 0));
+        let level = |hz: f64| {
+            let mut filtered = samples.clone();
+            Biquad::resonance(hz, 150.0, RATE).run(&mut filtered);
+            rms(&filtered)
+        };
+        assert!(level(280.0) > 3.0 * level(1000.0));
+        assert!(level(2250.0) > 3.0 * level(1400.0));
+    }
+
+    #[test]
+    fn the_posture_goes_over_from_sound_to_sound() {
+        let sounds = [vowel(0.2, IY), vowel(0.2, UW)];
+        let second = |secs| posture(&sounds, secs).unwrap().formants[1];
+        assert_eq!((second(0.1), second(0.3)), (IY[1], UW[1]));
+        assert!((second(0.2) - (IY[1] + UW[1]) / 2.0).abs() < 1.0);
+        assert!(posture(&[], 0.0).is_none());
+        assert!(posture(&sounds, 9.0).is_some());
     }
 }

@@ -48,7 +48,9 @@ impl Staging {
     pub fn publish(self, out: &Path) -> Result<bool, DataError> {
         match fs_err::rename(&self.folder, out) {
             Ok(()) => Ok(true),
-            Err(error) if matches!(error.kind(), ErrorKind::DirectoryNotEmpty | ErrorKind::AlreadyExists) => Ok(false),
+            Err(error) if matches!(error.kind(), ErrorKind::DirectoryNotEmpty | ErrorKind::AlreadyExists) => {
+                Ok(false)
+            }
             Err(error) => Err(error.into()),
         }
     }

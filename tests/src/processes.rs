@@ -1,0 +1,50 @@
+//! Processes that a test started: who descends from whom, and signals to them.
+
+use std::path::Path;
+use std::process::Command;
+
+/// All descendants of `ancestor`, parents before children. A rank of mpirun has a process group of its own, so that
+/// neither groups nor sessions find all of them.
+pub fn descendants(ancestor: u32) -> Vec<u32> {
+    let mut parents = Vec::new();
+    for entry in std::fs::read_dir("/proc").expect("/proc is mounted").flatten() {
+        let Some(pid) = entry.file_name().to_str().and_then(|name| name.parse::<u32>().ok()) else { continue };
+        if let Some(parent) = parent_of(pid) {
+            parents.push((pid, parent));
+        }
+    }
+    let mut found = vec![ancestor];
+    let mut next = 0;
+    while let Some(&parent) = found.get(next) {
+        found.extend(parents.iter().filter(|(_, p)| *p == parent).map(|(pid, _)| *pid));
+        next += 1;
+    }
+    found.remove(0);
+    found
+}
+
+/// From `/proc/<pid>/stat`: `pid (name) state parent ...`, where the name may hold anything.
+fn parent_of(pid: u32) -> Option<u32> {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    stat.get(stat.rfind(')')? + 1..)?.split_whitespace().nth(1)?.parse().ok()
+}
+
+/// Whether `pid` runs the program at `binary`.
+pub fn runs(pid: u32, binary: &Path) -> bool {
+    std::fs::read_link(format!("/proc/{pid}/exe")).is_ok_and(|exe| exe == binary)
+}
+
+/// Sends `signal` (such as `TERM`) to each of `pids`; those that are gone are passed over.
+pub fn send(signal: &str, pids: &[u32]) {
+    for pid in pids {
+        // The shell has `kill` built in; it is the one program that is there everywhere.
+        let _ = Command::new("sh").arg("-c").arg(format!("kill -s {signal} {pid} 2>/dev/null")).status();
+    }
+}
+
+/// Ends `ancestor` and all its descendants at once.
+pub fn kill_tree(ancestor: u32) {
+    let mut all = vec![ancestor];
+    all.extend(descendants(ancestor));
+    send("KILL", &all);
+}
