@@ -273,7 +273,8 @@ mod tests {
 
     #[test]
     fn train_is_the_default_verb() {
-        for words in [vec!["dtrain"], vec!["dtrain", "seed=1"], vec!["dtrain", "--fast-dev-run=3", "seed=1"]] {
+        for words in [vec!["dtrain"], vec!["dtrain", "seed=1"], vec!["dtrain", "--fast-dev-run=3", "seed=1"]]
+        {
             assert!(matches!(parse(&words).verb, Verb::Train(_)), "{words:?}");
         }
         assert!(matches!(parse(&["dtrain", "ls"]).verb, Verb::Ls(_)));

@@ -1,7 +1,7 @@
 //! Log lines: rank 0's go to stderr, every rank's to `logs/rank_NNN.log` of the run. RUST_LOG chooses what.
 
 use std::fs::File;
-use std::io::Write;
+use std::io::{IsTerminal, Write};
 use std::sync::{Arc, Mutex};
 
 use dtrain_trainer::run::RunDir;
@@ -69,6 +69,7 @@ pub fn install(rank: usize) -> LogFile {
     let filter = || EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
     let terminal = tracing_subscriber::fmt::layer()
         .with_writer(std::io::stderr)
+        .with_ansi(std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none())
         .without_time()
         .with_target(false)
         .with_filter(if rank == 0 { filter() } else { EnvFilter::new("error") });

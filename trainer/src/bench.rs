@@ -22,6 +22,9 @@ pub struct StepFigures {
     pub clips_per_s: f64,
     /// Median seconds of a step, data included.
     pub median_step_s: f64,
+    /// Median CPU seconds of a step in this rank's process, all threads and the kernel's work for them. Waiting for
+    /// other ranks may count.
+    pub median_cpu_s: f64,
     /// Median seconds of waiting for data.
     pub median_data_s: f64,
     /// Median seconds of collectives outside forward and backward.
@@ -56,6 +59,7 @@ pub fn step(
     let mut figures = StepFigures {
         clips_per_s: 0.0,
         median_step_s: 0.0,
+        median_cpu_s: 0.0,
         median_data_s: 0.0,
         median_comm_s: 0.0,
         steps: steps.max(1),
@@ -65,10 +69,11 @@ pub fn step(
         loss_last: 0.0,
         world_size: ranks.world().world_size,
     };
-    let (mut step_secs, mut data_secs, mut comm_secs) = (Vec::new(), Vec::new(), Vec::new());
+    let (mut step_secs, mut cpu_secs) = (Vec::new(), Vec::new());
+    let (mut data_secs, mut comm_secs) = (Vec::new(), Vec::new());
     let mut samples = 0;
     for step in 0..total {
-        let begin = Instant::now();
+        let (begin, cpu_begin) = (Instant::now(), cpu_seconds());
         let (outcome, plan, waited): (_, StepPlan, f64) = runner.step(step, steps_per_epoch)?;
         if step == 0 {
             figures.first_step_ends_s = seconds_since_process_start();
@@ -77,12 +82,14 @@ pub fn step(
         figures.loss_last = outcome.loss;
         if step >= warmup {
             step_secs.push(begin.elapsed().as_secs_f64());
+            cpu_secs.push(cpu_seconds() - cpu_begin);
             data_secs.push(waited);
             comm_secs.push(outcome.comm_secs);
             samples += plan.global_samples;
         }
     }
     figures.median_step_s = median(&mut step_secs);
+    figures.median_cpu_s = median(&mut cpu_secs);
     figures.median_data_s = median(&mut data_secs);
     figures.median_comm_s = median(&mut comm_secs);
     figures.clips_per_s = samples as f64 / figures.steps as f64 / figures.median_step_s;
@@ -191,6 +198,13 @@ pub fn loss(rows: usize, dim: usize, tile: Option<usize>, threads: usize) -> Res
 fn median(values: &mut [f64]) -> f64 {
     values.sort_by(f64::total_cmp);
     values.get(values.len() / 2).copied().unwrap_or(f64::NAN)
+}
+
+/// CPU seconds that this process has used.
+fn cpu_seconds() -> f64 {
+    use nix::sys::time::TimeValLike;
+    let usage = nix::sys::resource::getrusage(nix::sys::resource::UsageWho::RUSAGE_SELF);
+    usage.map_or(f64::NAN, |u| (u.user_time() + u.system_time()).num_microseconds() as f64 * 1e-6)
 }
 
 /// Seconds since this process was started by the kernel.

@@ -127,8 +127,12 @@ impl TrainError {
     pub fn class(&self) -> ErrorClass {
         match self {
             TrainError::Config { .. } | TrainError::Data(_) | TrainError::View(_) => ErrorClass::Config,
-            TrainError::Environment { .. } | TrainError::Io(_) | TrainError::Track(_) => ErrorClass::Environment,
-            TrainError::Checkpoint(CheckpointError::DiskFull { .. } | CheckpointError::Io(_)) => ErrorClass::Environment,
+            TrainError::Environment { .. } | TrainError::Io(_) | TrainError::Track(_) => {
+                ErrorClass::Environment
+            }
+            TrainError::Checkpoint(CheckpointError::DiskFull { .. } | CheckpointError::Io(_)) => {
+                ErrorClass::Environment
+            }
             TrainError::Checkpoint(_) => ErrorClass::Config,
             TrainError::OtherRank { class, .. } => *class,
             TrainError::Comm(_) | TrainError::Loader(_) | TrainError::Torch(_) | TrainError::Run { .. } => {

@@ -25,7 +25,9 @@ pub fn run(what: BenchTarget, printer: &Printer) -> Result<Exit, Failure> {
         }
         BenchTarget::Data { settings } => {
             let config = composed(&settings)?;
-            with_ranks(printer, |ranks| report(&bench::data(config, ranks)?, settings.json.as_deref(), printer))
+            with_ranks(printer, |ranks| {
+                report(&bench::data(config, ranks)?, settings.json.as_deref(), printer)
+            })
         }
         BenchTarget::Loss { rows, dim, tile, threads, json } => {
             report(&bench::loss(rows, dim, tile, threads)?, json.as_deref(), printer)

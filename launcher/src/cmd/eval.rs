@@ -21,7 +21,11 @@ pub fn run(args: &EvalArgs, printer: &Printer) -> Result<Exit, Failure> {
         let probed = open_probed(config, ranks, path)?;
         let mut metrics = BTreeMap::new();
         for evaluation in probed.evaluate()? {
-            printer.say(&format!("step {}\n{}", probed.step, accuracy_table(&evaluation.part, &evaluation.rows)));
+            printer.say(&format!(
+                "step {}\n{}",
+                probed.step,
+                accuracy_table(&evaluation.part, &evaluation.rows)
+            ));
             metrics.extend(evaluation.metrics);
         }
         if args.json {

@@ -26,7 +26,8 @@ pub fn experiments(config: &ConfigDir, printer: &Printer) -> Result<Exit, Failur
 pub fn show(name: &str, config: &ConfigDir, printer: &Printer) -> Result<Exit, Failure> {
     let options = ComposeOptions { config_dir: config.config_dir.clone() };
     let (group, file) = name.split_once('/').unwrap_or(("experiment", name));
-    let text = Library::open(&options).and_then(|library| library.text(group, file)).map_err(ConfigErrors::from)?;
+    let text =
+        Library::open(&options).and_then(|library| library.text(group, file)).map_err(ConfigErrors::from)?;
     printer.data(&text);
     Ok(Exit::Done)
 }

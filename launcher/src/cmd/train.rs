@@ -38,8 +38,11 @@ pub fn launch(
     let stop = signals::watch()
         .map_err(|e| Failure::agreed(Exit::Environment, format!("signals cannot be watched: {e}"), None))?;
     with_ranks(printer, |ranks| {
-        let mut observer: Box<dyn Observer> =
-            if printer.speaks() { Box::new(TerminalObserver::new(printer.clone())) } else { Box::new(Silent) };
+        let mut observer: Box<dyn Observer> = if printer.speaks() {
+            Box::new(TerminalObserver::new(printer.clone()))
+        } else {
+            Box::new(Silent)
+        };
         let run_dir = std::cell::RefCell::new(None);
         let request = TrainRequest {
             config,
@@ -78,7 +81,10 @@ fn conclude(
         return Exit::Done;
     };
     if matches!(extent, Extent::FastDev { .. }) {
-        printer.say(&format!("fast dev run: {} steps, world size {world_size}; nothing was written", outcome.steps));
+        printer.say(&format!(
+            "fast dev run: {} steps, world size {world_size}; nothing was written",
+            outcome.steps
+        ));
         return Exit::from(&outcome.reason);
     }
     let mut text = format!(
@@ -94,7 +100,9 @@ fn conclude(
         let exit = Exit::from(&outcome.reason);
         text.push_str(&match exit {
             Exit::Done => format!("\nnext: dtrain eval {path}"),
-            Exit::Failed => format!("\nnext: lower `optimizer.lr` or set `trainer.grad_clip`; see {path}/metrics.jsonl"),
+            Exit::Failed => {
+                format!("\nnext: lower `optimizer.lr` or set `trainer.grad_clip`; see {path}/metrics.jsonl")
+            }
             _ => format!("\nnext: dtrain resume {path}"),
         });
     }

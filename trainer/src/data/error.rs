@@ -281,7 +281,7 @@ pub enum DataError {
         found: String,
     },
     /// Reading or writing failed.
-    #[error("{source}")]
+    #[error(transparent)]
     Io {
         /// With the path in its text.
         #[from]

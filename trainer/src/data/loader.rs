@@ -15,6 +15,7 @@ use std::time::Instant;
 use rayon::{ThreadPool, ThreadPoolBuilder};
 
 use super::prepare::Preparer;
+use super::sampler::Draw;
 use super::view::ViewMaker;
 
 /// Buffers that came back and wait for the next batch. More would only hold memory.
@@ -38,8 +39,8 @@ pub struct BatchRequest {
     pub epoch: u64,
     /// Step; handed through.
     pub step: u64,
-    /// The samples; may be none.
-    pub sample_ids: Vec<u32>,
+    /// The samples; may be none. A sample that is drawn again in an epoch gets further views.
+    pub draws: Vec<Draw>,
     /// Views of each sample.
     pub num_views: u32,
     /// Whether views are augmented; otherwise each is the one that evaluation uses.
@@ -62,7 +63,7 @@ pub struct FailedSample {
 pub struct Batch {
     /// What was asked for.
     pub request: BatchRequest,
-    /// Positions in `request.sample_ids` of the samples that are present, ascending.
+    /// Positions in `request.draws` of the samples that are present, ascending.
     pub kept: Vec<usize>,
     /// The other samples, in the order of the request.
     pub failed: Vec<FailedSample>,
@@ -219,7 +220,7 @@ impl BatchRequest {
     pub fn num_values(&self, shape: [usize; 3]) -> Option<usize> {
         let [channels, height, width] = shape;
         let factors = [self.num_views as usize, channels, height, width, size_of::<f32>()];
-        let bytes = factors.into_iter().try_fold(self.sample_ids.len(), usize::checked_mul)?;
+        let bytes = factors.into_iter().try_fold(self.draws.len(), usize::checked_mul)?;
         isize::try_from(bytes).ok().map(|_| bytes / size_of::<f32>())
     }
 }
@@ -271,7 +272,7 @@ fn produce(
         for request in requests {
             step = request.step;
             let Some(num_values) = request.num_values(preparer.shape()) else {
-                let (num_samples, num_views) = (request.sample_ids.len(), request.num_views);
+                let (num_samples, num_views) = (request.draws.len(), request.num_views);
                 return shared.push(Err(LoaderError::TooLarge { step, num_samples, num_views }));
             };
             let Some(buffer) = shared.reserve(bytes_of(num_values), options) else {
@@ -338,7 +339,8 @@ mod tests {
     }
 
     fn request(step: u64, sample_ids: Vec<u32>) -> BatchRequest {
-        BatchRequest { epoch: step / 4, step, sample_ids, num_views: 2, augment: true }
+        let draws = sample_ids.into_iter().map(Draw::first).collect();
+        BatchRequest { epoch: step / 4, step, draws, num_views: 2, augment: true }
     }
 
     fn requests() -> Vec<BatchRequest> {
@@ -379,7 +381,7 @@ mod tests {
         let mut workspace = maker.workspace();
         let mut expected = vec![0.0; maker.view_len()];
         for batch in all(&maker, OPTIONS) {
-            let ids = &batch.request.sample_ids;
+            let ids: Vec<u32> = batch.request.draws.iter().map(|draw| draw.id).collect();
             let good = |id: &u32| ![5, 6].contains(id);
             assert_eq!(batch.kept, (0..ids.len()).filter(|&i| good(&ids[i])).collect::<Vec<_>>());
             let failed: Vec<u32> = batch.failed.iter().map(|f| f.sample_id).collect();
@@ -400,6 +402,22 @@ mod tests {
                     assert_eq!(views.next().unwrap(), expected);
                 }
             }
+        }
+    }
+
+    #[test]
+    fn a_sample_that_is_drawn_again_gets_further_views() {
+        let (_folder, maker) = maker();
+        let draws = vec![Draw { id: 1, repeat: 0 }, Draw { id: 1, repeat: 1 }];
+        let request = BatchRequest { draws, ..request(0, Vec::new()) };
+        let loader = Loader::start(maker.clone(), [request].into_iter(), OPTIONS).unwrap();
+        let batch = loader.next().unwrap().unwrap();
+        let mut workspace = maker.workspace();
+        let mut expected = vec![0.0; maker.view_len()];
+        // View-major: views 0 of both draws, then views 1; the second draw goes on with views 2 and 3.
+        for (actual, view) in batch.data.chunks(maker.view_len()).zip([0, 2, 1, 3]) {
+            maker.make(&mut workspace, 0, 1, Some(view), &mut expected).unwrap();
+            assert_eq!(actual, expected);
         }
     }
 

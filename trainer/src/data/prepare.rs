@@ -8,6 +8,7 @@ use rayon::prelude::*;
 
 use super::loader::{Batch, BatchRequest, FailedSample, LoaderError};
 use super::rng::ViewKey;
+use super::sampler::Draw;
 use super::view::{ViewError, ViewMaker, Workspace};
 
 /// Makes batches on the threads of the pool that it is called in.
@@ -42,22 +43,22 @@ impl Preparer {
         // Whatever is left in it is overwritten.
         data.resize(num_values, 0.0);
         let view_len = self.maker.view_len();
-        let num_samples = request.sample_ids.len();
+        let num_samples = request.draws.len();
 
         // The views of sample i lie `num_samples` apart.
         let mut by_view: Vec<ChunksMut<'_, f32>> =
             data.chunks_mut((num_samples * view_len).max(1)).map(|part| part.chunks_mut(view_len)).collect();
-        let places: Vec<(u32, Vec<&mut [f32]>)> = request
-            .sample_ids
+        let places: Vec<(Draw, Vec<&mut [f32]>)> = request
+            .draws
             .iter()
-            .map(|&id| (id, by_view.iter_mut().filter_map(Iterator::next).collect()))
+            .map(|&draw| (draw, by_view.iter_mut().filter_map(Iterator::next).collect()))
             .collect();
         let outcomes: Vec<Result<(), ViewError>> = places
             .into_par_iter()
             .with_max_len(1)
-            .map(|(sample_id, views)| match stop.load(Ordering::Relaxed) {
+            .map(|(draw, views)| match stop.load(Ordering::Relaxed) {
                 true => Ok(()),
-                false => self.make_views(&request, sample_id, views),
+                false => self.make_views(&request, draw, views),
             })
             .collect();
         if stop.load(Ordering::Relaxed) {
@@ -65,11 +66,11 @@ impl Preparer {
         }
 
         let (mut kept, mut failed) = (Vec::with_capacity(num_samples), Vec::new());
-        for (position, (outcome, &sample_id)) in outcomes.into_iter().zip(&request.sample_ids).enumerate() {
+        for (position, (outcome, draw)) in outcomes.into_iter().zip(&request.draws).enumerate() {
             match outcome {
                 Ok(()) => kept.push(position),
                 Err(ViewError::Decode(error)) => failed.push(FailedSample {
-                    sample_id,
+                    sample_id: draw.id,
                     path: error.path.clone(),
                     reason: error.problem.to_string(),
                 }),
@@ -85,7 +86,7 @@ impl Preparer {
     fn make_views(
         &self,
         request: &BatchRequest,
-        sample_id: u32,
+        draw: Draw,
         views: Vec<&mut [f32]>,
     ) -> Result<(), ViewError> {
         let thread = rayon::current_thread_index().unwrap_or(0) % self.workspaces.len().max(1);
@@ -102,9 +103,11 @@ impl Preparer {
                 &mut own
             }
         };
-        let recording = self.maker.recording(workspace, sample_id)?;
+        let recording = self.maker.recording(workspace, draw.id)?;
+        let first_view = draw.repeat.wrapping_mul(request.num_views);
         for (view, out) in (0..).zip(views) {
-            let key = ViewKey { seed: self.maker.seed(), epoch: request.epoch, sample_id, view };
+            let view = first_view.wrapping_add(view);
+            let key = ViewKey { seed: self.maker.seed(), epoch: request.epoch, sample_id: draw.id, view };
             self.maker.render(workspace, &recording, request.augment.then_some(&key), out)?;
         }
         Ok(())

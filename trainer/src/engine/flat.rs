@@ -35,8 +35,16 @@ pub struct Segment {
 
 impl Segment {
     /// This parameter's part of a flat buffer, in the parameter's shape; shares the buffer's storage.
+    ///
+    /// The elements of a convolution's weight (out, in, height, width) lie in the order (out, height, width, in), which
+    /// libtorch calls channels last: convolutions then give their results in that order too and copy nothing into the
+    /// layout that they compute in.
     pub fn view_of(&self, buffer: &Tensor) -> Tensor {
-        buffer.narrow(0, self.offset as i64, self.len as i64).view(self.shape.as_slice())
+        let elements = buffer.narrow(0, self.offset as i64, self.len as i64);
+        match self.shape[..] {
+            [out, inputs, height, width] => elements.view([out, height, width, inputs]).permute([0, 3, 1, 2]),
+            _ => elements.view(self.shape.as_slice()),
+        }
     }
 }
 
@@ -272,7 +280,7 @@ mod tests {
         let active = flat.active_set(&[true, true, false, true, true]);
         assert_eq!(active.ranges(), [0..48, 64..96]);
         assert!(active.contains(0) && !active.contains(2) && !active.contains(9));
-        assert_eq!(flat.active_set(&[]).ranges(), []);
+        assert!(flat.active_set(&[]).ranges().is_empty());
     }
 
     #[test]

@@ -83,7 +83,8 @@ impl Engine {
         let optimizer = optimizer::build(&settings.optimizer, &flat);
         let touched = Touched::watch(&parameters)?;
         let buckets = flat.buckets(BUCKET_BYTES, FIRST_BUCKET_BYTES);
-        let sync = (settings.sync_bn && collective.world().world_size > 1).then(|| sync_handle(Arc::clone(&collective)));
+        let sync = (settings.sync_bn && collective.world().world_size > 1)
+            .then(|| sync_handle(Arc::clone(&collective)));
         Ok(Self { method, parameters, flat, optimizer, touched, buckets, collective, sync, settings })
     }
 

@@ -131,8 +131,7 @@ impl Engine {
         let mut rows = Vec::with_capacity(parts.len());
         let mut groups = Vec::new();
         for part in &parts {
-            let (projections, part_groups) =
-                tch::no_grad(|| self.project(part, &self.training_pass(false)))?;
+            let (projections, part_groups) = tch::no_grad(|| self.project(part, &self.training_pass(false)))?;
             rows.push(projections);
             groups.extend(part_groups);
         }
@@ -150,7 +149,9 @@ impl Engine {
     fn project(&self, part: &LocalBatch, pass: &Pass) -> Result<(Tensor, Vec<i64>), TrainError> {
         match self.method.objective(&part.inputs, &part.targets, pass)? {
             Objective::Pairs(pairs) => Ok((pairs.projections, pairs.groups)),
-            Objective::Direct(_) => Err(TrainError::internal("a method with a pair loss returned a direct loss")),
+            Objective::Direct(_) => {
+                Err(TrainError::internal("a method with a pair loss returned a direct loss"))
+            }
         }
     }
 

@@ -17,7 +17,8 @@ pub struct Touched {
 impl Touched {
     /// Hooks every parameter.
     pub fn watch(parameters: &Parameters) -> Result<Self, TrainError> {
-        let flags: Arc<[AtomicBool]> = parameters.parameters().iter().map(|_| AtomicBool::new(false)).collect();
+        let flags: Arc<[AtomicBool]> =
+            parameters.parameters().iter().map(|_| AtomicBool::new(false)).collect();
         let tensors = parameters.parameters().iter().map(|p| &p.tensor);
         let set = Arc::clone(&flags);
         let hooks = GradientHooks::new(tensors, move |index| {

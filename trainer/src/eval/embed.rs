@@ -5,7 +5,9 @@ use std::sync::Arc;
 use tch::Tensor;
 
 use super::Labelled;
-use crate::data::{Batch, BatchRequest, FailedSample, LabelColumn, Loader, LoaderOptions, ViewMaker, share};
+use crate::data::{
+    Batch, BatchRequest, Draw, FailedSample, LabelColumn, Loader, LoaderOptions, ViewMaker, share,
+};
 use crate::engine::Engine;
 use crate::error::TrainError;
 
@@ -49,7 +51,10 @@ pub fn embed_part(
     let local = batch_size.div_ceil(world.world_size).max(1);
     let requests: Vec<BatchRequest> = (0u64..)
         .zip(own.chunks(local))
-        .map(|(step, ids)| BatchRequest { epoch: 0, step, sample_ids: ids.to_vec(), num_views: 1, augment: false })
+        .map(|(step, ids)| {
+            let draws = ids.iter().copied().map(Draw::first).collect();
+            BatchRequest { epoch: 0, step, draws, num_views: 1, augment: false }
+        })
         .collect();
     let loader = Loader::start(Arc::clone(maker), requests.into_iter(), options)?;
     let mut rows = Vec::new();
@@ -75,7 +80,7 @@ pub fn embed_part(
 
 /// Samples that are present in a batch, in its order.
 pub fn kept_ids(batch: &Batch) -> impl Iterator<Item = u32> {
-    batch.kept.iter().filter_map(|&position| batch.request.sample_ids.get(position).copied())
+    batch.kept.iter().filter_map(|&position| batch.request.draws.get(position).map(|draw| draw.id))
 }
 
 /// `[num_views * n, C, H, W]` of a batch, in the engine's precision and place.

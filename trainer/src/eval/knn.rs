@@ -89,7 +89,11 @@ fn vote(
             (0i64..).zip(ids).filter_map(|(row, id)| position.get(id).map(|&column| (row, column))).unzip();
         if !rows.is_empty() {
             let at = [Some(Tensor::from_slice(&rows)), Some(Tensor::from_slice(&columns))];
-            let never = Tensor::full([rows.len() as i64], f64::NEG_INFINITY, (similarity.kind(), similarity.device()));
+            let never = Tensor::full(
+                [rows.len() as i64],
+                f64::NEG_INFINITY,
+                (similarity.kind(), similarity.device()),
+            );
             let _ = similarity.index_put_(&at, &never, false);
         }
         let (similarity, index) = similarity.topk(k, 1, true, true);

@@ -109,14 +109,16 @@ impl Problem<'_> {
     fn split(&self, theta: &Tensor) -> (Tensor, Tensor) {
         let weights = self.num_classes * self.dim;
         let theta = theta.to_kind(self.x.kind());
-        (theta.narrow(0, 0, weights).view([self.num_classes, self.dim]), theta.narrow(0, weights, self.num_classes))
+        (
+            theta.narrow(0, 0, weights).view([self.num_classes, self.dim]),
+            theta.narrow(0, weights, self.num_classes),
+        )
     }
 
     /// Loss and gradient in f64, equal on all ranks.
     fn evaluate(&self, theta: &Tensor) -> Result<(f64, Tensor), TrainError> {
         let (weight, bias) = self.split(theta);
-        let log_probability =
-            (self.x.matmul(&weight.transpose(0, 1)) + bias).log_softmax(1, self.x.kind());
+        let log_probability = (self.x.matmul(&weight.transpose(0, 1)) + bias).log_softmax(1, self.x.kind());
         let picked = log_probability.gather(1, &self.classes.unsqueeze(1), false);
         let loss = -picked.sum(Kind::Double).double_value(&[]);
         let ones = Tensor::ones_like(&picked);
@@ -124,7 +126,9 @@ impl Problem<'_> {
         let gradient_weight = residual.transpose(0, 1).matmul(&self.x).flatten(0, 1);
         let gradient_bias = residual.sum_dim_intlist([0i64].as_slice(), false, residual.kind());
         let mut sums = vec![loss];
-        sums.extend(Vec::<f64>::try_from(Tensor::cat(&[gradient_weight, gradient_bias], 0).to_kind(Kind::Double))?);
+        sums.extend(Vec::<f64>::try_from(
+            Tensor::cat(&[gradient_weight, gradient_bias], 0).to_kind(Kind::Double),
+        )?);
         self.collective.sum_f64(&mut sums)?;
         let gradient = Tensor::from_slice(sums.get(1..).unwrap_or_default()) / self.total;
         let weights = self.num_classes * self.dim;
@@ -153,7 +157,8 @@ fn minimize(problem: &Problem<'_>, iterations: usize) -> Result<Tensor, TrainErr
             break;
         }
         // The first direction is the bare gradient: its length says nothing, so start with a unit step.
-        let mut step = if pairs.is_empty() { (1.0 / gradient.norm().double_value(&[])).min(1.0) } else { 1.0 };
+        let mut step =
+            if pairs.is_empty() { (1.0 / gradient.norm().double_value(&[])).min(1.0) } else { 1.0 };
         let mut accepted = None;
         for _ in 0..20 {
             let candidate = &theta + &direction * step;
@@ -232,7 +237,8 @@ mod tests {
             dim: 3,
             weight_decay: 1e-3,
         };
-        let theta = Tensor::cat(&[probe.weight.flatten(0, 1), probe.bias.shallow_clone()], 0).to_kind(Kind::Double);
+        let theta =
+            Tensor::cat(&[probe.weight.flatten(0, 1), probe.bias.shallow_clone()], 0).to_kind(Kind::Double);
         let (_, gradient) = problem.evaluate(&theta).unwrap();
         assert!(gradient.norm().double_value(&[]) < 1e-3, "{gradient:?}");
         assert!(probe.score(&single, &blobs(600, 2)).unwrap().accuracy() > 0.97);

@@ -115,7 +115,8 @@ pub fn evaluate(
     for (index, label) in labels.iter().enumerate() {
         let train = parts.train.labelled(label);
         let queries = parts.queries.labelled(label);
-        let counts = protocol::count_classes(collective, &train.classes, &queries.classes, label.classes.len())?;
+        let counts =
+            protocol::count_classes(collective, &train.classes, &queries.classes, label.classes.len())?;
         let baselines = counts.baselines();
         let mut add = |probe: Probe, protocol: Protocol, train: Option<Hits>, hits: Hits| {
             let row = Row {
@@ -140,8 +141,7 @@ pub fn evaluate(
                 add(Probe::Knn, Protocol::Transfer, on_train, hits);
                 if thoroughness.linear {
                     let probe = LinearProbe::fit(collective, &train, num_classes, &config.linear)?;
-                    let on_train =
-                        thoroughness.train.then(|| probe.score(collective, &train)).transpose()?;
+                    let on_train = thoroughness.train.then(|| probe.score(collective, &train)).transpose()?;
                     add(Probe::Linear, Protocol::Transfer, on_train, probe.score(collective, &queries)?);
                 }
             }
@@ -158,8 +158,7 @@ pub fn evaluate(
         }
         if index == 0 {
             if let Some(hits) = classifier_hits(engine, &queries)? {
-                let on_train =
-                    if thoroughness.train { classifier_hits(engine, &train)? } else { None };
+                let on_train = if thoroughness.train { classifier_hits(engine, &train)? } else { None };
                 add(Probe::Classifier, Protocol::Transfer, on_train, hits);
             }
         }

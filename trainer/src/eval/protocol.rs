@@ -57,7 +57,8 @@ impl ClassCounts {
     /// Transfer if most of the questions are about classes that the training part has.
     pub fn protocol(&self) -> Protocol {
         let asked: f64 = self.queries.iter().sum();
-        let known: f64 = self.train.iter().zip(&self.queries).filter(|(t, _)| **t > 0.0).map(|(_, q)| q).sum();
+        let known: f64 =
+            self.train.iter().zip(&self.queries).filter(|(t, _)| **t > 0.0).map(|(_, q)| q).sum();
         if known * 2.0 >= asked { Protocol::Transfer } else { Protocol::WithinPart }
     }
 
@@ -88,8 +89,9 @@ pub fn halves(collective: &dyn Collective, rows: &Labelled) -> Result<(Labelled,
         }
     }
     let pick = |wanted: bool| {
-        let at: Vec<usize> =
-            (0..rows.ids.len()).filter(|&i| rows.ids.get(i).is_some_and(|id| second.contains(id) == wanted)).collect();
+        let at: Vec<usize> = (0..rows.ids.len())
+            .filter(|&i| rows.ids.get(i).is_some_and(|id| second.contains(id) == wanted))
+            .collect();
         let index: Vec<i64> = at.iter().map(|&i| i as i64).collect();
         let column = |values: &[i64]| at.iter().filter_map(|&i| values.get(i).copied()).collect::<Vec<i64>>();
         Labelled {

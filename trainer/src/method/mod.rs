@@ -110,10 +110,13 @@ pub fn build(
     num_classes: i64,
     parameters: &mut Parameters,
 ) -> Box<dyn Method> {
-    let backbone = parameters.scope(BACKBONE, |scope| crate::model::build_backbone(model, in_channels, scope));
+    let backbone =
+        parameters.scope(BACKBONE, |scope| crate::model::build_backbone(model, in_channels, scope));
     match method {
         MethodConfig::Simclr(config) => Box::new(simclr::Simclr::build(config, backbone, parameters)),
-        MethodConfig::Supcon(config) => Box::new(supcon::Supcon::build(config, backbone, num_classes, parameters)),
+        MethodConfig::Supcon(config) => {
+            Box::new(supcon::Supcon::build(config, backbone, num_classes, parameters))
+        }
         MethodConfig::Supervised(config) => {
             Box::new(supervised::Supervised::build(config, backbone, num_classes, parameters))
         }

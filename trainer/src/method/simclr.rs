@@ -20,9 +20,10 @@ pub struct Simclr {
 impl Simclr {
     /// Registers the projector under `projector`.
     pub fn build(config: &SimclrConfig, backbone: Box<dyn Backbone>, parameters: &mut Parameters) -> Self {
-        let projector =
-            parameters.scope("projector", |scope| Projector::new(&config.projector, backbone.num_features(), scope));
-        let sampling = if config.distinct_recordings { Sampling::DistinctRecordings } else { Sampling::Shuffled };
+        let projector = parameters
+            .scope("projector", |scope| Projector::new(&config.projector, backbone.num_features(), scope));
+        let sampling =
+            if config.distinct_recordings { Sampling::DistinctRecordings } else { Sampling::Shuffled };
         let loss = PairLoss { temperature: config.temperature, tile: config.tile.value() };
         Self { backbone, projector, loss, sampling }
     }

@@ -27,8 +27,8 @@ impl Supcon {
         num_classes: i64,
         parameters: &mut Parameters,
     ) -> Self {
-        let projector =
-            parameters.scope("projector", |scope| Projector::new(&config.projector, backbone.num_features(), scope));
+        let projector = parameters
+            .scope("projector", |scope| Projector::new(&config.projector, backbone.num_features(), scope));
         Self {
             backbone,
             projector,

@@ -25,8 +25,8 @@ impl Supervised {
         num_classes: i64,
         parameters: &mut Parameters,
     ) -> Self {
-        let classifier =
-            parameters.scope("classifier", |scope| Classifier::new(backbone.num_features(), num_classes, scope));
+        let classifier = parameters
+            .scope("classifier", |scope| Classifier::new(backbone.num_features(), num_classes, scope));
         Self { backbone, classifier, label_smoothing: config.label_smoothing }
     }
 }

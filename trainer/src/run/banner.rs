@@ -49,7 +49,11 @@ pub(super) fn describe(prepared: &Prepared) -> Banner {
         }
     }
     let parameters = prepared.engine.parameters().num_elements() as f64 / 1e6;
-    banner.line("model", format!("{:?}", config.model.name).to_lowercase(), format!("{parameters:.2} M parameters"));
+    banner.line(
+        "model",
+        format!("{:?}", config.model.name).to_lowercase(),
+        format!("{parameters:.2} M parameters"),
+    );
     banner.line("method", config.method.name(), format!("{} views", prepared.engine.method().num_views()));
     banner.line(
         "data",
@@ -68,11 +72,19 @@ pub(super) fn describe(prepared: &Prepared) -> Banner {
         banner.line(
             "target",
             &label.name,
-            format!("{classes} classes, chance {:.2} %, ln K = {:.3}", 100.0 / classes as f64, (classes as f64).ln()),
+            format!(
+                "{classes} classes, chance {:.2} %, ln K = {:.3}",
+                100.0 / classes as f64,
+                (classes as f64).ln()
+            ),
         );
     }
     let [c, h, w] = prepared.maker.shape();
-    banner.line("view", format!("{c} x {h} x {w}"), format!("{} s at {} Hz", config.data.audio.clip_secs, config.data.audio.sample_rate));
+    banner.line(
+        "view",
+        format!("{c} x {h} x {w}"),
+        format!("{} s at {} Hz", config.data.audio.clip_secs, config.data.audio.sample_rate),
+    );
     let largest = config.trainer.batch_size.div_ceil(world.world_size);
     banner.line(
         "global batch",
@@ -83,7 +95,11 @@ pub(super) fn describe(prepared: &Prepared) -> Banner {
     banner.line(
         "steps",
         plan.total_steps,
-        format!("{} per epoch, {:.1} epochs", plan.steps_per_epoch, plan.total_steps as f64 / plan.steps_per_epoch as f64),
+        format!(
+            "{} per epoch, {:.1} epochs",
+            plan.steps_per_epoch,
+            plan.total_steps as f64 / plan.steps_per_epoch as f64
+        ),
     );
     let warmup = (config.schedule.warmup_epochs * plan.steps_per_epoch as f64).round();
     banner.line(

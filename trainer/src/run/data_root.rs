@@ -25,7 +25,9 @@ pub fn data_root(config: &DataConfig, collective: &dyn Collective) -> Result<Pat
     };
     let root = generated_root(Path::new(GENERATED), generate);
     let made = if collective.world().rank == 0 {
-        synth::ensure(generate.kind, generate.seed, generate.scale, &root).map(|_| ()).map_err(TrainError::from)
+        synth::ensure(generate.kind, generate.seed, generate.scale, &root)
+            .map(|_| ())
+            .map_err(TrainError::from)
     } else {
         Ok(())
     };

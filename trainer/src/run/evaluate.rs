@@ -25,7 +25,8 @@ impl Session<'_> {
             self.record(step, epoch, values)?;
             self.observer.evaluated(&evaluation, step, last);
         }
-        self.monitored = self.prepared.config.checkpoint.monitor.as_ref().and_then(|m| self.metrics.get(m)).copied();
+        self.monitored =
+            self.prepared.config.checkpoint.monitor.as_ref().and_then(|m| self.metrics.get(m)).copied();
         Ok(())
     }
 
@@ -43,11 +44,8 @@ impl Session<'_> {
         let epochs = step / prepared.plan.steps_per_epoch.max(1);
         let linear = last || (every > 0 && epochs.is_multiple_of(every));
         let thoroughness = Thoroughness { linear, train: last };
-        let parts = if last {
-            final_parts(dataset)
-        } else {
-            final_parts(dataset).into_iter().take(1).collect()
-        };
+        let parts =
+            if last { final_parts(dataset) } else { final_parts(dataset).into_iter().take(1).collect() };
         let mut evaluations = Vec::new();
         for (index, (name, ids)) in parts.into_iter().enumerate() {
             let queries = embed(ids)?;

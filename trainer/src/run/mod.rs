@@ -22,12 +22,12 @@ pub use layout::RunDir;
 pub use observer::{Observer, Progress, Silent};
 pub use prepare::{Prepared, Purpose, open_checkpoint, prepare};
 pub use probe::{Probed, open as open_probed};
-pub use runner::StepRunner;
 pub use resolve::{Choice, Resolved, resolve};
-pub use start::{Extent, TrainRequest, train};
+pub use runner::StepRunner;
 pub use session::{Outcome, Session};
-pub use tracker::Tracker;
+pub use start::{Extent, TrainRequest, train};
 pub use state::{DroppedSample, LoopState};
+pub use tracker::Tracker;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};

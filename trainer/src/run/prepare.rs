@@ -190,7 +190,9 @@ pub fn agreed<T>(collective: &dyn Collective, local: Result<T, TrainError>) -> R
     match (first, local) {
         (None, Ok(value)) => Ok(value),
         (Some((rank, _)), Err(error)) if rank == collective.world().rank => Err(error),
-        (Some((rank, (class, message, hint))), _) => Err(TrainError::OtherRank { rank, class, message, hint }),
+        (Some((rank, (class, message, hint))), _) => {
+            Err(TrainError::OtherRank { rank, class, message, hint })
+        }
         (None, Err(error)) => Err(error),
     }
 }

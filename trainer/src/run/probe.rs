@@ -92,20 +92,30 @@ impl Probed {
         for label in &dataset.labels {
             let class = |id: &i64| label.of_sample.get(*id as usize).copied().flatten().map_or(-1, i64::from);
             columns.push(ids.iter().map(class).collect());
-            specs.push(TensorSpec { name: format!("label.{}", label.name), dtype: Dtype::I64, shape: vec![count] });
+            specs.push(TensorSpec {
+                name: format!("label.{}", label.name),
+                dtype: Dtype::I64,
+                shape: vec![count],
+            });
             metadata.insert(format!("classes.{}", label.name), json(&label.classes)?);
         }
-        let files: Vec<&str> =
-            ids.iter().filter_map(|id| dataset.samples.get(*id as usize)).map(|s| s.relative.as_str()).collect();
+        let files: Vec<&str> = ids
+            .iter()
+            .filter_map(|id| dataset.samples.get(*id as usize))
+            .map(|s| s.relative.as_str())
+            .collect();
         metadata.insert("files".into(), json(&files)?);
         metadata.insert("step".into(), self.step.to_string());
         let values: Vec<f32> = Vec::try_from(rows.flatten(0, -1))?;
         replace_atomic(out, |w| {
             write_tensors(w, &specs, &metadata, |index, w| match index.checked_sub(1) {
                 None => values.iter().try_for_each(|v| w.write_all(&v.to_le_bytes())),
-                Some(column) => {
-                    columns.iter().skip(column).take(1).flatten().try_for_each(|v| w.write_all(&v.to_le_bytes()))
-                }
+                Some(column) => columns
+                    .iter()
+                    .skip(column)
+                    .take(1)
+                    .flatten()
+                    .try_for_each(|v| w.write_all(&v.to_le_bytes())),
             })
             .map_err(std::io::Error::other)
         })?;

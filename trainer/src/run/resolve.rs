@@ -35,14 +35,18 @@ impl Resolved {
         Device::Cpu
     }
 
-    /// The settings with every `auto` replaced, as they go into `config.yaml`.
+    /// The settings with every `auto` replaced, as they go into `config.yaml`; what was set stays.
     pub fn fill_in(&self, config: &mut RunConfig) {
         let trainer = &mut config.trainer;
-        trainer.device = DeviceChoice::Cpu;
-        trainer.precision = if self.double { Precision::Fp64 } else { Precision::Fp32 };
-        trainer.threads = Auto::Value(self.threads);
-        trainer.loader_threads = Auto::Value(self.loader_threads);
-        trainer.sync_bn = Auto::Value(self.sync_bn);
+        if trainer.device == DeviceChoice::Auto {
+            trainer.device = DeviceChoice::Cpu;
+        }
+        if trainer.precision == Precision::Auto {
+            trainer.precision = if self.double { Precision::Fp64 } else { Precision::Fp32 };
+        }
+        trainer.threads = Auto::Value(trainer.threads.value().unwrap_or(self.threads));
+        trainer.loader_threads = Auto::Value(trainer.loader_threads.value().unwrap_or(self.loader_threads));
+        trainer.sync_bn = Auto::Value(trainer.sync_bn.value().unwrap_or(self.sync_bn));
     }
 }
 

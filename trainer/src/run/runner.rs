@@ -31,7 +31,8 @@ impl StepRunner {
         steps_per_epoch: u64,
     ) -> Result<(StepOutcome, StepPlan, f64), TrainError> {
         let waiting = Instant::now();
-        let batch = self.loader.next().transpose()?.ok_or_else(|| TrainError::internal("the loader ended early"))?;
+        let batch =
+            self.loader.next().transpose()?.ok_or_else(|| TrainError::internal("the loader ended early"))?;
         let waited = waiting.elapsed().as_secs_f64();
         let ranks = self.prepared.engine.collective();
         let counts: Vec<u32> =

@@ -11,7 +11,8 @@ use super::prepare::{Prepared, agreed};
 use super::{LoopState, RunDir, Session};
 use crate::checkpoint::{
     CheckpointError, CheckpointStore, Dtype, FrameKind, Loaded, MODEL_FILE, ManifestInfo, OPTIMIZER_FILE,
-    RetentionPolicy, STATE_FILE, TensorFile, TensorSpec, Validation, decode, encode, file_bytes, write_tensors,
+    RetentionPolicy, STATE_FILE, TensorFile, TensorSpec, Validation, decode, encode, file_bytes,
+    write_tensors,
 };
 use crate::engine::Engine;
 use crate::error::TrainError;
@@ -63,7 +64,7 @@ impl Session<'_> {
         staged.write_file(STATE_FILE, |w| Ok(w.write_all(&encode(&STATE, &state)?)?))?;
         let folder = staged.commit(ManifestInfo {
             epoch: step / prepared.plan.steps_per_epoch.max(1),
-            metrics: self.metrics.clone(),
+            metrics: self.measured_at(step),
             metadata: BTreeMap::from([("world_size".into(), state.world_size.into())]),
         })?;
         let config = &prepared.config.checkpoint;
@@ -86,10 +87,12 @@ pub fn load_newest(collective: &dyn Collective, run: &RunDir) -> Result<Option<R
 /// Loads the checkpoint at `path`: its folder or a run directory.
 pub fn load_at(collective: &dyn Collective, path: &Path) -> Result<Restored, TrainError> {
     let found = broadcast(collective, || Ok(Some(CheckpointStore::open_at(path, Validation::Full)?)))?;
-    found.ok_or_else(|| TrainError::config(
-        format!("`{}` holds no checkpoint yet", path.display()),
-        "train first, or give a folder like `.../checkpoints/step-...`",
-    ))
+    found.ok_or_else(|| {
+        TrainError::config(
+            format!("`{}` holds no checkpoint yet", path.display()),
+            "train first, or give a folder like `.../checkpoints/step-...`",
+        )
+    })
 }
 
 fn broadcast(
@@ -175,7 +178,11 @@ pub fn init_weights(
         if shape != target.size() {
             if name.starts_with("backbone.") {
                 return Err(TrainError::config(
-                    format!("`init_from={}`: `{name}` is {shape:?} there and {:?} here", path.display(), target.size()),
+                    format!(
+                        "`init_from={}`: `{name}` is {shape:?} there and {:?} here",
+                        path.display(),
+                        target.size()
+                    ),
                     "choose the `model` and `data` that the weights were trained with",
                 ));
             }
@@ -240,11 +247,7 @@ fn write_all(
 }
 
 /// The tensors named by `expected`, in their shapes and types; one that is missing or different is named.
-fn read_all(
-    file: &TensorFile,
-    expected: &[(String, Tensor)],
-    part: &str,
-) -> Result<Vec<Tensor>, TrainError> {
+fn read_all(file: &TensorFile, expected: &[(String, Tensor)], part: &str) -> Result<Vec<Tensor>, TrainError> {
     expected
         .iter()
         .map(|(name, target)| {

@@ -17,7 +17,6 @@ use crate::eval::{inputs_of, kept_ids};
 use crate::method::Targets;
 use crate::track::{RunResult, SessionStatus};
 
-
 /// Messages between ranks.
 const REPORT: FrameKind = FrameKind { name: "report", tag: *b"REPT", version: 1 };
 const DIRECTIVE: FrameKind = FrameKind { name: "directive", tag: *b"DIRV", version: 1 };
@@ -45,7 +44,10 @@ pub struct Session<'a> {
     pub(super) tracker: Tracker,
     pub(super) observer: &'a mut dyn Observer,
     pub(super) dropped: Vec<DroppedSample>,
+    /// Last value of every metric.
     pub(super) metrics: BTreeMap<String, f64>,
+    /// What was measured after the step named first, on its weights.
+    measured: (u64, BTreeMap<String, f64>),
     pub(super) limits: Limits,
     stop: StopFlag,
     loader: Loader,
@@ -96,13 +98,15 @@ impl<'a> Session<'a> {
     /// Starts the loader where the state says.
     pub fn new(prepared: Prepared, parts: SessionParts<'a>) -> Result<Self, TrainError> {
         let state = parts.state;
-        let coordinator_state = state.as_ref().map_or_else(CoordinatorState::default, |s| s.coordinator.clone());
+        let coordinator_state =
+            state.as_ref().map_or_else(CoordinatorState::default, |s| s.coordinator.clone());
         let first_step = coordinator_state.step;
         let dropped = state.as_ref().map_or_else(Vec::new, |s| s.dropped.clone());
         let loader = start_loader(&prepared, first_step, &dropped)?;
         Ok(Self {
             coordinator: Coordinator::new(prepared.plan.clone(), coordinator_state),
             metrics: state.as_ref().map_or_else(BTreeMap::new, |s| s.metrics.clone()),
+            measured: Default::default(),
             earlier_secs: state.as_ref().map_or(0.0, |s| s.wall_secs),
             run_dir: parts.run_dir,
             tracker: parts.tracker,
@@ -218,7 +222,9 @@ impl<'a> Session<'a> {
         }
         let step = self.coordinator.state().step;
         for (id, reason) in fresh {
-            tracing::warn!("sample dropped: {reason}; mend or remove the file, or lower `data.max_bad_files`");
+            tracing::warn!(
+                "sample dropped: {reason}; mend or remove the file, or lower `data.max_bad_files`"
+            );
             self.dropped.push(DroppedSample { id, step, reason });
         }
         let limit = self.prepared.config.data.max_bad_files;
@@ -242,16 +248,20 @@ impl<'a> Session<'a> {
             self.picture_first_batch(&batch)?;
         }
         let outcome = self.prepared.engine.step(&local, plan)?;
-        self.loader.recycle(batch.data);
         self.last_step_finite = Some(outcome.finite);
         self.window.steps += 1;
         self.window.samples += plan.global_samples;
         self.window.compute_secs += outcome.compute_secs;
         self.window.comm_secs += outcome.comm_secs;
         if !outcome.finite {
-            let ids = &batch.request.sample_ids;
-            tracing::warn!(step = plan.step, ?ids, "loss or gradient is not finite: the step is skipped on all ranks");
+            let ids: Vec<u32> = kept_ids(&batch).collect();
+            tracing::warn!(
+                step = plan.step,
+                ?ids,
+                "loss or gradient is not finite: the step is skipped on all ranks"
+            );
         }
+        self.loader.recycle(batch.data);
         self.log_step(plan, &outcome)
     }
 
@@ -280,7 +290,10 @@ impl<'a> Session<'a> {
                 values.push(("perf/reuse".into(), sampler.reuse(plan.epoch)));
             }
             if outcome.anchors == Some(0) {
-                tracing::warn!(step = plan.step, "no row of the batch has a positive: the loss is 0 and nothing is learned");
+                tracing::warn!(
+                    step = plan.step,
+                    "no row of the batch has a positive: the loss is 0 and nothing is learned"
+                );
             }
             self.record(done, plan.epoch, values)?;
         }
@@ -328,7 +341,6 @@ impl<'a> Session<'a> {
         let done = if ranks.world().rank == 0 { work(self) } else { Ok(()) };
         agreed(&*ranks, done)
     }
-
 }
 
 /// A loaded batch as the engine takes it.
@@ -358,7 +370,11 @@ pub(super) fn loader_options(prepared: &Prepared) -> LoaderOptions {
 
 /// Batches from `first_step` to the end of the run: this rank's share of each global batch, without the samples that
 /// dropped out earlier.
-pub(super) fn start_loader(prepared: &Prepared, first_step: u64, dropped: &[DroppedSample]) -> Result<Loader, TrainError> {
+pub(super) fn start_loader(
+    prepared: &Prepared,
+    first_step: u64,
+    dropped: &[DroppedSample],
+) -> Result<Loader, TrainError> {
     let Some(sampler) = prepared.sampler.clone() else {
         return Err(TrainError::internal("a training session needs a sampler"));
     };
@@ -368,10 +384,16 @@ pub(super) fn start_loader(prepared: &Prepared, first_step: u64, dropped: &[Drop
     let dropped: BTreeSet<u32> = dropped.iter().map(|d| d.id).collect();
     let requests = (first_step..prepared.plan.total_steps).map(move |step| {
         let epoch = step / steps_per_epoch;
-        let global = sampler.batch(epoch, step % steps_per_epoch);
+        let global = sampler.draws(epoch, step % steps_per_epoch);
         let own = share(global.len(), world.world_size, world.rank);
-        let ids = global.get(own).unwrap_or_default().iter().copied().filter(|id| !dropped.contains(id)).collect();
-        BatchRequest { epoch, step, sample_ids: ids, num_views, augment: true }
+        let draws = global
+            .get(own)
+            .unwrap_or_default()
+            .iter()
+            .copied()
+            .filter(|d| !dropped.contains(&d.id))
+            .collect();
+        BatchRequest { epoch, step, draws, num_views, augment: true }
     });
     Ok(Loader::start(Arc::clone(&prepared.maker), requests, loader_options(prepared))?)
 }

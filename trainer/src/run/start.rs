@@ -73,7 +73,8 @@ pub fn train(mut request: TrainRequest<'_>) -> Result<Option<Outcome>, TrainErro
         _ => None,
     };
     if let Some(run_dir) = &run_dir {
-        let created = fs_err::create_dir_all(run_dir.path().join("logs")).and_then(|()| (request.on_run_dir)(run_dir));
+        let created =
+            fs_err::create_dir_all(run_dir.path().join("logs")).and_then(|()| (request.on_run_dir)(run_dir));
         agreed(&*ranks, created.map_err(TrainError::from))?;
     }
 
@@ -166,7 +167,10 @@ fn continue_run(
     let stored = agreed(
         &**ranks,
         dtrain_configs::load(&run_dir.config()).map_err(|e| {
-            TrainError::config(format!("`{}` cannot be read: {e}", run_dir.config().display()), "restore the file")
+            TrainError::config(
+                format!("`{}` cannot be read: {e}", run_dir.config().display()),
+                "restore the file",
+            )
         }),
     )?;
     let mut now = config.clone();
@@ -206,11 +210,7 @@ fn differences(stored: &RunConfig, now: &RunConfig) -> Vec<String> {
         .collect()
 }
 
-fn flatten(
-    tree: &serde_json::Value,
-    path: String,
-    values: &mut std::collections::BTreeMap<String, String>,
-) {
+fn flatten(tree: &serde_json::Value, path: String, values: &mut std::collections::BTreeMap<String, String>) {
     match tree {
         serde_json::Value::Object(map) => {
             for (key, value) in map {
@@ -229,7 +229,10 @@ fn same_data(restored: &Restored, prepared: &Prepared) -> Result<(), TrainError>
         return Ok(());
     }
     Err(TrainError::config(
-        format!("the recordings of `{}` are not those that the run began with", prepared.dataset.root.display()),
+        format!(
+            "the recordings of `{}` are not those that the run began with",
+            prepared.dataset.root.display()
+        ),
         "restore the files, or start a new run with `init_from`",
     ))
 }
@@ -265,10 +268,7 @@ fn write_run_files(
 ) -> Result<Tracker, TrainError> {
     let mut tracker = Tracker::open(run_dir, &prepared.config.track, resume_at)?;
     if !run_dir.holds_a_run() {
-        let versions = Versions {
-            torch: Some(TORCH_VERSION.to_owned()),
-            ..Versions::of_build()
-        };
+        let versions = Versions { torch: Some(TORCH_VERSION.to_owned()), ..Versions::of_build() };
         Environment::collect(versions).write(&run_dir.environment())?;
         write_atomic(&run_dir.overrides(), format!("{}\n", overrides.join("\n")).as_bytes())?;
         let mut config = prepared.config.clone();
@@ -292,6 +292,7 @@ fn hparams(config: &RunConfig) -> Vec<(String, HparamValue)> {
 /// What runs are compared by.
 fn shown_metrics(config: &RunConfig) -> Vec<String> {
     let mut names = vec!["train/loss".to_owned(), "val/knn_top1".to_owned(), "test/linear_top1".to_owned()];
-    names.extend(config.checkpoint.monitor.iter().filter(|m| !names.contains(m)).cloned().collect::<Vec<_>>());
+    names
+        .extend(config.checkpoint.monitor.iter().filter(|m| !names.contains(m)).cloned().collect::<Vec<_>>());
     names
 }

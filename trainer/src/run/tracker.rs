@@ -25,11 +25,7 @@ impl Tracker {
     }
 
     /// Opens the run's files; a run that resumes forgets what came after its checkpoint.
-    pub fn open(
-        run_dir: &RunDir,
-        config: &TrackConfig,
-        resume_at: Option<u64>,
-    ) -> Result<Self, TrackError> {
+    pub fn open(run_dir: &RunDir, config: &TrackConfig, resume_at: Option<u64>) -> Result<Self, TrackError> {
         let metrics = MetricsFile::open(&run_dir.metrics(), resume_at)?;
         let events =
             config.tensorboard.then(|| EventWriter::create(&run_dir.tensorboard(), resume_at)).transpose()?;

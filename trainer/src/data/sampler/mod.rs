@@ -51,6 +51,13 @@ pub struct Draw {
     pub repeat: u32,
 }
 
+impl Draw {
+    /// A sample that was not drawn before in its epoch.
+    pub fn first(id: u32) -> Self {
+        Self { id, repeat: 0 }
+    }
+}
+
 /// The order of batches.
 #[derive(Debug)]
 pub struct Sampler {

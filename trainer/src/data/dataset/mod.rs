@@ -1,17 +1,21 @@
 //! A data set, opened: every recording with its labels, its part, and a number that any machine gives it alike.
 
-use std::collections::BTreeMap;
+mod checks;
+mod warnings;
+
 use std::path::{Path, PathBuf};
 
-use dtrain_configs::schema::{DataConfig, LabelSource};
+use dtrain_configs::schema::DataConfig;
 use xxhash_rust::xxh3::Xxh3Default;
 
-use super::error::{DataError, NUM_LISTED, shortened};
+use super::error::DataError;
 pub use super::labels::LabelColumn;
 use super::labels::{Listing, Row, list};
 use super::sampler::Pool;
 use super::scan::{Header, check_root, read_headers};
 use super::split::{Part, SplitInput, split};
+use checks::{check_classes, check_folders, check_names, check_num_bad};
+use warnings::find_warnings;
 
 /// Recordings with labels, split into parts. A sample id is a position in `samples`, which are sorted by relative
 /// path: ids do not depend on the file system, the labels or the split.
@@ -122,7 +126,7 @@ impl Dataset {
                 num_samples: dataset.samples.len(),
             });
         }
-        dataset.warnings = dataset.find_warnings(config);
+        dataset.warnings = find_warnings(&dataset, config);
         Ok(dataset)
     }
 
@@ -139,104 +143,6 @@ impl Dataset {
             classes: label.and_then(|name| self.label(name)).map_or(&[], |column| &column.of_sample),
             recordings: &self.recordings,
         }
-    }
-
-    fn find_warnings(&self, config: &DataConfig) -> Vec<String> {
-        let mut warnings = Vec::new();
-        if !self.skipped.is_empty() {
-            warnings.push(format!(
-                "{} unreadable recordings are skipped: {}; `data.max_bad_files=0` refuses to start instead",
-                self.skipped.len(),
-                shortened(self.skipped.iter().take(NUM_LISTED).map(described), self.skipped.len())
-            ));
-        }
-        if let Some(target) = self.label(&config.target) {
-            let in_train = target.counts(&self.train);
-            for (part, ids) in [("val", &self.val), ("test", &self.test)] {
-                let unseen: Vec<&str> = target
-                    .counts(ids)
-                    .iter()
-                    .zip(&in_train)
-                    .zip(&target.classes)
-                    .filter(|((here, there), _)| **here > 0 && **there == 0)
-                    .map(|(_, class)| class.as_str())
-                    .collect();
-                if !unseen.is_empty() {
-                    warnings.push(format!(
-                        "{} classes of `{}` occur in {part} but not in train, so no model can know them: {}; \
-                         change `data.splits.{}` or leave their recordings out",
-                        unseen.len(),
-                        target.name,
-                        shortened(unseen.iter().take(NUM_LISTED), unseen.len()),
-                        config.split
-                    ));
-                }
-            }
-        }
-        let torn = self.num_torn_recordings();
-        if torn > 0 {
-            warnings.push(format!(
-                "{torn} recordings have clips both in train and in val or test, so that recognizing a recording \
-                 looks like recognizing a class; split by recording (`data.splits.{}.by={}`)",
-                config.split,
-                config.recording.as_deref().unwrap_or("null")
-            ));
-        }
-        let rate = config.audio.sample_rate;
-        let num_low = self.samples.iter().filter(|sample| sample.sample_rate < rate).count();
-        if 2 * num_low > self.samples.len() {
-            let highest =
-                self.samples.iter().map(|sample| sample.sample_rate).max().unwrap_or(rate).min(rate);
-            warnings.push(format!(
-                "{num_low} of {} recordings have a lower rate than `data.audio.sample_rate` = {rate} and leave the \
-                 upper bands empty; consider `data.audio.sample_rate={highest}`",
-                self.samples.len()
-            ));
-        }
-        warnings
-    }
-
-    fn num_torn_recordings(&self) -> usize {
-        let parts_of = |ids: &[u32], bit: u8, seen: &mut BTreeMap<u32, u8>| {
-            for recording in ids.iter().filter_map(|&id| self.recordings.get(id as usize)) {
-                *seen.entry(*recording).or_default() |= bit;
-            }
-        };
-        let mut seen = BTreeMap::new();
-        parts_of(&self.train, 1, &mut seen);
-        parts_of(&self.val, 2, &mut seen);
-        parts_of(&self.test, 2, &mut seen);
-        seen.values().filter(|&&bits| bits == 3).count()
-    }
-}
-
-/// # Errors
-/// A key names a label or split that does not exist.
-fn check_names(config: &DataConfig, labels: &[String]) -> Result<(), DataError> {
-    let Some(split) = config.splits.get(&config.split) else {
-        return Err(DataError::UnknownSplit {
-            split: config.split.clone(),
-            splits: config.splits.keys().cloned().collect(),
-        });
-    };
-    let unlabelled = config.labels.source == LabelSource::Folder && labels.is_empty();
-    let named = [
-        ("data.target".to_owned(), Some(&config.target).filter(|_| !unlabelled)),
-        ("data.recording".to_owned(), config.recording.as_ref()),
-        (format!("data.splits.{}.by", config.split), split.by.as_ref()),
-    ];
-    for (key, label) in named {
-        if let Some(label) = label.filter(|label| !labels.contains(label)) {
-            return Err(DataError::UnknownLabel { key, label: label.clone(), labels: labels.to_vec() });
-        }
-    }
-    Ok(())
-}
-
-fn check_folders(config: &DataConfig, listing: &Listing) -> Result<(), DataError> {
-    match listing.empty_classes.iter().find(|(label, _)| *label == config.target) {
-        Some((label, class)) => Err(DataError::EmptyClass { label: label.clone(), class: class.clone() }),
-        None => Ok(()),
     }
 }
 
@@ -261,33 +167,6 @@ fn skipped_files(unreadable: &Unreadable, unprintable: Vec<String>) -> Vec<Skipp
     let unprintable =
         unprintable.into_iter().map(|path| SkippedFile { path, reason: "its name is not Unicode".into() });
     unreadable.chain(unprintable).collect()
-}
-
-fn check_num_bad(
-    skipped: &[SkippedFile],
-    num_readable: usize,
-    max_bad_files: usize,
-) -> Result<(), DataError> {
-    if skipped.len() <= max_bad_files && num_readable > 0 {
-        return Ok(());
-    }
-    Err(DataError::TooManyBadFiles {
-        num_bad: skipped.len(),
-        num_files: skipped.len() + num_readable,
-        max_bad_files,
-        first: skipped.iter().take(NUM_LISTED).map(described).collect(),
-    })
-}
-
-/// # Errors
-/// A class that has unreadable recordings only.
-fn check_classes(column: &LabelColumn, values_lost: &[Option<&str>]) -> Result<(), DataError> {
-    let lost = values_lost.iter().flatten().find(|lost| !column.classes.iter().any(|class| class == *lost));
-    match lost {
-        Some(class) => Err(DataError::EmptyClass { label: column.name.clone(), class: (*class).to_owned() }),
-        None if column.classes.is_empty() => Err(DataError::NoTargetValues { label: column.name.clone() }),
-        None => Ok(()),
-    }
 }
 
 fn values<T>(rows: &[(Row, T)], label: usize) -> Vec<Option<&str>> {
@@ -349,14 +228,12 @@ fn fingerprint(rows: &Readable, columns: &[LabelColumn]) -> u64 {
     hash.digest()
 }
 
-fn described(file: &SkippedFile) -> String {
-    format!("{} ({})", file.path, file.reason)
-}
-
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+
     use super::*;
-    use dtrain_configs::schema::{LabelsConfig, SplitConfig};
+    use dtrain_configs::schema::{LabelSource, LabelsConfig, SplitConfig};
 
     fn write_wav(path: &Path, num_frames: usize) {
         fs_err::create_dir_all(path.parent().unwrap()).unwrap();
@@ -372,7 +249,7 @@ mod tests {
     }
 
     /// Three species of four recordings of two clips each, in folders.
-    fn birds() -> (tempfile::TempDir, DataConfig) {
+    pub(super) fn birds() -> (tempfile::TempDir, DataConfig) {
         let dir = tempfile::tempdir().unwrap();
         for species in ["rook", "koel", "wren"] {
             for clip in 0..8 {
@@ -394,7 +271,7 @@ mod tests {
         (dir, config)
     }
 
-    fn split_by(split: SplitConfig) -> BTreeMap<String, SplitConfig> {
+    pub(super) fn split_by(split: SplitConfig) -> BTreeMap<String, SplitConfig> {
         BTreeMap::from([("default".to_owned(), split)])
     }
 
@@ -511,28 +388,12 @@ mod tests {
         let skipped: Vec<&str> = dataset.skipped.iter().map(|file| file.path.as_str()).collect();
         assert_eq!(skipped, ["koel/koel0_0.wav", "koel/koel0_1.wav"]);
         assert!(dataset.skipped[0].reason.contains("truncated"), "{}", dataset.skipped[0].reason);
-        assert!(dataset.warnings[0].starts_with("2 unreadable recordings are skipped"));
+        assert!(dataset.warnings[0].starts_with("unreadable recordings are skipped (2): "));
         let text = message(&DataConfig { max_bad_files: 1, ..config }, dir.path());
         assert!(
             text.starts_with("2 of 24 recordings cannot be read: `koel/koel0_0.wav (truncated"),
             "{text}"
         );
-    }
-
-    #[test]
-    fn classes_outside_train_torn_recordings_and_low_rates_are_warned_of() {
-        let (dir, config) = birds();
-        let splits = |by: &str, test: &str| {
-            split_by(SplitConfig { by: Some(by.into()), test: vec![test.into()], ..SplitConfig::default() })
-        };
-        let warnings = |config: &DataConfig| Dataset::open(config, dir.path()).unwrap().warnings.join("\n");
-        let text = warnings(&DataConfig { splits: splits("species", "rook"), ..config.clone() });
-        assert!(text.starts_with("1 classes of `species` occur in test but not in train"), "{text}");
-        let text = warnings(&DataConfig { splits: splits("clip", "0"), ..config.clone() });
-        assert!(text.starts_with("12 recordings have clips both in train"), "{text}");
-        let mut high = config;
-        high.audio.sample_rate = 32_000;
-        assert!(warnings(&high).contains("consider `data.audio.sample_rate=16000`"));
     }
 
     #[test]
