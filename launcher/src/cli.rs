@@ -88,10 +88,10 @@ pub struct TrainArgs {
     /// Print the settings with the origin of each value, and stop
     #[arg(long)]
     pub cfg: bool,
-    /// Check settings, data and memory, print the plan, and stop
+    /// Check settings, data and model, print the plan, and stop; makes no run directory
     #[arg(long)]
     pub dry_run: bool,
-    /// Run N steps and a short evaluation, and write nothing
+    /// Run N steps and a short evaluation; makes no run directory
     #[arg(long, value_name = "N", num_args = 0..=1, default_missing_value = "2", require_equals = true)]
     pub fast_dev_run: Option<u64>,
     #[command(flatten)]
@@ -116,7 +116,7 @@ pub struct ResumeArgs {
 Example:
   mpirun -n 2 dtrain eval runs/first eval.knn.k=50 --json")]
 pub struct EvalArgs {
-    /// Run directory (its best checkpoint where one is monitored, else its newest) or checkpoint folder
+    /// Run directory (its newest checkpoint) or checkpoint folder
     pub checkpoint: PathBuf,
     /// Settings to change, such as `eval.knn.k=50` or `data.root=...`
     #[arg(value_name = "KEY=VALUE")]
@@ -135,7 +135,7 @@ Example:
 The file holds `embeddings` [n, D] (f32), `ids` [n] and one `label.<name>` [n] per label (i64; -1 without label);
 names of files and classes are in its metadata.")]
 pub struct EmbedArgs {
-    /// Run directory or checkpoint folder
+    /// Run directory (its newest checkpoint) or checkpoint folder
     pub checkpoint: PathBuf,
     /// Settings to change, such as `data.root=...`
     #[arg(value_name = "KEY=VALUE")]

@@ -23,6 +23,7 @@ pub fn with_ranks(
     for warning in session.warnings() {
         printer.warn(&warning.to_string());
     }
+    let _span = tracing::info_span!("rank", rank = session.world().rank).entered();
     let done = match work(session.collective()) {
         Ok(exit) => Ok(if printer.speaks() { exit } else { Exit::Done }),
         Err(failure) if failure.agreed => Ok(printer.failure(&failure)),

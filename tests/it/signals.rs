@@ -1,1 +1,88 @@
-//! To come.
+//! Signals are wishes: the run saves, says how to go on, and ends with the code that tells why.
+
+use dtrain_tests::Running;
+
+use crate::small_runs::{settings, with_recordings};
+
+const LONG: [&str; 4] = ["run.dir=run", "trainer.batch_size=6", "trainer.max_steps=100000", "checkpoint.every_steps=50000"];
+
+fn started(sandbox: &dtrain_tests::Sandbox, ranks: usize) -> Running {
+    let mut running = sandbox.dtrain(settings("supervised", &LONG)).ranks(ranks).start();
+    let run = sandbox.run("run");
+    running.wait_until("some steps were done", || run.metrics().len() >= 3);
+    running
+}
+
+/// Stops a run of one or more ranks and resumes it until it is stopped again.
+fn saves_and_ends(ranks: usize, signal: &str, code: i32, reason: &str) {
+    let sandbox = with_recordings(4);
+    let run = sandbox.run("run");
+    let running = started(&sandbox, ranks);
+    running.signal_ranks(signal);
+    running.wait().expect(code).says("next: dtrain resume run").says(&format!("{reason} after"));
+    let result = run.result();
+    assert_eq!(result["stop_reason"], reason);
+    let saved = run.latest_step().unwrap();
+    assert_eq!(run.result_count("step"), saved);
+    assert_eq!(run.metrics().last().unwrap().step, saved);
+
+    let mut resumed = sandbox.dtrain(["resume", "run"]).ranks(ranks).start();
+    resumed.wait_until("it went on", || run.metrics().last().is_some_and(|line| line.step > saved + 2));
+    resumed.signal_ranks(signal);
+    resumed.wait().expect(code);
+    let steps: Vec<u64> = run.metrics().iter().map(|line| line.step).collect();
+    assert_eq!(steps, (1..=run.latest_step().unwrap()).collect::<Vec<u64>>());
+}
+
+#[test]
+fn ctrl_c_saves_and_ends_with_130() {
+    saves_and_ends(1, "INT", 130, "interrupted");
+}
+
+#[test]
+fn sigterm_saves_and_asks_to_be_requeued() {
+    saves_and_ends(1, "TERM", 75, "requeue");
+}
+
+#[test]
+fn sigusr1_saves_and_asks_to_be_requeued_on_two_ranks() {
+    saves_and_ends(2, "USR1", 75, "requeue");
+}
+
+/// mpirun hands USR1 on to its ranks and TERM after a second; rank 0's exit code becomes its own.
+#[test]
+fn mpirun_hands_signals_on() {
+    let sandbox = with_recordings(4);
+    let running = started(&sandbox, 2);
+    running.signal("USR1");
+    running.wait().expect(75).says_once("requeue after");
+    assert!(sandbox.run("run").latest_step().is_some());
+}
+
+/// In the middle of a long evaluation the first Ctrl-C waits for its end; the second one does not.
+#[test]
+fn ctrl_c_twice_ends_at_once() {
+    let sandbox = with_recordings(8);
+    let endless = ["eval.every_epochs=1", "data.splits.default.test_fraction=0.5", "eval.linear.iterations=1000000"];
+    let more = ["run.dir=run", "trainer.batch_size=6", "trainer.max_steps=2"];
+    let mut running = sandbox.dtrain(settings("supervised", &[&endless[..], &more[..]].concat())).start();
+    let run = sandbox.run("run");
+    running.wait_until("training was over", || run.metrics().len() == 2);
+    running.signal("INT");
+    std::thread::sleep(std::time::Duration::from_secs(1));
+    assert!(!running.has_ended());
+    running.signal("INT");
+    running.wait().expect(130);
+}
+
+/// One rank hears of the signal; all of them stop at the same step.
+#[test]
+fn a_signal_to_one_rank_ends_all() {
+    let sandbox = with_recordings(4);
+    let running = started(&sandbox, 2);
+    let last = *running.rank_pids().last().unwrap();
+    running.signal_process("TERM", last);
+    running.wait().expect(75).says_once("requeue after");
+    let run = sandbox.run("run");
+    assert_eq!(run.metrics().last().map(|line| line.step), run.latest_step());
+}

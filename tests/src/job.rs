@@ -131,7 +131,7 @@ fn mpirun(ranks: usize, scratch: &Path) -> Command {
     command
 }
 
-/// Root may use mpirun, killed jobs leave nothing behind, and a rank that saves is given time.
+/// Root may use mpirun, and killed jobs leave nothing behind.
 fn launcher_variables(scratch: &Path) -> Vec<(&'static str, String)> {
     let scratch = scratch.display().to_string();
     vec![
@@ -139,7 +139,6 @@ fn launcher_variables(scratch: &Path) -> Vec<(&'static str, String)> {
         ("OMPI_ALLOW_RUN_AS_ROOT_CONFIRM", "1".into()),
         ("OMPI_MCA_orte_tmpdir_base", scratch.clone()),
         ("OMPI_MCA_btl_vader_backing_directory", scratch),
-        ("OMPI_MCA_odls_base_sigkill_timeout", "30".into()),
     ]
 }
 
@@ -175,6 +174,11 @@ impl Running {
         send(signal, &ranks);
     }
 
+    /// Sends `signal` to one of [`Self::rank_pids`].
+    pub fn signal_process(&self, signal: &str, pid: u32) {
+        send(signal, &[pid]);
+    }
+
     /// Processes of the program, in order of their start.
     pub fn rank_pids(&self) -> Vec<u32> {
         let binary = std::fs::canonicalize(dtrain_binary()).expect("the program exists");
@@ -182,6 +186,11 @@ impl Running {
         pids.extend(descendants(self.child.id()));
         pids.retain(|pid| runs(*pid, &binary));
         pids
+    }
+
+    /// Whether it has ended by itself.
+    pub fn has_ended(&mut self) -> bool {
+        self.child.try_wait().expect("a child can be waited for").is_some()
     }
 
     /// Kills everything at once, as a power failure would.

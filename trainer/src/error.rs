@@ -76,6 +76,9 @@ pub enum TrainError {
         /// Its hint.
         hint: Option<String>,
     },
+    /// This rank failed and the others know; all ranks end together.
+    #[error(transparent)]
+    Agreed(Box<TrainError>),
     /// The run cannot go on.
     #[error("{message}")]
     Run {
@@ -107,6 +110,23 @@ impl TrainError {
         TrainError::Run { message: format!("internal error: {message}"), hint: None }
     }
 
+    /// The same error, which the other ranks have been told.
+    pub fn known_to_all(self) -> Self {
+        match self {
+            known @ (TrainError::Agreed(_) | TrainError::OtherRank { .. }) => known,
+            error => TrainError::Agreed(Box::new(error)),
+        }
+    }
+
+    /// Whether every rank has this error or knows of it. If not, the others may be waiting for this rank.
+    pub fn is_agreed(&self) -> bool {
+        match self {
+            TrainError::Comm(_) | TrainError::Torch(_) | TrainError::Loader(_) | TrainError::Io(_) => false,
+            // Settings, data and checkpoints are checked alike on all ranks.
+            _ => true,
+        }
+    }
+
     /// The next step, when one is known.
     pub fn hint(&self) -> Option<String> {
         match self {
@@ -116,16 +136,23 @@ impl TrainError {
             | TrainError::OtherRank { hint, .. } => hint.clone(),
             TrainError::Data(e) => e.hint(),
             TrainError::View(e) => e.hint(),
+            TrainError::Track(TrackError::Io(error)) => hint_of_io(error.kind()),
             TrainError::Track(e) => e.hint(),
             TrainError::Comm(e) => e.hint(),
             TrainError::Checkpoint(e) => e.hint(),
-            TrainError::Loader(_) | TrainError::Torch(_) | TrainError::Io(_) => None,
+            TrainError::Agreed(error) => error.hint(),
+            TrainError::Io(error) => hint_of_io(error.kind()),
+            TrainError::Loader(_) | TrainError::Torch(_) => None,
         }
     }
 
     /// Decides about the exit code.
     pub fn class(&self) -> ErrorClass {
         match self {
+            TrainError::Agreed(error) => error.class(),
+            TrainError::Data(DataError::Io { source }) if hint_of_io(source.kind()).is_some() => {
+                ErrorClass::Environment
+            }
             TrainError::Config { .. } | TrainError::Data(_) | TrainError::View(_) => ErrorClass::Config,
             TrainError::Environment { .. } | TrainError::Io(_) | TrainError::Track(_) => {
                 ErrorClass::Environment
@@ -139,6 +166,18 @@ impl TrainError {
                 ErrorClass::Run
             }
         }
+    }
+}
+
+/// Space and permissions: what the machine has to grant.
+fn hint_of_io(kind: std::io::ErrorKind) -> Option<String> {
+    use std::io::ErrorKind::{PermissionDenied, QuotaExceeded, ReadOnlyFilesystem, StorageFull};
+    match kind {
+        StorageFull | QuotaExceeded => Some("free some space or choose a folder on another disk".into()),
+        PermissionDenied | ReadOnlyFilesystem => {
+            Some("change the permissions or choose a folder that you may write to".into())
+        }
+        _ => None,
     }
 }
 

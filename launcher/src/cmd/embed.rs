@@ -13,6 +13,12 @@ use crate::ui::Printer;
 pub fn run(args: &EmbedArgs, printer: &Printer) -> Result<Exit, Failure> {
     let (run_dir, folder) = open_checkpoint(&args.checkpoint)?;
     let config = dtrain_configs::load_with_overrides(&run_dir.config(), &args.overrides)?;
+    if let Some(folder) =
+        args.out.parent().filter(|folder| !folder.as_os_str().is_empty() && !folder.is_dir())
+    {
+        let message = format!("`--out {}`: there is no folder `{}`", args.out.display(), folder.display());
+        return Err(Failure::agreed(Exit::Usage, message, Some("make the folder first".into())));
+    }
     logging::install(printer.rank());
     let part = match args.part {
         Part::All => None,

@@ -43,8 +43,12 @@ impl From<ConfigErrors> for Failure {
 
 impl From<TrainError> for Failure {
     fn from(error: TrainError) -> Self {
-        let agreed = !matches!(error, TrainError::Comm(_) | TrainError::Torch(_));
-        Self { message: error.to_string(), hint: error.hint(), exit: error.class().into(), agreed }
+        Self {
+            message: error.to_string(),
+            hint: error.hint(),
+            exit: error.class().into(),
+            agreed: error.is_agreed(),
+        }
     }
 }
 

@@ -77,12 +77,12 @@ fn conclude(
     printer: &Printer,
 ) -> Exit {
     let Some(outcome) = outcome else {
-        printer.say("dry run: settings, data and model fit; nothing was written");
+        printer.say("dry run: settings, data and model fit; no run directory was made");
         return Exit::Done;
     };
     if matches!(extent, Extent::FastDev { .. }) {
         printer.say(&format!(
-            "fast dev run: {} steps, world size {world_size}; nothing was written",
+            "fast dev run: {} steps, world size {world_size}; no run directory was made",
             outcome.steps
         ));
         return Exit::from(&outcome.reason);

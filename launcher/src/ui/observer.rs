@@ -10,7 +10,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 use super::{Printer, accuracy_table};
 
 /// Columns of the banner.
-const NAME_WIDTH: usize = 22;
+const NAME_WIDTH: usize = 24;
 
 /// Speaks for rank 0.
 pub struct TerminalObserver {

@@ -121,14 +121,10 @@ impl CheckpointError {
                     .into(),
             ),
             Self::Damaged { .. } => Some(
-                "`dtrain resume` on the run directory falls back to the newest valid checkpoint; \
-                 `dtrain checkpoint verify` lists the state of each"
-                    .into(),
+                "`dtrain resume` on the run directory falls back to the newest valid checkpoint".into(),
             ),
             Self::NoneValid { .. } => Some(
-                "restore one from a backup, or start again in a new `run.dir`; `dtrain checkpoint verify` lists the \
-                 state of each"
-                    .into(),
+                "restore one from a backup, or start again in a new `run.dir`".into(),
             ),
             Self::NewerFormat { .. } => {
                 Some("use the version of dtrain that wrote it, or a newer one".into())

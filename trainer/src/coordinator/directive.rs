@@ -25,6 +25,17 @@ pub enum Directive {
     Stop(StopReason),
 }
 
+impl Directive {
+    /// The step it belongs to, for log lines; `None` at the end.
+    pub fn step(&self) -> Option<u64> {
+        match self {
+            Directive::Step(plan) => Some(plan.step),
+            Directive::Evaluate { step } | Directive::Save { step, .. } => Some(*step),
+            Directive::Stop(_) => None,
+        }
+    }
+}
+
 /// An optimizer step.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct StepPlan {

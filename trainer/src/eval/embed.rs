@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use dtrain_comm::{Collective, CollectiveExt};
 use tch::Tensor;
 
 use super::Labelled;
@@ -17,8 +18,8 @@ pub struct Embeddings {
     pub embeddings: Tensor,
     /// Sample of each row.
     pub ids: Vec<u32>,
-    /// Samples that could not be read; they are not among the rows.
-    pub failed: Vec<FailedSample>,
+    /// Recordings of any rank's share that could not be read, with their reasons; they are not among the rows.
+    pub left_out: Vec<String>,
 }
 
 impl Embeddings {
@@ -75,7 +76,20 @@ pub fn embed_part(
     } else {
         Tensor::cat(&rows, 0)
     };
-    Ok(Embeddings { embeddings, ids: kept, failed })
+    let left_out = named_on_all_ranks(&**engine.collective(), &failed)?;
+    Ok(Embeddings { embeddings, ids: kept, left_out })
+}
+
+fn named_on_all_ranks(
+    collective: &dyn Collective,
+    failed: &[FailedSample],
+) -> Result<Vec<String>, TrainError> {
+    let own: Vec<String> = failed.iter().map(|f| format!("`{}`: {}", f.path.display(), f.reason)).collect();
+    let mut all = Vec::new();
+    for bytes in collective.gather_bytes(&serde_json::to_vec(&own).map_err(TrainError::internal)?)? {
+        all.extend(serde_json::from_slice::<Vec<String>>(&bytes).map_err(TrainError::internal)?);
+    }
+    Ok(all)
 }
 
 /// Samples that are present in a batch, in its order.

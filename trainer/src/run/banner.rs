@@ -1,5 +1,7 @@
 //! The start banner: what this run will do, in derived quantities, with the reason of each automatic choice.
 
+use dtrain_configs::RunConfig;
+
 use super::prepare::Prepared;
 
 /// One line of the banner.
@@ -34,6 +36,12 @@ impl Banner {
     }
 }
 
+/// As written in `model.name`.
+fn model_name(config: &RunConfig) -> String {
+    let name = serde_json::to_value(config.model.name).unwrap_or_default();
+    name.as_str().unwrap_or_default().to_owned()
+}
+
 /// The derived quantities of a prepared run.
 pub(super) fn describe(prepared: &Prepared) -> Banner {
     let mut banner = Banner::default();
@@ -49,11 +57,7 @@ pub(super) fn describe(prepared: &Prepared) -> Banner {
         }
     }
     let parameters = prepared.engine.parameters().num_elements() as f64 / 1e6;
-    banner.line(
-        "model",
-        format!("{:?}", config.model.name).to_lowercase(),
-        format!("{parameters:.2} M parameters"),
-    );
+    banner.line("model", model_name(config), format!("{parameters:.2} M parameters"));
     banner.line("method", config.method.name(), format!("{} views", prepared.engine.method().num_views()));
     banner.line(
         "data",

@@ -31,7 +31,7 @@ pub fn data_root(config: &DataConfig, collective: &dyn Collective) -> Result<Pat
     } else {
         Ok(())
     };
-    super::prepare::agreed(collective, made)?;
+    super::agreed(collective, made)?;
     Ok(root)
 }
 

@@ -1,5 +1,7 @@
 //! Probing in the loop and at its end.
 
+use std::borrow::Cow;
+
 use super::Session;
 use super::session::loader_options;
 use crate::data::{Dataset, LabelColumn};
@@ -14,6 +16,14 @@ pub fn final_parts(dataset: &Dataset) -> Vec<(&'static str, &[u32])> {
         .collect()
 }
 
+/// At most `most` of `ids`, evenly spaced: ids follow paths, and the first ones would be of a few classes.
+fn spread(ids: &[u32], most: usize) -> Cow<'_, [u32]> {
+    if ids.len() <= most {
+        return Cow::Borrowed(ids);
+    }
+    (0..most).filter_map(|i| ids.get(i * ids.len() / most).copied()).collect()
+}
+
 impl Session<'_> {
     /// During training: kNN of the target and the other labels on `val` (or `test`, where the data have no validation
     /// part), named `val/...`. At the end: kNN and linear probes on train, val and test.
@@ -22,7 +32,7 @@ impl Session<'_> {
         let epoch = step.saturating_sub(1) / self.prepared.plan.steps_per_epoch.max(1);
         for evaluation in self.evaluations(step, last)? {
             let values = evaluation.metrics.iter().map(|(name, value)| (name.clone(), *value)).collect();
-            self.record(step, epoch, values)?;
+            self.record(step, epoch, values);
             self.observer.evaluated(&evaluation, step, last);
         }
         self.monitored =
@@ -30,16 +40,17 @@ impl Session<'_> {
         Ok(())
     }
 
-    fn evaluations(&self, step: u64, last: bool) -> Result<Vec<Evaluation>, TrainError> {
+    fn evaluations(&mut self, step: u64, last: bool) -> Result<Vec<Evaluation>, TrainError> {
         let prepared = &self.prepared;
         let dataset = &prepared.dataset;
         let config = &prepared.config.eval;
         let labels: Vec<&LabelColumn> = prepared.probe_labels();
         let embed = |ids: &[u32]| {
-            let ids = ids.get(..self.limits.eval_samples.unwrap_or(ids.len())).unwrap_or(ids);
-            embed_part(&prepared.engine, &prepared.maker, ids, config.batch_size, loader_options(prepared))
+            let ids = spread(ids, self.limits.eval_samples.unwrap_or(ids.len()));
+            embed_part(&prepared.engine, &prepared.maker, &ids, config.batch_size, loader_options(prepared))
         };
-        let train = embed(&dataset.train)?;
+        let mut train = embed(&dataset.train)?;
+        let mut left_out = std::mem::take(&mut train.left_out);
         let every = config.linear.every_epochs;
         let epochs = step / prepared.plan.steps_per_epoch.max(1);
         let linear = last || (every > 0 && epochs.is_multiple_of(every));
@@ -48,7 +59,8 @@ impl Session<'_> {
             if last { final_parts(dataset) } else { final_parts(dataset).into_iter().take(1).collect() };
         let mut evaluations = Vec::new();
         for (index, (name, ids)) in parts.into_iter().enumerate() {
-            let queries = embed(ids)?;
+            let mut queries = embed(ids)?;
+            left_out.append(&mut queries.left_out);
             let during = Parts { train: &train, queries: &queries, name };
             let mut evaluation = evaluate(&prepared.engine, &during, &labels, config, thoroughness)?;
             if index == 0 && name == "test" {
@@ -65,6 +77,24 @@ impl Session<'_> {
             }
             evaluations.push(evaluation);
         }
+        for recording in left_out {
+            if self.left_out.insert(recording.clone()) {
+                tracing::warn!("left out of evaluations: {recording}");
+            }
+        }
         Ok(evaluations)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_quick_look_spreads_over_all_samples() {
+        let ids: Vec<u32> = (0..10).collect();
+        assert_eq!(*spread(&ids, 4), [0, 2, 5, 7]);
+        assert_eq!(*spread(&ids, 10), ids);
+        assert_eq!(*spread(&ids, 0), []);
     }
 }

@@ -1,5 +1,6 @@
 //! A run from its settings to its result: preparation, THE loop, and what each directive does.
 
+mod agree;
 mod banner;
 mod data_root;
 mod evaluate;
@@ -15,6 +16,7 @@ mod start;
 mod state;
 mod tracker;
 
+use agree::agreed;
 pub use banner::{Banner, Line};
 pub use data_root::data_root;
 pub use evaluate::final_parts;

@@ -8,11 +8,11 @@ use dtrain_comm::{Collective, CollectiveExt};
 use dtrain_configs::RunConfig;
 use tch::Device;
 
-use super::{Choice, Resolved, RunDir, data_root, resolve};
+use super::{Choice, Resolved, RunDir, agreed, data_root, resolve};
 use crate::coordinator::RunPlan;
 use crate::data::{Dataset, LabelColumn, Sampler, SamplerKind, ViewMaker};
 use crate::engine::{Engine, EngineSettings};
-use crate::error::{ErrorClass, TrainError};
+use crate::error::TrainError;
 use crate::method::{self, Sampling};
 use crate::model::parameters::Parameters;
 
@@ -173,28 +173,6 @@ fn check_probes(config: &RunConfig, dataset: &Dataset) -> Result<(), TrainError>
         }
     }
     Ok(())
-}
-
-/// Lets all ranks go on, or none; the error of the lowest failing rank is everybody's.
-pub fn agreed<T>(collective: &dyn Collective, local: Result<T, TrainError>) -> Result<T, TrainError> {
-    let report = local.as_ref().err().map(|e| (e.class(), e.to_string(), e.hint()));
-    let encoded = serde_json::to_vec(&report).map_err(TrainError::internal)?;
-    let mut first = None;
-    for (rank, bytes) in collective.gather_bytes(&encoded)?.iter().enumerate() {
-        let report: Option<(ErrorClass, String, Option<String>)> =
-            serde_json::from_slice(bytes).map_err(TrainError::internal)?;
-        if let (None, Some(report)) = (&first, report) {
-            first = Some((rank, report));
-        }
-    }
-    match (first, local) {
-        (None, Ok(value)) => Ok(value),
-        (Some((rank, _)), Err(error)) if rank == collective.world().rank => Err(error),
-        (Some((rank, (class, message, hint))), _) => {
-            Err(TrainError::OtherRank { rank, class, message, hint })
-        }
-        (None, Err(error)) => Err(error),
-    }
 }
 
 fn same_data_everywhere(collective: &dyn Collective, fingerprint: u64) -> Result<(), TrainError> {

@@ -7,13 +7,13 @@ use std::sync::Arc;
 use dtrain_comm::{Collective, CollectiveExt};
 use dtrain_configs::RunConfig;
 
+use super::agreed;
 use super::evaluate::final_parts;
-use super::prepare::{Prepared, Purpose, agreed, prepare};
+use super::prepare::{Prepared, Purpose, prepare};
 use super::save::load_at;
 use super::session::loader_options;
 use crate::checkpoint::durable::replace_atomic;
 use crate::checkpoint::{Dtype, TensorSpec, write_tensors};
-use crate::data::FailedSample;
 use crate::engine::{gather_i64, gather_rows};
 use crate::error::TrainError;
 use crate::eval::{Evaluation, Parts, Thoroughness, embed_part, evaluate};
@@ -38,17 +38,27 @@ impl Probed {
     pub fn evaluate(&self) -> Result<Vec<Evaluation>, TrainError> {
         let prepared = &self.prepared;
         let config = &prepared.config.eval;
+        let parts = final_parts(&prepared.dataset);
+        if parts.is_empty() {
+            let split = &prepared.config.data.split;
+            return Err(TrainError::config(
+                format!(
+                    "there is nothing to evaluate on: `data.split` = {split} has neither a val nor a test part"
+                ),
+                format!("hold something out, for instance with `data.splits.{split}.test_fraction=0.2`"),
+            ));
+        }
         let labels = prepared.probe_labels();
         let embed = |ids: &[u32]| {
             embed_part(&prepared.engine, &prepared.maker, ids, config.batch_size, loader_options(prepared))
         };
         let train = embed(&prepared.dataset.train)?;
-        warn_of(&train.failed);
+        warn_of(&train.left_out);
         let thoroughness = Thoroughness { linear: true, train: true };
         let mut evaluations = Vec::new();
-        for (name, ids) in final_parts(&prepared.dataset) {
+        for (name, ids) in parts {
             let queries = embed(ids)?;
-            warn_of(&queries.failed);
+            warn_of(&queries.left_out);
             let parts = Parts { train: &train, queries: &queries, name };
             evaluations.push(evaluate(&prepared.engine, &parts, &labels, config, thoroughness)?);
         }
@@ -67,9 +77,16 @@ impl Probed {
             Some("test") => &dataset.test,
             _ => &all,
         };
+        if ids.is_empty() {
+            let split = &prepared.config.data.split;
+            return Err(TrainError::config(
+                format!("the {} part of `data.split` = {split} is empty", part.unwrap_or("whole")),
+                "choose another `--part`; `--part all` takes every recording",
+            ));
+        }
         let batch = prepared.config.eval.batch_size;
         let local = embed_part(&prepared.engine, &prepared.maker, ids, batch, loader_options(prepared))?;
-        warn_of(&local.failed);
+        warn_of(&local.left_out);
         let per_rank = ranks.all_gather_usize(local.ids.len())?;
         let rows = gather_rows(&**ranks, &local.embeddings.to_kind(tch::Kind::Float), &per_rank)?;
         let own: Vec<i64> = local.ids.iter().map(|&id| i64::from(id)).collect();
@@ -127,8 +144,8 @@ fn json<T: serde::Serialize>(value: &T) -> Result<String, TrainError> {
     serde_json::to_string(value).map_err(TrainError::internal)
 }
 
-fn warn_of(failed: &[FailedSample]) {
-    for sample in failed {
-        tracing::warn!("left out: {}: {}", sample.path.display(), sample.reason);
+fn warn_of(left_out: &[String]) {
+    for recording in left_out {
+        tracing::warn!("left out: {recording}");
     }
 }

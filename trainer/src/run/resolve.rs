@@ -3,11 +3,12 @@
 
 use dtrain_comm::{Collective, CollectiveExt};
 use dtrain_configs::RunConfig;
-use dtrain_configs::schema::{Auto, DeviceChoice, Precision};
+use dtrain_configs::schema::{Auto, DeviceChoice, MethodConfig, Precision};
 use serde::{Deserialize, Serialize};
 use tch::{Device, Kind};
 
 use crate::error::TrainError;
+use crate::loss::contrastive::DEFAULT_TILE;
 
 /// What `auto` became.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -47,6 +48,12 @@ impl Resolved {
         trainer.threads = Auto::Value(trainer.threads.value().unwrap_or(self.threads));
         trainer.loader_threads = Auto::Value(trainer.loader_threads.value().unwrap_or(self.loader_threads));
         trainer.sync_bn = Auto::Value(trainer.sync_bn.value().unwrap_or(self.sync_bn));
+        let tile = match &mut config.method {
+            MethodConfig::Simclr(simclr) => &mut simclr.tile,
+            MethodConfig::Supcon(supcon) => &mut supcon.tile,
+            MethodConfig::Supervised(_) => return,
+        };
+        *tile = Auto::Value(tile.value().unwrap_or(DEFAULT_TILE));
     }
 }
 

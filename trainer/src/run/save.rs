@@ -7,8 +7,8 @@ use std::path::Path;
 use dtrain_comm::{Collective, CollectiveExt};
 use tch::{Kind, Tensor};
 
-use super::prepare::{Prepared, agreed};
-use super::{LoopState, RunDir, Session};
+use super::prepare::Prepared;
+use super::{LoopState, RunDir, Session, agreed};
 use crate::checkpoint::{
     CheckpointError, CheckpointStore, Dtype, FrameKind, Loaded, MODEL_FILE, ManifestInfo, OPTIMIZER_FILE,
     RetentionPolicy, STATE_FILE, TensorFile, TensorSpec, Validation, decode, encode, file_bytes,
@@ -74,6 +74,15 @@ impl Session<'_> {
         self.observer.saved(&folder, step);
         Ok(())
     }
+}
+
+/// Asks whether a checkpoint will fit before there is anything to save.
+pub fn require_room(run_dir: &RunDir, engine: &Engine) -> Result<(), TrainError> {
+    let none = BTreeMap::new();
+    let model = specs(&model_tensors(engine))?;
+    let moments = specs(&engine.optimizer().tensors(engine.flat()))?;
+    let bytes = file_bytes(&model, &none)? + file_bytes(&moments, &none)?;
+    Ok(CheckpointStore::inspect(run_dir.path()).require_space(bytes)?)
 }
 
 /// Loads the newest valid checkpoint of a run; `None` when there is none yet. Rank 0 reads, all ranks know.
@@ -160,6 +169,12 @@ pub fn init_weights(
     path: &Path,
 ) -> Result<usize, TrainError> {
     let bytes = || -> Result<Vec<u8>, TrainError> {
+        if !path.exists() {
+            return Err(TrainError::config(
+                format!("`init_from={}` does not exist", path.display()),
+                "give a run directory, a checkpoint folder or a safetensors file",
+            ));
+        }
         if path.is_dir() {
             let loaded = CheckpointStore::open_at(path, Validation::Full)?;
             return Ok(fs_err::read(loaded.dir.join(MODEL_FILE))?);
@@ -261,9 +276,9 @@ fn read_all(file: &TensorFile, expected: &[(String, Tensor)], part: &str) -> Res
             if shape != target.size() || view.spec.dtype != dtype_of(target)? {
                 return Err(TrainError::config(
                     format!(
-                        "the checkpoint's `{name}` is {} {shape:?}, this run's is {:?} {:?}",
+                        "the checkpoint's `{name}` is {} {shape:?}, this run's is {} {:?}",
                         view.spec.dtype.name(),
-                        target.kind(),
+                        dtype_of(target)?.name(),
                         target.size()
                     ),
                     "use the model, method and precision of the run that wrote it",

@@ -5,9 +5,11 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use dtrain_comm::CollectiveExt;
+use serde::{Deserialize, Serialize};
 
-use super::prepare::{Prepared, agreed};
-use super::{DroppedSample, LoopState, Observer, Progress, RunDir, StopFlag, Tracker};
+use super::agree::{Told, settle};
+use super::prepare::Prepared;
+use super::{DroppedSample, LoopState, Observer, Progress, RunDir, StopFlag, Tracker, agreed};
 use crate::checkpoint::{FrameKind, decode, encode};
 use crate::coordinator::{Coordinator, CoordinatorState, Directive, Report, StepPlan, StopReason};
 use crate::data::{Batch, BatchRequest, Loader, LoaderOptions, share};
@@ -20,6 +22,14 @@ use crate::track::{RunResult, SessionStatus};
 /// Messages between ranks.
 const REPORT: FrameKind = FrameKind { name: "report", tag: *b"REPT", version: 1 };
 const DIRECTIVE: FrameKind = FrameKind { name: "directive", tag: *b"DIRV", version: 1 };
+
+/// What a rank says before each directive.
+#[derive(Serialize, Deserialize)]
+struct Message {
+    report: Report,
+    /// Why it cannot go on.
+    failure: Option<Told>,
+}
 
 /// How a run ended.
 #[derive(Debug, Clone, PartialEq)]
@@ -44,6 +54,8 @@ pub struct Session<'a> {
     pub(super) tracker: Tracker,
     pub(super) observer: &'a mut dyn Observer,
     pub(super) dropped: Vec<DroppedSample>,
+    /// What evaluations could not read and have said so.
+    pub(super) left_out: BTreeSet<String>,
     /// Last value of every metric.
     pub(super) metrics: BTreeMap<String, f64>,
     /// What was measured after the step named first, on its weights.
@@ -54,6 +66,8 @@ pub struct Session<'a> {
     /// The next step's batch, asked for before the directive that uses it.
     pending: Option<Batch>,
     last_step_finite: Option<bool>,
+    /// A failure of this rank alone, such as a full disk under the metrics, until the others hear of it.
+    failure: Option<TrainError>,
     pub(super) monitored: Option<f64>,
     window: Window,
     started: Instant,
@@ -114,10 +128,12 @@ impl<'a> Session<'a> {
             stop: parts.stop,
             limits: parts.limits,
             dropped,
+            left_out: BTreeSet::new(),
             prepared,
             loader,
             pending: None,
             last_step_finite: None,
+            failure: None,
             monitored: None,
             window: Window::default(),
             started: Instant::now(),
@@ -128,6 +144,7 @@ impl<'a> Session<'a> {
     pub fn run(mut self) -> Result<Outcome, TrainError> {
         let reason = loop {
             let directive = self.next_directive()?;
+            let _span = tracing::info_span!("step", step = directive.step()).entered();
             match directive {
                 Directive::Step(plan) => self.step(&plan)?,
                 Directive::Evaluate { step } => self.evaluate(step)?,
@@ -176,7 +193,7 @@ impl<'a> Session<'a> {
 
     /// Every rank reports, rank 0 decides, all hear.
     fn next_directive(&mut self) -> Result<Directive, TrainError> {
-        self.fetch_batch()?;
+        let ready = self.failure.take().map_or_else(|| self.fetch_batch(), Err);
         let ranks = Arc::clone(self.prepared.engine.collective());
         let report = Report {
             ready_samples: self.pending.as_ref().map_or(0, |b| b.kept.len() as u32),
@@ -185,10 +202,14 @@ impl<'a> Session<'a> {
             monitored: self.monitored.take(),
             failed_samples: self.take_failures(),
         };
-        let mut reports = Vec::with_capacity(ranks.world().world_size);
-        for bytes in ranks.gather_bytes(&encode(&REPORT, &report)?)? {
-            reports.push(decode::<Report>(&REPORT, &bytes)?);
+        let message = Message { report, failure: ready.as_ref().err().map(Told::of) };
+        let (mut reports, mut failures) = (Vec::new(), Vec::new());
+        for bytes in ranks.gather_bytes(&encode(&REPORT, &message)?)? {
+            let Message { report, failure } = decode(&REPORT, &bytes)?;
+            reports.push(report);
+            failures.push(failure);
         }
+        settle(failures, ranks.world().rank, ready)?;
         self.remember_failures(&reports)?;
         let mut message = Vec::new();
         if ranks.world().rank == 0 {
@@ -208,7 +229,7 @@ impl<'a> Session<'a> {
 
     fn take_failures(&mut self) -> Vec<(u32, String)> {
         let failed = self.pending.as_mut().map(|b| std::mem::take(&mut b.failed)).unwrap_or_default();
-        failed.into_iter().map(|f| (f.sample_id, format!("{}: {}", f.path.display(), f.reason))).collect()
+        failed.into_iter().map(|f| (f.sample_id, format!("`{}`: {}", f.path.display(), f.reason))).collect()
     }
 
     /// A sample that fails drops out with true counts; too many end the run.
@@ -221,18 +242,22 @@ impl<'a> Session<'a> {
             }
         }
         let step = self.coordinator.state().step;
+        let limit = self.prepared.config.data.max_bad_files;
         for (id, reason) in fresh {
+            let count = self.dropped.len() + 1;
             tracing::warn!(
-                "sample dropped: {reason}; mend or remove the file, or lower `data.max_bad_files`"
+                "recording left out from step {step} on, {count} of at most `data.max_bad_files` = {limit}: {reason}"
             );
             self.dropped.push(DroppedSample { id, step, reason });
         }
-        let limit = self.prepared.config.data.max_bad_files;
         if self.dropped.len() > limit {
             let last = self.dropped.last().map(|d| d.reason.clone()).unwrap_or_default();
             return Err(TrainError::config(
-                format!("{} recordings became unreadable, the last one {last}", self.dropped.len()),
-                format!("mend them, or raise `data.max_bad_files` (now {limit})"),
+                format!(
+                    "recordings that could not be read during training: {}, the last one {last}",
+                    self.dropped.len()
+                ),
+                format!("restore or remove them, or raise `data.max_bad_files=` (now {limit})"),
             ));
         }
         Ok(())
@@ -245,7 +270,7 @@ impl<'a> Session<'a> {
         };
         let local = local_batch(&self.prepared, &batch, plan);
         if plan.step == 0 {
-            self.picture_first_batch(&batch)?;
+            self.picture_first_batch(&batch);
         }
         let outcome = self.prepared.engine.step(&local, plan)?;
         self.last_step_finite = Some(outcome.finite);
@@ -295,7 +320,7 @@ impl<'a> Session<'a> {
                     "no row of the batch has a positive: the loss is 0 and nothing is learned"
                 );
             }
-            self.record(done, plan.epoch, values)?;
+            self.record(done, plan.epoch, values);
         }
         self.observer.stepped(&Progress {
             step: done,
@@ -313,23 +338,29 @@ impl<'a> Session<'a> {
     }
 
     /// Writes metrics and remembers their last values; rank 0's tracker writes files, the others' write nothing.
-    pub(super) fn record(
-        &mut self,
-        step: u64,
-        epoch: u64,
-        values: Vec<(String, f64)>,
-    ) -> Result<(), TrainError> {
-        let wall = self.wall_secs();
-        let written = self.tracker.record(step, epoch, wall, &values);
+    pub(super) fn record(&mut self, step: u64, epoch: u64, values: Vec<(String, f64)>) {
+        if let Err(error) = self.tracker.record(step, epoch, self.wall_secs(), &values) {
+            self.failure.get_or_insert(error.into());
+        }
+        if self.measured.0 != step {
+            self.measured = (step, BTreeMap::new());
+        }
+        self.measured.1.extend(values.iter().cloned());
         self.metrics.extend(values);
-        Ok(written?)
     }
 
-    fn picture_first_batch(&mut self, batch: &Batch) -> Result<(), TrainError> {
+    /// What was measured on the weights after `step`; values of earlier steps belong to other weights.
+    pub(super) fn measured_at(&self, step: u64) -> BTreeMap<String, f64> {
+        if self.measured.0 == step { self.measured.1.clone() } else { BTreeMap::new() }
+    }
+
+    fn picture_first_batch(&mut self, batch: &Batch) {
         if !self.prepared.config.track.first_batch_images {
-            return Ok(());
+            return;
         }
-        Ok(self.tracker.first_batch(batch)?)
+        if let Err(error) = self.tracker.first_batch(batch) {
+            self.failure.get_or_insert(error.into());
+        }
     }
 
     /// All ranks learn whether rank 0's work succeeded.

@@ -8,10 +8,10 @@ use dtrain_comm::{Collective, CollectiveExt};
 use dtrain_configs::RunConfig;
 use dtrain_configs::schema::ResumeMode;
 
-use super::prepare::{Prepared, Purpose, agreed, prepare};
-use super::save::{Restored, init_weights, load_newest};
+use super::prepare::{Prepared, Purpose, prepare};
+use super::save::{Restored, init_weights, load_newest, require_room};
 use super::session::{Limits, SessionParts};
-use super::{Banner, Observer, Outcome, RunDir, Session, StopFlag, Tracker};
+use super::{Banner, Observer, Outcome, RunDir, Session, StopFlag, Tracker, agreed};
 use crate::checkpoint::durable::write_atomic;
 use crate::error::TrainError;
 use crate::track::{Environment, HparamValue, Versions, rfc3339};
@@ -39,12 +39,12 @@ pub struct TrainRequest<'a> {
 pub enum Extent {
     /// To its end.
     Full,
-    /// Some steps and a short evaluation; nothing is written.
+    /// Some steps and a short evaluation; there is no run directory.
     FastDev {
         /// Optimizer steps.
         steps: u64,
     },
-    /// Everything up to the first step; nothing is written.
+    /// Everything up to the first step; there is no run directory.
     DryRun,
 }
 
@@ -72,12 +72,6 @@ pub fn train(mut request: TrainRequest<'_>) -> Result<Option<Outcome>, TrainErro
         Some(run_dir) if holds_a_run(&*ranks, run_dir)? => continue_run(&request.config, &ranks, run_dir)?,
         _ => None,
     };
-    if let Some(run_dir) = &run_dir {
-        let created =
-            fs_err::create_dir_all(run_dir.path().join("logs")).and_then(|()| (request.on_run_dir)(run_dir));
-        agreed(&*ranks, created.map_err(TrainError::from))?;
-    }
-
     let stored = restored.as_ref().map(|r| r.state.resolved);
     let mut prepared = prepare(request.config, &ranks, Purpose::Train, stored)?;
     match &restored {
@@ -91,6 +85,14 @@ pub fn train(mut request: TrainRequest<'_>) -> Result<Option<Outcome>, TrainErro
                 tracing::info!("{used} tensors start from {}", path.display());
             }
         }
+    }
+
+    if let Some(run_dir) = &run_dir {
+        let created =
+            fs_err::create_dir_all(run_dir.path().join("logs")).and_then(|()| (request.on_run_dir)(run_dir));
+        agreed(&*ranks, created.map_err(TrainError::from))?;
+        let room = if ranks.world().rank == 0 { require_room(run_dir, &prepared.engine) } else { Ok(()) };
+        agreed(&*ranks, room)?;
     }
 
     let banner = banner(&prepared, run_dir.as_ref(), restored.as_ref());
