@@ -17,7 +17,7 @@ for arg in "$@"; do
   case "$arg" in
     --gpu) mode=gpu ;;
     --check) check=1 ;;
-    -h|--help) sed -n '2,9p' "$0" | sed 's/^# \{0,1\}//'; exit 0 ;;
+    -h|--help) sed -n '2,8p' "$0" | sed 's/^# \{0,1\}//'; exit 0 ;;
     *) echo "error: unknown option \`$arg\`" >&2; echo >&2; echo "hint: $0 [--gpu] [--check]" >&2; exit 2 ;;
   esac
 done
@@ -39,13 +39,16 @@ has_libclang() {
 
 # --- Rust -------------------------------------------------------------------
 command -v cargo >/dev/null 2>&1 ||
-  need "Rust 1.85 or newer (https://rustup.rs), with cargo on PATH"
+  need "Rust 1.89 or newer (https://rustup.rs), with cargo on PATH"
 
 # --- compiler, MPI and libclang ---------------------------------------------
 packages=()
 command -v c++ >/dev/null 2>&1 || packages+=(g++)
 { command -v mpicc && command -v mpirun; } >/dev/null 2>&1 || packages+=(openmpi-bin libopenmpi-dev)
 has_libclang || packages+=(libclang-dev)
+if [ -z "${LIBTORCH:-}" ] && [ ! -d "$DEPS/torch" ]; then
+  python3 -m pip --version >/dev/null 2>&1 || packages+=(python3-pip) # fetches the wheels
+fi
 if [ ${#packages[@]} -gt 0 ]; then
   if [ $check = 0 ] && may_apt; then
     say "installing with apt-get: ${packages[*]}"
@@ -59,6 +62,7 @@ if [ ${#packages[@]} -gt 0 ]; then
       case "$p" in
         g++) need "a C++17 compiler as \`c++\` (package g++, or a compiler module)" ;;
         openmpi-bin) need "MPI with \`mpicc\` and \`mpirun\` on PATH (package openmpi-bin + libopenmpi-dev, or \`module load openmpi\`)" ;;
+        python3-pip) need "python3 with pip, to fetch the libtorch wheels" ;;
         libclang-dev) need "libclang for bindgen (package libclang-dev, or LIBCLANG_PATH=<folder with libclang.so>)" ;;
       esac
     done
@@ -72,8 +76,7 @@ torch_version() { sed -n "s/^__version__ = '\([0-9.]*\).*/\1/p" "$1/version.py" 
 gpu_complete() { compgen -G "$1/../nvidia/cudnn/lib/libcudnn.so*" >/dev/null && compgen -G "$1/../nvidia/nccl/lib/libnccl.so*" >/dev/null; }
 
 install_wheels() {
-  command -v python3 >/dev/null 2>&1 || { need "python3 with pip, to fetch the libtorch wheels"; return; }
-  python3 -m pip --version >/dev/null 2>&1 || { need "pip for python3 (package python3-pip), to fetch the libtorch wheels"; return; }
+  python3 -m pip --version >/dev/null 2>&1 || return 0 # said above
   local staged="$DEPS.partial" log
   log=$(mktemp)
   rm -rf "$staged"
