@@ -10,7 +10,7 @@ fn main() -> Result<(), std::env::VarError> {
     cc::Build::new()
         .cpp(true)
         .std("c++17")
-        .file("cpp/torch_extra.cpp")
+        .files(["cpp/block_pool.cpp", "cpp/torch_extra.cpp"])
         .flag(format!("-isystem{}", root.join("include").display()))
         .flag(format!("-isystem{}", root.join("include/torch/csrc/api/include").display()))
         .opt_level(2)

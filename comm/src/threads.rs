@@ -3,6 +3,8 @@
 //! `mpirun` binds up to two ranks to one core each and more ranks to a socket each, so that neither the number of
 //! cores of the machine nor the size of the affinity mask alone is right.
 
+use std::collections::BTreeSet;
+
 use crate::collective::Collective;
 use crate::error::CommError;
 use crate::ext::CollectiveExt;
@@ -18,7 +20,8 @@ pub struct ThreadPlan {
     pub num_threads: usize,
     /// Cores that this rank may use, shared or not.
     pub num_allowed: usize,
-    /// Set when the launcher bound this rank to a single core of a machine that has many for it.
+    /// Set when the launcher bound this rank to a single core of a machine that has many for it, or when there are more
+    /// ranks than cores.
     pub warning: Option<Warning>,
 }
 
@@ -75,7 +78,19 @@ fn plan(own: &[usize], local: &[Vec<usize>], quota: usize, online: usize) -> Thr
         hint: "start with `mpirun --bind-to none` or `srun --cpus-per-task=N`; `trainer.threads=1` silences this"
             .to_owned(),
     });
-    ThreadPlan { num_threads, num_allowed: own.len(), warning }
+    ThreadPlan { num_threads, num_allowed: own.len(), warning: warning.or_else(|| crowded(local)) }
+}
+
+/// Set when the node has more ranks than cores for them.
+fn crowded(local: &[Vec<usize>]) -> Option<Warning> {
+    let num_ranks = local.len();
+    let num_cores = local.iter().flatten().collect::<BTreeSet<_>>().len();
+    (num_ranks > num_cores).then(|| Warning {
+        what: format!("{num_ranks} local ranks take turns on {num_cores} cores"),
+        hint: format!(
+            "at most {num_cores} ranks per machine would be faster; `trainer.threads=1` silences this"
+        ),
+    })
 }
 
 /// The mask in a message of [`plan_threads`], if it comes from `node`.
@@ -154,6 +169,14 @@ mod tests {
         assert!(bound.warning.unwrap().hint.contains("--bind-to none"));
         assert_eq!(plan(&[0], &[vec![0], vec![1]], 1, 2).warning, None);
         assert_eq!(plan(&mask(0..64), &[mask(0..64)], 64, 64).warning, None);
+    }
+
+    #[test]
+    fn more_ranks_than_cores_are_warned_about() {
+        let crowd = plan(&mask(0..2), &vec![mask(0..2); 3], 2, 2);
+        assert_eq!(crowd.num_threads, 1);
+        assert_eq!(crowd.warning.unwrap().what, "3 local ranks take turns on 2 cores");
+        assert_eq!(plan(&mask(0..2), &vec![mask(0..2); 2], 2, 2).warning, None);
     }
 
     #[test]

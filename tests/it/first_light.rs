@@ -17,7 +17,11 @@ fn short(more: &[&str]) -> Vec<String> {
 #[test]
 fn a_bare_dtrain_makes_its_data_trains_and_leaves_a_run_directory() {
     let sandbox = Sandbox::new();
-    sandbox.dtrain(short(&["trainer.max_steps=3"])).finish().succeeded().says("next: dtrain eval runs/supcon_birdsong/");
+    sandbox
+        .dtrain(short(&["trainer.max_steps=3"]))
+        .finish()
+        .succeeded()
+        .says("next: dtrain eval runs/supcon_birdsong/");
     let runs = sandbox.join("runs/supcon_birdsong");
     let only: Vec<_> = std::fs::read_dir(runs).unwrap().flatten().collect();
     let [only] = only.as_slice() else { panic!("{} run directories", only.len()) };
@@ -39,8 +43,14 @@ fn a_bare_dtrain_makes_its_data_trains_and_leaves_a_run_directory() {
         assert!(run.join(file).is_file(), "{file} is missing");
     }
     let events: Vec<_> = std::fs::read_dir(run.join("tb")).unwrap().flatten().collect();
-    assert!(events.iter().any(|event| event.metadata().unwrap().len() > 100), "TensorBoard has nothing to read");
-    assert_eq!(run.read("overrides.txt"), "data.generate.scale=0.05\ntrainer.batch_size=16\ntrainer.max_steps=3\n");
+    assert!(
+        events.iter().any(|event| event.metadata().unwrap().len() > 100),
+        "TensorBoard has nothing to read"
+    );
+    assert_eq!(
+        run.read("overrides.txt"),
+        "data.generate.scale=0.05\ntrainer.batch_size=16\ntrainer.max_steps=3\n"
+    );
     let config = run.read("config.yaml");
     for key in ["device", "precision", "threads", "loader_threads", "sync_bn", "tile"] {
         assert!(config.contains(&format!("{key}: ")), "config.yaml lacks {key}:\n{config}");
@@ -52,7 +62,16 @@ fn a_bare_dtrain_makes_its_data_trains_and_leaves_a_run_directory() {
     }
 
     let lines = run.metrics();
-    for name in ["step", "epoch", "wall_s", "train/loss", "opt/lr", "opt/grad_norm", "perf/samples_per_s", "perf/reuse"] {
+    for name in [
+        "step",
+        "epoch",
+        "wall_s",
+        "train/loss",
+        "opt/lr",
+        "opt/grad_norm",
+        "perf/samples_per_s",
+        "perf/reuse",
+    ] {
         assert!(lines[0].values.contains_key(name), "metrics.jsonl lacks {name}");
     }
     let result = run.result();
@@ -60,7 +79,9 @@ fn a_bare_dtrain_makes_its_data_trains_and_leaves_a_run_directory() {
         assert!(!result[key].is_null(), "result.json lacks {key}");
     }
     assert_eq!((&result["world_size"], &result["stop_reason"]), (&1.into(), &"finished".into()));
-    for name in ["train/loss", "val/knn_top1", "test/knn_top1", "test/linear_top1", "test/recording_linear_top1"] {
+    for name in
+        ["train/loss", "val/knn_top1", "test/knn_top1", "test/linear_top1", "test/recording_linear_top1"]
+    {
         assert!(result["metrics"][name].is_number(), "result.json lacks {name}");
     }
     assert!(run.weights().names().contains(&"backbone.conv1.weight"));
@@ -88,8 +109,12 @@ fn every_shipped_experiment_runs() {
     for (number, experiment) in experiments.iter().enumerate() {
         let choice = format!("experiment={experiment}");
         let ranks = if number == 1 { 2 } else { 1 };
-        let finished = sandbox.dtrain(short(&[&choice, "--fast-dev-run=2"])).ranks(ranks).finish().succeeded();
-        finished.says_once(&format!("fast dev run: 2 steps, world size {ranks}")).says("step 2/2 loss").does_not_say("NaN");
+        let finished =
+            sandbox.dtrain(short(&[&choice, "--fast-dev-run=2"])).ranks(ranks).finish().succeeded();
+        finished
+            .says_once(&format!("fast dev run: 2 steps, world size {ranks}"))
+            .says("step 2/2 loss")
+            .does_not_say("NaN");
     }
 }
 
@@ -107,11 +132,19 @@ fn cfg_prints_the_settings_with_their_origins_and_nothing_else() {
     assert_eq!(finished.stderr, "");
     let line = |key: &str| {
         let found = finished.stdout.lines().find(|line| line.trim_start().starts_with(key));
-        found.unwrap_or_else(|| panic!("no `{key}`\n{}", finished.report())).split_whitespace().collect::<Vec<_>>().join(" ")
+        found
+            .unwrap_or_else(|| panic!("no `{key}`\n{}", finished.report()))
+            .split_whitespace()
+            .collect::<Vec<_>>()
+            .join(" ")
     };
     assert_eq!(line("lr:"), "lr: 0.5 # override 1: optimizer.lr=0.5");
     assert_eq!(line("seed:"), "seed: 0 # default");
-    assert!(line("batch_size:").contains("# builtin experiment/supcon_birdsong.yaml:"), "{}", line("batch_size:"));
+    assert!(
+        line("batch_size:").contains("# builtin experiment/supcon_birdsong.yaml:"),
+        "{}",
+        line("batch_size:")
+    );
     assert_eq!(sandbox.listing().len(), 0);
     let twice = sandbox.dtrain(["--cfg", "optimizer.lr=0.5"]).ranks(2).finish().succeeded();
     assert_eq!(twice.stdout, finished.stdout);
@@ -121,9 +154,13 @@ fn cfg_prints_the_settings_with_their_origins_and_nothing_else() {
 fn a_dry_run_checks_everything_and_writes_nothing() {
     let sandbox = with_recordings(4);
     let before = sandbox.listing();
-    let args = |more: &str| settings("supcon", &["trainer.batch_size=6", "trainer.max_steps=2", "run.dir=run", "--dry-run", more]);
+    let args = |more: &str| {
+        settings("supcon", &["trainer.batch_size=6", "trainer.max_steps=2", "run.dir=run", "--dry-run", more])
+    };
     let finished = sandbox.dtrain(args("seed=1")).finish().succeeded();
-    finished.says("steps                    2").says("dry run: settings, data and model fit; no run directory was made");
+    finished
+        .says("steps                    2")
+        .says("dry run: settings, data and model fit; no run directory was made");
     sandbox.dtrain(args("seed=1")).ranks(2).finish().succeeded().says_once("dry run:");
     sandbox.dtrain(args("trainer.batch_size=13")).finish().expect(2);
     assert_eq!(sandbox.listing(), before);
@@ -132,33 +169,51 @@ fn a_dry_run_checks_everything_and_writes_nothing() {
 #[test]
 fn a_checkpoint_is_evaluated_as_its_run_was() {
     let sandbox = with_recordings(10);
-    let more = ["run.dir=run", "trainer.batch_size=6", "trainer.max_steps=4", "eval.every_epochs=1", "data.splits.default.test_fraction=0.3"];
+    let more = [
+        "run.dir=run",
+        "trainer.batch_size=6",
+        "trainer.max_steps=4",
+        "eval.every_epochs=1",
+        "data.splits.default.test_fraction=0.3",
+    ];
     sandbox.dtrain(settings("supervised", &more)).finish().succeeded();
     let run = sandbox.run("run");
     let trained = &run.result()["metrics"];
     for (ranks, checkpoint) in [(1, "run"), (2, "run"), (1, "run/checkpoints/step-00000004")] {
         let finished = sandbox.dtrain(["eval", checkpoint, "--json"]).ranks(ranks).finish().succeeded();
-        let document: serde_json::Value = serde_json::from_str(&finished.stdout).expect(&finished.report());
+        let document: serde_json::Value = serde_json::from_str(&finished.stdout)
+            .unwrap_or_else(|error| panic!("{error}\n{}", finished.report()));
         assert_eq!(document["step"], 4);
         for name in ["test/knn_top1", "test/acc", "test/chance"] {
             let (now, then) = (document["metrics"][name].as_f64().unwrap(), trained[name].as_f64().unwrap());
             assert!((now - then).abs() < 1e-12, "{name}: {now}, and {then} in training");
         }
     }
-    let changed = sandbox.dtrain(["eval", "run", "eval.knn.k=1", "eval.linear.iterations=3"]).finish().succeeded();
+    let changed =
+        sandbox.dtrain(["eval", "run", "eval.knn.k=1", "eval.linear.iterations=3"]).finish().succeeded();
     changed.says("kNN").says("linear").says("classifier");
 }
 
 #[test]
 fn embeddings_are_written_with_ids_and_labels() {
     let sandbox = with_recordings(5);
-    let more = ["run.dir=run", "trainer.batch_size=6", "trainer.max_steps=2", "data.splits.default.test_fraction=0.4"];
+    let more = [
+        "run.dir=run",
+        "trainer.batch_size=6",
+        "trainer.max_steps=2",
+        "data.splits.default.test_fraction=0.4",
+    ];
     sandbox.dtrain(settings("simclr", &more)).finish().succeeded();
     let mut by_ranks = BTreeMap::new();
     for (ranks, part, count) in [(1, "all", 15), (2, "all", 15), (1, "test", 6)] {
         let out = format!("{part}{ranks}.safetensors");
         let args = ["embed", "run", "--part", part, "--out", &out];
-        sandbox.dtrain(args).ranks(ranks).finish().succeeded().says_once(&format!("{count} embeddings written to {out}"));
+        sandbox
+            .dtrain(args)
+            .ranks(ranks)
+            .finish()
+            .succeeded()
+            .says_once(&format!("{count} embeddings written to {out}"));
         let bytes = std::fs::read(sandbox.join(&out)).unwrap();
         let (_, metadata) = SafeTensors::read_metadata(&bytes).unwrap();
         let notes = metadata.metadata().clone().unwrap();
@@ -174,11 +229,15 @@ fn embeddings_are_written_with_ids_and_labels() {
         assert_eq!((ids.len(), labels.len(), files.len()), (count, count, count));
         assert!(ids.is_sorted_by(|a, b| a < b), "{ids:?}");
         for (label, file) in labels.iter().zip(&files) {
-            assert!(file.starts_with(&format!("{}/", CLASSES[*label as usize])), "{file} is labelled {label}");
+            assert!(
+                file.starts_with(&format!("{}/", CLASSES[*label as usize])),
+                "{file} is labelled {label}"
+            );
         }
         let embeddings = file.tensor("embeddings").unwrap();
         assert_eq!((embeddings.shape()[0], embeddings.dtype()), (count, safetensors::Dtype::F32));
-        let values: Vec<f32> = embeddings.data().as_chunks().0.iter().map(|b| f32::from_le_bytes(*b)).collect();
+        let values: Vec<f32> =
+            embeddings.data().as_chunks().0.iter().map(|b| f32::from_le_bytes(*b)).collect();
         assert!(values.iter().all(|value| value.is_finite()) && values.iter().any(|value| *value != 0.0));
         if part == "all" {
             by_ranks.insert(ranks, values);
@@ -219,5 +278,10 @@ fn help_goes_to_stdout_and_mistakes_to_stderr() {
     let finished = sandbox.dtrain(["resume"]).finish().expect(2);
     assert!(finished.stdout.is_empty(), "{}", finished.report());
     finished.says("Usage: dtrain resume <RUN>");
-    sandbox.dtrain(["--no-such-flag"]).ranks(2).finish().expect(2).says_once("error: unexpected argument '--no-such-flag' found");
+    sandbox
+        .dtrain(["--no-such-flag"])
+        .ranks(2)
+        .finish()
+        .expect(2)
+        .says_once("error: unexpected argument '--no-such-flag' found");
 }

@@ -33,7 +33,8 @@ fn every_module_of_the_trainer_has_its_place() {
     for line in lib.lines() {
         let Some(module) = line.trim_start_matches("pub ").strip_prefix("mod ") else { continue };
         let module = module.trim_end_matches(';');
-        let known = LAYOUT.layers.contains(&module) || LAYOUT.beside.iter().any(|(beside, _)| *beside == module);
+        let known =
+            LAYOUT.layers.contains(&module) || LAYOUT.beside.iter().any(|(beside, _)| *beside == module);
         assert!(known || module == "error", "`{module}` has no place in the order");
     }
 }
@@ -44,10 +45,13 @@ fn manifests_keep_the_rule() {
         let manifest = std::fs::read_to_string(workspace_root().join(folder).join("Cargo.toml")).unwrap();
         for (other, name, _) in LAYOUT.crates {
             let package = name.replace('_', "-");
-            let depends = manifest.lines().any(|line| line.starts_with(&format!("{package}.")) || line.starts_with(&format!("{package} ")));
+            let depends = manifest.lines().any(|line| {
+                line.starts_with(&format!("{package}.")) || line.starts_with(&format!("{package} "))
+            });
             assert!(!depends || allowed.contains(other), "`{folder}/Cargo.toml` depends on `{package}`");
         }
-        let torch = LAYOUT.reserved.iter().any(|name| manifest.contains(&format!("\n{}", name.replace('_', "-"))));
+        let torch =
+            LAYOUT.reserved.iter().any(|name| manifest.contains(&format!("\n{}", name.replace('_', "-"))));
         assert_eq!(torch, *folder == LAYOUT.layered, "libtorch in `{folder}/Cargo.toml`");
     }
 }
@@ -66,7 +70,10 @@ fn breaches_are_found() {
     write("launcher/src/main.rs", "use dtrain_trainer::run;\nuse dtrain_comm as comm;\n");
     write("tests/src/lib.rs", "// use dtrain_trainer::run;\nconst S: &str = \"use dtrain::x;\";\n");
     write("trainer/src/loss/mod.rs", "use crate::error::TrainError;\nuse crate::model::Pass;\n");
-    write("trainer/src/loss/pair.rs", "use super::super::{\n    model::Pass,\n    engine::{Engine, flat::Flat as F},\n};\n");
+    write(
+        "trainer/src/loss/pair.rs",
+        "use super::super::{\n    model::Pass,\n    engine::{Engine, flat::Flat as F},\n};\n",
+    );
     write("trainer/src/data/mod.rs", "fn f() -> crate::run::RunDir { loop {} }\n");
     write("trainer/src/track/mod.rs", "use crate::checkpoint::CheckpointError;\nuse crate::data::Batch;\n");
     write("trainer/src/checkpoint/mod.rs", "use crate::track::Metrics;\n");
@@ -89,9 +96,16 @@ fn breaches_are_found() {
 #[test]
 fn paths_are_read_from_sources() {
     let module = ["data".to_owned(), "view".to_owned()];
-    let source = "use super::{cache, error::{A, B as C}};\nuse self::inner::D;\nlet x = super::super::run::go();\n";
+    let source =
+        "use super::{cache, error::{A, B as C}};\nuse self::inner::D;\nlet x = super::super::run::go();\n";
     let paths: Vec<String> = imports_of(source, &module).into_iter().map(|i| i.path.join("::")).collect();
-    for path in ["crate::data::cache", "crate::data::error::A", "crate::data::error::B", "crate::data::view::inner::D", "crate::run::go"] {
+    for path in [
+        "crate::data::cache",
+        "crate::data::error::A",
+        "crate::data::error::B",
+        "crate::data::view::inner::D",
+        "crate::run::go",
+    ] {
         assert!(paths.iter().any(|found| found == path), "{path} is not among {paths:?}");
     }
 }

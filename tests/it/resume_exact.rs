@@ -44,7 +44,14 @@ fn assert_same_end(resumed: &RunFiles, whole: &RunFiles) {
 }
 
 /// Runs until at least `step` steps are recorded, then does `stop`.
-fn interrupted(sandbox: &Sandbox, ranks: usize, run: &str, more: &[&str], at: u64, signal: &str) -> Option<Finished> {
+fn interrupted(
+    sandbox: &Sandbox,
+    ranks: usize,
+    run: &str,
+    more: &[&str],
+    at: u64,
+    signal: &str,
+) -> Option<Finished> {
     let mut running = sandbox.dtrain(steps(run, more)).ranks(ranks).start();
     let files = sandbox.run(run);
     running.wait_until("some steps were done", || files.metrics().len() as u64 >= at);
@@ -209,7 +216,8 @@ fn a_stale_metric_does_not_make_a_checkpoint_the_best() {
     let run = sandbox.run("run");
     for step in run.checkpoint_steps() {
         let manifest: serde_json::Value =
-            serde_json::from_slice(&std::fs::read(run.checkpoint(step).join("manifest.json")).unwrap()).unwrap();
+            serde_json::from_slice(&std::fs::read(run.checkpoint(step).join("manifest.json")).unwrap())
+                .unwrap();
         let measured = manifest["metrics"].get("val/knn_top1").is_some();
         assert_eq!(measured, [8, 11].contains(&step), "step {step}");
         assert!(manifest["metrics"].get("train/loss").is_some(), "step {step}");

@@ -4,7 +4,8 @@ use dtrain_tests::Running;
 
 use crate::small_runs::{settings, with_recordings};
 
-const LONG: [&str; 4] = ["run.dir=run", "trainer.batch_size=6", "trainer.max_steps=100000", "checkpoint.every_steps=50000"];
+const LONG: [&str; 4] =
+    ["run.dir=run", "trainer.batch_size=6", "trainer.max_steps=100000", "checkpoint.every_steps=50000"];
 
 fn started(sandbox: &dtrain_tests::Sandbox, ranks: usize) -> Running {
     let mut running = sandbox.dtrain(settings("supervised", &LONG)).ranks(ranks).start();
@@ -59,20 +60,18 @@ fn mpirun_hands_signals_on() {
     assert!(sandbox.run("run").latest_step().is_some());
 }
 
-/// In the middle of a long evaluation the first Ctrl-C waits for its end; the second one does not.
+/// While another rank keeps it waiting, the first Ctrl-C waits for the next step; the second one does not.
 #[test]
 fn ctrl_c_twice_ends_at_once() {
-    let sandbox = with_recordings(8);
-    let endless = ["eval.every_epochs=1", "data.splits.default.test_fraction=0.5", "eval.linear.iterations=1000000"];
-    let more = ["run.dir=run", "trainer.batch_size=6", "trainer.max_steps=2"];
-    let mut running = sandbox.dtrain(settings("supervised", &[&endless[..], &more[..]].concat())).start();
-    let run = sandbox.run("run");
-    running.wait_until("training was over", || run.metrics().len() == 2);
-    running.signal("INT");
-    std::thread::sleep(std::time::Duration::from_secs(1));
+    let sandbox = with_recordings(4);
+    let mut running = started(&sandbox, 2);
+    let ranks = running.rank_pids();
+    running.signal_process("STOP", ranks[1]);
+    running.signal_process("INT", ranks[0]);
+    std::thread::sleep(std::time::Duration::from_millis(500));
     assert!(!running.has_ended());
-    running.signal("INT");
-    running.wait().expect(130);
+    running.signal_process("INT", ranks[0]);
+    running.wait().expect(130).does_not_say("next: dtrain resume");
 }
 
 /// One rank hears of the signal; all of them stop at the same step.

@@ -50,11 +50,15 @@ pub fn check_imports(root: &Path, layout: &Layout) -> (Vec<Violation>, usize) {
             let relative = file.strip_prefix(root).unwrap_or(&file).to_owned();
             let module = module_path(file.strip_prefix(root.join(folder)).unwrap_or(&file));
             let text = std::fs::read_to_string(&file).expect("the source can be read");
-            let mut fail = |line, message| violations.push(Violation { file: relative.clone(), line, message });
+            let mut fail =
+                |line, message| violations.push(Violation { file: relative.clone(), line, message });
             for import in imports_of(&text, &module) {
                 let Some(first) = import.path.first() else { continue };
                 if layout.reserved.contains(&first.as_str()) && *folder != layout.layered {
-                    fail(import.line, format!("`{folder}` uses `{first}`, which only `{}` may", layout.layered));
+                    fail(
+                        import.line,
+                        format!("`{folder}` uses `{first}`, which only `{}` may", layout.layered),
+                    );
                 }
                 let other = layout.crates.iter().find(|(_, name, _)| name == first);
                 if let Some((other, ..)) = other
@@ -63,7 +67,9 @@ pub fn check_imports(root: &Path, layout: &Layout) -> (Vec<Violation>, usize) {
                 {
                     fail(import.line, format!("crate `{folder}` uses crate `{other}`"));
                 }
-                if let Some(message) = (*folder == layout.layered).then(|| breach(layout, &module, &import)).flatten() {
+                if let Some(message) =
+                    (*folder == layout.layered).then(|| breach(layout, &module, &import)).flatten()
+                {
                     fail(import.line, message);
                 }
             }
@@ -82,7 +88,9 @@ fn breach(layout: &Layout, module: &[String], import: &Import) -> Option<String>
     let height = |name: &str| layout.layers.iter().position(|layer| *layer == name);
     let beside = |name: &str| layout.beside.iter().find(|(module, _)| *module == name);
     let wrong = match (beside(own), height(own)) {
-        (Some((_, friends)), _) => height(target).is_some() || (beside(target).is_some() && !friends.contains(&target)),
+        (Some((_, friends)), _) => {
+            height(target).is_some() || (beside(target).is_some() && !friends.contains(&target))
+        }
         (None, Some(own)) => height(target).is_some_and(|target| target > own),
         (None, None) => false,
     };
@@ -108,7 +116,8 @@ fn rust_files(folder: &Path) -> Vec<PathBuf> {
 
 /// `src/data/augment/mod.rs` is `["data", "augment"]`; the crate's root, tests and examples are `[]`.
 fn module_path(file: &Path) -> Vec<String> {
-    let mut parts: Vec<String> = file.with_extension("").iter().map(|part| part.to_string_lossy().into_owned()).collect();
+    let mut parts: Vec<String> =
+        file.with_extension("").iter().map(|part| part.to_string_lossy().into_owned()).collect();
     if parts.first().is_none_or(|first| first != "src") {
         return Vec::new();
     }
@@ -133,7 +142,8 @@ pub fn imports_of(text: &str, module: &[String]) -> Vec<Import> {
         expand(tree.as_str(), &[], &mut paths);
         imports.extend(paths.into_iter().map(|path| Import { line, path: resolve(path, module) }));
     }
-    let inline = Regex::new(r"\b((?:crate|super)(?:::(?:super|[A-Za-z_]\w*))+|[a-z_]\w*(?:::[A-Za-z_]\w*)+)").expect("a regular expression");
+    let inline = Regex::new(r"\b((?:crate|super)(?:::(?:super|[A-Za-z_]\w*))+|[a-z_]\w*(?:::[A-Za-z_]\w*)+)")
+        .expect("a regular expression");
     for found in inline.find_iter(&code) {
         let path = found.as_str().split("::").map(str::to_owned).collect();
         imports.push(Import { line: line_of(&code, found.start()), path: resolve(path, module) });

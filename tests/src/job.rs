@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
-use crate::processes::{descendants, kill_tree, runs, send};
+use crate::processes::{descendants, kill_tree, mpi_rank, runs, send};
 use crate::program::dtrain_binary;
 
 /// A program that takes longer hangs.
@@ -14,16 +14,17 @@ const TIMEOUT: Duration = Duration::from_secs(180);
 const POLL: Duration = Duration::from_millis(5);
 
 /// Variables of launchers and of the caller that would change what the program does.
-const FOREIGN: [&str; 8] = ["OMPI_", "PMIX_", "PMI_", "SLURM_", "RUST_LOG", "NO_COLOR", "DTRAIN_", "CLICOLOR"];
+const FOREIGN: [&str; 8] =
+    ["OMPI_", "PMIX_", "PMI_", "SLURM_", "RUST_LOG", "NO_COLOR", "DTRAIN_", "CLICOLOR"];
 
 /// What no user should ever read.
-const UNSIGHTLY: [&str; 5] = ["panicked at", "stack backtrace", "internal error", "RUST_BACKTRACE", "\u{1b}["];
+const UNSIGHTLY: [&str; 5] =
+    ["panicked at", "stack backtrace", "internal error", "RUST_BACKTRACE", "\u{1b}["];
 
 /// A program to be started.
 pub struct Job {
     args: Vec<String>,
     ranks: Option<usize>,
-    variables: Vec<(String, String)>,
     work: PathBuf,
     scratch: PathBuf,
     timeout: Duration,
@@ -56,37 +57,12 @@ pub struct Finished {
 
 impl Job {
     pub(crate) fn new(args: Vec<String>, work: &Path, scratch: &Path) -> Self {
-        Self {
-            args,
-            ranks: None,
-            variables: Vec::new(),
-            work: work.to_owned(),
-            scratch: scratch.to_owned(),
-            timeout: TIMEOUT,
-        }
+        Self { args, ranks: None, work: work.to_owned(), scratch: scratch.to_owned(), timeout: TIMEOUT }
     }
 
     /// With `mpirun -n ranks`; without this call, or for 1, the program starts alone.
     pub fn ranks(mut self, ranks: usize) -> Self {
         self.ranks = (ranks > 1).then_some(ranks);
-        self
-    }
-
-    /// With `mpirun -n 1` or more.
-    pub fn under_mpirun(mut self, ranks: usize) -> Self {
-        self.ranks = Some(ranks);
-        self
-    }
-
-    /// With an environment variable.
-    pub fn env(mut self, name: &str, value: &str) -> Self {
-        self.variables.push((name.into(), value.into()));
-        self
-    }
-
-    /// In another working directory.
-    pub fn current_dir(mut self, folder: impl Into<PathBuf>) -> Self {
-        self.work = folder.into();
         self
     }
 
@@ -105,12 +81,13 @@ impl Job {
         for (name, value) in launcher_variables(&self.scratch) {
             command.env(name, value);
         }
-        command.env("RUST_BACKTRACE", "1").envs(self.variables.iter().map(|(name, value)| (name, value)));
+        command.env("RUST_BACKTRACE", "1");
         let launcher = self.ranks.map_or(String::new(), |n| format!("mpirun -n {n} "));
         let text = format!("{launcher}dtrain {}", self.args.join(" "));
 
         let number = std::fs::read_dir(&self.scratch).map_or(0, Iterator::count);
-        let (out, err) = (self.scratch.join(format!("{number}.out")), self.scratch.join(format!("{number}.err")));
+        let (out, err) =
+            (self.scratch.join(format!("{number}.out")), self.scratch.join(format!("{number}.err")));
         let to = |path: &Path| Stdio::from(File::create(path).expect("the scratch folder is writable"));
         command.stdin(Stdio::null()).stdout(to(&out)).stderr(to(&err)).process_group(0);
         let child = command.spawn().unwrap_or_else(|error| panic!("`{text}` cannot be started: {error}"));
@@ -179,12 +156,13 @@ impl Running {
         send(signal, &[pid]);
     }
 
-    /// Processes of the program, in order of their start.
+    /// Processes of the program, by rank.
     pub fn rank_pids(&self) -> Vec<u32> {
         let binary = std::fs::canonicalize(dtrain_binary()).expect("the program exists");
         let mut pids = vec![self.child.id()];
         pids.extend(descendants(self.child.id()));
         pids.retain(|pid| runs(*pid, &binary));
+        pids.sort_by_key(|pid| mpi_rank(*pid));
         pids
     }
 

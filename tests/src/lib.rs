@@ -1,6 +1,11 @@
 //! Helpers for whole-program tests: real processes in folders of their own, with nothing of the caller's environment
 //! that could change what they do.
-#![allow(clippy::expect_used, clippy::panic, clippy::unwrap_used, reason = "a helper of a test fails by panicking")]
+#![allow(
+    clippy::expect_used,
+    clippy::panic,
+    clippy::unwrap_used,
+    reason = "a helper of a test fails by panicking"
+)]
 
 mod import_rule;
 mod job;

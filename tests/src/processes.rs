@@ -8,7 +8,9 @@ use std::process::Command;
 pub fn descendants(ancestor: u32) -> Vec<u32> {
     let mut parents = Vec::new();
     for entry in std::fs::read_dir("/proc").expect("/proc is mounted").flatten() {
-        let Some(pid) = entry.file_name().to_str().and_then(|name| name.parse::<u32>().ok()) else { continue };
+        let Some(pid) = entry.file_name().to_str().and_then(|name| name.parse::<u32>().ok()) else {
+            continue;
+        };
         if let Some(parent) = parent_of(pid) {
             parents.push((pid, parent));
         }
@@ -32,6 +34,14 @@ fn parent_of(pid: u32) -> Option<u32> {
 /// Whether `pid` runs the program at `binary`.
 pub fn runs(pid: u32, binary: &Path) -> bool {
     std::fs::read_link(format!("/proc/{pid}/exe")).is_ok_and(|exe| exe == binary)
+}
+
+/// The rank that mpirun gave to `pid`; `None` without mpirun.
+pub fn mpi_rank(pid: u32) -> Option<u32> {
+    let variables = std::fs::read(format!("/proc/{pid}/environ")).ok()?;
+    let mut variables =
+        variables.split(|byte| *byte == 0).filter_map(|variable| std::str::from_utf8(variable).ok());
+    variables.find_map(|variable| variable.strip_prefix("OMPI_COMM_WORLD_RANK="))?.parse().ok()
 }
 
 /// Sends `signal` (such as `TERM`) to each of `pids`; those that are gone are passed over.

@@ -38,7 +38,8 @@ fn tone(frequency: f64, seed: u32) -> Vec<f64> {
 
 /// Writes samples in (-1, 1) with 16 bits.
 pub fn write_wav(path: &Path, samples: &[f64]) {
-    let mut writer = hound::WavWriter::create(path, spec(16, hound::SampleFormat::Int)).expect("the file can be made");
+    let mut writer =
+        hound::WavWriter::create(path, spec(16, hound::SampleFormat::Int)).expect("the file can be made");
     for sample in samples {
         writer.write_sample((sample * 32_767.0) as i16).expect("the sample can be written");
     }
@@ -47,7 +48,8 @@ pub fn write_wav(path: &Path, samples: &[f64]) {
 
 /// Writes any values as 32-bit floats.
 pub fn write_float_wav(path: &Path, samples: &[f32]) {
-    let mut writer = hound::WavWriter::create(path, spec(32, hound::SampleFormat::Float)).expect("the file can be made");
+    let mut writer =
+        hound::WavWriter::create(path, spec(32, hound::SampleFormat::Float)).expect("the file can be made");
     for sample in samples {
         writer.write_sample(*sample).expect("the sample can be written");
     }

@@ -23,7 +23,8 @@ impl Default for Sandbox {
 impl Sandbox {
     /// Empty.
     pub fn new() -> Self {
-        let folder = || tempfile::Builder::new().prefix("dtrain-test-").tempdir().expect("a temporary folder");
+        let folder =
+            || tempfile::Builder::new().prefix("dtrain-test-").tempdir().expect("a temporary folder");
         Self { work: folder(), scratch: folder() }
     }
 

@@ -205,3 +205,40 @@ char *dtrain_sync_batch_norm(const Tensor *input, const Tensor *weight, const Te
     *output = new Tensor(SyncBatchNorm::apply(*input, *weight, *bias, statistics, epsilon, all_ranks));
   });
 }
+
+char *dtrain_fused_adamw(const dtrain_adamw_run *runs, size_t num_runs, double lr, double beta1, double beta2,
+                         double weight_decay, double epsilon) {
+  return guarded([&] {
+    if (num_runs == 0)
+      return;
+    std::vector<Tensor> weights, gradients, first, second;
+    std::vector<float> steps;
+    for (const auto *run = runs; run != runs + num_runs; ++run) {
+      weights.push_back(*run->weights);
+      gradients.push_back(*run->gradients);
+      first.push_back(*run->first);
+      second.push_back(*run->second);
+      steps.push_back(static_cast<float>(run->steps));
+    }
+    const auto all_steps = at::tensor(steps).to(weights.front().device());
+    at::_fused_adamw_(weights, gradients, first, second, {}, all_steps.unbind(), lr, beta1, beta2, weight_decay,
+                      epsilon, /*amsgrad=*/false, /*maximize=*/false);
+  });
+}
+
+char *dtrain_fused_sgd(const dtrain_sgd_run *runs, size_t num_runs, double lr, double momentum, double weight_decay,
+                       bool nesterov) {
+  return guarded([&] {
+    if (num_runs == 0)
+      return;
+    std::vector<Tensor> weights, gradients, buffers;
+    for (const auto *run = runs; run != runs + num_runs; ++run) {
+      weights.push_back(*run->weights);
+      gradients.push_back(*run->gradients);
+      if (run->momentum != nullptr)
+        buffers.push_back(*run->momentum);
+    }
+    at::_fused_sgd_(weights, gradients, buffers, weight_decay, momentum, lr, /*dampening=*/0.0, nesterov,
+                    /*maximize=*/false, /*is_first_step=*/false);
+  });
+}

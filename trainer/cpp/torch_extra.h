@@ -20,6 +20,9 @@ void dtrain_free_message(char *message);
 // Makes `gradient` the gradient of a leaf, without a copy: backward adds into it.
 char *dtrain_set_grad(const at::Tensor *leaf, const at::Tensor *gradient);
 
+// From now on the memory of large CPU tensors is kept and used again. Never fails; further calls do nothing.
+void dtrain_keep_large_blocks();
+
 struct dtrain_gradient_callback {
   void *context;
   int (*call)(void *context, size_t index, char *message, size_t capacity);
@@ -43,4 +46,24 @@ struct dtrain_sum_callback {
 char *dtrain_sync_batch_norm(const at::Tensor *input, const at::Tensor *weight, const at::Tensor *bias,
                              const at::Tensor *running_mean, const at::Tensor *running_var, double momentum,
                              double epsilon, dtrain_sum_callback callback, at::Tensor **output);
+
+// A part of all parameters with its gradient and moments, of equal length, that has taken `steps` steps including this
+// one.
+struct dtrain_adamw_run {
+  const at::Tensor *weights, *gradients, *first, *second;
+  double steps;
+};
+
+// One step of AdamW in libtorch's fused kernel: each element is read and written once.
+char *dtrain_fused_adamw(const dtrain_adamw_run *runs, size_t num_runs, double lr, double beta1, double beta2,
+                         double weight_decay, double epsilon);
+
+// A part of all parameters with its gradient; `momentum` is null in all runs or in none.
+struct dtrain_sgd_run {
+  const at::Tensor *weights, *gradients, *momentum;
+};
+
+// One step of SGD in libtorch's fused kernel.
+char *dtrain_fused_sgd(const dtrain_sgd_run *runs, size_t num_runs, double lr, double momentum, double weight_decay,
+                       bool nesterov);
 }

@@ -1,5 +1,5 @@
-//! What tch does not bind: gradients as views, hooks on gradients, batch norm over all ranks. The only Rust file that
-//! talks to `cpp/torch_extra.cpp`.
+//! What tch does not bind: gradients as views, hooks on gradients, batch norm over all ranks, fused optimizers, the
+//! memory of large tensors. The only Rust file that talks to `cpp/`.
 
 use std::any::Any;
 use std::ffi::{CStr, c_char, c_int, c_void};
@@ -24,8 +24,42 @@ struct SumCallback {
     release: extern "C" fn(*mut c_void),
 }
 
+#[repr(C)]
+struct RawAdamwRun {
+    weights: *const C_tensor,
+    gradients: *const C_tensor,
+    first: *const C_tensor,
+    second: *const C_tensor,
+    steps: f64,
+}
+
+#[repr(C)]
+struct RawSgdRun {
+    weights: *const C_tensor,
+    gradients: *const C_tensor,
+    momentum: *const C_tensor,
+}
+
 unsafe extern "C" {
     fn dtrain_free_message(message: *mut c_char);
+    fn dtrain_keep_large_blocks();
+    fn dtrain_fused_adamw(
+        runs: *const RawAdamwRun,
+        num_runs: usize,
+        lr: f64,
+        beta1: f64,
+        beta2: f64,
+        weight_decay: f64,
+        epsilon: f64,
+    ) -> *mut c_char;
+    fn dtrain_fused_sgd(
+        runs: *const RawSgdRun,
+        num_runs: usize,
+        lr: f64,
+        momentum: f64,
+        weight_decay: f64,
+        nesterov: bool,
+    ) -> *mut c_char;
     fn dtrain_set_grad(leaf: *const C_tensor, gradient: *const C_tensor) -> *mut c_char;
     fn dtrain_add_gradient_hook(
         leaf: *const C_tensor,
@@ -45,6 +79,105 @@ unsafe extern "C" {
         callback: SumCallback,
         output: *mut *mut C_tensor,
     ) -> *mut c_char;
+}
+
+/// From now on the memory of large CPU tensors is kept and used again instead of going back to the kernel, so that a
+/// step finds that of the step before. Further calls do nothing.
+pub fn keep_large_blocks() {
+    // SAFETY: no arguments; may be called at any time and from any thread.
+    unsafe { dtrain_keep_large_blocks() }
+}
+
+/// A part of all parameters with its gradient and AdamW's moments, of equal length.
+#[derive(Debug)]
+pub struct AdamwRun {
+    /// Weights, moved.
+    pub weights: Tensor,
+    /// Gradient, read.
+    pub gradients: Tensor,
+    /// Mean of the gradients, moved.
+    pub first: Tensor,
+    /// Mean of their squares, moved.
+    pub second: Tensor,
+    /// Steps that this part has taken, this one included.
+    pub steps: u64,
+}
+
+/// Settings of AdamW, of one step.
+#[derive(Debug, Clone, Copy)]
+pub struct AdamwStep {
+    /// Learning rate.
+    pub lr: f64,
+    /// Decay of the first moment.
+    pub beta1: f64,
+    /// Decay of the second.
+    pub beta2: f64,
+    /// Decoupled weight decay.
+    pub weight_decay: f64,
+    /// Added to the root of the second moment.
+    pub eps: f64,
+}
+
+/// One step of AdamW in libtorch's fused kernel, which reads and writes each element once.
+///
+/// # Errors
+/// When the tensors of a run do not fit each other.
+pub fn fused_adamw(runs: &[AdamwRun], step: AdamwStep) -> Result<(), TchError> {
+    let raw: Vec<RawAdamwRun> = runs
+        .iter()
+        .map(|run| RawAdamwRun {
+            weights: run.weights.as_ptr(),
+            gradients: run.gradients.as_ptr(),
+            first: run.first.as_ptr(),
+            second: run.second.as_ptr(),
+            steps: run.steps as f64,
+        })
+        .collect();
+    let AdamwStep { lr, beta1, beta2, weight_decay, eps } = step;
+    // SAFETY: all tensors live in `runs` until the call returns.
+    check(unsafe { dtrain_fused_adamw(raw.as_ptr(), raw.len(), lr, beta1, beta2, weight_decay, eps) })
+}
+
+/// A part of all parameters with its gradient and momentum, of equal length.
+#[derive(Debug)]
+pub struct SgdRun {
+    /// Weights, moved.
+    pub weights: Tensor,
+    /// Gradient, read.
+    pub gradients: Tensor,
+    /// Momentum, moved; given in all runs or in none.
+    pub momentum: Option<Tensor>,
+}
+
+/// Settings of SGD, of one step.
+#[derive(Debug, Clone, Copy)]
+pub struct SgdStep {
+    /// Learning rate.
+    pub lr: f64,
+    /// Momentum.
+    pub momentum: f64,
+    /// Weight decay, added to the gradient.
+    pub weight_decay: f64,
+    /// Nesterov's form.
+    pub nesterov: bool,
+}
+
+/// One step of SGD in libtorch's fused kernel, which reads and writes each element once.
+///
+/// # Errors
+/// When the tensors of a run do not fit each other.
+pub fn fused_sgd(runs: &[SgdRun], step: SgdStep) -> Result<(), TchError> {
+    let raw: Vec<RawSgdRun> = runs
+        .iter()
+        .map(|run| RawSgdRun {
+            weights: run.weights.as_ptr(),
+            gradients: run.gradients.as_ptr(),
+            momentum: run.momentum.as_ref().map_or(std::ptr::null(), Tensor::as_ptr),
+        })
+        .collect();
+    let SgdStep { lr, momentum, weight_decay, nesterov } = step;
+    // SAFETY: all tensors live in `runs` until the call returns.
+    check(unsafe { dtrain_fused_sgd(raw.as_ptr(), raw.len(), lr, momentum, weight_decay, nesterov) })
 }
 
 /// Makes `gradient` the gradient of `leaf` without a copy, so that backward adds into its storage, for example a view

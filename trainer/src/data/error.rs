@@ -153,7 +153,7 @@ pub enum DataError {
         class: String,
     },
     /// More unreadable recordings than allowed.
-    #[error("{num_bad} of {num_files} recordings cannot be read: {}", shortened(first, *num_bad))]
+    #[error("{num_bad} of {num_files} recordings cannot be read: {}", listed(first, *num_bad))]
     TooManyBadFiles {
         /// How many are unreadable.
         num_bad: usize,
@@ -381,12 +381,16 @@ fn quoted(names: &[String]) -> String {
 
 /// `` `a`, `b` and 7 more ``
 pub(super) fn shortened<T: Display>(first: impl IntoIterator<Item = T>, total: usize) -> String {
-    let listed: Vec<String> = first.into_iter().map(|name| format!("`{name}`")).collect();
-    let num_listed = listed.len();
-    let listed = listed.join(", ");
-    match total.saturating_sub(num_listed) {
-        0 => listed,
-        more => format!("{listed} and {more} more"),
+    listed(first.into_iter().map(|name| format!("`{name}`")), total)
+}
+
+/// As [`shortened`], for texts that hold their own quotes.
+pub(super) fn listed<T: Display>(first: impl IntoIterator<Item = T>, total: usize) -> String {
+    let first: Vec<String> = first.into_iter().map(|text| text.to_string()).collect();
+    let text = first.join(", ");
+    match total.saturating_sub(first.len()) {
+        0 => text,
+        more => format!("{text} and {more} more"),
     }
 }
 

@@ -33,6 +33,8 @@ pub enum Purpose {
     Noise = 4,
     /// Places and widths of the masks.
     SpecAugment = 5,
+    /// Initial weights, whose name is in the seed.
+    Weights = 6,
 }
 
 /// The name of one view of one sample in one epoch.

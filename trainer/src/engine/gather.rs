@@ -41,14 +41,8 @@ pub fn gather_rows(
     }
     let row_bytes = width as usize * rows.kind().elt_size_in_bytes();
     let counts: Vec<usize> = rows_per_rank.iter().map(|n| n * row_bytes).collect();
-    let all = Tensor::zeros(&shape, (rows.kind(), rows.device()));
-    let send_bytes = rows.numel() * rows.kind().elt_size_in_bytes();
-    let recv_bytes: usize = counts.iter().sum();
-    // SAFETY: both tensors are contiguous CPU tensors that live until after the call, and their byte lengths are
-    // computed from their own shapes.
-    let (send, recv) =
-        unsafe { (bytes_of(rows.data_ptr(), send_bytes), bytes_of_mut(all.data_ptr(), recv_bytes)) };
-    collective.all_gather(send, &counts, recv)?;
+    let mut all = Tensor::zeros(&shape, (rows.kind(), rows.device()));
+    collective.all_gather(bytes_of(&rows), &counts, bytes_of_mut(&mut all))?;
     Ok(all)
 }
 
@@ -70,22 +64,22 @@ fn buffer_of(view: &Tensor) -> Buffer<'_> {
     unsafe { Buffer::from_raw(view.data_ptr().cast::<u8>(), view.numel(), kind) }
 }
 
-/// # Safety
-/// `pointer` is valid for reads of `len` bytes during `'a`, unless `len` is 0.
-unsafe fn bytes_of<'a>(pointer: *mut std::ffi::c_void, len: usize) -> &'a [u8] {
+/// The bytes of a contiguous CPU tensor.
+pub fn bytes_of(tensor: &Tensor) -> &[u8] {
+    let len = tensor.numel() * tensor.kind().elt_size_in_bytes();
     if len == 0 {
         return &[];
     }
-    // SAFETY: the caller's promise.
-    unsafe { std::slice::from_raw_parts(pointer.cast::<u8>(), len) }
+    // SAFETY: a contiguous CPU tensor holds `len` bytes at its data pointer, for as long as it is borrowed.
+    unsafe { std::slice::from_raw_parts(tensor.data_ptr().cast::<u8>(), len) }
 }
 
-/// # Safety
-/// `pointer` is valid for writes of `len` bytes during `'a` and not aliased, unless `len` is 0.
-unsafe fn bytes_of_mut<'a>(pointer: *mut std::ffi::c_void, len: usize) -> &'a mut [u8] {
+/// The bytes of a contiguous CPU tensor, to be written.
+fn bytes_of_mut(tensor: &mut Tensor) -> &mut [u8] {
+    let len = tensor.numel() * tensor.kind().elt_size_in_bytes();
     if len == 0 {
         return &mut [];
     }
-    // SAFETY: the caller's promise.
-    unsafe { std::slice::from_raw_parts_mut(pointer.cast::<u8>(), len) }
+    // SAFETY: as above; the borrow is exclusive.
+    unsafe { std::slice::from_raw_parts_mut(tensor.data_ptr().cast::<u8>(), len) }
 }

@@ -2,6 +2,8 @@
 //! [`Method`], and nothing of recordings beyond tensors.
 
 pub mod clip;
+#[cfg(test)]
+mod equivalence;
 pub mod flat;
 mod gather;
 pub mod optimizer;
@@ -24,7 +26,7 @@ use crate::error::TrainError;
 use crate::method::Method;
 use crate::model::Pass;
 use crate::model::parameters::Parameters;
-use crate::torch_extra::SyncStatistics;
+use crate::torch_extra::{SyncStatistics, keep_large_blocks};
 use flat::Flat;
 use optimizer::Optimizer;
 use touched::Touched;
@@ -79,6 +81,7 @@ impl Engine {
         collective: Arc<dyn Collective>,
         settings: EngineSettings,
     ) -> Result<Self, TrainError> {
+        keep_large_blocks();
         let flat = Flat::new(&parameters)?;
         let optimizer = optimizer::build(&settings.optimizer, &flat);
         let touched = Touched::watch(&parameters)?;
@@ -130,9 +133,8 @@ impl Engine {
 
     /// Hash of all weights; equal on ranks that hold the same ones.
     pub fn fingerprint(&self) -> Result<u64, TrainError> {
-        let weights = self.flat.parameters().to_device(Device::Cpu).to_kind(Kind::Double);
-        let bytes: Vec<u8> = Vec::<f64>::try_from(weights)?.into_iter().flat_map(f64::to_ne_bytes).collect();
-        Ok(xxhash_rust::xxh3::xxh3_64(&bytes))
+        let weights = self.flat.parameters().f_to_device(Device::Cpu)?;
+        Ok(xxhash_rust::xxh3::xxh3_64(gather::bytes_of(&weights)))
     }
 
     /// Largest learning rate of the run.

@@ -57,6 +57,7 @@ impl Engine {
         let start = Instant::now();
         self.flat.zero_gradients();
         self.touched.clear();
+        let buffers = self.copy_of_buffers();
         let mut sums = match self.method.pair_loss() {
             Some(loss) => self.pair_step(batch, plan, loss)?,
             None => self.direct_step(batch, plan)?,
@@ -74,7 +75,9 @@ impl Engine {
             if let Some(max_norm) = self.settings.grad_clip {
                 super::clip::scale_to(&self.flat, &active, grad_norm, max_norm);
             }
-            self.optimizer.step(&self.flat, &active, lr);
+            self.optimizer.step(&self.flat, &active, lr)?;
+        } else {
+            self.put_back(&buffers);
         }
         let samples = (plan.global_samples as f64).max(1.0);
         Ok(StepOutcome {
@@ -87,6 +90,19 @@ impl Engine {
             compute_secs: start.elapsed().as_secs_f64() - comm_secs,
             comm_secs,
         })
+    }
+
+    /// Running statistics as they are now: a forward pass moves them before anyone knows that it is not finite.
+    fn copy_of_buffers(&self) -> Vec<Tensor> {
+        tch::no_grad(|| self.parameters.buffers().iter().map(|buffer| buffer.tensor.copy()).collect())
+    }
+
+    fn put_back(&self, copies: &[Tensor]) {
+        tch::no_grad(|| {
+            for (buffer, copy) in self.parameters.buffers().iter().zip(copies) {
+                buffer.tensor.shallow_clone().copy_(copy);
+            }
+        });
     }
 
     /// Losses that need no other rank: micro-batch by micro-batch, each weighted by its true sample count.

@@ -156,11 +156,11 @@ pub fn evaluate(
                 }
             }
         }
-        if index == 0 {
-            if let Some(hits) = classifier_hits(engine, &queries)? {
-                let on_train = if thoroughness.train { classifier_hits(engine, &train)? } else { None };
-                add(Probe::Classifier, Protocol::Transfer, on_train, hits);
-            }
+        if index == 0
+            && let Some(hits) = classifier_hits(engine, &queries)?
+        {
+            let on_train = if thoroughness.train { classifier_hits(engine, &train)? } else { None };
+            add(Probe::Classifier, Protocol::Transfer, on_train, hits);
         }
     }
     Ok(evaluation)

@@ -1,12 +1,10 @@
 //! All named tensors of one training program, in registration order. Names are torchvision's, so that weights move
 //! between programs; the engine later lays the parameters out in one flat buffer.
 
-use std::f64::consts::TAU;
-
-use rand_chacha::ChaCha8Rng;
-use rand_chacha::rand_core::{Rng, SeedableRng};
 use tch::{Device, Kind, Tensor};
 use xxhash_rust::xxh3::xxh3_64_with_seed;
+
+use crate::data::rng::{Purpose, Stream, stream};
 
 /// What a parameter is, which decides about weight decay and layer-wise adaptation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -101,20 +99,18 @@ impl Parameters {
     pub fn parameter(&mut self, name: &str, shape: &[i64], init: Init, role: Role) -> Tensor {
         let name = self.full_name(name);
         let num_elements = shape.iter().product::<i64>().max(0) as usize;
-        let value = match init {
-            Init::Constant(value) => Tensor::full(shape, value, (Kind::Float, Device::Cpu)),
-            Init::Normal { std } => {
-                let normals = Normals { generator: self.generator(&name), second: None };
-                let values: Vec<_> = normals.take(num_elements).map(|normal| (std * normal) as f32).collect();
-                Tensor::from_slice(&values).reshape(shape)
-            }
+        let mut values = vec![0.0; num_elements];
+        match init {
+            Init::Constant(value) => values.fill(value as f32),
+            Init::Normal { std } => self.stream(&name).add_gaussian(std as f32, &mut values),
             Init::Uniform { bound } => {
-                let mut generator = self.generator(&name);
-                let draw = || (bound * (2.0 * unit(&mut generator) - 1.0)) as f32;
-                let values: Vec<_> = std::iter::repeat_with(draw).take(num_elements).collect();
-                Tensor::from_slice(&values).reshape(shape)
+                let mut stream = self.stream(&name);
+                values.fill_with(|| stream.uniform_in([-bound, bound]) as f32);
             }
-        };
+        }
+        // Given its shape in place: a reshaped tensor would keep the one that it is a view of, also after the engine
+        // has moved the parameter into its flat buffer.
+        let value = Tensor::from_slice(&values).resize_(shape);
         let tensor = value.to_device(self.device).to_kind(self.kind).set_requires_grad(true);
         let layer = tensor.shallow_clone();
         self.parameters.push(Parameter { name, tensor, role });
@@ -157,33 +153,8 @@ impl Parameters {
     }
 
     /// Not libtorch's generator: that is one for the whole process, and other threads draw from it.
-    fn generator(&self, name: &str) -> ChaCha8Rng {
-        ChaCha8Rng::seed_from_u64(xxh3_64_with_seed(name.as_bytes(), self.seed))
-    }
-}
-
-/// Uniform in [0, 1).
-fn unit(generator: &mut ChaCha8Rng) -> f64 {
-    (generator.next_u64() >> 11) as f64 / 2f64.powi(53)
-}
-
-/// Standard normal draws, in pairs (Box & Muller 1958).
-struct Normals {
-    generator: ChaCha8Rng,
-    second: Option<f64>,
-}
-
-impl Iterator for Normals {
-    type Item = f64;
-
-    fn next(&mut self) -> Option<f64> {
-        if let Some(second) = self.second.take() {
-            return Some(second);
-        }
-        let radius = (-2.0 * (1.0 - unit(&mut self.generator)).ln()).sqrt();
-        let (sin, cos) = (TAU * unit(&mut self.generator)).sin_cos();
-        self.second = Some(radius * sin);
-        Some(radius * cos)
+    fn stream(&self, name: &str) -> Stream {
+        stream(xxh3_64_with_seed(name.as_bytes(), self.seed), 0, 0, 0, Purpose::Weights)
     }
 }
 

@@ -162,6 +162,8 @@ impl Restored {
     }
 }
 
+const WEIGHTS_HINT: &str = "give a run directory, a checkpoint folder or a safetensors file";
+
 /// Starts from the weights that another run or program left: every tensor that both have in the same shape.
 pub fn init_weights(
     collective: &dyn Collective,
@@ -172,7 +174,7 @@ pub fn init_weights(
         if !path.exists() {
             return Err(TrainError::config(
                 format!("`init_from={}` does not exist", path.display()),
-                "give a run directory, a checkpoint folder or a safetensors file",
+                WEIGHTS_HINT,
             ));
         }
         if path.is_dir() {
@@ -183,7 +185,9 @@ pub fn init_weights(
     };
     let here = if collective.world().rank == 0 { bytes() } else { Ok(Vec::new()) };
     let bytes = collective.broadcast_bytes(agreed(collective, here)?, 0)?;
-    let file = TensorFile::parse(bytes).map_err(CheckpointError::from)?;
+    let file = TensorFile::parse(bytes).map_err(|e| {
+        TrainError::config(format!("`init_from={}` cannot be read: {e}", path.display()), WEIGHTS_HINT)
+    })?;
     let mut used = 0;
     for (name, target) in model_tensors(&prepared.engine) {
         // A backbone exported on its own carries torchvision's bare names.

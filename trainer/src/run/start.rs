@@ -90,7 +90,15 @@ pub fn train(mut request: TrainRequest<'_>) -> Result<Option<Outcome>, TrainErro
     if let Some(run_dir) = &run_dir {
         let created =
             fs_err::create_dir_all(run_dir.path().join("logs")).and_then(|()| (request.on_run_dir)(run_dir));
-        agreed(&*ranks, created.map_err(TrainError::from))?;
+        agreed(
+            &*ranks,
+            created.map_err(|e| {
+                TrainError::environment(
+                    format!("the run directory cannot be made: {e}"),
+                    "choose another `run.dir` or `run.root`",
+                )
+            }),
+        )?;
         let room = if ranks.world().rank == 0 { require_room(run_dir, &prepared.engine) } else { Ok(()) };
         agreed(&*ranks, room)?;
     }

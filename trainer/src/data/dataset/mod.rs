@@ -391,7 +391,7 @@ mod tests {
         assert!(dataset.warnings[0].starts_with("unreadable recordings are skipped (2): "));
         let text = message(&DataConfig { max_bad_files: 1, ..config }, dir.path());
         assert!(
-            text.starts_with("2 of 24 recordings cannot be read: `koel/koel0_0.wav (truncated"),
+            text.starts_with("2 of 24 recordings cannot be read: `koel/koel0_0.wav` (truncated"),
             "{text}"
         );
     }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use dtrain_configs::schema::DataConfig;
 
-use super::super::error::{NUM_LISTED, shortened};
+use super::super::error::{NUM_LISTED, listed, shortened};
 use super::{Dataset, SkippedFile};
 
 /// All warnings about an opened data set.
@@ -14,7 +14,7 @@ pub(super) fn find_warnings(dataset: &Dataset, config: &DataConfig) -> Vec<Strin
         warnings.push(format!(
             "unreadable recordings are skipped ({}): {}; `data.max_bad_files=0` refuses to start instead",
             dataset.skipped.len(),
-            shortened(dataset.skipped.iter().take(NUM_LISTED).map(described), dataset.skipped.len())
+            listed(dataset.skipped.iter().take(NUM_LISTED).map(described), dataset.skipped.len())
         ));
     }
     if let Some(target) = dataset.label(&config.target) {
@@ -77,7 +77,7 @@ fn num_torn_recordings(dataset: &Dataset) -> usize {
 
 /// Path and reason.
 pub(super) fn described(file: &SkippedFile) -> String {
-    format!("{} ({})", file.path, file.reason)
+    format!("`{}` ({})", file.path, file.reason)
 }
 
 #[cfg(test)]

@@ -8,10 +8,11 @@
 //! As in PyTorch, t counts the steps in which the parameter took part.
 
 use dtrain_configs::schema::AdamwConfig;
-use tch::Tensor;
+use tch::{TchError, Tensor};
 
 use super::{Optimizer, decays, moment_views};
 use crate::engine::flat::{ActiveSet, Flat, part};
+use crate::torch_extra::{AdamwRun, AdamwStep, fused_adamw};
 
 /// Adam with decoupled weight decay.
 #[derive(Debug)]
@@ -31,32 +32,31 @@ impl Adamw {
 }
 
 impl Optimizer for Adamw {
-    fn step(&mut self, flat: &Flat, active: &ActiveSet, lr: f64) {
+    fn step(&mut self, flat: &Flat, active: &ActiveSet, lr: f64) -> Result<(), TchError> {
         let AdamwConfig { weight_decay, beta1, beta2, eps, decay_bias_and_norm, .. } = self.config;
         for (index, steps) in self.steps.iter_mut().enumerate() {
             *steps += u64::from(active.contains(index));
         }
-        let runs = flat.runs(|index, segment| {
-            let steps = self.steps.get(index).copied().filter(|_| active.contains(index))?;
-            Some((steps, decays(segment.role, decay_bias_and_norm)))
-        });
-        for (range, (steps, decayed)) in runs {
-            let step_size = lr / (1.0 - beta1.powf(steps as f64));
-            let second_scale = 1.0 / (1.0 - beta2.powf(steps as f64)).sqrt();
-            for chunk in flat.chunks(range) {
-                let mut weights = part(flat.parameters(), &chunk);
-                let gradient = part(flat.gradients(), &chunk);
-                let (mut first, mut second) = (part(&self.first, &chunk), part(&self.second, &chunk));
-                if decayed && weight_decay != 0.0 {
-                    let _ = weights.g_mul_scalar_(1.0 - lr * weight_decay);
-                }
-                let _ = first.lerp_(&gradient, 1.0 - beta1);
-                let _ = second.lerp_(&gradient.square(), 1.0 - beta2);
-                let mut update = second.sqrt().g_mul_scalar_(second_scale).g_add_scalar_(eps);
-                let _ = first.div_out(&update, &update);
-                let _ = weights.g_sub_(&update.g_mul_scalar_(step_size));
-            }
+        for decayed in [true, false] {
+            let runs = flat.runs(|index, segment| {
+                let takes_part =
+                    active.contains(index) && decays(segment.role, decay_bias_and_norm) == decayed;
+                self.steps.get(index).copied().filter(|_| takes_part)
+            });
+            let runs: Vec<AdamwRun> = runs
+                .iter()
+                .map(|(range, steps)| AdamwRun {
+                    weights: part(flat.parameters(), range),
+                    gradients: part(flat.gradients(), range),
+                    first: part(&self.first, range),
+                    second: part(&self.second, range),
+                    steps: *steps,
+                })
+                .collect();
+            let weight_decay = if decayed { weight_decay } else { 0.0 };
+            fused_adamw(&runs, AdamwStep { lr, beta1, beta2, weight_decay, eps })?;
         }
+        Ok(())
     }
 
     fn tensors(&self, flat: &Flat) -> Vec<(String, Tensor)> {

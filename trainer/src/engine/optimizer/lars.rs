@@ -12,7 +12,7 @@
 //! lr out of v (`w <- w - lr v`), which differs only while lr changes: there a new rate rescales old gradients too.
 
 use dtrain_configs::schema::LarsConfig;
-use tch::Tensor;
+use tch::{TchError, Tensor};
 
 use super::{Optimizer, moment_views};
 use crate::engine::flat::{ActiveSet, Flat, part, squared_norm};
@@ -42,7 +42,7 @@ impl Lars {
 }
 
 impl Optimizer for Lars {
-    fn step(&mut self, flat: &Flat, active: &ActiveSet, lr: f64) {
+    fn step(&mut self, flat: &Flat, active: &ActiveSet, lr: f64) -> Result<(), TchError> {
         // A weight is a run of its own, for its norms; neighbouring biases and norm parameters are one.
         let runs = flat.runs(|index, segment| {
             active.contains(index).then(|| (segment.role == Role::Weight).then_some(index))
@@ -58,6 +58,7 @@ impl Optimizer for Lars {
             let _ = velocity.g_mul_scalar_(self.config.momentum).g_add_(&gradient.g_mul_scalar_(lr));
             let _ = weights.g_sub_(&velocity);
         }
+        Ok(())
     }
 
     fn tensors(&self, flat: &Flat) -> Vec<(String, Tensor)> {

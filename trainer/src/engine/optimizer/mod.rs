@@ -6,7 +6,7 @@ mod lars;
 mod sgd;
 
 use dtrain_configs::schema::OptimizerConfig;
-use tch::Tensor;
+use tch::{TchError, Tensor};
 
 use super::flat::{ActiveSet, Flat};
 use crate::error::TrainError;
@@ -19,7 +19,10 @@ pub use sgd::Sgd;
 /// Turns gradients into weights.
 pub trait Optimizer: Send {
     /// Moves the active parameters of `flat` by its gradients. All others keep weights, moments and step counts.
-    fn step(&mut self, flat: &Flat, active: &ActiveSet, lr: f64);
+    ///
+    /// # Errors
+    /// When memory runs out.
+    fn step(&mut self, flat: &Flat, active: &ActiveSet, lr: f64) -> Result<(), TchError>;
 
     /// The moments per parameter, named `MOMENT.PARAMETER`, in the parameters' shapes. They are views: what is written
     /// into them is the optimizer's state.

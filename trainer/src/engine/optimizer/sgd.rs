@@ -7,10 +7,11 @@
 //! PyTorch starts v with the first gradient; with dampening 0 that is what a v of zeros becomes.
 
 use dtrain_configs::schema::SgdConfig;
-use tch::Tensor;
+use tch::{TchError, Tensor};
 
 use super::{Optimizer, decays, moment_views};
 use crate::engine::flat::{ActiveSet, Flat, part};
+use crate::torch_extra::{SgdRun, SgdStep, fused_sgd};
 
 /// Stochastic gradient descent with optional (Nesterov) momentum.
 #[derive(Debug)]
@@ -29,30 +30,26 @@ impl Sgd {
 }
 
 impl Optimizer for Sgd {
-    fn step(&mut self, flat: &Flat, active: &ActiveSet, lr: f64) {
+    fn step(&mut self, flat: &Flat, active: &ActiveSet, lr: f64) -> Result<(), TchError> {
         let SgdConfig { weight_decay, momentum, nesterov, decay_bias_and_norm, .. } = self.config;
-        let runs = flat.runs(|index, segment| {
-            active.contains(index).then(|| weight_decay != 0.0 && decays(segment.role, decay_bias_and_norm))
-        });
-        for (range, decayed) in runs {
-            for chunk in flat.chunks(range) {
-                let mut weights = part(flat.parameters(), &chunk);
-                let mut gradient = part(flat.gradients(), &chunk).copy();
-                if decayed {
-                    let _ = gradient.g_add_(&(&weights * weight_decay));
-                }
-                if let Some(buffer) = &self.momentum {
-                    let mut velocity = part(buffer, &chunk);
-                    let _ = velocity.g_mul_scalar_(momentum).g_add_(&gradient);
-                    if nesterov {
-                        let _ = gradient.g_add_(&(velocity * momentum));
-                    } else {
-                        gradient.copy_(&velocity);
-                    }
-                }
-                let _ = weights.g_sub_(&gradient.g_mul_scalar_(lr));
-            }
+        for decayed in [true, false] {
+            let runs = flat.runs(|index, segment| {
+                (active.contains(index) && decays(segment.role, decay_bias_and_norm) == decayed).then_some(())
+            });
+            let runs: Vec<SgdRun> = runs
+                .iter()
+                .map(|(range, ())| SgdRun {
+                    weights: part(flat.parameters(), range),
+                    gradients: part(flat.gradients(), range),
+                    momentum: self.momentum.as_ref().map(|momentum| part(momentum, range)),
+                })
+                .collect();
+            let weight_decay = if decayed { weight_decay } else { 0.0 };
+            // Nesterov's form without momentum is plain SGD, and libtorch wants a buffer for it.
+            let nesterov = nesterov && self.momentum.is_some();
+            fused_sgd(&runs, SgdStep { lr, momentum, weight_decay, nesterov })?;
         }
+        Ok(())
     }
 
     fn tensors(&self, flat: &Flat) -> Vec<(String, Tensor)> {
