@@ -8,6 +8,7 @@
 #include <array>
 #include <cstdlib>
 #include <cstring>
+#include <initializer_list>
 #include <memory>
 #include <stdexcept>
 #include <string>
@@ -159,6 +160,15 @@ struct SyncBatchNorm : torch::autograd::Function<SyncBatchNorm> {
   }
 };
 
+// The fused kernels look at the length of the first tensor alone.
+void check_alike(const Tensor &weights, std::initializer_list<const Tensor *> others) {
+  for (const auto *other : others)
+    TORCH_CHECK(other->sizes() == weights.sizes() && other->options().type_equal(weights.options()) &&
+                    other->device() == weights.device() && other->is_contiguous() && weights.is_contiguous(),
+                "an optimizer step takes contiguous tensors of one shape, type and device: ", weights.sizes(), " ",
+                weights.toString(), ", not ", other->sizes(), " ", other->toString());
+}
+
 } // namespace
 
 void dtrain_free_message(char *message) { std::free(message); }
@@ -214,6 +224,7 @@ char *dtrain_fused_adamw(const dtrain_adamw_run *runs, size_t num_runs, double l
     std::vector<Tensor> weights, gradients, first, second;
     std::vector<float> steps;
     for (const auto *run = runs; run != runs + num_runs; ++run) {
+      check_alike(*run->weights, {run->gradients, run->first, run->second});
       weights.push_back(*run->weights);
       gradients.push_back(*run->gradients);
       first.push_back(*run->first);
@@ -233,6 +244,7 @@ char *dtrain_fused_sgd(const dtrain_sgd_run *runs, size_t num_runs, double lr, d
       return;
     std::vector<Tensor> weights, gradients, buffers;
     for (const auto *run = runs; run != runs + num_runs; ++run) {
+      check_alike(*run->weights, {run->gradients, run->momentum != nullptr ? run->momentum : run->weights});
       weights.push_back(*run->weights);
       gradients.push_back(*run->gradients);
       if (run->momentum != nullptr)

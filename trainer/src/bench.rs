@@ -31,7 +31,7 @@ pub struct StepFigures {
     pub median_comm_s: f64,
     /// Steps that were timed.
     pub steps: u64,
-    /// Seconds from the start of the process to the beginning of the first step.
+    /// Seconds from the start of the process to the beginning of the first step, whose batch is in hand then.
     pub first_step_begins_s: f64,
     /// Seconds from the start of the process to the end of the first step.
     pub first_step_ends_s: f64,
@@ -76,6 +76,7 @@ pub fn step(
         let (begin, cpu_begin) = (Instant::now(), cpu_seconds());
         let (outcome, plan, waited): (_, StepPlan, f64) = runner.step(step, steps_per_epoch)?;
         if step == 0 {
+            figures.first_step_begins_s += waited;
             figures.first_step_ends_s = seconds_since_process_start();
             figures.loss_first = outcome.loss;
         }

@@ -1,5 +1,7 @@
 //! What tch does not bind: gradients as views, hooks on gradients, batch norm over all ranks, fused optimizers, the
-//! memory of large tensors. The only Rust file that talks to `cpp/`.
+//! memory of large tensors. With `fused.rs` the only Rust that talks to `cpp/`.
+
+mod fused;
 
 use std::any::Any;
 use std::ffi::{CStr, c_char, c_int, c_void};
@@ -9,6 +11,8 @@ use std::sync::Arc;
 
 use tch::{Device, TchError, Tensor};
 use torch_sys::C_tensor;
+
+pub use fused::{AdamwRun, AdamwStep, SgdRun, SgdStep, fused_adamw, fused_sgd};
 
 #[repr(C)]
 struct GradientCallback {
@@ -24,42 +28,9 @@ struct SumCallback {
     release: extern "C" fn(*mut c_void),
 }
 
-#[repr(C)]
-struct RawAdamwRun {
-    weights: *const C_tensor,
-    gradients: *const C_tensor,
-    first: *const C_tensor,
-    second: *const C_tensor,
-    steps: f64,
-}
-
-#[repr(C)]
-struct RawSgdRun {
-    weights: *const C_tensor,
-    gradients: *const C_tensor,
-    momentum: *const C_tensor,
-}
-
 unsafe extern "C" {
     fn dtrain_free_message(message: *mut c_char);
     fn dtrain_keep_large_blocks();
-    fn dtrain_fused_adamw(
-        runs: *const RawAdamwRun,
-        num_runs: usize,
-        lr: f64,
-        beta1: f64,
-        beta2: f64,
-        weight_decay: f64,
-        epsilon: f64,
-    ) -> *mut c_char;
-    fn dtrain_fused_sgd(
-        runs: *const RawSgdRun,
-        num_runs: usize,
-        lr: f64,
-        momentum: f64,
-        weight_decay: f64,
-        nesterov: bool,
-    ) -> *mut c_char;
     fn dtrain_set_grad(leaf: *const C_tensor, gradient: *const C_tensor) -> *mut c_char;
     fn dtrain_add_gradient_hook(
         leaf: *const C_tensor,
@@ -86,98 +57,6 @@ unsafe extern "C" {
 pub fn keep_large_blocks() {
     // SAFETY: no arguments; may be called at any time and from any thread.
     unsafe { dtrain_keep_large_blocks() }
-}
-
-/// A part of all parameters with its gradient and AdamW's moments, of equal length.
-#[derive(Debug)]
-pub struct AdamwRun {
-    /// Weights, moved.
-    pub weights: Tensor,
-    /// Gradient, read.
-    pub gradients: Tensor,
-    /// Mean of the gradients, moved.
-    pub first: Tensor,
-    /// Mean of their squares, moved.
-    pub second: Tensor,
-    /// Steps that this part has taken, this one included.
-    pub steps: u64,
-}
-
-/// Settings of AdamW, of one step.
-#[derive(Debug, Clone, Copy)]
-pub struct AdamwStep {
-    /// Learning rate.
-    pub lr: f64,
-    /// Decay of the first moment.
-    pub beta1: f64,
-    /// Decay of the second.
-    pub beta2: f64,
-    /// Decoupled weight decay.
-    pub weight_decay: f64,
-    /// Added to the root of the second moment.
-    pub eps: f64,
-}
-
-/// One step of AdamW in libtorch's fused kernel, which reads and writes each element once.
-///
-/// # Errors
-/// When the tensors of a run do not fit each other.
-pub fn fused_adamw(runs: &[AdamwRun], step: AdamwStep) -> Result<(), TchError> {
-    let raw: Vec<RawAdamwRun> = runs
-        .iter()
-        .map(|run| RawAdamwRun {
-            weights: run.weights.as_ptr(),
-            gradients: run.gradients.as_ptr(),
-            first: run.first.as_ptr(),
-            second: run.second.as_ptr(),
-            steps: run.steps as f64,
-        })
-        .collect();
-    let AdamwStep { lr, beta1, beta2, weight_decay, eps } = step;
-    // SAFETY: all tensors live in `runs` until the call returns.
-    check(unsafe { dtrain_fused_adamw(raw.as_ptr(), raw.len(), lr, beta1, beta2, weight_decay, eps) })
-}
-
-/// A part of all parameters with its gradient and momentum, of equal length.
-#[derive(Debug)]
-pub struct SgdRun {
-    /// Weights, moved.
-    pub weights: Tensor,
-    /// Gradient, read.
-    pub gradients: Tensor,
-    /// Momentum, moved; given in all runs or in none.
-    pub momentum: Option<Tensor>,
-}
-
-/// Settings of SGD, of one step.
-#[derive(Debug, Clone, Copy)]
-pub struct SgdStep {
-    /// Learning rate.
-    pub lr: f64,
-    /// Momentum.
-    pub momentum: f64,
-    /// Weight decay, added to the gradient.
-    pub weight_decay: f64,
-    /// Nesterov's form.
-    pub nesterov: bool,
-}
-
-/// One step of SGD in libtorch's fused kernel, which reads and writes each element once.
-///
-/// # Errors
-/// When the tensors of a run do not fit each other.
-pub fn fused_sgd(runs: &[SgdRun], step: SgdStep) -> Result<(), TchError> {
-    let raw: Vec<RawSgdRun> = runs
-        .iter()
-        .map(|run| RawSgdRun {
-            weights: run.weights.as_ptr(),
-            gradients: run.gradients.as_ptr(),
-            momentum: run.momentum.as_ref().map_or(std::ptr::null(), Tensor::as_ptr),
-        })
-        .collect();
-    let SgdStep { lr, momentum, weight_decay, nesterov } = step;
-    // SAFETY: all tensors live in `runs` until the call returns.
-    check(unsafe { dtrain_fused_sgd(raw.as_ptr(), raw.len(), lr, momentum, weight_decay, nesterov) })
 }
 
 /// Makes `gradient` the gradient of `leaf` without a copy, so that backward adds into its storage, for example a view
@@ -443,6 +322,41 @@ mod tests {
         }
         assert!(set_grad(&(&leaf * 2.0), &Tensor::zeros([3], DOUBLE)).is_err());
         assert!(set_grad(&Tensor::zeros([3], DOUBLE), &Tensor::zeros([3], DOUBLE)).is_err());
+    }
+
+    #[test]
+    fn large_blocks_are_used_again_and_never_overlap() {
+        keep_large_blocks();
+        keep_large_blocks();
+        let work = |seed: usize| {
+            let mut held: Vec<(Tensor, f64)> = Vec::new();
+            let mut random = seed;
+            for round in 0..400 {
+                random =
+                    random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+                if held.len() > 12 || (random >> 33).is_multiple_of(3) && !held.is_empty() {
+                    let (tensor, value) = held.swap_remove((random >> 40) % held.len());
+                    assert_eq!(
+                        (tensor.min().double_value(&[]), tensor.max().double_value(&[])),
+                        (value, value)
+                    );
+                } else {
+                    // Around the limit below which malloc is asked, up to 2 MB.
+                    let len = 1 + (random >> 35) % 250_000;
+                    let value = (seed * 1000 + round) as f64;
+                    held.push((Tensor::full([len as i64], value, DOUBLE), value));
+                }
+            }
+        };
+        std::thread::scope(|scope| {
+            for seed in 1..4 {
+                scope.spawn(move || work(seed));
+            }
+        });
+        // Larger than what any other test frees meanwhile, so that it is this block that comes back.
+        let block = || Tensor::zeros([40_000_001], DOUBLE);
+        let first = block().data_ptr();
+        assert_eq!(block().data_ptr(), first);
     }
 
     /// A chain of three layers and a leaf that nothing uses.

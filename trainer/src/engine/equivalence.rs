@@ -1,20 +1,19 @@
 //! The batch is global: ranks, uneven shares and micro-batches change the order of summation and nothing else. Ranks are
 //! threads; everything is in f64, where rounding stays small enough to be told from a mistake.
 
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
 
+use super::*;
+use crate::method::{self, Targets};
 use dtrain_comm::local_world;
 use dtrain_configs::schema::{
     AdamwConfig, Auto, LarsConfig, MethodConfig, ModelConfig, ModelName, ProjectorConfig, SgdConfig,
     SimclrConfig, Stem, SupconConfig, SupervisedConfig,
 };
-use tch::TchError;
 
-use super::*;
-use crate::loss::cross_entropy::cross_entropy;
-use crate::method::{self, DirectLoss, Objective, PairBatch, PairLoss, Sampling, Targets};
-use crate::model::parameters::{Init, Role};
+mod micro_batches;
+mod plain;
+mod untouched;
 
 const STEPS: u64 = 8;
 const CLASSES: i64 = 3;
@@ -265,6 +264,14 @@ fn whole(optimizer: OptimizerConfig, build: fn(&mut Parameters) -> Box<dyn Metho
     Case { optimizer, build, size: SIZE, sync_bn: true, micro_batch: None, labelled_only: false }
 }
 
+type Build = fn(&mut Parameters) -> Box<dyn Method>;
+/// Each with whether it leaves samples without a class out.
+const METHODS: [(&str, Build, bool); 3] = [
+    ("simclr", |p| simclr(ModelName::CnnSmall, p), false),
+    ("supcon", |p| supcon(ModelName::CnnSmall, p), false),
+    ("supervised", |p| supervised(ModelName::CnnSmall, p), true),
+];
+
 fn assert_ranks_do_not_matter(what: &str, case: &Case, largest_world: usize) {
     let alone = train(case, &batches(1));
     assert_moved(what, &alone, case);
@@ -309,222 +316,4 @@ fn one_to_three_ranks_train_the_same_resnet18() {
     assert_ranks_do_not_matter("supcon, adamw", &case(adamw(), |p| supcon(ModelName::Resnet18, p)), 2);
     let supervised = case(sgd(), |p| supervised(ModelName::Resnet18, p));
     assert_ranks_do_not_matter("supervised, sgd", &Case { labelled_only: true, ..supervised }, 2);
-}
-
-/// Batches of 12 samples for micro-batches of `micro` samples: `orders` gives each rank's samples.
-fn pieces(orders: &[&[u64]]) -> Vec<GlobalBatch> {
-    (0..STEPS)
-        .map(|step| GlobalBatch {
-            samples: orders.concat().into_iter().map(|i| 13 * step + i).collect(),
-            counts: orders.iter().map(|order| order.len() as u32).collect(),
-        })
-        .collect()
-}
-
-type Build = fn(&mut Parameters) -> Box<dyn Method>;
-const METHODS: [(&str, Build, bool); 3] = [
-    ("simclr", |p| simclr(ModelName::CnnSmall, p), false),
-    ("supcon", |p| supcon(ModelName::CnnSmall, p), false),
-    ("supervised", |p| supervised(ModelName::CnnSmall, p), true),
-];
-const ORDER: &[u64] = &[0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11];
-
-/// With batch norm over each piece alone, the pieces are all that counts, not where and when they are computed.
-#[test]
-fn micro_batches_equal_ranks_where_batch_norm_is_local() {
-    for (name, build, labelled_only) in METHODS {
-        let case = Case { sync_bn: false, micro_batch: Some(3), labelled_only, ..whole(sgd(), build) };
-        let mut alone = train(&case, &pieces(&[ORDER]));
-        let mut halves = train(&case, &pieces(&[&ORDER[..6], &ORDER[6..]]));
-        let mut quarters = train(&case, &pieces(&[&ORDER[..3], &ORDER[3..6], &ORDER[6..9], &ORDER[9..]]));
-        // One rank has seen all pieces, the others a half or a quarter of them.
-        let seen = |trained: &Trained| trained.buffers[2].1.int64_value(&[]);
-        assert_eq!([&alone, &halves, &quarters].map(seen), [4, 2, 1].map(|pieces| pieces * STEPS as i64));
-        for trained in [&mut alone, &mut halves, &mut quarters] {
-            trained.buffers.clear();
-        }
-        assert_same_training(name, &halves, &alone);
-        assert_same_training(name, &quarters, &alone);
-    }
-}
-
-/// With batch norm over all ranks, the pieces of one round are normalized together, and running statistics learn once
-/// from each round, also where everything is encoded twice.
-#[test]
-fn a_round_of_micro_batches_is_normalized_over_all_ranks() {
-    for (name, build, labelled_only) in METHODS {
-        let case = |micro| Case { micro_batch: Some(micro), labelled_only, ..whole(adamw(), build) };
-        let two = train(&case(3), &pieces(&[&ORDER[..6], &ORDER[6..]]));
-        let alone = train(&case(6), &pieces(&[&[0, 1, 2, 6, 7, 8, 3, 4, 5, 9, 10, 11]]));
-        assert_same_training(name, &two, &alone);
-        assert_eq!(two.buffers[2].0, "backbone.bn1.num_batches_tracked");
-        assert_eq!(two.buffers[2].1.int64_value(&[]), 2 * STEPS as i64);
-    }
-}
-
-/// A network in which samples do not meet, with a parameter that no loss ever reaches and one that is used in the
-/// first `late_until` steps only, and then on the rank that holds sample `late_sample` of the batch.
-struct Plain {
-    first: Tensor,
-    second: Tensor,
-    late: Tensor,
-    late_until: u64,
-    calls: AtomicU64,
-    pairs: bool,
-}
-
-impl Plain {
-    fn build(pairs: bool, late_until: u64, parameters: &mut Parameters) -> Box<dyn Method> {
-        let init = Init::Normal { std: 0.1 };
-        let mut weight = |name: &str, shape: &[i64]| parameters.parameter(name, shape, init, Role::Weight);
-        let first = weight("first", &[SIZE * SIZE, 10]);
-        let _ = weight("unused", &[7]);
-        let late = weight("late", &[6]);
-        let second = weight("second", &[10, 6]);
-        Box::new(Self { first, second, late, late_until, calls: AtomicU64::new(0), pairs })
-    }
-}
-
-impl Method for Plain {
-    fn num_views(&self) -> u32 {
-        1 + u32::from(self.pairs)
-    }
-
-    fn sampling(&self) -> Sampling {
-        Sampling::Shuffled
-    }
-
-    fn pair_loss(&self) -> Option<PairLoss> {
-        self.pairs.then_some(PairLoss { temperature: 0.2, tile: None })
-    }
-
-    fn objective(&self, inputs: &Tensor, targets: &Targets, _: &Pass) -> Result<Objective, TchError> {
-        let mut rows = inputs.f_flatten(1, -1)?.f_mm(&self.first)?.f_tanh()?.f_mm(&self.second)?;
-        let call = self.calls.fetch_add(1, Ordering::Relaxed);
-        if call < self.late_until && targets.positions.contains(&0) {
-            rows += &self.late;
-        }
-        if self.pairs {
-            let projections = &rows / rows.norm_scalaropt_dim(2.0, [1], true);
-            let groups = targets.positions.repeat(2);
-            return Ok(Objective::Pairs(PairBatch { projections, groups }));
-        }
-        let classes = Tensor::from_slice(&targets.classes);
-        let loss = cross_entropy(&rows, &classes, targets.global_samples, 0.0);
-        Ok(Objective::Direct(DirectLoss { loss, sums: Vec::new() }))
-    }
-
-    fn embed(&self, inputs: &Tensor, _: &Pass) -> Result<Tensor, TchError> {
-        inputs.f_flatten(1, -1)
-    }
-}
-
-/// Where samples do not meet in the network, micro-batches change nothing at all.
-#[test]
-fn without_batch_norm_micro_batches_equal_the_whole() {
-    let builds: [(&str, Build); 2] =
-        [("pairs", |p| Plain::build(true, 0, p)), ("direct", |p| Plain::build(false, 0, p))];
-    for (name, build) in builds {
-        let case = |micro_batch| Case { micro_batch, labelled_only: true, ..whole(sgd(), build) };
-        let expected = train(&case(None), &batches(1));
-        for (world_size, micro) in [(1, 1), (1, 2), (1, 4), (2, 3), (3, 2), (4, 1)] {
-            let what = format!("{name}: {world_size} ranks in micro-batches of {micro}");
-            assert_same_training(&what, &train(&case(Some(micro)), &batches(world_size)), &expected);
-        }
-    }
-}
-
-/// Decay and momentum would move weights under a gradient of zero; without a gradient nothing moves.
-#[test]
-fn a_parameter_without_gradient_keeps_weight_and_moments_bit_for_bit() {
-    for optimizer in [sgd(), adamw(), lars()] {
-        let name = optimizer.name();
-        let always: Build = |p| Plain::build(true, u64::MAX, p);
-        let at_first: Build = |p| Plain::build(true, 3, p);
-        let case = |build| whole(optimizer.clone(), build);
-        let short = train(&case(at_first), &batches(3)[..3]);
-        let long = train(&case(at_first), &batches(3));
-        let of = |tensors: &[(String, Tensor)], parameter: &str| -> Vec<Tensor> {
-            let found = tensors.iter().filter(|(name, _)| name.split('.').next_back() == Some(parameter));
-            found.map(|(_, tensor)| tensor.shallow_clone()).collect()
-        };
-        assert_eq!(of(&long.weights, "late"), of(&short.weights, "late"), "{name}");
-        assert_eq!(of(&long.moments, "late"), of(&short.moments, "late"), "{name}");
-        assert_ne!(of(&long.weights, "first"), of(&short.weights, "first"), "{name}");
-        assert_ne!(
-            of(&train(&case(always), &batches(3)).weights, "late"),
-            of(&short.weights, "late"),
-            "{name}"
-        );
-
-        let mut fresh = Parameters::new(Device::Cpu, Kind::Double, 3);
-        let _ = at_first(&mut fresh);
-        let start = fresh.parameters().iter().find(|p| p.name == "unused").unwrap();
-        assert_eq!(of(&long.weights, "unused"), [start.tensor.detach()], "{name}");
-        assert!(of(&long.moments, "unused").iter().all(|moment| norm(moment) == 0.0), "{name}");
-    }
-}
-
-/// One bad value on one rank: all ranks skip the step, and nothing has learned from it.
-#[test]
-fn a_value_that_is_not_finite_leaves_everything_as_it_was() {
-    for (name, build, labelled_only) in METHODS {
-        for micro_batch in [None, Some(2)] {
-            let case = Case { micro_batch, labelled_only, ..whole(adamw(), build) };
-            let world = local_world(2);
-            thread::scope(|scope| {
-                for collective in world {
-                    let case = &case;
-                    scope.spawn(move || skips_a_bad_step(name, case, collective));
-                }
-            });
-        }
-    }
-}
-
-fn skips_a_bad_step(name: &str, case: &Case, collective: Arc<dyn Collective>) {
-    tch::set_num_threads(1);
-    let rank = collective.world().rank;
-    let mut parameters = Parameters::new(Device::Cpu, Kind::Double, 3);
-    let method = (case.build)(&mut parameters);
-    let num_views = i64::from(method.num_views());
-    let settings = EngineSettings {
-        global_batch: 8,
-        micro_batch: case.micro_batch,
-        grad_clip: Some(1.0),
-        sync_bn: case.sync_bn,
-        schedule: ScheduleConfig::default(),
-        optimizer: case.optimizer.clone(),
-        total_steps: 9,
-        steps_per_epoch: 9,
-    };
-    let mut engine = Engine::new(method, parameters, collective, settings).unwrap();
-    let state = |engine: &Engine| -> Vec<Tensor> {
-        let parameters = engine.parameters().parameters().iter().map(|p| p.tensor.detach().copy());
-        let buffers = engine.parameters().buffers().iter().map(|b| b.tensor.copy());
-        let moments = engine.optimizer().tensors(engine.flat()).into_iter().map(|(_, moment)| moment.copy());
-        parameters.chain(buffers).chain(moments).collect()
-    };
-    for (step, bad) in [None, Some(f64::NAN), None, Some(f64::INFINITY), None].into_iter().enumerate() {
-        let plan = StepPlan { step: step as u64, epoch: 0, counts: vec![4, 4], global_samples: 8 };
-        let own = 4 * rank as u64..4 * rank as u64 + 4;
-        let views: Vec<Tensor> = (0..num_views as u64)
-            .flat_map(|v| own.clone().map(move |s| view(8 * step as u64 + s, v, case.size)))
-            .collect();
-        let inputs = Tensor::cat(&views, 0);
-        if let (Some(bad), 1) = (bad, rank) {
-            let _ = inputs.narrow(0, 3, 1).narrow(3, 5, 1).fill_(bad);
-        }
-        let classes = own.clone().map(|s| s as i64 % CLASSES).collect();
-        let targets = Targets { classes, positions: own.map(|s| s as i64).collect(), global_samples: 8 };
-        let (before, steps_before) = (state(&engine), engine.optimizer().steps().to_vec());
-        let outcome = engine.step(&LocalBatch { inputs, targets }, &plan).unwrap();
-        assert_eq!(outcome.finite, bad.is_none(), "{name}, rank {rank}, step {step}");
-        assert_eq!(state(&engine) == before, bad.is_some(), "{name}, rank {rank}, step {step}");
-        assert_eq!(
-            engine.optimizer().steps() == steps_before,
-            bad.is_some(),
-            "{name}, rank {rank}, step {step}"
-        );
-    }
 }

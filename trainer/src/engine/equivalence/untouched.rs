@@ -1,0 +1,99 @@
+//! What a step leaves alone: parameters without a gradient, and everything when a value is not finite.
+
+use super::plain::Plain;
+use super::*;
+
+/// Decay and momentum would move weights under a gradient of zero; without a gradient nothing moves.
+#[test]
+fn a_parameter_without_gradient_keeps_weight_and_moments_bit_for_bit() {
+    for optimizer in [sgd(), adamw(), lars()] {
+        let name = optimizer.name();
+        let always: Build = |p| Plain::build(true, u64::MAX, p);
+        let at_first: Build = |p| Plain::build(true, 3, p);
+        let case = |build| whole(optimizer.clone(), build);
+        let short = train(&case(at_first), &batches(3)[..3]);
+        let long = train(&case(at_first), &batches(3));
+        let of = |tensors: &[(String, Tensor)], parameter: &str| -> Vec<Tensor> {
+            let found = tensors.iter().filter(|(name, _)| name.split('.').next_back() == Some(parameter));
+            found.map(|(_, tensor)| tensor.shallow_clone()).collect()
+        };
+        assert_eq!(of(&long.weights, "late"), of(&short.weights, "late"), "{name}");
+        assert_eq!(of(&long.moments, "late"), of(&short.moments, "late"), "{name}");
+        assert_ne!(of(&long.weights, "first"), of(&short.weights, "first"), "{name}");
+        assert_ne!(
+            of(&train(&case(always), &batches(3)).weights, "late"),
+            of(&short.weights, "late"),
+            "{name}"
+        );
+
+        let mut fresh = Parameters::new(Device::Cpu, Kind::Double, 3);
+        let _ = at_first(&mut fresh);
+        let start = fresh.parameters().iter().find(|p| p.name == "unused").unwrap();
+        assert_eq!(of(&long.weights, "unused"), [start.tensor.detach()], "{name}");
+        assert!(of(&long.moments, "unused").iter().all(|moment| norm(moment) == 0.0), "{name}");
+    }
+}
+
+/// One bad value on one rank: all ranks skip the step, and nothing has learned from it.
+#[test]
+fn a_value_that_is_not_finite_leaves_everything_as_it_was() {
+    for (name, build, labelled_only) in METHODS {
+        for micro_batch in [None, Some(2)] {
+            let case = Case { micro_batch, labelled_only, ..whole(adamw(), build) };
+            let world = local_world(2);
+            thread::scope(|scope| {
+                for collective in world {
+                    let case = &case;
+                    scope.spawn(move || skips_a_bad_step(name, case, collective));
+                }
+            });
+        }
+    }
+}
+
+fn skips_a_bad_step(name: &str, case: &Case, collective: Arc<dyn Collective>) {
+    tch::set_num_threads(1);
+    let rank = collective.world().rank;
+    let mut parameters = Parameters::new(Device::Cpu, Kind::Double, 3);
+    let method = (case.build)(&mut parameters);
+    let num_views = i64::from(method.num_views());
+    let settings = EngineSettings {
+        global_batch: 8,
+        micro_batch: case.micro_batch,
+        grad_clip: Some(1.0),
+        sync_bn: case.sync_bn,
+        schedule: ScheduleConfig::default(),
+        optimizer: case.optimizer.clone(),
+        total_steps: 9,
+        steps_per_epoch: 9,
+    };
+    let mut engine = Engine::new(method, parameters, collective, settings).unwrap();
+    let state = |engine: &Engine| -> Vec<Tensor> {
+        let parameters = engine.parameters().parameters().iter().map(|p| p.tensor.detach().copy());
+        let buffers = engine.parameters().buffers().iter().map(|b| b.tensor.copy());
+        let moments = engine.optimizer().tensors(engine.flat()).into_iter().map(|(_, moment)| moment.copy());
+        parameters.chain(buffers).chain(moments).collect()
+    };
+    for (step, bad) in [None, Some(f64::NAN), None, Some(f64::INFINITY), None].into_iter().enumerate() {
+        let plan = StepPlan { step: step as u64, epoch: 0, counts: vec![4, 4], global_samples: 8 };
+        let own = 4 * rank as u64..4 * rank as u64 + 4;
+        let views: Vec<Tensor> = (0..num_views as u64)
+            .flat_map(|v| own.clone().map(move |s| view(8 * step as u64 + s, v, case.size)))
+            .collect();
+        let inputs = Tensor::cat(&views, 0);
+        if let (Some(bad), 1) = (bad, rank) {
+            let _ = inputs.narrow(0, 3, 1).narrow(3, 5, 1).fill_(bad);
+        }
+        let classes = own.clone().map(|s| s as i64 % CLASSES).collect();
+        let targets = Targets { classes, positions: own.map(|s| s as i64).collect(), global_samples: 8 };
+        let (before, steps_before) = (state(&engine), engine.optimizer().steps().to_vec());
+        let outcome = engine.step(&LocalBatch { inputs, targets }, &plan).unwrap();
+        assert_eq!(outcome.finite, bad.is_none(), "{name}, rank {rank}, step {step}");
+        assert_eq!(state(&engine) == before, bad.is_some(), "{name}, rank {rank}, step {step}");
+        assert_eq!(
+            engine.optimizer().steps() == steps_before,
+            bad.is_some(),
+            "{name}, rank {rank}, step {step}"
+        );
+    }
+}
