@@ -43,6 +43,7 @@ suite "configs" tests dtrain-configs
 suite "comm" tests dtrain-comm
 suite "trainer" tests dtrain-trainer
 suite "launcher" tests dtrain
+suite "bench harness" python3 -m unittest discover --quiet --start-directory bench/tests
 [ $quick = 1 ] || suite "whole program" cargo test --release --package dtrain-tests -- --test-threads=1
 
 printf '\n'; printf '%s\n' "${summary[@]}"
