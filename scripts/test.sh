@@ -32,7 +32,7 @@ suite() { # name, command...
 
 # Open MPI refuses to run as root unless told twice; containers are often root.
 export OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1
-tests() { cargo test --release --quiet --package "$1" -- --quiet; }
+tests() { cargo test --release --quiet --package "$1"; }
 
 suite "set-up" scripts/setup.sh
 suite "format" cargo fmt --all --check
