@@ -1,5 +1,4 @@
 //! What a user reads when something is wrong.
-#![allow(clippy::unwrap_used)]
 
 use std::fs;
 

@@ -1,5 +1,4 @@
 //! Which layer wins, and what a change of group leaves behind.
-#![allow(clippy::panic, clippy::unwrap_used)]
 
 use std::fs;
 
