@@ -66,18 +66,19 @@ impl Write for LogFile {
 /// Installs the subscriber. Ranks other than 0 speak on stderr of errors only.
 pub fn install(rank: usize) -> LogFile {
     let file = LogFile::default();
-    let filter = || EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
+    let filter =
+        |default: &str| EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(default));
     let terminal = tracing_subscriber::fmt::layer()
         .with_writer(std::io::stderr)
         .with_ansi(std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none())
         .without_time()
         .with_target(false)
-        .with_filter(if rank == 0 { filter() } else { EnvFilter::new("error") });
+        .with_filter(if rank == 0 { filter("info") } else { EnvFilter::new("error") });
     let writer = file.clone();
     let lines = tracing_subscriber::fmt::layer()
         .with_writer(move || writer.clone())
         .with_ansi(false)
-        .with_filter(filter());
+        .with_filter(filter("info,dtrain=debug,dtrain_trainer=debug"));
     // A second subscriber in the same process is refused; the first one serves.
     let _ = tracing_subscriber::registry().with(terminal).with(lines).try_init();
     file

@@ -298,6 +298,16 @@ impl<'a> Session<'a> {
         let secs = self.window.started.map_or(0.0, |s| s.elapsed().as_secs_f64()).max(1e-9);
         let samples_per_sec = self.window.samples as f64 / secs;
         if logged {
+            tracing::debug!(
+                loss = outcome.loss,
+                grad_norm = outcome.grad_norm,
+                lr = outcome.lr,
+                data_secs = self.window.data_secs,
+                compute_secs = self.window.compute_secs,
+                comm_secs = self.window.comm_secs,
+                steps = self.window.steps,
+                "trained"
+            );
             let per_step = 1.0 / self.window.steps.max(1) as f64;
             let mut values = vec![("train/loss".to_owned(), outcome.loss)];
             values.extend(outcome.means.iter().map(|(name, mean)| (format!("train/{name}"), *mean)));
