@@ -50,7 +50,7 @@ fn sigusr1_saves_and_asks_to_be_requeued_on_two_ranks() {
     saves_and_ends(2, "USR1", 75, "requeue");
 }
 
-/// mpirun hands USR1 on to its ranks and TERM after a second; rank 0's exit code becomes its own.
+/// mpirun hands USR1 on to its ranks; rank 0's exit code becomes its own.
 #[test]
 fn mpirun_hands_signals_on() {
     let sandbox = with_recordings(4);

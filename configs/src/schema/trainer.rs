@@ -24,7 +24,8 @@ pub struct TrainerConfig {
     pub grad_clip: Option<f64>,
     /// Batch-norm statistics over all ranks; `auto` = true when there is more than one rank.
     pub sync_bn: Auto<bool>,
-    /// Same bits on every run with the same world, threads, CPU type and build.
+    /// Same bits on every run with the same world, threads, CPU type and build. Training on a CPU always is; the
+    /// setting is for devices where it costs speed.
     pub deterministic: bool,
     /// CPU threads of a rank; `auto` = cores that the rank may use / local ranks.
     pub threads: Auto<usize>,
