@@ -50,8 +50,13 @@ pub struct SimclrConfig {
     pub temperature: f64,
     /// Head between embedding and loss.
     pub projector: ProjectorConfig,
-    /// Rows of a tile of the loss; `auto` = 512.
+    /// Rows of a tile of the loss; `auto` = 512 on a CPU, 4096 on a GPU, less where memory is short.
     pub tile: Auto<usize>,
+    /// Embeddings of earlier batches that are kept as further rows to compare with (MoCo's queue without its encoder);
+    /// 0 = none.
+    pub queue_size: usize,
+    /// Pairs of different samples that are alike in one of these are left out of the loss, neither positive nor negative.
+    pub exclude_pairs: Vec<PairExclusion>,
     /// Keep two samples of one recording out of a batch (needs `data.recording`).
     pub distinct_recordings: bool,
 }
@@ -62,9 +67,21 @@ impl Default for SimclrConfig {
             temperature: 0.1,
             projector: ProjectorConfig::default(),
             tile: Auto::Auto,
+            queue_size: 0,
+            exclude_pairs: Vec::new(),
             distinct_recordings: true,
         }
     }
+}
+
+/// What makes a pair of samples one that the contrastive loss leaves out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum PairExclusion {
+    /// Both come from one recording (`data.recording`).
+    Recording,
+    /// Both have the same target label. In SupCon such pairs are the positives and cannot be left out.
+    Label,
 }
 
 /// SupCon, the "out" form (equation 2 of the paper).
@@ -75,8 +92,13 @@ pub struct SupconConfig {
     pub temperature: f64,
     /// Head between embedding and loss.
     pub projector: ProjectorConfig,
-    /// Rows of a tile of the loss; `auto` = 512.
+    /// Rows of a tile of the loss; `auto` = 512 on a CPU, 4096 on a GPU, less where memory is short.
     pub tile: Auto<usize>,
+    /// Embeddings of earlier batches that are kept as further rows to compare with (MoCo's queue without its encoder);
+    /// 0 = none.
+    pub queue_size: usize,
+    /// Pairs of different samples that are alike in one of these are left out of the loss, neither positive nor negative.
+    pub exclude_pairs: Vec<PairExclusion>,
     /// Samples of each class in a batch (K of P x K, over the global batch); `auto` = as many as give each class
     /// in the batch the same share, at least 2.
     pub samples_per_class: Auto<usize>,
@@ -88,6 +110,8 @@ impl Default for SupconConfig {
             temperature: 0.07,
             projector: ProjectorConfig::default(),
             tile: Auto::Auto,
+            queue_size: 0,
+            exclude_pairs: Vec::new(),
             samples_per_class: Auto::Auto,
         }
     }

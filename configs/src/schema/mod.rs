@@ -2,6 +2,7 @@
 
 mod auto;
 mod checkpoint;
+mod comm;
 mod data;
 mod eval;
 mod method;
@@ -12,13 +13,16 @@ mod trainer;
 
 pub use auto::Auto;
 pub use checkpoint::{CheckpointConfig, MonitorMode};
+pub use comm::{CommBackend, CommConfig};
 pub use data::{
     AudioConfig, AugmentConfig, DataConfig, FeatureConfig, GenerateConfig, GeneratorKind, LabelSource,
     LabelsConfig, MelNorm, MelScale, Normalize, SpecAugmentConfig, SplitConfig,
 };
 pub use eval::{EvalConfig, KnnConfig, LinearProbeConfig};
-pub use method::{MethodConfig, ProjectorConfig, SimclrConfig, SupconConfig, SupervisedConfig};
-pub use model::{ModelConfig, ModelName, Stem};
+pub use method::{
+    MethodConfig, PairExclusion, ProjectorConfig, SimclrConfig, SupconConfig, SupervisedConfig,
+};
+pub use model::{ModelConfig, ModelName, Norm, Stem};
 pub use optimizer::{
     AdamwConfig, LarsConfig, LrScaling, OptimizerConfig, ScheduleConfig, ScheduleKind, SgdConfig,
 };
@@ -57,6 +61,8 @@ pub struct RunConfig {
     pub schedule: ScheduleConfig,
     /// Batch, length, device and precision.
     pub trainer: TrainerConfig,
+    /// How ranks talk to each other.
+    pub comm: CommConfig,
     /// Probes during and after training.
     pub eval: EvalConfig,
     /// When to save and what to keep.

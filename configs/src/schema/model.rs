@@ -10,11 +10,16 @@ pub struct ModelConfig {
     pub name: ModelName,
     /// First layers of a ResNet.
     pub stem: Stem,
+    /// Normalization layers of the backbone and the projector.
+    pub norm: Norm,
+    /// Groups of channels of `norm: group`; layers with fewer channels, or a number that it does not divide, take the
+    /// largest number below it that does.
+    pub norm_groups: usize,
 }
 
 impl Default for ModelConfig {
     fn default() -> Self {
-        Self { name: ModelName::Resnet18, stem: Stem::Imagenet }
+        Self { name: ModelName::Resnet18, stem: Stem::Imagenet, norm: Norm::Batch, norm_groups: 32 }
     }
 }
 
@@ -40,4 +45,17 @@ pub enum Stem {
     Imagenet,
     /// 3x3 convolution of stride 1, no pooling, for 32x32 images (SimCLR, appendix B.9).
     Small,
+}
+
+/// Normalization layers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Norm {
+    /// Batch norm: samples of a batch, or of a micro-batch, are normalized together.
+    #[default]
+    Batch,
+    /// Group norm (Wu & He 2018): each sample by itself, so that micro-batches change nothing.
+    Group,
+    /// Batch norm whose running statistics are used and never learn, as for fine-tuning: micro-batches change nothing.
+    Frozen,
 }

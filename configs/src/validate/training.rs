@@ -1,10 +1,14 @@
 //! Checks of everything but `data` and `augment`.
 
 use super::Checks;
-use crate::schema::{MethodConfig, OptimizerConfig, ProjectorConfig, RunConfig};
+use crate::schema::{
+    DeviceChoice, MethodConfig, OptimizerConfig, PairExclusion, Precision, ProjectorConfig, RunConfig,
+};
 
 /// Largest batch: a batch's spectrograms must be countable in memory.
 const MAX_BATCH: u64 = 1 << 22;
+/// Longest memory queue, in rows.
+const MAX_QUEUE: u64 = 1 << 24;
 /// Widest layer.
 const MAX_DIM: u64 = 1 << 16;
 
@@ -60,14 +64,40 @@ fn check_trainer(config: &RunConfig, checks: &mut Checks) {
     {
         checks.count(key, threads.value().unwrap_or(1) as u64, 1, 4096);
     }
+    checks.count(
+        "trainer.micro_batch_size",
+        trainer.micro_batch_size.value().unwrap_or(1) as u64,
+        1,
+        MAX_BATCH,
+    );
+    checks.count("trainer.bucket_bytes", trainer.bucket_bytes as u64, 1, 1 << 40);
+    checks.count("trainer.first_bucket_bytes", trainer.first_bucket_bytes as u64, 1, 1 << 40);
+    checks.count("trainer.max_nonfinite_steps", trainer.max_nonfinite_steps, 1, u64::MAX);
+    checks.positive("comm.timeout_secs", config.comm.timeout_secs);
+    checks.count("model.norm_groups", config.model.norm_groups as u64, 1, MAX_DIM);
+    check_precision(config, checks);
     checks.count("trainer.prefetch_batches", trainer.prefetch_batches as u64, 1, 1024);
     checks.count("trainer.prefetch_bytes", trainer.prefetch_bytes, 1, u64::MAX);
+}
+
+fn check_precision(config: &RunConfig, checks: &mut Checks) {
+    let trainer = &config.trainer;
+    checks.require(
+        !(trainer.precision == Precision::Fp16 && trainer.device == DeviceChoice::Cpu),
+        ["trainer.precision", "trainer.device"],
+        || "`trainer.precision` is fp16, but `trainer.device` is cpu, which has no 16-bit floats".into(),
+        "`trainer.precision=bf16` is the 16-bit type of CPUs",
+    );
 }
 
 fn check_method(config: &RunConfig, checks: &mut Checks) {
     let batch_size = config.trainer.batch_size;
     let contrastive = match &config.method {
-        MethodConfig::Simclr(simclr) => Some((simclr.temperature, &simclr.projector, simclr.tile)),
+        MethodConfig::Simclr(simclr) => {
+            checks.count("method.queue_size", simclr.queue_size as u64, 0, MAX_QUEUE);
+            check_exclusions(config, &simclr.exclude_pairs, checks);
+            Some((simclr.temperature, &simclr.projector, simclr.tile))
+        }
         MethodConfig::Supcon(supcon) => {
             if let Some(per_class) = supcon.samples_per_class.value() {
                 let keys = ["method.samples_per_class", "trainer.batch_size"];
@@ -86,6 +116,17 @@ fn check_method(config: &RunConfig, checks: &mut Checks) {
                     "a batch holds `batch_size / samples_per_class` classes",
                 );
             }
+            checks.count("method.queue_size", supcon.queue_size as u64, 0, MAX_QUEUE);
+            check_exclusions(config, &supcon.exclude_pairs, checks);
+            checks.require(
+                !supcon.exclude_pairs.contains(&PairExclusion::Label),
+                ["method.exclude_pairs"],
+                || {
+                    "`method.exclude_pairs` has `label`, but the pairs of one label are what SupCon attracts"
+                        .into()
+                },
+                "`method.exclude_pairs=[recording]` leaves out pairs of one recording",
+            );
             Some((supcon.temperature, &supcon.projector, supcon.tile))
         }
         MethodConfig::Supervised(supervised) => {
@@ -105,6 +146,15 @@ fn check_method(config: &RunConfig, checks: &mut Checks) {
             format!("`trainer.batch_size` is 1, but `method.name` = {name} compares the samples of a batch")
         },
         "contrastive methods need at least 2 samples, and do better with hundreds",
+    );
+}
+
+fn check_exclusions(config: &RunConfig, exclusions: &[PairExclusion], checks: &mut Checks) {
+    checks.require(
+        !exclusions.contains(&PairExclusion::Recording) || config.data.recording.is_some(),
+        ["method.exclude_pairs", "data.recording"],
+        || "`method.exclude_pairs` has `recording`, but `data.recording` names no label".into(),
+        "set `data.recording` to the label that names a sample's recording",
     );
 }
 
