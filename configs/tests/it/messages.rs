@@ -118,7 +118,7 @@ method:
          --> DIR/mine.yaml:6:14
           |   precision: fp23
           |              ^^^^
-        hint: did you mean `fp32`? there are `auto`, `fp32` and `fp64`
+        hint: did you mean `fp32`? there are `auto`, `fp32`, `bf16`, `fp16` and `fp64`
 
         `augment.gain_db[1]` must be a number, not `x`
          --> DIR/mine.yaml:8:16
