@@ -1,6 +1,8 @@
-//! Compiles the C++ file over libtorch and tells dependents where libtorch is.
+//! Compiles the C++ files over libtorch and tells dependents where libtorch is.
 
 use std::path::Path;
+
+const FILES: [&str; 6] = ["batch_norm", "block_pool", "cuda", "gradients", "optimizer", "precision"];
 
 fn main() -> Result<(), std::env::VarError> {
     let lib = std::env::var("DEP_TCH_LIBTORCH_LIB")?;
@@ -10,7 +12,7 @@ fn main() -> Result<(), std::env::VarError> {
     cc::Build::new()
         .cpp(true)
         .std("c++17")
-        .files(["cpp/block_pool.cpp", "cpp/torch_extra.cpp"])
+        .files(FILES.map(|name| format!("cpp/{name}.cpp")))
         .flag(format!("-isystem{}", root.join("include").display()))
         .flag(format!("-isystem{}", root.join("include/torch/csrc/api/include").display()))
         .opt_level(2)

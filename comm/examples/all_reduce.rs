@@ -8,7 +8,9 @@
 use std::error::Error;
 use std::time::Instant;
 
-use dtrain_comm::{Buffer, Collective, CommThread, Hint, ReduceOp, connect_mpi};
+use dtrain_comm::{
+    Background, Buffer, Collective, ElementKind, Hint, ReduceOp, TensorOp, Transport, connect_mpi,
+};
 use mpi::ffi;
 
 fn main() -> Result<(), Box<dyn Error>> {
@@ -18,7 +20,7 @@ fn main() -> Result<(), Box<dyn Error>> {
 
     let session = connect_mpi(&Hint::from_environment(&|name| std::env::var(name).ok())?)?;
     let collective = session.collective().clone();
-    let thread = CommThread::start(session.duplicate()?)?;
+    let thread = Background::start(session.duplicate()?)?;
     let mut values = vec![1.0_f32; bytes / size_of::<f32>()];
     let mut other = vec![0.0_f32; values.len()];
 
@@ -40,7 +42,12 @@ fn main() -> Result<(), Box<dyn Error>> {
         })?);
         threaded.push(timed(&*collective, || {
             // SAFETY: the buffer outlives the ticket, which is waited for here.
-            unsafe { thread.submit_all_reduce(Buffer::from(&mut values[..]), ReduceOp::Max) }.wait()
+            unsafe {
+                let buffer =
+                    Buffer::from_raw(values.as_mut_ptr().cast(), values.len(), ElementKind::F32);
+                thread.start(TensorOp::AllReduce(ReduceOp::Max), buffer)
+            }?
+            .wait()
         })?);
     }
     if session.world().is_main() {
@@ -52,7 +59,7 @@ fn main() -> Result<(), Box<dyn Error>> {
             ("Collective", ours),
             ("MPI_Allreduce, in place", bare),
             ("MPI_Allreduce, two buffers", two_buffers),
-            ("CommThread", threaded),
+            ("Background", threaded),
         ];
         for (name, times) in rows {
             let [fastest, median] = summary(times);

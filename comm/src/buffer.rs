@@ -98,7 +98,8 @@ impl<'a> Buffer<'a> {
     ///
     /// # Safety
     /// As for [`Buffer::from_raw`] with the new lifetime.
-    pub(crate) unsafe fn extend<'b>(self) -> Buffer<'b> {
+    #[must_use]
+    pub unsafe fn extend<'b>(self) -> Buffer<'b> {
         Buffer { start: self.start, len: self.len, kind: self.kind, borrow: PhantomData }
     }
 }

@@ -11,6 +11,7 @@
 
 use std::marker::PhantomData;
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::collective::Collective;
 use crate::error::CommError;
@@ -18,6 +19,7 @@ use crate::hint::Hint;
 use crate::mpi::{MpiCollective, Runtime};
 use crate::single::Single;
 use crate::warning::Warning;
+use crate::watch::{Stuck, Watch};
 use crate::world::World;
 
 /// Exit code of a Rust process that panics.
@@ -108,6 +110,33 @@ impl Session {
     /// What MPI reports.
     pub fn duplicate_mpi(&self) -> Result<Option<MpiCollective>, CommError> {
         self.mpi.as_ref().map(|mpi| mpi.duplicate()).transpose()
+    }
+
+    /// Calls `on_stuck` once, on a thread of its own, when a blocking call of this session's collectives or their
+    /// duplicates lasts longer than `timeout`: a rank that died without its launcher's notice, sleeps or went another way
+    /// keeps the others waiting for ever. `on_stuck` says so and ends the job through an [`AbortHandle`].
+    ///
+    /// Work of a rank between its calls counts for the others as waiting, so `timeout` is longer than the longest.
+    ///
+    /// # Errors
+    /// [`CommError::CommThread`] when the system gives no thread.
+    pub fn watch(
+        &self,
+        timeout: Duration,
+        on_stuck: impl Fn(Stuck) + Send + 'static,
+    ) -> Result<Watch, CommError> {
+        let Some(mpi) = &self.mpi else { return Ok(Watch::of_nothing()) };
+        let runtime = mpi.watched();
+        Watch::start(self.world(), timeout, move || runtime.progress(), on_stuck)
+    }
+
+    /// Sums `buffer` over all ranks with one raw `MPI_Allreduce` in place and nothing else, as a measure for the others;
+    /// without MPI it does nothing.
+    ///
+    /// # Errors
+    /// [`CommError::Argument`] for more elements than MPI can count; what MPI reports.
+    pub fn bare_all_reduce(&self, buffer: &mut [f32]) -> Result<(), CommError> {
+        self.mpi.as_ref().map_or(Ok(()), |mpi| mpi.bare_all_reduce(buffer))
     }
 
     /// What was unusual about connecting.

@@ -1,8 +1,10 @@
 //! What can go wrong between ranks, and the next step for the person who reads it.
 
+use std::time::Duration;
+
 use crate::world::{Source, World};
 
-/// An error of the environment, of an argument, or of MPI.
+/// An error of the environment, of an argument, or of a transport.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum CommError {
     /// A variable of the launcher holds something else than it should.
@@ -130,6 +132,132 @@ pub enum CommError {
         /// Number of ranks.
         world_size: usize,
     },
+    /// A library that is loaded at run time is not there, or lacks something.
+    #[error("{library} cannot be used: {reason}")]
+    Library {
+        /// What it is.
+        library: &'static str,
+        /// What is wrong with it, in one line.
+        reason: String,
+        /// The next step.
+        hint: String,
+    },
+    /// NCCL is too old, or of a later generation.
+    #[error("NCCL {found} is not supported, dtrain needs {needed}")]
+    LibraryVersion {
+        /// What the library reports.
+        found: String,
+        /// What would do.
+        needed: &'static str,
+    },
+    /// Two copies of NCCL are in this process: each would see half of the calls.
+    #[error("two copies of NCCL are loaded: `{first}` and `{second}`")]
+    LibraryTwice {
+        /// Path of one copy.
+        first: String,
+        /// Path of the other.
+        second: String,
+    },
+    /// There is no such GPU.
+    #[error("rank {rank} is to use GPU {device}, but {reason}")]
+    NoDevice {
+        /// Rank of this process.
+        rank: usize,
+        /// Index of the device among those that this process sees.
+        device: usize,
+        /// What there is instead.
+        reason: String,
+    },
+    /// Two ranks were given one GPU.
+    #[error("ranks {first} and {second} both use {uuid} of one node")]
+    DuplicateDevice {
+        /// The lower rank.
+        first: usize,
+        /// The other.
+        second: usize,
+        /// Identity of the GPU as `nvidia-smi -L` writes it.
+        uuid: String,
+    },
+    /// Tensors in host memory, and a real NCCL.
+    #[error("NCCL {version} cannot reach tensors in host memory")]
+    HostMemory {
+        /// What the library reports.
+        version: String,
+    },
+    /// The CUDA driver returned an error.
+    #[error("{operation} on rank {rank} of {world_size}: {text}")]
+    Cuda {
+        /// Name of the driver's function.
+        operation: &'static str,
+        /// Calling rank.
+        rank: usize,
+        /// Number of ranks.
+        world_size: usize,
+        /// CUDA's error code.
+        code: i32,
+        /// Name and text of the code.
+        text: String,
+    },
+    /// NCCL returned an error, at once or later.
+    #[error("{} on rank {rank} of {world_size}: {text}", numbered(operation, *number, *count))]
+    Nccl {
+        /// Name of the operation.
+        operation: &'static str,
+        /// How many operations this rank had started with it; 0 for calls that are none.
+        number: u64,
+        /// Its elements.
+        count: usize,
+        /// Calling rank.
+        rank: usize,
+        /// Number of ranks.
+        world_size: usize,
+        /// NCCL's error code.
+        code: i32,
+        /// Text of the code, and of the last error as NCCL remembers it.
+        text: String,
+    },
+    /// An operation was not complete in time, and the transport was aborted.
+    #[error(
+        "{} on rank {rank} of {world_size} was not complete after {:.1} s",
+        numbered(operation, *number, *count),
+        waited.as_secs_f64()
+    )]
+    TimedOut {
+        /// Name of the operation.
+        operation: &'static str,
+        /// How many operations this rank had started with it; 0 for calls that are none.
+        number: u64,
+        /// Its elements.
+        count: usize,
+        /// Waiting rank.
+        rank: usize,
+        /// Number of ranks.
+        world_size: usize,
+        /// How long it has waited.
+        waited: Duration,
+    },
+    /// The transport was aborted by its owner.
+    #[error("the NCCL transport of rank {rank} of {world_size} was aborted")]
+    Aborted {
+        /// Calling rank.
+        rank: usize,
+        /// Number of ranks.
+        world_size: usize,
+    },
+    /// Other ranks failed in a step that all take together.
+    #[error("{failures}")]
+    OtherRanks {
+        /// What failed where.
+        failures: String,
+    },
+}
+
+/// The operation as messages name it.
+fn numbered(operation: &str, number: u64, count: usize) -> String {
+    if number == 0 {
+        return operation.to_owned();
+    }
+    format!("{operation} (operation {number}, {count} elements)")
 }
 
 impl CommError {
@@ -156,13 +284,69 @@ impl CommError {
                 "the cause is usually on another rank: look at the logs of all ranks for the first error"
             }
             Self::OutOfMemory { .. } => "free memory on the node, or use fewer ranks per node",
+            Self::Library { hint, .. } => return Some(hint.clone()),
+            Self::LibraryVersion { .. } => {
+                "put the folder of the `libnccl.so.2` that comes with libtorch first in `LD_LIBRARY_PATH`"
+            }
+            Self::LibraryTwice { .. } => {
+                "leave one of them: libtorch brings its own, so take the other out of `LD_LIBRARY_PATH` and \
+                 `LD_PRELOAD`"
+            }
+            Self::NoDevice { .. } => {
+                "start one process per GPU; `CUDA_VISIBLE_DEVICES` and SLURM's `--gpus-per-task` limit what a process sees"
+            }
+            Self::DuplicateDevice { .. } => {
+                "start one process per GPU of the node; for a check, ranks may share a GPU if each has its own `NCCL_HOSTID`"
+            }
+            Self::HostMemory { .. } => "train on the GPU, or let MPI carry tensors in host memory",
+            Self::Cuda { .. } => "`nvidia-smi` and `dmesg` show whether the GPU is in order",
+            Self::Nccl { .. } => {
+                "`NCCL_DEBUG=INFO` tells more; look at the logs of all ranks for the first error"
+            }
+            Self::TimedOut { .. } => {
+                "a rank has died, sleeps, or does something else: look at the logs of all ranks for the last step"
+            }
             Self::AlreadyInitialized
+            | Self::Aborted { .. }
+            | Self::OtherRanks { .. }
             | Self::Argument { .. }
             | Self::TooLarge { .. }
             | Self::Finalized { .. }
             | Self::CommThread { .. } => return None,
         };
         Some(text.to_owned())
+    }
+
+    /// Whether the machine or its set-up is the cause, rather than the run.
+    #[must_use]
+    pub fn is_environment(&self) -> bool {
+        match self {
+            Self::BadVariable { .. }
+            | Self::MissingVariable { .. }
+            | Self::NoProcessManager { .. }
+            | Self::WorldMismatch { .. }
+            | Self::ThreadLevel { .. }
+            | Self::UnsupportedLibrary { .. }
+            | Self::Library { .. }
+            | Self::LibraryVersion { .. }
+            | Self::LibraryTwice { .. }
+            | Self::NoDevice { .. }
+            | Self::DuplicateDevice { .. }
+            | Self::HostMemory { .. }
+            | Self::Cuda { .. }
+            | Self::OtherRanks { .. } => true,
+            Self::AlreadyInitialized
+            | Self::Argument { .. }
+            | Self::Mpi { .. }
+            | Self::TooLarge { .. }
+            | Self::OutOfMemory { .. }
+            | Self::Finalized { .. }
+            | Self::CommThread { .. }
+            | Self::PeerLeft { .. }
+            | Self::Nccl { .. }
+            | Self::TimedOut { .. }
+            | Self::Aborted { .. } => false,
+        }
     }
 
     /// An argument error of `operation` on this rank.

@@ -2,36 +2,46 @@
 //!
 //! [`connect`] reads the environment that `mpirun` or `srun` left and returns a [`Session`]. Its
 //! [`Collective`] is MPI where there are peers and plain memory where there are none, so that the code above never
-//! asks which. Conveniences over it are in [`CollectiveExt`]; [`CommThread`] runs all-reduces beside a computation;
+//! asks which. Conveniences over it are in [`CollectiveExt`];
 //! [`local_world`] makes ranks out of the threads of one process.
+//!
+//! Tensors cross ranks through a [`Transport`]: [`Inline`] and [`Background`] carry host memory over a [`Collective`],
+//! [`NcclTransport`] carries device memory over NCCL, which is found at run time, as the GPUs are ([`gpus`]).
 
 mod agree;
 mod buffer;
 mod chunks;
 mod collective;
-mod comm_thread;
 mod connect;
+mod cuda;
+mod dynamic;
 mod error;
 mod ext;
 mod hint;
 mod local;
 mod mpi;
+mod nccl;
 mod single;
 mod threads;
+mod transport;
 mod warning;
+mod watch;
 mod world;
 
 pub use agree::{Cause, Disagreement, Failures};
 pub use buffer::{Buffer, ElementKind};
 pub use collective::{Collective, ReduceOp};
-pub use comm_thread::{CommThread, Ticket};
 pub use connect::{AbortHandle, Session, connect, connect_mpi};
+pub use cuda::{Gpu, NoGpu, gpus};
 pub use error::CommError;
 pub use ext::CollectiveExt;
 pub use hint::Hint;
 pub use local::local_world;
 pub use mpi::MpiCollective;
+pub use nccl::{MemoryKind, NcclOptions, NcclTransport, STANDIN_VERSION};
 pub use single::Single;
 pub use threads::{ThreadPlan, allowed_cores, plan_threads, threads_for};
+pub use transport::{Backend, Background, Inline, TensorOp, Ticket, Transport};
 pub use warning::Warning;
+pub use watch::{Stuck, Watch};
 pub use world::{Source, World};

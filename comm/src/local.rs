@@ -1,10 +1,14 @@
 //! Ranks as threads of one process, for tests and for comparing world sizes where MPI is not at hand.
 
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 
 use crate::buffer::{Buffer, ElementKind};
-use crate::collective::{Collective, ReduceOp, check_all_gather, check_root};
+use crate::collective::{
+    Collective, ReduceOp, check_all_gather, check_parts, check_reduce_scatter, check_root, part_range,
+};
 use crate::error::CommError;
+use crate::transport::Backend;
 use crate::world::{Source, World};
 
 /// Collectives for `world_size` threads, one for each, in the order of ranks.
@@ -24,7 +28,7 @@ pub fn local_world(world_size: usize) -> Vec<Arc<dyn Collective>> {
             num_nodes: 1,
             source: Source::Threads,
         };
-        Arc::new(Local { world, meeting: meeting.clone() })
+        Arc::new(Local { world, meeting: meeting.clone(), num_others: AtomicUsize::new(0) })
     };
     (0..world_size).map(rank).collect()
 }
@@ -33,6 +37,8 @@ pub fn local_world(world_size: usize) -> Vec<Arc<dyn Collective>> {
 struct Local {
     world: World,
     meeting: Arc<Meeting>,
+    /// How often this rank has asked for another meeting.
+    num_others: AtomicUsize,
 }
 
 /// Where the ranks exchange messages: all bring one, then all read all of them.
@@ -40,6 +46,8 @@ struct Local {
 struct Meeting {
     state: Mutex<State>,
     changed: Condvar,
+    /// Where the same ranks meet for other purposes, in the order in which they asked.
+    others: Mutex<Vec<Arc<Meeting>>>,
 }
 
 #[derive(Debug)]
@@ -63,6 +71,7 @@ struct Message {
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Call {
     AllReduce(ElementKind, ReduceOp, usize),
+    ReduceScatter(ElementKind, ReduceOp, usize),
     AllGather(Vec<usize>),
     Broadcast(usize, usize),
     Barrier,
@@ -76,7 +85,16 @@ impl Meeting {
             round: 0,
             somebody_left: false,
         };
-        Self { state: Mutex::new(state), changed: Condvar::new() }
+        Self { state: Mutex::new(state), changed: Condvar::new(), others: Mutex::default() }
+    }
+
+    /// The `number`-th further meeting; the first rank that asks opens it.
+    fn other(&self, number: usize, world_size: usize) -> Arc<Self> {
+        let mut others = self.others.lock().unwrap_or_else(PoisonError::into_inner);
+        while others.len() <= number {
+            others.push(Arc::new(Self::new(world_size)));
+        }
+        others.get(number).map_or_else(|| Arc::new(Self::new(world_size)), Arc::clone)
     }
 
     /// Brings `message` and waits for those of the others; `None` when a rank has left.
@@ -137,6 +155,10 @@ impl Collective for Local {
         &self.world
     }
 
+    fn backend(&self) -> Backend {
+        Backend::Threads
+    }
+
     fn all_reduce(&self, mut buffer: Buffer<'_>, op: ReduceOp) -> Result<(), CommError> {
         let (kind, len) = (buffer.kind(), buffer.len());
         let bytes = buffer.bytes_mut();
@@ -162,6 +184,37 @@ impl Collective for Local {
         Ok(())
     }
 
+    fn reduce_scatter(&self, mut buffer: Buffer<'_>, op: ReduceOp) -> Result<(), CommError> {
+        let World { rank, world_size, .. } = self.world;
+        let (kind, len) = (buffer.kind(), buffer.len());
+        check_reduce_scatter(&self.world, len)?;
+        let bytes = buffer.bytes_mut();
+        let messages = self.exchange("reduce_scatter", Call::ReduceScatter(kind, op, len), bytes)?;
+        let own = part_range(&vec![bytes.len() / world_size.max(1); world_size], rank);
+        let mut parts = messages.iter().filter_map(|message| message.bytes.get(own.clone()));
+        if let (Some(into), Some(first)) = (bytes.get_mut(own.clone()), parts.next()) {
+            into.copy_from_slice(first);
+            parts.for_each(|part| combine(kind, op, into, part));
+        }
+        Ok(())
+    }
+
+    fn all_gather_in_place(&self, mut buffer: Buffer<'_>, counts: &[usize]) -> Result<(), CommError> {
+        check_parts(&self.world, buffer.len(), counts)?;
+        let element_bytes = buffer.kind().num_bytes();
+        let counts: Vec<usize> = counts.iter().map(|count| count * element_bytes).collect();
+        let bytes = buffer.bytes_mut();
+        let own = bytes.get(part_range(&counts, self.world.rank)).unwrap_or_default();
+        let messages = self.exchange("all_gather", Call::AllGather(counts), own)?;
+        let mut rest = bytes;
+        for message in messages.iter() {
+            let Some((part, later)) = rest.split_at_mut_checked(message.bytes.len()) else { break };
+            part.copy_from_slice(&message.bytes);
+            rest = later;
+        }
+        Ok(())
+    }
+
     fn broadcast(&self, buffer: &mut [u8], root: usize) -> Result<(), CommError> {
         check_root(&self.world, root)?;
         let own: &[u8] = if self.world.rank == root { buffer } else { &[] };
@@ -174,6 +227,12 @@ impl Collective for Local {
 
     fn barrier(&self) -> Result<(), CommError> {
         self.exchange("barrier", Call::Barrier, &[]).map(drop)
+    }
+
+    fn another(&self) -> Result<Arc<dyn Collective>, CommError> {
+        let number = self.num_others.fetch_add(1, Ordering::Relaxed);
+        let meeting = self.meeting.other(number, self.world.world_size);
+        Ok(Arc::new(Self { world: self.world.clone(), meeting, num_others: AtomicUsize::new(0) }))
     }
 }
 
@@ -241,6 +300,24 @@ mod tests {
         let messages = vec![b"".to_vec(), b"x".to_vec(), b"xx".to_vec()];
         for result in results {
             assert_eq!(result, (sums.clone(), messages.clone(), vec![2; 3]));
+        }
+    }
+
+    #[test]
+    fn parts_are_reduced_and_gathered_in_place() {
+        let results = on_each_rank(3, |collective| {
+            let rank = collective.world().rank;
+            let mut sums: Vec<f32> = (0..6).map(|index| (index * (rank + 1)) as f32).collect();
+            collective.reduce_scatter(Buffer::from(&mut sums[..]), ReduceOp::Sum).unwrap();
+            let own = sums[2 * rank..2 * rank + 2].to_vec();
+            let mut parts: Vec<i32> =
+                [0, 1, 1, 2, 2, 2].map(|owner| if owner == rank { 7 } else { 0 }).into();
+            collective.all_gather_in_place(Buffer::from(&mut parts[..]), &[1, 2, 3]).unwrap();
+            (own, parts)
+        });
+        for (rank, (own, parts)) in results.into_iter().enumerate() {
+            assert_eq!(own, [12.0 * rank as f32, 12.0 * rank as f32 + 6.0]);
+            assert_eq!(parts, [7; 6]);
         }
     }
 

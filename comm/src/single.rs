@@ -1,8 +1,11 @@
 //! A world of one: nothing is sent, and MPI is not touched.
 
+use std::sync::Arc;
+
 use crate::buffer::Buffer;
-use crate::collective::{Collective, ReduceOp, check_all_gather, check_root};
+use crate::collective::{Collective, ReduceOp, check_all_gather, check_parts, check_root};
 use crate::error::CommError;
+use crate::transport::Backend;
 use crate::world::World;
 
 /// The collective operations of a process without peers. Arguments are checked as between many ranks.
@@ -35,6 +38,10 @@ impl Collective for Single {
         &self.world
     }
 
+    fn backend(&self) -> Backend {
+        Backend::Single
+    }
+
     fn all_reduce(&self, _buffer: Buffer<'_>, _op: ReduceOp) -> Result<(), CommError> {
         Ok(())
     }
@@ -45,12 +52,24 @@ impl Collective for Single {
         Ok(())
     }
 
+    fn reduce_scatter(&self, _buffer: Buffer<'_>, _op: ReduceOp) -> Result<(), CommError> {
+        Ok(())
+    }
+
+    fn all_gather_in_place(&self, buffer: Buffer<'_>, counts: &[usize]) -> Result<(), CommError> {
+        check_parts(&self.world, buffer.len(), counts)
+    }
+
     fn broadcast(&self, _buffer: &mut [u8], root: usize) -> Result<(), CommError> {
         check_root(&self.world, root)
     }
 
     fn barrier(&self) -> Result<(), CommError> {
         Ok(())
+    }
+
+    fn another(&self) -> Result<Arc<dyn Collective>, CommError> {
+        Ok(Arc::new(self.clone()))
     }
 }
 

@@ -1,6 +1,7 @@
 //! What can be typed.
 
 use std::ffi::OsString;
+use std::num::NonZeroUsize;
 use std::path::PathBuf;
 
 use clap::{Args, CommandFactory, Parser, Subcommand};
@@ -80,7 +81,8 @@ Settings follow Hydra: groups and values on the command line, in any order.
 Examples:
   dtrain experiment=supcon_birdsong seed=1 run.dir=runs/first
   dtrain experiment=simclr_fsdd data.root=fsdd/recordings --cfg
-  mpirun --oversubscribe -n 8 dtrain --fast-dev-run")]
+  mpirun --oversubscribe -n 8 dtrain --fast-dev-run
+  dtrain experiment=simclr_birdsong trainer.batch_size=4096 --dry-run world=1024")]
 pub struct TrainArgs {
     /// Settings: `group=name`, `key.path=value`, `+key=value`, `~key`
     #[arg(value_name = "KEY=VALUE")]
@@ -91,12 +93,42 @@ pub struct TrainArgs {
     /// Check settings, data and model, print the plan, and stop; makes no run directory
     #[arg(long)]
     pub dry_run: bool,
+    /// With --dry-run: plan memory, messages and speed for N ranks instead of those at hand; `world=N` means the same
+    #[arg(long, value_name = "N", requires = "dry_run")]
+    pub world: Option<NonZeroUsize>,
     /// Run N steps and a short evaluation; makes no run directory
     #[arg(long, value_name = "N", num_args = 0..=1, default_missing_value = "2", require_equals = true)]
     pub fast_dev_run: Option<u64>,
     #[command(flatten)]
     pub config: ConfigDir,
 }
+
+impl TrainArgs {
+    /// The ranks to plan for: `--world N`, or the word `world=N` beside `--dry-run`, which is taken out of the settings.
+    /// Without `--dry-run` the word stays there and is refused with them, as there is no such key.
+    ///
+    /// # Errors
+    /// A text for people when the word is no number of ranks or contradicts the option.
+    pub fn take_planned_world(&mut self) -> Result<Option<usize>, String> {
+        if !self.dry_run {
+            return Ok(None);
+        }
+        let mut world = self.world;
+        for word in self.overrides.extract_if(.., |word| word.starts_with(WORLD_WORD)) {
+            let number = word.trim_start_matches(WORLD_WORD);
+            let typed: NonZeroUsize =
+                number.parse().map_err(|_| format!("`{word}`: `{number}` is not a number of ranks"))?;
+            if world.is_some_and(|other| other != typed) {
+                return Err(format!("`{word}` contradicts another number of ranks to plan for"));
+            }
+            world = Some(typed);
+        }
+        Ok(world.map(NonZeroUsize::get))
+    }
+}
+
+/// What `--dry-run` takes beside settings.
+const WORLD_WORD: &str = "world=";
 
 /// `dtrain resume`.
 #[derive(Debug, Args)]
@@ -230,6 +262,49 @@ pub enum BenchTarget {
         #[arg(long, value_name = "FILE")]
         json: Option<PathBuf>,
     },
+    /// Collectives between the ranks, in algorithm and bus bandwidth as nccl-tests defines them
+    #[command(after_help = "\
+Example:
+  mpirun -n 8 dtrain bench comm --bytes 1M,25M,100M comm.backend=nccl")]
+    Comm {
+        /// Sizes of the whole buffer; K, M and G are powers of 1024.
+        #[arg(long, value_name = "SIZE,...", value_delimiter = ',', value_parser = parse_bytes)]
+        #[arg(default_value = "1M,25M,100M")]
+        bytes: Vec<usize>,
+        /// Times that each size is measured.
+        #[arg(long, default_value_t = 20)]
+        reps: usize,
+        #[command(flatten)]
+        settings: BenchSettings,
+    },
+    /// The cost model's step for constants in a JSON file (docs/scaling.md)
+    Predict {
+        /// Fields as bench/scaling.py writes them.
+        inputs: PathBuf,
+        /// Write the figures there as JSON.
+        #[arg(long, value_name = "FILE")]
+        json: Option<PathBuf>,
+    },
+}
+
+/// Largest buffer of `bench comm`.
+const MAX_COMM_BYTES: usize = 64 << 30;
+
+/// `25M` and the like.
+fn parse_bytes(text: &str) -> Result<usize, String> {
+    let (number, shift) = match text.trim().char_indices().last() {
+        Some((at, 'K' | 'k')) => (text.trim().get(..at), 10),
+        Some((at, 'M' | 'm')) => (text.trim().get(..at), 20),
+        Some((at, 'G' | 'g')) => (text.trim().get(..at), 30),
+        _ => (Some(text.trim()), 0),
+    };
+    let number: usize = number
+        .and_then(|number| number.parse().ok())
+        .ok_or("not a number of bytes such as 4096, 64K, 25M or 1G")?;
+    match number.checked_mul(1 << shift) {
+        Some(bytes) if (1..=MAX_COMM_BYTES).contains(&bytes) => Ok(bytes),
+        _ => Err("not between 1 byte and 64G".into()),
+    }
 }
 
 /// What to measure with.
@@ -289,5 +364,71 @@ mod tests {
         assert_eq!(steps(&["dtrain", "--fast-dev-run"]), Some(2));
         assert_eq!(steps(&["dtrain", "--fast-dev-run=5"]), Some(5));
         assert_eq!(steps(&["dtrain", "--fast-dev-run", "seed=1"]), Some(2));
+    }
+
+    fn train(words: &[&str]) -> TrainArgs {
+        match parse(words).verb {
+            Verb::Train(args) => args,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn a_dry_run_plans_for_another_world() {
+        for words in [
+            &["dtrain", "seed=1", "--dry-run", "world=1024"][..],
+            &["dtrain", "--dry-run", "--world", "1024", "seed=1"],
+            &["dtrain", "world=1024", "--world=1024", "seed=1", "--dry-run"],
+        ] {
+            let mut args = train(words);
+            assert_eq!(args.take_planned_world(), Ok(Some(1024)), "{words:?}");
+            assert_eq!(args.overrides, ["seed=1"]);
+        }
+        assert_eq!(train(&["dtrain", "--dry-run"]).take_planned_world(), Ok(None));
+    }
+
+    #[test]
+    fn a_world_to_plan_for_needs_a_dry_run_and_a_number() {
+        let mut plain = train(&["dtrain", "world=8"]);
+        assert_eq!(plain.take_planned_world(), Ok(None));
+        assert_eq!(plain.overrides, ["world=8"]);
+        assert!(Cli::try_parse_from(["dtrain", "train", "--world", "8"]).is_err());
+        assert!(Cli::try_parse_from(["dtrain", "train", "--dry-run", "--world", "0"]).is_err());
+        for word in ["world=", "world=0", "world=-1", "world=many", "world=99999999999999999999999"] {
+            let message = train(&["dtrain", "--dry-run", word]).take_planned_world().unwrap_err();
+            assert!(message.contains("is not a number of ranks"), "{message}");
+        }
+        let message = train(&["dtrain", "--dry-run", "--world=8", "world=4"]).take_planned_world().unwrap_err();
+        assert!(message.contains("contradicts"), "{message}");
+    }
+
+    fn comm(words: &[&str]) -> Result<(Vec<usize>, usize, Vec<String>), clap::Error> {
+        let words = ["dtrain", "bench", "comm"].iter().chain(words);
+        match Cli::try_parse_from(words)?.verb {
+            Verb::Bench { what: BenchTarget::Comm { bytes, reps, settings } } => {
+                Ok((bytes, reps, settings.overrides))
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn bench_comm_takes_sizes_and_settings() {
+        let (bytes, reps, overrides) = comm(&[]).unwrap();
+        assert_eq!((bytes, reps, overrides.len()), (vec![1 << 20, 25 << 20, 100 << 20], 20, 0));
+        let (bytes, reps, overrides) =
+            comm(&["--bytes", "4,64k,1G", "--reps", "3", "comm.backend=nccl"]).unwrap();
+        assert_eq!((bytes, reps), (vec![4, 64 << 10, 1 << 30], 3));
+        assert_eq!(overrides, ["comm.backend=nccl"]);
+        for size in ["", "M", "0", "-1", "1T", "65G", "99999999999999999999", "1.5M", "25\u{b5}"] {
+            assert!(comm(&["--bytes", size]).is_err(), "{size}");
+        }
+    }
+
+    #[test]
+    fn bench_predict_takes_a_file() {
+        let cli = Cli::try_parse_from(["dtrain", "bench", "predict", "constants.json"]).unwrap();
+        assert!(matches!(cli.verb, Verb::Bench { what: BenchTarget::Predict { json: None, .. } }));
+        assert!(Cli::try_parse_from(["dtrain", "bench", "predict"]).is_err());
     }
 }

@@ -1,18 +1,35 @@
 //! The ranks of a verb: connected before the work, finalized or aborted after it.
 
 use std::sync::Arc;
+use std::time::Duration;
 
-use dtrain_comm::Collective;
+use dtrain_comm::{Collective, Session};
+use dtrain_configs::schema::CommConfig;
 
 use crate::cmd::Failure;
 use crate::exit::Exit;
 use crate::ui::Printer;
 
+/// Longest wait that a clock can count.
+const MAX_TIMEOUT_SECS: f64 = 1e9;
+
 /// Connects to the other ranks, does `work` and ends together with them. Everything that rank 0 writes happens in
 /// `work`, before MPI is finalized: mpirun kills a rank that exits non-zero while others still run.
+///
+/// A collective that waits for longer than `comm.timeout_secs` ends the job with the reason.
 pub fn with_ranks(
     printer: &Printer,
+    comm: &CommConfig,
     work: impl FnOnce(&Arc<dyn Collective>) -> Result<Exit, Failure>,
+) -> Result<Exit, Failure> {
+    with_session(printer, comm, |session| work(session.collective()))
+}
+
+/// As [`with_ranks`], for work that wants more of the connection than collectives.
+pub fn with_session(
+    printer: &Printer,
+    comm: &CommConfig,
+    work: impl FnOnce(&Session) -> Result<Exit, Failure>,
 ) -> Result<Exit, Failure> {
     let session = dtrain_comm::connect().map_err(|e| Failure {
         hint: e.hint(),
@@ -23,8 +40,25 @@ pub fn with_ranks(
     for warning in session.warnings() {
         printer.warn(&warning.to_string());
     }
+    let (abort, speaker) = (session.abort_handle(), printer.clone());
+    let timeout = Duration::from_secs_f64(comm.timeout_secs.min(MAX_TIMEOUT_SECS));
+    let watch = session.watch(timeout, move |stuck| {
+        let failure = Failure {
+            message: stuck.to_string(),
+            hint: Some("another rank has died, sleeps or works for longer than `comm.timeout_secs`".into()),
+            exit: Exit::Failed,
+            agreed: false,
+        };
+        abort.abort(speaker.failure(&failure) as i32)
+    });
+    let _watch = watch.map_err(|e| Failure {
+        message: e.to_string(),
+        hint: e.hint(),
+        exit: Exit::Environment,
+        agreed: false,
+    })?;
     let _span = tracing::info_span!("rank", rank = session.world().rank).entered();
-    let done = match work(session.collective()) {
+    let done = match work(&session) {
         Ok(exit) => Ok(if printer.speaks() { exit } else { Exit::Done }),
         Err(failure) if failure.agreed => Ok(printer.failure(&failure)),
         Err(failure) => {

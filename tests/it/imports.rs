@@ -13,7 +13,9 @@ const LAYOUT: Layout = Layout {
         ("tests", "dtrain_tests", &[]),
     ],
     layered: "trainer",
-    layers: &["torch_extra", "data", "model", "loss", "method", "engine", "eval", "run", "bench"],
+    layers: &[
+        "torch_extra", "device", "data", "model", "loss", "method", "engine", "plan", "eval", "run", "verify", "bench",
+    ],
     beside: &[("coordinator", &[]), ("checkpoint", &[]), ("track", &["checkpoint"])],
     reserved: &["tch", "torch_sys"],
 };

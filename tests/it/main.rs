@@ -8,3 +8,4 @@ mod ranks_equal_one;
 mod resume_exact;
 mod signals;
 mod small_runs;
+mod transports;

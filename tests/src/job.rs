@@ -25,6 +25,7 @@ const UNSIGHTLY: [&str; 5] =
 pub struct Job {
     args: Vec<String>,
     ranks: Option<usize>,
+    variables: Vec<(String, String)>,
     work: PathBuf,
     scratch: PathBuf,
     timeout: Duration,
@@ -57,12 +58,18 @@ pub struct Finished {
 
 impl Job {
     pub(crate) fn new(args: Vec<String>, work: &Path, scratch: &Path) -> Self {
-        Self { args, ranks: None, work: work.to_owned(), scratch: scratch.to_owned(), timeout: TIMEOUT }
+        Self { args, ranks: None, variables: Vec::new(), work: work.to_owned(), scratch: scratch.to_owned(), timeout: TIMEOUT }
     }
 
     /// With `mpirun -n ranks`; without this call, or for 1, the program starts alone.
     pub fn ranks(mut self, ranks: usize) -> Self {
         self.ranks = (ranks > 1).then_some(ranks);
+        self
+    }
+
+    /// With an environment variable, for every process.
+    pub fn env(mut self, name: &str, value: impl Into<String>) -> Self {
+        self.variables.push((name.to_owned(), value.into()));
         self
     }
 
@@ -82,6 +89,7 @@ impl Job {
             command.env(name, value);
         }
         command.env("RUST_BACKTRACE", "1");
+        command.envs(self.variables.iter().map(|(name, value)| (name, value)));
         let launcher = self.ranks.map_or(String::new(), |n| format!("mpirun -n {n} "));
         let text = format!("{launcher}dtrain {}", self.args.join(" "));
 

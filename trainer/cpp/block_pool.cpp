@@ -5,9 +5,11 @@
 #include <c10/core/impl/alloc_cpu.h>
 #include <c10/util/Exception.h>
 
+#include <malloc.h>
 #include <sys/mman.h>
 
 #include <algorithm>
+#include <atomic>
 #include <cstring>
 #include <iterator>
 #include <map>
@@ -18,21 +20,46 @@
 
 // Memory of large CPU tensors, kept and used again. Each step allocates the same activations; malloc gives large ones
 // back to the kernel and gets them again as pages to be cleared, which took a tenth of a step, and where it is told to
-// keep them, small allocations in between split what is free.
+// keep them, small allocations in between split what is free. All sizes are counted.
 namespace {
 
 // Smaller ones are left to malloc, which keeps those.
 constexpr size_t kSmallest = 256 << 10;
 constexpr size_t kPage = 4096;
 
+// Bytes of tensors that live, and the most that did.
+class Meter {
+public:
+  void add(size_t bytes) {
+    const auto now = live.fetch_add(static_cast<int64_t>(bytes), std::memory_order_relaxed) +
+                     static_cast<int64_t>(bytes);
+    auto most = peak.load(std::memory_order_relaxed);
+    while (now > most && !peak.compare_exchange_weak(most, now, std::memory_order_relaxed)) {
+    }
+  }
+
+  void subtract(size_t bytes) { live.fetch_sub(static_cast<int64_t>(bytes), std::memory_order_relaxed); }
+
+  std::atomic<int64_t> live{0};
+  std::atomic<int64_t> peak{0};
+};
+
+Meter meter;
+
+// Bytes of free blocks.
+std::atomic<int64_t> reusable{0};
+
 class BlockPool final : public c10::Allocator {
 public:
-  explicit BlockPool(c10::Allocator *small) : small(small) {}
-
   c10::DataPtr allocate(size_t bytes) override {
-    if (bytes < kSmallest)
-      return small->allocate(bytes);
-    void *block = take((bytes + kPage - 1) / kPage * kPage);
+    if (bytes < kSmallest) {
+      void *small = c10::alloc_cpu(bytes);
+      meter.add(malloc_usable_size(small));
+      return {small, small, &release_small, c10::Device(c10::DeviceType::CPU)};
+    }
+    const size_t size = (bytes + kPage - 1) / kPage * kPage;
+    void *block = take(size);
+    meter.add(size);
     return {block, block, &release, c10::Device(c10::DeviceType::CPU)};
   }
 
@@ -42,7 +69,7 @@ public:
 
   // The process has one pool; it lives as long as tensors may.
   static BlockPool &instance() {
-    static auto *pool = new BlockPool(c10::GetDefaultCPUAllocator());
+    static auto *pool = new BlockPool();
     return *pool;
   }
 
@@ -94,9 +121,15 @@ private:
         const size_t size = found->second;
         pool.used.erase(found);
         pool.put(static_cast<char *>(block), size);
+        meter.subtract(size);
         return;
       }
     }
+    release_small(block);
+  }
+
+  static void release_small(void *block) {
+    meter.subtract(malloc_usable_size(block));
     c10::free_cpu(block);
   }
 
@@ -121,16 +154,17 @@ private:
   }
 
   void insert(char *block, size_t size) {
+    reusable.fetch_add(static_cast<int64_t>(size), std::memory_order_relaxed);
     free.emplace(block, size);
     by_size.emplace(size, block);
   }
 
   void remove(char *block, size_t size) {
+    reusable.fetch_sub(static_cast<int64_t>(size), std::memory_order_relaxed);
     free.erase(block);
     by_size.erase({size, block});
   }
 
-  c10::Allocator *small;
   std::mutex mutex;
   std::map<char *, size_t> free;
   std::set<std::pair<size_t, char *>> by_size;
@@ -143,4 +177,14 @@ private:
 void dtrain_keep_large_blocks() {
   static std::once_flag once;
   std::call_once(once, [] { c10::SetCPUAllocator(&BlockPool::instance(), /*priority=*/1); });
+}
+
+dtrain_cpu_memory_state dtrain_cpu_memory() noexcept {
+  const auto live = meter.live.load(std::memory_order_relaxed);
+  return {live, std::max(live, meter.peak.load(std::memory_order_relaxed)),
+          reusable.load(std::memory_order_relaxed)};
+}
+
+void dtrain_cpu_memory_reset_peak() noexcept {
+  meter.peak.store(meter.live.load(std::memory_order_relaxed), std::memory_order_relaxed);
 }

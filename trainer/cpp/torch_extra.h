@@ -20,8 +20,17 @@ void dtrain_free_message(char *message);
 // Makes `gradient` the gradient of a leaf, without a copy: backward adds into it.
 char *dtrain_set_grad(const at::Tensor *leaf, const at::Tensor *gradient);
 
-// From now on the memory of large CPU tensors is kept and used again. Never fails; further calls do nothing.
+// From now on the memory of large CPU tensors is kept and used again, and that of all is counted. Never fails; further
+// calls do nothing.
 void dtrain_keep_large_blocks();
+
+struct dtrain_cpu_memory_state {
+  int64_t live, peak, reusable;
+};
+
+// Bytes of the CPU tensors (now, and at most since the last reset), and those kept for further ones.
+dtrain_cpu_memory_state dtrain_cpu_memory() noexcept;
+void dtrain_cpu_memory_reset_peak() noexcept;
 
 struct dtrain_gradient_callback {
   void *context;
@@ -54,16 +63,70 @@ struct dtrain_adamw_run {
   double steps;
 };
 
-// One step of AdamW in libtorch's fused kernel: each element is read and written once.
+// One step of AdamW in libtorch's fused kernel: each element is read and written once. Where `skip` (one element, may be
+// null) is not zero nothing changes; the host does not read it.
 char *dtrain_fused_adamw(const dtrain_adamw_run *runs, size_t num_runs, double lr, double beta1, double beta2,
-                         double weight_decay, double epsilon);
+                         double weight_decay, double epsilon, const at::Tensor *skip);
 
 // A part of all parameters with its gradient; `momentum` is null in all runs or in none.
 struct dtrain_sgd_run {
   const at::Tensor *weights, *gradients, *momentum;
 };
 
-// One step of SGD in libtorch's fused kernel.
+// One step of SGD in libtorch's fused kernel; `skip` as above.
 char *dtrain_fused_sgd(const dtrain_sgd_run *runs, size_t num_runs, double lr, double momentum, double weight_decay,
-                       bool nesterov);
+                       bool nesterov, const at::Tensor *skip);
+
+// Multiplies `gradient` by `inv_scale` in place. `found_inf` becomes a new f32 scalar on the same device: 1 where an
+// element was not finite, else 0.
+char *dtrain_unscale(at::Tensor *gradient, double inv_scale, at::Tensor **found_inf);
+
+// This thread's autocast of one kind of device. Types are numbers of c10::DeviceType and c10::ScalarType.
+struct dtrain_autocast_state {
+  bool enabled;
+  bool cache;
+  int dtype;
+};
+
+// Switches autocast to `dtype`, or off where that is negative, and tells what was before. CPU and CUDA only.
+dtrain_autocast_state dtrain_autocast_enter(int device_type, int dtype) noexcept;
+
+// Goes back; the outermost one forgets the converted weights.
+void dtrain_autocast_leave(int device_type, dtrain_autocast_state previous) noexcept;
+
+// TF32 in matrix products and convolutions of GPUs, and cuDNN's deterministic algorithms (else its fastest).
+// They only set fields of libtorch's global context, which needs no GPU.
+void dtrain_set_tf32(bool allowed) noexcept;
+void dtrain_set_deterministic(bool deterministic) noexcept;
+
+// Loads libtorch_cuda, which must happen before anything asks libtorch for a GPU. The message is the dynamic linker's.
+char *dtrain_load_cuda();
+
+// GPUs that libtorch sees; 0 without libtorch_cuda.
+int dtrain_num_gpus();
+
+// The functions below are for GPUs, by index, and need libtorch_cuda.
+
+// The native handle (cudaStream_t) of the stream that libtorch uses now on this thread.
+char *dtrain_current_stream(int device_index, void **stream);
+
+char *dtrain_event_new(bool timing, void **event);
+void dtrain_event_free(void *event);
+// Records on the current stream.
+char *dtrain_event_record(void *event, int device_index);
+char *dtrain_event_query(const void *event, bool *done);
+char *dtrain_event_synchronize(const void *event);
+char *dtrain_event_elapsed_ms(const void *begin, const void *end, double *milliseconds);
+
+// `host` becomes a new pinned f64 tensor of the same shape into which `source` is being copied on the current stream.
+char *dtrain_copy_to_host(const at::Tensor *source, at::Tensor **host);
+
+struct dtrain_cuda_memory_state {
+  int64_t live, peak, reserved, free;
+};
+
+// Bytes of tensors (now, and at most since the last reset), bytes that libtorch has taken from the device, and those
+// that the driver still has.
+char *dtrain_cuda_memory(int device_index, dtrain_cuda_memory_state *state);
+char *dtrain_cuda_memory_reset_peak(int device_index);
 }

@@ -3,7 +3,7 @@
 //! Imports go one way, later uses earlier:
 //!
 //! ```text
-//! torch_extra -> data -> model -> loss -> method -> engine -> eval -> run -> bench
+//! torch_extra -> device -> data -> model -> loss -> method -> engine -> plan -> eval -> run -> verify -> bench
 //!                coordinator, checkpoint and track stand beside them and use none of them
 //! ```
 
@@ -11,14 +11,17 @@ pub mod bench;
 pub mod checkpoint;
 pub mod coordinator;
 pub mod data;
+pub mod device;
 pub mod engine;
 mod error;
 pub mod eval;
 pub mod loss;
 pub mod method;
 pub mod model;
+pub mod plan;
 pub mod run;
 pub mod torch_extra;
 pub mod track;
+pub mod verify;
 
 pub use error::{ErrorClass, TrainError};

@@ -1,7 +1,13 @@
-//! What tch does not bind: gradients as views, hooks on gradients, batch norm over all ranks, fused optimizers, the
-//! memory of large tensors. With `fused.rs` the only Rust that talks to `cpp/`.
+//! What tch does not bind: gradients as views, hooks on gradients, batch norm over all ranks, fused optimizers,
+//! autocast, GPUs of a program that does not link them, memory. With the files of its folder the only Rust that talks
+//! to `cpp/`.
 
+mod autocast;
+mod cuda;
 mod fused;
+mod loss_scale;
+mod memory;
+mod switches;
 
 use std::any::Any;
 use std::ffi::{CStr, c_char, c_int, c_void};
@@ -12,7 +18,12 @@ use std::sync::Arc;
 use tch::{Device, TchError, Tensor};
 use torch_sys::C_tensor;
 
+pub use autocast::Autocast;
+pub use cuda::{Event, HostCopy, current_stream, load_cuda, num_gpus, to_device_async};
 pub use fused::{AdamwRun, AdamwStep, SgdRun, SgdStep, fused_adamw, fused_sgd};
+pub use loss_scale::{LossScale, unscale_};
+pub use memory::{MemoryMeter, gpu_free_bytes, reusable_bytes};
+pub use switches::{set_deterministic, set_tf32};
 
 #[repr(C)]
 struct GradientCallback {

@@ -1,16 +1,20 @@
 //! One communicator over all ranks as a [`Collective`].
 
-use std::ffi::c_int;
+use std::ffi::{c_int, c_void};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLockReadGuard};
 
 use mpi::ffi;
 
 use super::raw::{self, Handle};
 use super::runtime::{self, Runtime};
-use crate::buffer::Buffer;
+use crate::buffer::{Buffer, ElementKind};
 use crate::chunks::chunks;
-use crate::collective::{Collective, ReduceOp, check_all_gather, check_root};
+use crate::collective::{
+    Collective, ReduceOp, check_all_gather, check_parts, check_reduce_scatter, check_root, part_range,
+};
 use crate::error::CommError;
+use crate::transport::Backend;
+use crate::watch::{Noted, Progress};
 use crate::world::World;
 
 /// The ranks of an MPI job, over a communicator of their own.
@@ -24,11 +28,13 @@ pub struct MpiCollective {
     runtime: Arc<Runtime>,
     world: World,
     max_chunk_bytes: usize,
+    progress: Arc<Progress>,
 }
 
 impl MpiCollective {
     pub(super) fn new(runtime: Arc<Runtime>, handle: Handle, world: World, max_chunk_bytes: usize) -> Self {
-        Self { handle: Mutex::new(handle), runtime, world, max_chunk_bytes }
+        let progress = runtime.register();
+        Self { handle: Mutex::new(handle), runtime, world, max_chunk_bytes, progress }
     }
 
     /// A second communicator over the same ranks, whose calls never mix with this one's; all ranks call it.
@@ -36,7 +42,7 @@ impl MpiCollective {
     /// # Errors
     /// What MPI reports.
     pub fn duplicate(&self) -> Result<Self, CommError> {
-        let call = self.enter("duplicate")?;
+        let call = self.enter(&"duplicate")?;
         let handle = runtime::duplicate(call.handle.0, &self.world)?;
         Ok(Self::new(self.runtime.clone(), handle, self.world.clone(), self.max_chunk_bytes))
     }
@@ -52,11 +58,40 @@ impl MpiCollective {
         self.runtime.finalize(&self.world)
     }
 
-    fn enter(&self, operation: &'static str) -> Result<Call<'_>, CommError> {
+    /// Sums `buffer` over all ranks with one `MPI_Allreduce` in place and nothing else: what the other ways are measured
+    /// against.
+    ///
+    /// # Errors
+    /// [`CommError::Argument`] for more elements than MPI can count; what MPI reports.
+    pub fn bare_all_reduce(&self, buffer: &mut [f32]) -> Result<(), CommError> {
+        let call = self.enter(&"all_reduce")?;
+        let count = self.count("all_reduce", buffer.len())?;
+        // SAFETY: MPI runs as long as `call` lives, the communicator is valid and used by this thread only; `buffer` is
+        // `count` elements of the datatype, which MPI_IN_PLACE makes input and output.
+        let status = unsafe {
+            ffi::MPI_Allreduce(
+                raw::address(self.runtime.in_place()),
+                buffer.as_mut_ptr().cast(),
+                count,
+                raw::datatype(ElementKind::F32),
+                raw::operation(ReduceOp::Sum),
+                call.handle.0,
+            )
+        };
+        raw::check(status, "MPI_Allreduce", &self.world, buffer.len())
+    }
+
+    /// What of this process's collectives a watch can see.
+    pub(crate) fn watched(&self) -> Arc<Runtime> {
+        self.runtime.clone()
+    }
+
+    fn enter(&self, operation: &'static &'static str) -> Result<Call<'_>, CommError> {
         let running = self.runtime.enter(operation, &self.world)?;
         // A panic while the lock was held leaves the handle as it was.
         let handle = self.handle.lock().unwrap_or_else(PoisonError::into_inner);
-        Ok(Call { handle, _running: running })
+        let noted = self.progress.enter(operation);
+        Ok(Call { handle, _running: running, _noted: noted })
     }
 
     /// Sends the piece of a buffer; `count` fits an `int`, since pieces are at most 1 GiB.
@@ -78,11 +113,12 @@ impl MpiCollective {
         Ok(())
     }
 
-    /// One `MPI_Allgatherv`, for messages whose displacements fit an `int`.
+    /// One `MPI_Allgatherv`, for messages whose displacements fit an `int`; without `send`, this rank's part is in
+    /// `recv`.
     fn all_gather_at_once(
         &self,
         call: &Call<'_>,
-        send: &[u8],
+        send: Option<&[u8]>,
         counts: &[usize],
         recv: &mut [u8],
     ) -> Result<(), CommError> {
@@ -94,12 +130,14 @@ impl MpiCollective {
             lengths.push(self.count("all_gather", count)?);
             start += count;
         }
-        let own = self.count("all_gather", send.len())?;
+        let own = self.count("all_gather", send.unwrap_or_default().len())?;
+        let in_place = raw::address(self.runtime.in_place());
         // SAFETY: MPI runs as long as `call` lives, the communicator is valid and used by this thread only; `send` has
-        // `own` bytes, and `recv` has room for all counts, as `check_all_gather` has proved.
+        // `own` bytes, which are ignored with MPI_IN_PLACE, and `recv` has room for all counts, as the callers have
+        // checked.
         let status = unsafe {
             ffi::MPI_Allgatherv(
-                send.as_ptr().cast(),
+                send.map_or(in_place, |send| send.as_ptr().cast()),
                 own,
                 raw::byte_type(),
                 recv.as_mut_ptr().cast(),
@@ -110,6 +148,88 @@ impl MpiCollective {
             )
         };
         raw::check(status, "MPI_Allgatherv", &self.world, recv.len())
+    }
+
+    /// An all-gather in place with displacements beyond an `int`: every rank broadcasts its own part.
+    fn broadcast_parts(&self, call: &Call<'_>, counts: &[usize], recv: &mut [u8]) -> Result<(), CommError> {
+        let mut rest = recv;
+        for (root, &count) in counts.iter().enumerate() {
+            let Some((part, later)) = rest.split_at_mut_checked(count) else { break };
+            self.broadcast_all(call, part, root)?;
+            rest = later;
+        }
+        Ok(())
+    }
+
+    /// One `MPI_Reduce_scatter`. In place it leaves the result at the start of the buffer, from where it is moved.
+    fn reduce_scatter_at_once(
+        &self,
+        call: &Call<'_>,
+        buffer: &mut Buffer<'_>,
+        op: ReduceOp,
+    ) -> Result<(), CommError> {
+        let World { rank, world_size, .. } = self.world;
+        let (kind, len) = (buffer.kind(), buffer.len());
+        let part = len / world_size.max(1);
+        let counts = vec![self.count("reduce_scatter", part)?; world_size];
+        let bytes = buffer.bytes_mut();
+        // SAFETY: MPI runs as long as `call` lives, the communicator is valid and used by this thread only; the buffer
+        // is as many elements as `counts` adds up to, which MPI_IN_PLACE makes input and output.
+        let status = unsafe {
+            ffi::MPI_Reduce_scatter(
+                raw::address(self.runtime.in_place()),
+                bytes.as_mut_ptr().cast(),
+                counts.as_ptr(),
+                raw::datatype(kind),
+                raw::operation(op),
+                call.handle.0,
+            )
+        };
+        raw::check(status, "MPI_Reduce_scatter", &self.world, len)?;
+        let part_bytes = part * kind.num_bytes();
+        bytes.copy_within(..part_bytes, rank * part_bytes);
+        Ok(())
+    }
+
+    /// A reduce-scatter of more than MPI can count: each part is reduced to its rank, piece by piece.
+    fn reduce_parts(&self, call: &Call<'_>, buffer: &mut Buffer<'_>, op: ReduceOp) -> Result<(), CommError> {
+        let World { rank, world_size, .. } = self.world;
+        let (kind, len) = (buffer.kind(), buffer.len());
+        let element_bytes = kind.num_bytes();
+        let part = len / world_size.max(1);
+        let in_place = raw::address(self.runtime.in_place());
+        for (root, bytes) in buffer.bytes_mut().chunks_mut((part * element_bytes).max(1)).enumerate() {
+            let root_index = self.count("reduce_scatter", root)?;
+            for chunk in chunks(part, element_bytes, self.max_chunk_bytes) {
+                let count = self.count("reduce_scatter", chunk.len())?;
+                let Some(piece) = bytes.get_mut(chunk.start * element_bytes..chunk.end * element_bytes)
+                else {
+                    break;
+                };
+                let memory: *mut c_void = piece.as_mut_ptr().cast();
+                let (send, recv) = if root == rank {
+                    (in_place, memory)
+                } else {
+                    (memory.cast_const(), std::ptr::null_mut())
+                };
+                // SAFETY: MPI runs as long as `call` lives, the communicator is valid and used by this thread only;
+                // `piece` is `count` elements, input and output at the root, input elsewhere, where the second address
+                // is not used.
+                let status = unsafe {
+                    ffi::MPI_Reduce(
+                        send,
+                        recv,
+                        count,
+                        raw::datatype(kind),
+                        raw::operation(op),
+                        root_index,
+                        call.handle.0,
+                    )
+                };
+                raw::check(status, "MPI_Reduce", &self.world, chunk.len())?;
+            }
+        }
+        Ok(())
     }
 
     fn count(&self, operation: &'static str, value: usize) -> Result<c_int, CommError> {
@@ -123,6 +243,7 @@ impl MpiCollective {
 struct Call<'a> {
     handle: MutexGuard<'a, Handle>,
     _running: RwLockReadGuard<'a, bool>,
+    _noted: Noted<'a>,
 }
 
 impl Collective for MpiCollective {
@@ -130,8 +251,12 @@ impl Collective for MpiCollective {
         &self.world
     }
 
+    fn backend(&self) -> Backend {
+        Backend::Mpi
+    }
+
     fn all_reduce(&self, mut buffer: Buffer<'_>, op: ReduceOp) -> Result<(), CommError> {
-        let call = self.enter("all_reduce")?;
+        let call = self.enter(&"all_reduce")?;
         let (kind, len) = (buffer.kind(), buffer.len());
         let element_bytes = kind.num_bytes();
         let bytes = buffer.bytes_mut();
@@ -159,35 +284,59 @@ impl Collective for MpiCollective {
 
     fn all_gather(&self, send: &[u8], counts: &[usize], recv: &mut [u8]) -> Result<(), CommError> {
         check_all_gather(&self.world, send.len(), counts, recv.len())?;
-        let call = self.enter("all_gather")?;
+        let call = self.enter(&"all_gather")?;
         if recv.is_empty() {
             return Ok(());
         }
         if recv.len() <= self.max_chunk_bytes {
-            return self.all_gather_at_once(&call, send, counts, recv);
+            return self.all_gather_at_once(&call, Some(send), counts, recv);
         }
-        // Displacements beyond an `int`: every rank broadcasts its own part.
-        let mut rest = recv;
-        for (root, &count) in counts.iter().enumerate() {
-            let Some((part, later)) = rest.split_at_mut_checked(count) else { break };
-            if root == self.world.rank {
-                part.copy_from_slice(send);
-            }
-            self.broadcast_all(&call, part, root)?;
-            rest = later;
+        if let Some(part) = recv.get_mut(part_range(counts, self.world.rank)) {
+            part.copy_from_slice(send);
         }
-        Ok(())
+        self.broadcast_parts(&call, counts, recv)
+    }
+
+    fn reduce_scatter(&self, mut buffer: Buffer<'_>, op: ReduceOp) -> Result<(), CommError> {
+        check_reduce_scatter(&self.world, buffer.len())?;
+        let call = self.enter(&"reduce_scatter")?;
+        if buffer.is_empty() {
+            return Ok(());
+        }
+        if buffer.len() * buffer.kind().num_bytes() <= self.max_chunk_bytes {
+            return self.reduce_scatter_at_once(&call, &mut buffer, op);
+        }
+        self.reduce_parts(&call, &mut buffer, op)
+    }
+
+    fn all_gather_in_place(&self, mut buffer: Buffer<'_>, counts: &[usize]) -> Result<(), CommError> {
+        check_parts(&self.world, buffer.len(), counts)?;
+        let call = self.enter(&"all_gather")?;
+        if buffer.is_empty() {
+            return Ok(());
+        }
+        let element_bytes = buffer.kind().num_bytes();
+        let counts: Vec<usize> = counts.iter().map(|count| count * element_bytes).collect();
+        let bytes = buffer.bytes_mut();
+        if bytes.len() <= self.max_chunk_bytes {
+            return self.all_gather_at_once(&call, None, &counts, bytes);
+        }
+        self.broadcast_parts(&call, &counts, bytes)
     }
 
     fn broadcast(&self, buffer: &mut [u8], root: usize) -> Result<(), CommError> {
         check_root(&self.world, root)?;
-        let call = self.enter("broadcast")?;
+        let call = self.enter(&"broadcast")?;
         self.broadcast_all(&call, buffer, root)
     }
 
     fn barrier(&self) -> Result<(), CommError> {
-        let call = self.enter("barrier")?;
+        let call = self.enter(&"barrier")?;
         // SAFETY: MPI runs as long as `call` lives, and the communicator is valid and used by this thread only.
         raw::check(unsafe { ffi::MPI_Barrier(call.handle.0) }, "MPI_Barrier", &self.world, 0)
+    }
+
+    fn another(&self) -> Result<Arc<dyn Collective>, CommError> {
+        Ok(Arc::new(self.duplicate()?))
     }
 }

@@ -1,7 +1,7 @@
 //! MPI as a whole: initialized once per process, finalized once, or aborted.
 
 use std::ffi::c_int;
-use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
+use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard};
 
 use mpi::ffi;
 
@@ -10,6 +10,7 @@ use super::raw::{self, Handle};
 use crate::chunks::MAX_CHUNK_BYTES;
 use crate::error::CommError;
 use crate::hint::Hint;
+use crate::watch::Progress;
 use crate::world::World;
 
 /// The initialized library. Calls hold `finalized` for reading, so that none is under way when MPI goes away.
@@ -17,6 +18,8 @@ use crate::world::World;
 pub(crate) struct Runtime {
     finalized: RwLock<bool>,
     in_place: usize,
+    /// What each communicator is doing.
+    progress: Mutex<Vec<Arc<Progress>>>,
 }
 
 impl Runtime {
@@ -45,7 +48,7 @@ impl Runtime {
             )
         };
         raw::check(status, "MPI_Init_thread", &unknown, 0)?;
-        let runtime = Arc::new(Self { finalized: RwLock::new(false), in_place });
+        let runtime = Arc::new(Self { finalized: RwLock::new(false), in_place, progress: Mutex::default() });
         let found = find_world(hint, granted);
         if found.is_err() && rank_and_size(&unknown).is_ok_and(|(_, size)| size == 1) {
             // Nobody waits for a process that MPI believes to be alone; it ends without a complaint of its launcher.
@@ -67,6 +70,21 @@ impl Runtime {
     ) -> Result<RwLockReadGuard<'_, bool>, CommError> {
         let finalized = self.finalized.read().unwrap_or_else(PoisonError::into_inner);
         if *finalized { Err(CommError::Finalized { operation, rank: world.rank }) } else { Ok(finalized) }
+    }
+
+    /// A place where a new communicator notes its calls.
+    pub(super) fn register(&self) -> Arc<Progress> {
+        let progress = Arc::new(Progress::default());
+        let mut all = self.progress.lock().unwrap_or_else(PoisonError::into_inner);
+        // Communicators whose values are gone make no calls.
+        all.retain(|progress| Arc::strong_count(progress) > 1);
+        all.push(progress.clone());
+        progress
+    }
+
+    /// What each communicator is doing, as far as it makes calls.
+    pub(crate) fn progress(&self) -> Vec<Arc<Progress>> {
+        self.progress.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// `MPI_IN_PLACE` of the library.

@@ -5,6 +5,11 @@
 mod conveniences;
 mod failing;
 mod joining;
+mod nccl_failing;
+mod nccl_operations;
+mod nccl_ordering;
 mod operations;
+mod standin;
 mod threading;
+mod watching;
 mod world;

@@ -156,6 +156,77 @@ fn all_gather_puts_uneven_parts_in_the_order_of_ranks() {
 }
 
 #[test]
+fn reduce_scatter_leaves_each_rank_its_part_of_the_reduction() {
+    const NAME: &str = "operations::reduce_scatter_leaves_each_rank_its_part_of_the_reduction";
+    in_worlds(NAME, &SIZES, |session| {
+        let world = session.world();
+        for (name, collective) in chunked(session) {
+            macro_rules! check {
+                ($element:ty) => {
+                    for op in OPERATIONS {
+                        for part in [0_usize, 1, 5, 16, 17, 301] {
+                            let len = part * world.world_size;
+                            let own = |index| number(world.rank, index) as $element;
+                            let mut values: Vec<$element> = (0..len).map(own).collect();
+                            collective.reduce_scatter(Buffer::from(&mut values[..]), op).unwrap();
+                            let range = world.rank * part..(world.rank + 1) * part;
+                            let oracle: Vec<_> = range
+                                .clone()
+                                .map(|index| expected(op, world.world_size, index) as $element)
+                                .collect();
+                            assert_eq!(
+                                values[range],
+                                oracle,
+                                "{op:?} of {len} {} in {name}",
+                                stringify!($element)
+                            );
+                        }
+                    }
+                };
+            }
+            check!(f32);
+            check!(f64);
+            check!(i32);
+            check!(i64);
+            check!(u64);
+            check!(u8);
+        }
+    });
+}
+
+#[test]
+fn all_gather_in_place_fills_in_the_parts_of_the_others() {
+    in_worlds("operations::all_gather_in_place_fills_in_the_parts_of_the_others", &SIZES, |session| {
+        let world = session.world();
+        type Counts = fn(usize, usize) -> usize;
+        let cases: [Counts; 5] = [
+            |_, _| 0,
+            |_, _| 8,
+            |rank, _| 13 * rank,
+            |rank, size| if rank + 1 == size { 201 } else { 0 },
+            |rank, _| if rank == 0 { 1 } else { 65 },
+        ];
+        for (name, collective) in chunked(session) {
+            for (index, case) in cases.iter().enumerate() {
+                let counts: Vec<usize> =
+                    (0..world.world_size).map(|rank| case(rank, world.world_size)).collect();
+                let owners: Vec<usize> =
+                    counts.iter().enumerate().flat_map(|(rank, &count)| vec![rank; count]).collect();
+                let oracle: Vec<f64> =
+                    owners.iter().enumerate().map(|(index, &rank)| f64::from(number(rank, index))).collect();
+                let mut values: Vec<f64> = oracle
+                    .iter()
+                    .zip(&owners)
+                    .map(|(&value, &rank)| if rank == world.rank { value } else { f64::NAN })
+                    .collect();
+                collective.all_gather_in_place(Buffer::from(&mut values[..]), &counts).unwrap();
+                assert_eq!(values, oracle, "case {index} in {name}");
+            }
+        }
+    });
+}
+
+#[test]
 fn broadcast_copies_from_any_root() {
     in_worlds("operations::broadcast_copies_from_any_root", &SIZES, |session| {
         let world = session.world();
@@ -185,6 +256,9 @@ fn arguments_that_do_not_fit_are_refused_before_mpi_is_called() {
                 collective.all_gather(&[1], &[1], &mut [0]),
                 collective.all_gather(&[1], &[usize::MAX, 1], &mut [0; 2]),
                 collective.broadcast(&mut [], 2),
+                collective.reduce_scatter(Buffer::from(&mut [0_f32; 3][..]), ReduceOp::Sum),
+                collective.all_gather_in_place(Buffer::from(&mut [0_f32; 3][..]), &[1, 1]),
+                collective.all_gather_in_place(Buffer::from(&mut [0_f32; 3][..]), &[3]),
             ];
             for result in wrong {
                 assert!(

@@ -1,6 +1,6 @@
 //! Collectives from several threads, each with its own communicator.
 
-use dtrain_comm::{Buffer, CollectiveExt, CommThread, ReduceOp};
+use dtrain_comm::{Background, Buffer, CollectiveExt, ElementKind, ReduceOp, TensorOp, Transport};
 
 use crate::world::in_worlds;
 
@@ -11,7 +11,7 @@ fn the_communication_thread_reduces_while_the_main_thread_talks() {
         &[1, 2, 3],
         |session| {
             let (rank, size) = (session.world().rank, session.world().world_size);
-            let thread = CommThread::start(session.duplicate().unwrap()).unwrap();
+            let thread = Background::start(session.duplicate().unwrap()).unwrap();
             for round in 0..5_usize {
                 let mut buckets: Vec<Vec<f32>> =
                     (0..4).map(|bucket| vec![(rank + bucket + round) as f32; 5000]).collect();
@@ -19,7 +19,9 @@ fn the_communication_thread_reduces_while_the_main_thread_talks() {
                     .iter_mut()
                     // SAFETY: the buckets outlive the tickets and are read after them.
                     .map(|bucket| unsafe {
-                        thread.submit_all_reduce(Buffer::from(&mut bucket[..]), ReduceOp::Sum)
+                        let memory = bucket.as_mut_ptr().cast();
+                        let buffer = Buffer::from_raw(memory, bucket.len(), ElementKind::F32);
+                        thread.start(TensorOp::AllReduce(ReduceOp::Sum), buffer).unwrap()
                     })
                     .collect();
                 let ranks = session.collective().all_gather_usize(rank).unwrap();

@@ -8,7 +8,7 @@ use serde::Serialize;
 
 use super::Failure;
 use crate::cli::{BenchSettings, BenchTarget};
-use crate::context::with_ranks;
+use crate::context::{with_ranks, with_session};
 use crate::exit::Exit;
 use crate::logging;
 use crate::ui::Printer;
@@ -19,18 +19,33 @@ pub fn run(what: BenchTarget, printer: &Printer) -> Result<Exit, Failure> {
     match what {
         BenchTarget::Step { steps, warmup, settings } => {
             let config = composed(&settings)?;
-            with_ranks(printer, |ranks| {
+            let comm = config.comm.clone();
+            with_ranks(printer, &comm, |ranks| {
                 report(&bench::step(config, ranks, warmup, steps)?, settings.json.as_deref(), printer)
             })
         }
         BenchTarget::Data { settings } => {
             let config = composed(&settings)?;
-            with_ranks(printer, |ranks| {
+            let comm = config.comm.clone();
+            with_ranks(printer, &comm, |ranks| {
                 report(&bench::data(config, ranks)?, settings.json.as_deref(), printer)
             })
         }
         BenchTarget::Loss { rows, dim, tile, threads, json } => {
             report(&bench::loss(rows, dim, tile, threads)?, json.as_deref(), printer)
+        }
+        BenchTarget::Comm { bytes, reps, settings } => {
+            let config = composed(&settings)?;
+            let comm = config.comm.clone();
+            with_session(printer, &comm, |session| {
+                let bare = |buffer: &mut [f32]| session.bare_all_reduce(buffer);
+                let figures = bench::comm(&config, session.collective(), &bare, &bytes, reps)?;
+                printer.say(figures.to_string().trim_end());
+                report(&figures, settings.json.as_deref(), printer)
+            })
+        }
+        BenchTarget::Predict { inputs, json } => {
+            report(&bench::predict(&inputs)?, json.as_deref(), printer)
         }
     }
 }

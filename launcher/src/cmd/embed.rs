@@ -20,13 +20,14 @@ pub fn run(args: &EmbedArgs, printer: &Printer) -> Result<Exit, Failure> {
         return Err(Failure::agreed(Exit::Usage, message, Some("make the folder first".into())));
     }
     logging::install(printer.rank());
+    let comm = config.comm.clone();
     let part = match args.part {
         Part::All => None,
         Part::Train => Some("train"),
         Part::Val => Some("val"),
         Part::Test => Some("test"),
     };
-    with_ranks(printer, |ranks| {
+    with_ranks(printer, &comm, |ranks| {
         let path = folder.as_deref().unwrap_or(run_dir.path());
         let written = open_probed(config, ranks, path)?.embed_to(part, &args.out)?;
         printer.say(&format!("{written} embeddings written to {}", args.out.display()));

@@ -16,7 +16,8 @@ pub fn run(args: &EvalArgs, printer: &Printer) -> Result<Exit, Failure> {
     let (run_dir, folder) = open_checkpoint(&args.checkpoint)?;
     let config = dtrain_configs::load_with_overrides(&run_dir.config(), &args.overrides)?;
     logging::install(printer.rank());
-    with_ranks(printer, |ranks| {
+    let comm = config.comm.clone();
+    with_ranks(printer, &comm, |ranks| {
         let path = folder.as_deref().unwrap_or(run_dir.path());
         let probed = open_probed(config, ranks, path)?;
         let mut metrics = BTreeMap::new();

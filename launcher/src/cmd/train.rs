@@ -37,7 +37,8 @@ pub fn launch(
     let log = logging::install(printer.rank());
     let stop = signals::watch()
         .map_err(|e| Failure::agreed(Exit::Environment, format!("signals cannot be watched: {e}"), None))?;
-    with_ranks(printer, |ranks| {
+    let comm = config.comm.clone();
+    with_ranks(printer, &comm, |ranks| {
         let mut observer: Box<dyn Observer> = if printer.speaks() {
             Box::new(TerminalObserver::new(printer.clone()))
         } else {

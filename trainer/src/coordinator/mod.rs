@@ -10,9 +10,6 @@ pub use report::{Interrupt, Report};
 use dtrain_configs::schema::MonitorMode;
 use serde::{Deserialize, Serialize};
 
-/// Non-finite steps in a row after which the run stops.
-pub const MAX_NONFINITE_STEPS: u64 = 10;
-
 /// What is known before the first step.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct RunPlan {
@@ -26,6 +23,8 @@ pub struct RunPlan {
     pub eval_every_epochs: u64,
     /// Whether more of the monitored metric is better.
     pub monitor_mode: MonitorMode,
+    /// Non-finite steps in a row that end the run.
+    pub max_nonfinite_steps: u64,
 }
 
 /// What the coordinator remembers; part of every checkpoint.
@@ -111,7 +110,7 @@ impl Coordinator {
             Some(false) => {
                 self.state.nonfinite_in_a_row += 1;
                 self.state.nonfinite_steps += 1;
-                if self.state.nonfinite_in_a_row >= MAX_NONFINITE_STEPS {
+                if self.state.nonfinite_in_a_row >= self.plan.max_nonfinite_steps.max(1) {
                     self.ending.get_or_insert(StopReason::NonFinite);
                 }
             }
@@ -171,6 +170,7 @@ mod tests {
             save_every_steps: Some(3),
             eval_every_epochs: 1,
             monitor_mode: MonitorMode::Max,
+            max_nonfinite_steps: 10,
         }
     }
 
@@ -234,7 +234,7 @@ mod tests {
                 other => panic!("{other:?}"),
             }
         }
-        assert_eq!(steps, MAX_NONFINITE_STEPS - 1);
+        assert_eq!(steps, plan().max_nonfinite_steps - 1);
     }
 
     proptest! {

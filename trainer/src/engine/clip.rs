@@ -4,18 +4,35 @@
 use tch::{Kind, Tensor};
 
 use super::flat::{ActiveSet, Flat, part, squared_norm};
+use super::ranks::Ranks;
+use super::shard::Shard;
+use crate::error::TrainError;
 
 /// PyTorch's guard against a division by zero.
 const EPSILON: f64 = 1e-6;
 
-/// Euclidean norm of the active gradients; not finite if one of them is not.
-pub fn global_norm(flat: &Flat, active: &ActiveSet) -> f64 {
-    let squares: Vec<Tensor> =
-        active.ranges().iter().map(|range| squared_norm(&part(flat.gradients(), range))).collect();
-    if squares.is_empty() {
-        return 0.0;
+/// Euclidean norm of the active gradients, 0-dimensional, f64, on the device; not finite if one of them is not. Where each
+/// rank has the sum of its shard only, the ranks add up their parts.
+///
+/// # Errors
+/// When the ranks cannot talk.
+pub fn global_norm(flat: &Flat, active: &ActiveSet, shard: &Shard, ranks: &Ranks) -> Result<Tensor, TrainError> {
+    let runs: Vec<_> = active.ranges().iter().map(|range| (range.clone(), ())).collect();
+    let squares: Vec<Tensor> = shard
+        .runs(ranks.world().rank, &runs)
+        .iter()
+        .filter(|run| run.counts)
+        .map(|run| squared_norm(&part(flat.gradients(), &run.flat)))
+        .collect();
+    let mut sum = if squares.is_empty() {
+        Tensor::zeros([1], (Kind::Double, flat.gradients().device()))
+    } else {
+        Tensor::stack(&squares, 0).sum(Kind::Double).view([1])
+    };
+    if !shard.is_whole() {
+        ranks.sum_f64(&mut sum)?;
     }
-    Tensor::stack(&squares, 0).sum(Kind::Double).sqrt().double_value(&[])
+    Ok(sum.sqrt().squeeze())
 }
 
 /// Scales the active gradients, whose norm is `norm`, so that it becomes `max_norm` if it is larger.
@@ -28,8 +45,19 @@ pub fn scale_to(flat: &Flat, active: &ActiveSet, norm: f64, max_norm: f64) {
     }
 }
 
+/// As [`scale_to`], with a norm that only the device knows.
+pub fn scale_to_on_device(flat: &Flat, active: &ActiveSet, norm: &Tensor, max_norm: f64) {
+    let factor = ((norm + EPSILON).reciprocal() * max_norm).clamp_max(1.0).to_kind(flat.gradients().kind());
+    for range in active.ranges() {
+        let _ = part(flat.gradients(), range).g_mul_(&factor);
+    }
+}
+
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
+    use dtrain_comm::{Collective, Single, Source, World};
     use tch::Device;
 
     use super::*;
@@ -47,19 +75,29 @@ mod tests {
         flat
     }
 
+    fn norm_of(flat: &Flat, active: &ActiveSet) -> f64 {
+        let alone: Arc<dyn Collective> = Arc::new(Single::of(World::of_one(Source::Single)));
+        let shard = Shard::whole(flat.num_elements());
+        global_norm(flat, active, &shard, &Ranks::inline(&alone)).unwrap().double_value(&[])
+    }
+
     #[test]
     fn only_active_gradients_count_and_are_scaled() {
         let flat = flat();
         let active = flat.active_set(&[true, false, true]);
-        let norm = global_norm(&flat, &active);
+        let norm = norm_of(&flat, &active);
         assert_eq!(norm, 3.0);
         scale_to(&flat, &active, norm, 5.0);
-        assert_eq!(global_norm(&flat, &active), 3.0);
+        assert_eq!(norm_of(&flat, &active), 3.0);
         scale_to(&flat, &active, norm, 0.5);
-        assert!((global_norm(&flat, &active) - 0.5).abs() < 1e-6);
+        assert!((norm_of(&flat, &active) - 0.5).abs() < 1e-6);
+        scale_to_on_device(&flat, &active, &Tensor::from(0.5), 0.25);
+        assert!((norm_of(&flat, &active) - 0.25).abs() < 1e-6);
+        scale_to_on_device(&flat, &active, &Tensor::from(0.25), 1.0);
+        assert!((norm_of(&flat, &active) - 0.25).abs() < 1e-6);
         let frozen = flat.segments()[1].view_of(flat.gradients());
         assert_eq!(frozen.max().double_value(&[]), 100.0);
-        assert_eq!(global_norm(&flat, &flat.active_set(&[])), 0.0);
+        assert_eq!(norm_of(&flat, &flat.active_set(&[])), 0.0);
     }
 
     #[test]
@@ -67,8 +105,8 @@ mod tests {
         for bad in [f64::NAN, f64::INFINITY] {
             let flat = flat();
             let _ = flat.gradients().narrow(0, 1, 1).fill_(bad);
-            assert!(!global_norm(&flat, &flat.active_set(&[true, true, true])).is_finite());
-            assert!(global_norm(&flat, &flat.active_set(&[false, true, true])).is_finite());
+            assert!(!norm_of(&flat, &flat.active_set(&[true, true, true])).is_finite());
+            assert!(norm_of(&flat, &flat.active_set(&[false, true, true])).is_finite());
         }
     }
 }

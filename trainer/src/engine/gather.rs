@@ -1,30 +1,14 @@
-//! Where ranks meet over tensors: flat gradients are summed in buckets, rows of embeddings are gathered.
+//! Host tensors as bytes, and rows of all ranks of them, for evaluation.
 
-use std::ops::Range;
-
-use dtrain_comm::{Buffer, Collective, ElementKind, ReduceOp};
-use tch::{Kind, Tensor};
+use dtrain_comm::Collective;
+use tch::Tensor;
 
 use crate::error::TrainError;
 
-/// Sums `flat` (one-dimensional, contiguous, on the CPU) over all ranks, bucket by bucket. The partition decides about
-/// the order of summation, so it is the same on all ranks and in every step.
-pub fn sum_in_buckets(
-    collective: &dyn Collective,
-    flat: &Tensor,
-    buckets: &[Range<usize>],
-) -> Result<(), TrainError> {
-    if collective.world().world_size == 1 {
-        return Ok(());
-    }
-    for bucket in buckets {
-        let view = flat.narrow(0, bucket.start as i64, bucket.len() as i64);
-        collective.all_reduce(buffer_of(&view), ReduceOp::Sum)?;
-    }
-    Ok(())
-}
-
-/// Rows of all ranks in rank order: `[sum(rows_per_rank), D]` from this rank's `[rows_per_rank[rank], D]`.
+/// Rows of all ranks in rank order: `[sum(rows_per_rank), D]` from this rank's `[rows_per_rank[rank], D]`, on the CPU.
+///
+/// # Errors
+/// When the ranks cannot talk.
 pub fn gather_rows(
     collective: &dyn Collective,
     rows: &Tensor,
@@ -47,6 +31,9 @@ pub fn gather_rows(
 }
 
 /// Values of all ranks in rank order.
+///
+/// # Errors
+/// When the ranks cannot talk.
 pub fn gather_i64(
     collective: &dyn Collective,
     values: &[i64],
@@ -54,14 +41,6 @@ pub fn gather_i64(
 ) -> Result<Vec<i64>, TrainError> {
     let rows = gather_rows(collective, &Tensor::from_slice(values), per_rank)?;
     Ok(Vec::<i64>::try_from(rows)?)
-}
-
-/// The elements of a contiguous CPU tensor as a buffer for a collective.
-fn buffer_of(view: &Tensor) -> Buffer<'_> {
-    let kind = if view.kind() == Kind::Double { ElementKind::F64 } else { ElementKind::F32 };
-    // SAFETY: the view is a contiguous CPU tensor of that kind, alive for the lifetime of the buffer, and nothing else
-    // touches its elements while a collective works on them.
-    unsafe { Buffer::from_raw(view.data_ptr().cast::<u8>(), view.numel(), kind) }
 }
 
 /// The bytes of a contiguous CPU tensor.

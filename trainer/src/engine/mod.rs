@@ -1,24 +1,32 @@
-//! The engine: flat parameters and gradients, the optimizer, the step and the loop. It knows nothing of methods beyond
-//! [`Method`], and nothing of recordings beyond tensors.
+//! The engine: flat parameters and gradients, the optimizer, the step. It knows nothing of methods beyond [`Method`], and
+//! nothing of recordings beyond tensors.
 
+mod buffers;
 pub mod clip;
 #[cfg(test)]
 mod equivalence;
 pub mod flat;
 mod gather;
 pub mod optimizer;
+mod precision;
+mod ranks;
+mod reducer;
+mod replica;
 pub mod schedule;
+mod shard;
+mod state;
 mod step;
-mod touched;
 
 use std::ops::Range;
 use std::sync::Arc;
 
-use dtrain_comm::{Collective, CollectiveExt};
+use dtrain_comm::Collective;
 use dtrain_configs::schema::{OptimizerConfig, ScheduleConfig};
 use tch::{Device, Kind, Tensor};
 
-pub use gather::{gather_i64, gather_rows};
+pub use gather::{bytes_of, gather_i64, gather_rows};
+pub use precision::Arithmetic;
+pub use ranks::Ranks;
 pub use step::{LocalBatch, StepOutcome};
 
 use crate::coordinator::StepPlan;
@@ -26,15 +34,13 @@ use crate::error::TrainError;
 use crate::method::Method;
 use crate::model::Pass;
 use crate::model::parameters::Parameters;
-use crate::torch_extra::{SyncStatistics, keep_large_blocks};
+use crate::torch_extra::{LossScale, SyncStatistics, keep_large_blocks};
+use buffers::Buffers;
 use flat::Flat;
 use optimizer::Optimizer;
-use touched::Touched;
-
-/// Bytes of a gradient bucket, and of the first one, which is small so that little is left to send when backward ends
-/// (PyTorch DDP's defaults).
-const BUCKET_BYTES: usize = 25 << 20;
-const FIRST_BUCKET_BYTES: usize = 1 << 20;
+use reducer::{Reducer, Reduction};
+use shard::Shard;
+use step::InFlight;
 
 /// Settings of a step, all resolved.
 #[derive(Debug, Clone)]
@@ -43,10 +49,24 @@ pub struct EngineSettings {
     pub global_batch: usize,
     /// Samples per forward pass and rank; `None` takes the whole share.
     pub micro_batch: Option<usize>,
+    /// Rows of a tile of a pair loss; `None` = the loss's own default.
+    pub tile: Option<usize>,
+    /// Types of forward and backward.
+    pub arithmetic: Arithmetic,
     /// Largest gradient norm.
     pub grad_clip: Option<f64>,
     /// Batch norm over all ranks.
     pub sync_bn: bool,
+    /// Bytes of a gradient bucket.
+    pub bucket_bytes: usize,
+    /// Bytes of the first one.
+    pub first_bucket_bytes: usize,
+    /// Sum buckets while backward goes on.
+    pub overlap: bool,
+    /// Each rank keeps its part of the optimizer's state.
+    pub shard_optimizer: bool,
+    /// Learn about a step's loss while the next one is computed, so that a GPU never waits for the host.
+    pub deferred: bool,
     /// Learning rate at the reference batch.
     pub schedule: ScheduleConfig,
     /// Which optimizer.
@@ -62,11 +82,15 @@ pub struct Engine {
     method: Box<dyn Method>,
     parameters: Parameters,
     flat: Flat,
+    buffers: Buffers,
     optimizer: Box<dyn Optimizer>,
-    touched: Touched,
-    buckets: Vec<Range<usize>>,
-    collective: Arc<dyn Collective>,
+    shard: Shard,
+    reducer: Reducer,
+    ranks: Ranks,
     sync: Option<SyncStatistics>,
+    loss_scale: Option<LossScale>,
+    /// The step whose outcome is not known yet.
+    in_flight: Option<InFlight>,
     settings: EngineSettings,
 }
 
@@ -74,21 +98,42 @@ impl Engine {
     /// Lays the parameters out flat and prepares the optimizer.
     ///
     /// # Errors
-    /// When the ranks did not start from the same weights.
+    /// When memory runs out.
     pub fn new(
         method: Box<dyn Method>,
         parameters: Parameters,
-        collective: Arc<dyn Collective>,
+        ranks: Ranks,
         settings: EngineSettings,
     ) -> Result<Self, TrainError> {
         keep_large_blocks();
         let flat = Flat::new(&parameters)?;
-        let optimizer = optimizer::build(&settings.optimizer, &flat);
-        let touched = Touched::watch(&parameters)?;
-        let buckets = flat.buckets(BUCKET_BYTES, FIRST_BUCKET_BYTES);
-        let sync = (settings.sync_bn && collective.world().world_size > 1)
-            .then(|| sync_handle(Arc::clone(&collective)));
-        Ok(Self { method, parameters, flat, optimizer, touched, buckets, collective, sync, settings })
+        let buffers = Buffers::new(&parameters)?;
+        let buckets = flat.buckets(settings.bucket_bytes, settings.first_bucket_bytes);
+        let scatter = settings.shard_optimizer && !ranks.is_alone();
+        let shard = if scatter {
+            Shard::of_rank(&buckets, ranks.world().rank, ranks.world().world_size)
+        } else {
+            Shard::whole(flat.num_elements())
+        };
+        let optimizer = optimizer::build(&settings.optimizer, &flat, &shard);
+        let reduction = Reduction { overlap: settings.overlap && ranks.reaches(parameters.device()), scatter };
+        let reducer = Reducer::new(&parameters, &flat, buckets, reduction, ranks.clone())?;
+        let sync = (settings.sync_bn && !ranks.is_alone()).then(|| sync_handle(ranks.clone()));
+        let loss_scale = settings.arithmetic.loss_scale();
+        Ok(Self {
+            method,
+            parameters,
+            flat,
+            buffers,
+            optimizer,
+            shard,
+            reducer,
+            ranks,
+            sync,
+            loss_scale,
+            in_flight: None,
+            settings,
+        })
     }
 
     /// The objective and its network.
@@ -106,19 +151,36 @@ impl Engine {
         &self.flat
     }
 
-    /// The optimizer's state.
-    pub fn optimizer(&self) -> &dyn Optimizer {
-        &*self.optimizer
+    /// The settings of a step.
+    pub fn settings(&self) -> &EngineSettings {
+        &self.settings
     }
 
-    /// Restores what the optimizer's `tensors` and `steps` gave.
-    pub fn restore_optimizer(&mut self, tensors: &[Tensor], steps: &[u64]) -> Result<(), TrainError> {
-        self.optimizer.restore(&self.flat, tensors, steps)
+    /// The ways between ranks.
+    pub fn ranks(&self) -> &Ranks {
+        &self.ranks
     }
 
-    /// The ranks.
+    /// Host messages between ranks.
     pub fn collective(&self) -> &Arc<dyn Collective> {
-        &self.collective
+        self.ranks.control()
+    }
+
+    /// Gradients are summed in so many pieces.
+    pub fn num_buckets(&self) -> usize {
+        self.reducer.buckets().len()
+    }
+
+    /// The loss scale of 16-bit floats, to be saved.
+    pub fn loss_scale(&self) -> Option<&LossScale> {
+        self.loss_scale.as_ref()
+    }
+
+    /// Restores what [`Engine::loss_scale`] gave.
+    pub fn restore_loss_scale(&mut self, saved: Option<LossScale>) {
+        if self.loss_scale.is_some() && saved.is_some() {
+            self.loss_scale = saved;
+        }
     }
 
     /// Where tensors live.
@@ -129,12 +191,6 @@ impl Engine {
     /// Type of parameters and inputs.
     pub fn kind(&self) -> Kind {
         self.parameters.kind()
-    }
-
-    /// Hash of all weights; equal on ranks that hold the same ones.
-    pub fn fingerprint(&self) -> Result<u64, TrainError> {
-        let weights = self.flat.parameters().f_to_device(Device::Cpu)?;
-        Ok(xxhash_rust::xxh3::xxh3_64(gather::bytes_of(&weights)))
     }
 
     /// Largest learning rate of the run.
@@ -149,9 +205,14 @@ impl Engine {
         schedule::lr_at(step, s.total_steps, s.steps_per_epoch, &s.schedule, s.optimizer.lr(), s.global_batch)
     }
 
-    /// Embeddings `[n, num_features]` with running statistics and without graph.
+    /// Embeddings `[n, num_features]` with running statistics and without graph, in the type of the weights.
+    ///
+    /// # Errors
+    /// When memory runs out.
     pub fn embed(&self, inputs: &Tensor) -> Result<Tensor, TrainError> {
-        Ok(tch::no_grad(|| self.method.embed(inputs, &Pass::eval()))?)
+        let _reduced = self.settings.arithmetic.enter(self.device());
+        let embeddings = tch::no_grad(|| self.method.embed(inputs, &Pass::eval()))?;
+        Ok(embeddings.f_to_kind(self.kind())?)
     }
 
     /// How batch norm behaves in training; `update_statistics` is false in the first of two passes.
@@ -163,7 +224,7 @@ impl Engine {
     /// This rank's micro-batches as ranges over its samples. All ranks have the same number, empty ones included,
     /// because synchronized layers hold collectives.
     fn micro_batches(&self, plan: &StepPlan) -> Vec<Range<usize>> {
-        let own = plan.counts.get(self.collective.world().rank).map_or(0, |&n| n as usize);
+        let own = plan.counts.get(self.ranks.world().rank).map_or(0, |&n| n as usize);
         let largest = plan.counts.iter().max().map_or(0, |&n| n as usize);
         let micro = self.settings.micro_batch.unwrap_or(largest).max(1);
         let rounds = largest.div_ceil(micro).max(1);
@@ -171,7 +232,14 @@ impl Engine {
     }
 }
 
-/// Sums batch-norm statistics over all ranks.
-fn sync_handle(collective: Arc<dyn Collective>) -> SyncStatistics {
-    SyncStatistics::new(move |values: &mut [f64]| collective.sum_f64(values).map_err(|e| e.to_string()))
+/// Sums batch-norm statistics over all ranks, on the device where the transport reaches it.
+fn sync_handle(ranks: Ranks) -> SyncStatistics {
+    SyncStatistics::on_device(move |sums| {
+        if sums.device() == Device::Cpu || ranks.reaches(sums.device()) {
+            return ranks.sum_f64(sums).map_err(|e| e.to_string());
+        }
+        let mut host = sums.f_to_device(Device::Cpu).map_err(|e| e.to_string())?;
+        ranks.sum_f64(&mut host).map_err(|e| e.to_string())?;
+        sums.f_copy_(&host).map_err(|e| e.to_string())
+    })
 }

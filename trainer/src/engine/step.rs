@@ -1,17 +1,19 @@
-//! One optimizer step: forward and backward over this rank's micro-batches, the sum over ranks, and the update.
+//! One optimizer step: forward and backward over this rank's micro-batches, the sums over ranks, and the update.
 
+use std::ops::Range;
 use std::time::Instant;
 
-use dtrain_comm::CollectiveExt;
-use tch::Tensor;
+use tch::{Kind, Tensor};
 
-use super::Engine;
-use super::gather::{gather_i64, gather_rows, sum_in_buckets};
+use super::flat::ActiveSet;
+use super::optimizer::Update;
+use super::{Engine, clip, state};
 use crate::coordinator::StepPlan;
 use crate::error::TrainError;
-use crate::loss::contrastive;
-use crate::method::{Objective, PairLoss, Targets};
+use crate::loss::contrastive::PairProblem;
+use crate::method::{Objective, PairKeys, PairLoss, Targets};
 use crate::model::Pass;
+use crate::torch_extra::HostCopy;
 
 /// This rank's share of a global batch.
 pub struct LocalBatch {
@@ -24,6 +26,8 @@ pub struct LocalBatch {
 /// What a step did; the same on all ranks except for the times.
 #[derive(Debug, Clone, Default)]
 pub struct StepOutcome {
+    /// Zero-based number of the step.
+    pub step: u64,
     /// Loss of the global batch.
     pub loss: f64,
     /// Named means over the global batch.
@@ -36,92 +40,212 @@ pub struct StepOutcome {
     pub finite: bool,
     /// Anchors of the pair loss that had a positive; `None` for other losses.
     pub anchors: Option<u64>,
-    /// Seconds in forward, backward and update.
+    /// What the loss was multiplied by before backward; 1 but with 16-bit floats.
+    pub loss_scale: f64,
+    /// Seconds of the step in which this rank worked.
     pub compute_secs: f64,
-    /// Seconds in collectives outside forward and backward.
+    /// Seconds in which this rank's host was blocked by other ranks: gathers, statistics and the tail of the gradient sums.
     pub comm_secs: f64,
+    /// Of them, from the end of backward to the last gradient sum.
+    pub tail_secs: f64,
+    /// Gradient buckets that were sent while backward went on.
+    pub early_buckets: usize,
+}
+
+/// A step whose sums are still on the device.
+pub(super) struct InFlight {
+    outcome: StepOutcome,
+    active: ActiveSet,
+    names: Vec<&'static str>,
+    global_samples: f64,
+    /// Loss, sums of the means, gradient norm.
+    values: HostCopy,
 }
 
 /// Sums that a rank contributes to a step.
-#[derive(Default)]
 struct LocalSums {
-    loss: f64,
-    means: Vec<(&'static str, f64)>,
+    /// 0-dimensional, f64.
+    loss: Tensor,
+    means: Vec<(&'static str, Tensor)>,
     anchors: Option<u64>,
-    comm_secs: f64,
+    /// For the method's memory queue, if it has one.
+    rows: Option<PairRows>,
+}
+
+/// Projections of all ranks and what they are.
+struct PairRows {
+    rows: Tensor,
+    keys: PairKeys,
 }
 
 impl Engine {
-    /// Runs step `plan` on this rank's share.
-    pub fn step(&mut self, batch: &LocalBatch, plan: &StepPlan) -> Result<StepOutcome, TrainError> {
-        let start = Instant::now();
+    /// Runs step `plan` on this rank's share. Returns the outcome that became known: of this step, or of the step before
+    /// where outcomes are deferred.
+    ///
+    /// # Errors
+    /// When memory runs out or the ranks cannot talk.
+    pub fn step(&mut self, batch: &LocalBatch, plan: &StepPlan) -> Result<Option<StepOutcome>, TrainError> {
+        let begin = Instant::now();
+        let blocked = self.ranks.blocked();
         self.flat.zero_gradients();
-        self.touched.clear();
-        let buffers = self.copy_of_buffers();
-        let mut sums = match self.method.pair_loss() {
+        self.reducer.begin();
+        let statistics = self.buffers.snapshot();
+        let sums = match self.method.pair_loss() {
             Some(loss) => self.pair_step(batch, plan, loss)?,
             None => self.direct_step(batch, plan)?,
         };
+        let tail = self.reducer.finish()?;
+        let active = self.flat.active_set(&self.ranks.any(&self.reducer.touched())?);
+        let names: Vec<&'static str> = sums.means.iter().map(|mean| mean.0).collect();
+        let mut values: Vec<Tensor> = vec![sums.loss];
+        values.extend(sums.means.into_iter().map(|mean| mean.1));
+        let mut values = Tensor::f_stack(&values, 0)?;
+        self.ranks.sum_f64(&mut values)?;
 
-        let reduce = Instant::now();
-        sum_in_buckets(&*self.collective, self.flat.gradients(), &self.buckets)?;
-        let active = self.reduce_scalars(&mut sums)?;
-        let comm_secs = sums.comm_secs + reduce.elapsed().as_secs_f64();
-
-        let grad_norm = super::clip::global_norm(&self.flat, &active);
-        let finite = grad_norm.is_finite() && sums.loss.is_finite();
-        let lr = self.lr_at(plan.step);
-        if finite {
-            if let Some(max_norm) = self.settings.grad_clip {
-                super::clip::scale_to(&self.flat, &active, grad_norm, max_norm);
-            }
-            self.optimizer.step(&self.flat, &active, lr)?;
-        } else {
-            self.put_back(&buffers);
+        self.unscale(&active);
+        let norm = clip::global_norm(&self.flat, &active, &self.shard, &self.ranks)?;
+        let values = Tensor::f_cat(&[values, norm.view([1])], 0)?;
+        let mut in_flight = InFlight {
+            outcome: StepOutcome {
+                step: plan.step,
+                lr: self.lr_at(plan.step),
+                anchors: sums.anchors,
+                loss_scale: self.loss_scale.as_ref().map_or(1.0, |scale| scale.scale()),
+                tail_secs: tail.exposed.as_secs_f64(),
+                early_buckets: tail.early_buckets,
+                ..StepOutcome::default()
+            },
+            active,
+            names,
+            global_samples: (plan.global_samples as f64).max(1.0),
+            values: HostCopy::start(&values)?,
+        };
+        let timing = |engine: &Self, outcome: &mut StepOutcome| {
+            let comm = engine.ranks.blocked().saturating_sub(blocked);
+            outcome.comm_secs = comm.as_secs_f64();
+            outcome.compute_secs = begin.elapsed().saturating_sub(comm).as_secs_f64();
+        };
+        if self.settings.deferred {
+            let earlier = self.flush()?;
+            self.update_on_device(&in_flight, &values, &norm, &statistics)?;
+            timing(self, &mut in_flight.outcome);
+            self.in_flight = Some(in_flight);
+            return Ok(earlier);
         }
-        let samples = (plan.global_samples as f64).max(1.0);
-        Ok(StepOutcome {
-            loss: sums.loss,
-            means: sums.means.into_iter().map(|(name, sum)| (name, sum / samples)).collect(),
-            grad_norm,
-            lr,
-            finite,
-            anchors: sums.anchors,
-            compute_secs: start.elapsed().as_secs_f64() - comm_secs,
-            comm_secs,
-        })
-    }
-
-    /// Running statistics as they are now: a forward pass moves them before anyone knows that it is not finite.
-    fn copy_of_buffers(&self) -> Vec<Tensor> {
-        tch::no_grad(|| self.parameters.buffers().iter().map(|buffer| buffer.tensor.copy()).collect())
-    }
-
-    fn put_back(&self, copies: &[Tensor]) {
-        tch::no_grad(|| {
-            for (buffer, copy) in self.parameters.buffers().iter().zip(copies) {
-                buffer.tensor.shallow_clone().copy_(copy);
+        let active = in_flight.active.clone();
+        let mut outcome = in_flight.settle()?;
+        if outcome.finite {
+            if let Some(max_norm) = self.settings.grad_clip {
+                clip::scale_to(&self.flat, &active, outcome.grad_norm, max_norm);
             }
-        });
+            self.update(&active, outcome.lr, None)?;
+        } else {
+            self.buffers.restore(&statistics);
+        }
+        self.learn_from(&outcome, sums.rows.as_ref());
+        timing(self, &mut outcome);
+        Ok(Some(outcome))
+    }
+
+    /// Waits for the outcome of the last step, where it is not known yet.
+    ///
+    /// # Errors
+    /// When a GPU fails.
+    pub fn flush(&mut self) -> Result<Option<StepOutcome>, TrainError> {
+        let Some(in_flight) = self.in_flight.take() else { return Ok(None) };
+        let active = in_flight.active.clone();
+        let outcome = in_flight.settle()?;
+        if !outcome.finite {
+            self.optimizer.forget_step(&active);
+        }
+        self.learn_from(&outcome, None);
+        Ok(Some(outcome))
+    }
+}
+
+impl Engine {
+    /// Weights move by the gradients; where ranks keep parts, each then receives the weights of the others.
+    fn update(&mut self, active: &ActiveSet, lr: f64, skip: Option<&Tensor>) -> Result<(), TrainError> {
+        let update = Update { lr, shard: &self.shard, ranks: &self.ranks, skip };
+        self.optimizer.step(&self.flat, active, &update)?;
+        if self.shard.is_whole() {
+            return Ok(());
+        }
+        state::gather_parts(&self.ranks, self.reducer.buckets(), self.flat.parameters())
+    }
+
+    /// As the rest of [`Engine::step`], where the host does not know yet whether the step counts.
+    fn update_on_device(
+        &mut self,
+        in_flight: &InFlight,
+        values: &Tensor,
+        norm: &Tensor,
+        statistics: &super::buffers::Snapshot,
+    ) -> Result<(), TrainError> {
+        let finite = values.get(0).isfinite().logical_and(&norm.isfinite());
+        let skipped = finite.logical_not();
+        if let Some(max_norm) = self.settings.grad_clip {
+            clip::scale_to_on_device(&self.flat, &in_flight.active, norm, max_norm);
+        }
+        self.update(&in_flight.active, in_flight.outcome.lr, Some(&skipped.to_kind(Kind::Float)))?;
+        self.buffers.restore_where(&skipped, statistics);
+        Ok(())
+    }
+
+    /// What a finished step teaches: the loss scale, and the memory queue of a step that counts.
+    fn learn_from(&mut self, outcome: &StepOutcome, rows: Option<&PairRows>) {
+        if let Some(scale) = &mut self.loss_scale {
+            scale.update(!outcome.finite);
+        }
+        if let Some(PairRows { rows, keys }) = rows.filter(|_| outcome.finite) {
+            self.method.enqueue(rows, keys);
+        }
+    }
+
+    /// Divides the loss scale out of the gradients.
+    fn unscale(&self, active: &ActiveSet) {
+        let Some(scale) = &self.loss_scale else { return };
+        for range in active.ranges() {
+            let _ = super::flat::part(self.flat.gradients(), range).g_mul_scalar_(1.0 / scale.scale());
+        }
+    }
+
+    /// `rows.backward(gradient)`, or `rows.backward()` of a scalar, times the loss scale.
+    fn backward(&self, rows: &Tensor, gradient: Option<&Tensor>) -> Result<(), TrainError> {
+        let scalar = match gradient {
+            Some(gradient) => (rows * gradient).f_sum(rows.kind())?,
+            None => rows.shallow_clone(),
+        };
+        match &self.loss_scale {
+            Some(scale) => (scalar * scale.scale()).f_backward()?,
+            None => scalar.f_backward()?,
+        }
+        Ok(())
     }
 
     /// Losses that need no other rank: micro-batch by micro-batch, each weighted by its true sample count.
     fn direct_step(&mut self, batch: &LocalBatch, plan: &StepPlan) -> Result<LocalSums, TrainError> {
-        let mut sums = LocalSums::default();
-        for rows in self.micro_batches(plan) {
-            let part = batch.narrow(&rows, self.method.num_views());
-            if let Objective::Direct(direct) =
-                self.method.objective(&part.inputs, &part.targets, &self.training_pass(true))?
-            {
-                sums.loss += direct.loss.double_value(&[]);
-                for (index, (name, sum)) in direct.sums.into_iter().enumerate() {
-                    match sums.means.get_mut(index) {
-                        Some(total) => total.1 += sum,
-                        None => sums.means.push((name, sum)),
-                    }
+        let device = self.device();
+        let mut sums = LocalSums::zero(device);
+        let micro_batches = self.micro_batches(plan);
+        let last = micro_batches.len().saturating_sub(1);
+        for (index, rows) in micro_batches.iter().enumerate() {
+            let part = batch.narrow(rows, self.method.num_views());
+            let Objective::Direct(direct) = self.objective(&part, &self.training_pass(true))? else {
+                return Err(TrainError::internal("a method without a pair loss returned pairs"));
+            };
+            sums.loss += direct.loss.detach().to_kind(Kind::Double);
+            for (index, (name, sum)) in direct.sums.into_iter().enumerate() {
+                let sum = sum.to_kind(Kind::Double);
+                match sums.means.get_mut(index) {
+                    Some(total) => total.1 += sum,
+                    None => sums.means.push((name, sum)),
                 }
-                direct.loss.f_backward()?;
             }
+            if index == last {
+                self.reducer.arm();
+            }
+            self.backward(&direct.loss, None)?;
         }
         Ok(sums)
     }
@@ -138,33 +262,45 @@ impl Engine {
         let micro_batches = self.micro_batches(plan);
         let parts: Vec<LocalBatch> = micro_batches.iter().map(|rows| batch.narrow(rows, views)).collect();
         if let [part] = parts.as_slice() {
-            let (projections, groups) = self.project(part, &self.training_pass(true))?;
-            let (sums, gradient) = self.pair_gradient(&projections, &groups, plan, loss)?;
-            backward_from(&projections, &gradient)?;
+            let (projections, keys) = self.project(part, &self.training_pass(true))?;
+            let (sums, gradient) = self.pair_gradient(&projections, &keys, plan, loss)?;
+            self.reducer.arm();
+            self.backward(&projections, Some(&gradient))?;
             return Ok(sums);
         }
 
         let mut rows = Vec::with_capacity(parts.len());
-        let mut groups = Vec::new();
+        let mut keys = Vec::with_capacity(parts.len());
         for part in &parts {
-            let (projections, part_groups) = tch::no_grad(|| self.project(part, &self.training_pass(false)))?;
+            let (projections, part_keys) = tch::no_grad(|| self.project(part, &self.training_pass(false)))?;
             rows.push(projections);
-            groups.extend(part_groups);
+            keys.push(part_keys);
         }
-        let (sums, gradient) = self.pair_gradient(&Tensor::cat(&rows, 0), &groups, plan, loss)?;
+        let (sums, gradient) = self.pair_gradient(&Tensor::cat(&rows, 0), &PairKeys::concat(&keys), plan, loss)?;
+        drop(rows);
         let mut offset = 0;
-        for part in &parts {
+        let last = parts.len().saturating_sub(1);
+        for (index, part) in parts.iter().enumerate() {
             let (projections, _) = self.project(part, &self.training_pass(true))?;
             let len = projections.size().first().copied().unwrap_or(0);
-            backward_from(&projections, &gradient.narrow(0, offset, len))?;
+            if index == last {
+                self.reducer.arm();
+            }
+            self.backward(&projections, Some(&gradient.narrow(0, offset, len)))?;
             offset += len;
         }
         Ok(sums)
     }
 
-    fn project(&self, part: &LocalBatch, pass: &Pass) -> Result<(Tensor, Vec<i64>), TrainError> {
-        match self.method.objective(&part.inputs, &part.targets, pass)? {
-            Objective::Pairs(pairs) => Ok((pairs.projections, pairs.groups)),
+    /// Forward pass in the run's arithmetic.
+    fn objective(&self, part: &LocalBatch, pass: &Pass) -> Result<Objective, TrainError> {
+        let _reduced = self.settings.arithmetic.enter(self.device());
+        Ok(self.method.objective(&part.inputs, &part.targets, pass)?)
+    }
+
+    fn project(&self, part: &LocalBatch, pass: &Pass) -> Result<(Tensor, PairKeys), TrainError> {
+        match self.objective(part, pass)? {
+            Objective::Pairs(pairs) => Ok((pairs.projections, pairs.keys)),
             Objective::Direct(_) => {
                 Err(TrainError::internal("a method with a pair loss returned a direct loss"))
             }
@@ -175,58 +311,58 @@ impl Engine {
     fn pair_gradient(
         &self,
         projections: &Tensor,
-        groups: &[i64],
+        keys: &PairKeys,
         plan: &StepPlan,
         loss: PairLoss,
     ) -> Result<(LocalSums, Tensor), TrainError> {
-        let collective = &*self.collective;
-        let rank = collective.world().rank;
         let views = self.method.num_views() as usize;
         let per_rank: Vec<usize> = plan.counts.iter().map(|&n| n as usize * views).collect();
-        let begin: usize = per_rank.iter().take(rank).sum();
-        let own = begin..begin + groups.len();
+        let begin: usize = per_rank.iter().take(self.ranks.world().rank).sum();
+        let own = begin..begin + projections.size().first().copied().unwrap_or(0) as usize;
 
-        let mut comm = Stopwatch::default();
-        let z = comm.time(|| gather_rows(collective, projections, &per_rank))?;
-        let groups = comm.time(|| gather_i64(collective, groups, &per_rank))?;
-        let index = contrastive::Groups::new(&groups, z.device());
-        let tile = loss.tile.unwrap_or(contrastive::DEFAULT_TILE);
-        let statistics = contrastive::row_statistics(&z, &index, own.clone(), loss.temperature, tile);
-        let lse = comm.time(|| gather_rows(collective, &statistics.lse, &per_rank))?;
-        let gradient = contrastive::gradient(&z, &index, own, &lse, loss.temperature, tile);
+        let keys = PairKeys::from_columns(self.ranks.gather_columns(&keys.to_columns(), &per_rank)?);
+        let z = self.ranks.gather_rows(projections, &per_rank)?;
+        let loss = PairLoss { tile: loss.tile.or(self.settings.tile), ..loss };
+        let problem = PairProblem::new(&z, &keys, self.method.queue(), &loss);
+        let statistics = problem.row_statistics(own.clone());
+        let lse = self.ranks.gather_rows(&statistics.lse, &per_rank)?;
+        let gradient = problem.gradient(own, &lse);
+        let num_anchors = problem.num_anchors();
 
         let sums = LocalSums {
-            loss: statistics.loss_sum().double_value(&[]) / (index.num_anchors() as f64).max(1.0),
-            anchors: Some(index.num_anchors() as u64),
-            comm_secs: comm.secs,
-            ..LocalSums::default()
+            loss: statistics.loss_sum() / (num_anchors as f64).max(1.0),
+            means: Vec::new(),
+            anchors: Some(num_anchors as u64),
+            rows: self.method.queue().map(|_| PairRows { rows: z.shallow_clone(), keys }),
         };
         Ok((sums, gradient))
     }
+}
 
-    /// Sums loss and means over ranks and learns which parameters had a gradient on any rank.
-    fn reduce_scalars(&mut self, sums: &mut LocalSums) -> Result<super::flat::ActiveSet, TrainError> {
-        let touched = self.touched.snapshot();
-        let mut scalars = vec![sums.loss];
-        scalars.extend(sums.means.iter().map(|m| m.1));
-        let num_scalars = scalars.len();
-        scalars.extend(touched.iter().map(|&t| f64::from(u8::from(t))));
-        self.collective.sum_f64(&mut scalars)?;
-        let (values, touched) = scalars.split_at(num_scalars);
-        if let Some((loss, means)) = values.split_first() {
-            sums.loss = *loss;
-            for (mean, value) in sums.means.iter_mut().zip(means) {
-                mean.1 = *value;
-            }
-        }
-        let active: Vec<bool> = touched.iter().map(|&t| t > 0.0).collect();
-        Ok(self.flat.active_set(&active))
+impl LocalSums {
+    fn zero(device: tch::Device) -> Self {
+        Self { loss: Tensor::zeros([0i64; 0], (Kind::Double, device)), means: Vec::new(), anchors: None, rows: None }
+    }
+}
+
+impl InFlight {
+    /// Waits for the values.
+    fn settle(self) -> Result<StepOutcome, TrainError> {
+        let values = self.values.wait()?;
+        let mut outcome = self.outcome;
+        let (loss, rest) = values.split_first().unwrap_or((&f64::NAN, &[]));
+        let (norm, sums) = rest.split_last().unwrap_or((&f64::NAN, &[]));
+        (outcome.loss, outcome.grad_norm) = (*loss, *norm);
+        outcome.means =
+            self.names.into_iter().zip(sums).map(|(name, sum)| (name, sum / self.global_samples)).collect();
+        outcome.finite = loss.is_finite() && norm.is_finite();
+        Ok(outcome)
     }
 }
 
 impl LocalBatch {
     /// The samples `rows`, all of their views.
-    fn narrow(&self, rows: &std::ops::Range<usize>, num_views: u32) -> LocalBatch {
+    fn narrow(&self, rows: &Range<usize>, num_views: u32) -> LocalBatch {
         let samples = self.targets.classes.len();
         let inputs = if *rows == (0..samples) {
             self.inputs.shallow_clone()
@@ -236,33 +372,6 @@ impl LocalBatch {
                 .collect();
             Tensor::cat(&views, 0)
         };
-        let pick = |values: &[i64]| values.get(rows.clone()).map(<[i64]>::to_vec).unwrap_or_default();
-        let targets = Targets {
-            classes: pick(&self.targets.classes),
-            positions: pick(&self.targets.positions),
-            global_samples: self.targets.global_samples,
-        };
-        LocalBatch { inputs, targets }
-    }
-}
-
-/// `rows.backward(gradient)`: the derivative of the sum of their product.
-fn backward_from(rows: &Tensor, gradient: &Tensor) -> Result<(), TrainError> {
-    (rows * gradient).sum(rows.kind()).f_backward()?;
-    Ok(())
-}
-
-/// Adds up the time of several calls.
-#[derive(Default)]
-struct Stopwatch {
-    secs: f64,
-}
-
-impl Stopwatch {
-    fn time<T>(&mut self, call: impl FnOnce() -> T) -> T {
-        let start = Instant::now();
-        let value = call();
-        self.secs += start.elapsed().as_secs_f64();
-        value
+        LocalBatch { inputs, targets: self.targets.narrow(rows) }
     }
 }

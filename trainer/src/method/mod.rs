@@ -1,13 +1,19 @@
 //! Training objectives, one per file. A method builds its parts and turns a batch into a loss or into projections with
 //! their positive groups; ranks, micro-batches, optimizers and logging belong to the engine.
 
+mod pairs;
 mod simclr;
 mod supcon;
 mod supervised;
 
-use dtrain_configs::schema::{MethodConfig, ModelConfig};
-use tch::{TchError, Tensor};
+use std::ops::Range;
 
+use dtrain_configs::schema::{MethodConfig, ModelConfig};
+use tch::{Kind, TchError, Tensor};
+
+pub use pairs::PairBatch;
+
+pub use crate::loss::contrastive::{PairKeys, PairLoss, Queue};
 use crate::model::Pass;
 use crate::model::parameters::Parameters;
 
@@ -31,14 +37,32 @@ pub enum Sampling {
 }
 
 /// What a method may know about the rows of a batch. Rows are view-major: row `v * n + i` is view `v` of sample `i`.
-#[derive(Debug)]
+#[derive(Debug, Clone, Default)]
 pub struct Targets {
+    /// Number of each sample in the data set.
+    pub sample_ids: Vec<i64>,
     /// Target class of each sample; -1 without a label.
     pub classes: Vec<i64>,
+    /// Recording that each sample was cut from; -1 if unknown.
+    pub recordings: Vec<i64>,
     /// Position of each sample in the global batch.
     pub positions: Vec<i64>,
     /// Samples of the global batch.
     pub global_samples: u64,
+}
+
+impl Targets {
+    /// The samples `range` of a batch that stays the same.
+    pub fn narrow(&self, range: &Range<usize>) -> Self {
+        let part = |values: &[i64]| values.get(range.clone()).unwrap_or_default().to_vec();
+        Self {
+            sample_ids: part(&self.sample_ids),
+            classes: part(&self.classes),
+            recordings: part(&self.recordings),
+            positions: part(&self.positions),
+            global_samples: self.global_samples,
+        }
+    }
 }
 
 /// What a forward pass leads to.
@@ -55,26 +79,8 @@ pub enum Objective {
 pub struct DirectLoss {
     /// Scalar with graph.
     pub loss: Tensor,
-    /// Named sums over this rank's samples; the engine divides by the global count.
-    pub sums: Vec<(&'static str, f64)>,
-}
-
-/// Rows of the pair loss.
-#[derive(Debug)]
-pub struct PairBatch {
-    /// Normalized projections with graph, `[num_views * n, D]`.
-    pub projections: Tensor,
-    /// Rows with equal groups are positives of each other.
-    pub groups: Vec<i64>,
-}
-
-/// Settings of the pair loss.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct PairLoss {
-    /// Softmax temperature of the cosine similarities.
-    pub temperature: f64,
-    /// Rows of a tile; `None` = the loss's own default.
-    pub tile: Option<usize>,
+    /// Named sums over this rank's samples, 0-dimensional and on the device; the engine divides by the global count.
+    pub sums: Vec<(&'static str, Tensor)>,
 }
 
 /// A training objective with its network.
@@ -89,6 +95,15 @@ pub trait Method: Send {
     fn pair_loss(&self) -> Option<PairLoss> {
         None
     }
+
+    /// The memory queue of the pair loss, when it has one.
+    fn queue(&self) -> Option<&Queue> {
+        None
+    }
+
+    /// Takes the projections of a global batch, `[N, D]` of all ranks in rank order, into the memory queue. For steps that
+    /// moved the weights, after them.
+    fn enqueue(&mut self, _projections: &Tensor, _keys: &PairKeys) {}
 
     /// Forward pass of `inputs` `[num_views * n, C, H, W]`.
     fn objective(&self, inputs: &Tensor, targets: &Targets, pass: &Pass) -> Result<Objective, TchError>;
@@ -114,17 +129,19 @@ pub fn build(
         parameters.scope(BACKBONE, |scope| crate::model::build_backbone(model, in_channels, scope));
     match method {
         MethodConfig::Simclr(config) => Box::new(simclr::Simclr::build(config, backbone, parameters)),
-        MethodConfig::Supcon(config) => {
-            Box::new(supcon::Supcon::build(config, backbone, num_classes, parameters))
-        }
+        MethodConfig::Supcon(config) => Box::new(supcon::Supcon::build(config, backbone, parameters)),
         MethodConfig::Supervised(config) => {
             Box::new(supervised::Supervised::build(config, backbone, num_classes, parameters))
         }
     }
 }
 
-/// Unit rows: z / max(|z|, eps), as `torch.nn.functional.normalize`.
+/// Unit rows: z / max(|z|, eps), as `torch.nn.functional.normalize`, in fp32 at least.
 fn normalize(z: &Tensor) -> Tensor {
+    let z = match z.kind() {
+        Kind::Half | Kind::BFloat16 => z.to_kind(Kind::Float),
+        _ => z.shallow_clone(),
+    };
     let norm = z.norm_scalaropt_dim(2, [1], true).clamp_min(1e-12);
     z / norm
 }

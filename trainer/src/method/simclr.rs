@@ -1,10 +1,12 @@
 //! SimCLR: two views of a sample attract each other, all other views repel. Chen et al., "A Simple Framework for
-//! Contrastive Learning of Visual Representations" (2020); google-research/simclr.
+//! Contrastive Learning of Visual Representations" (2020); google-research/simclr. By choice, pairs of one recording or
+//! label are left out, and a memory queue adds negatives; queued views of a sample are left out of its own rows.
 
-use dtrain_configs::schema::SimclrConfig;
+use dtrain_configs::schema::{PairExclusion, SimclrConfig};
 use tch::{TchError, Tensor};
 
-use super::{Method, Objective, PairBatch, PairLoss, Sampling, Targets, normalize};
+use super::pairs::{self, NUM_VIEWS};
+use super::{Method, Objective, PairBatch, PairKeys, PairLoss, Queue, Sampling, Targets, normalize};
 use crate::model::parameters::Parameters;
 use crate::model::projector::Projector;
 use crate::model::{Backbone, Pass};
@@ -14,24 +16,29 @@ pub struct Simclr {
     backbone: Box<dyn Backbone>,
     projector: Projector,
     loss: PairLoss,
+    exclusions: Vec<PairExclusion>,
+    queue: Option<Queue>,
     sampling: Sampling,
 }
 
 impl Simclr {
-    /// Registers the projector under `projector`.
+    /// Registers the projector under `projector` and the memory queue, if any, under `queue`.
     pub fn build(config: &SimclrConfig, backbone: Box<dyn Backbone>, parameters: &mut Parameters) -> Self {
-        let projector = parameters
-            .scope("projector", |scope| Projector::new(&config.projector, backbone.num_features(), scope));
+        let projector = parameters.scope("projector", |scope| {
+            Projector::new(&config.projector, backbone.num_features(), backbone.norm(), scope)
+        });
         let sampling =
             if config.distinct_recordings { Sampling::DistinctRecordings } else { Sampling::Shuffled };
         let loss = PairLoss { temperature: config.temperature, tile: config.tile.value() };
-        Self { backbone, projector, loss, sampling }
+        let exclusions = config.exclude_pairs.clone();
+        let queue = pairs::queue(config.queue_size, config.projector.out_dim, &exclusions, parameters);
+        Self { backbone, projector, loss, exclusions, queue, sampling }
     }
 }
 
 impl Method for Simclr {
     fn num_views(&self) -> u32 {
-        2
+        NUM_VIEWS
     }
 
     fn sampling(&self) -> Sampling {
@@ -42,12 +49,23 @@ impl Method for Simclr {
         Some(self.loss)
     }
 
+    fn queue(&self) -> Option<&Queue> {
+        self.queue.as_ref()
+    }
+
+    fn enqueue(&mut self, projections: &Tensor, keys: &PairKeys) {
+        if let Some(queue) = &mut self.queue {
+            queue.push(projections, keys);
+        }
+    }
+
     fn objective(&self, inputs: &Tensor, targets: &Targets, pass: &Pass) -> Result<Objective, TchError> {
         let embeddings = self.backbone.forward(inputs, pass)?;
         let projections = normalize(&self.projector.forward(&embeddings, pass)?);
         // The views of one sample are each other's only positive.
-        let groups = [targets.positions.as_slice(), targets.positions.as_slice()].concat();
-        Ok(Objective::Pairs(PairBatch { projections, groups }))
+        let groups: Vec<i64> = targets.positions.iter().copied().map(pairs::own_group).collect();
+        let keys = pairs::keys(&groups, targets, &self.exclusions);
+        Ok(Objective::Pairs(PairBatch { projections, keys }))
     }
 
     fn embed(&self, inputs: &Tensor, pass: &Pass) -> Result<Tensor, TchError> {

@@ -44,7 +44,7 @@ impl Method for Supervised {
         let logits = self.classifier.forward(&self.backbone.forward(inputs, pass)?)?;
         let classes = Tensor::from_slice(&targets.classes).to_device(inputs.device());
         let loss = cross_entropy(&logits, &classes, targets.global_samples, self.label_smoothing);
-        let hits = logits.argmax(1, false).eq_tensor(&classes).sum(Kind::Double).double_value(&[]);
+        let hits = logits.argmax(1, false).eq_tensor(&classes).sum(Kind::Double);
         Ok(Objective::Direct(DirectLoss { loss, sums: vec![("acc", hits)] }))
     }
 

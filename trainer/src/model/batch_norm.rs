@@ -42,15 +42,14 @@ impl BatchNorm {
     /// # Errors
     /// When the shape does not fit, memory runs out, or the ranks fail to exchange statistics.
     pub fn forward(&self, input: &Tensor, pass: &Pass) -> Result<Tensor, TchError> {
-        let running = (&self.running_mean, &self.running_var);
         if !pass.train {
-            return self.native(input, Some(running), false);
+            return self.forward_by_running_statistics(input);
         }
         if pass.update_statistics {
             // A shallow clone shares the counter; tch takes `&mut` for operations in place.
             let _ = self.num_batches_tracked.shallow_clone().f_add_scalar_(1)?;
         }
-        let running = Some(running).filter(|_| pass.update_statistics);
+        let running = Some((&self.running_mean, &self.running_var)).filter(|_| pass.update_statistics);
         if let Some(all_ranks) = &pass.sync {
             let tensors = BatchNormTensors { weight: &self.weight, bias: &self.bias, running };
             return sync_batch_norm(input, tensors, MOMENTUM, EPSILON, all_ranks);
@@ -58,6 +57,14 @@ impl BatchNorm {
         // One value says nothing about a variance; libtorch would store NaN (torch.nn refuses).
         let values_per_channel = input.numel() / self.weight.numel();
         self.native(input, running.filter(|_| values_per_channel > 1), true)
+    }
+
+    /// Normalizes by the running statistics, in training and in evaluation, and leaves them as they are.
+    ///
+    /// # Errors
+    /// As [`BatchNorm::forward`].
+    pub fn forward_by_running_statistics(&self, input: &Tensor) -> Result<Tensor, TchError> {
+        self.native(input, Some((&self.running_mean, &self.running_var)), false)
     }
 
     fn native(

@@ -3,10 +3,10 @@
 use tch::{TchError, Tensor};
 
 use super::Pass;
-use super::batch_norm::BatchNorm;
+use super::norm::NormLayer;
 use super::parameters::{Init, Parameters, Role};
 
-/// A two-dimensional convolution with a square kernel, padding of half a kernel and no bias (batch norm follows).
+/// A two-dimensional convolution with a square kernel, padding of half a kernel and no bias (normalization follows).
 #[derive(Debug)]
 pub struct Conv2d {
     weight: Tensor,
@@ -44,13 +44,13 @@ impl Conv2d {
     }
 }
 
-/// A convolution and its batch norm.
+/// A convolution and its normalization.
 #[derive(Debug)]
 pub struct ConvNorm {
     /// First.
     pub conv: Conv2d,
     /// Second.
-    pub norm: BatchNorm,
+    pub norm: NormLayer,
 }
 
 impl ConvNorm {

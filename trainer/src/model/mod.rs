@@ -3,7 +3,9 @@
 pub mod batch_norm;
 pub mod classifier;
 pub mod cnn_small;
+pub mod group_norm;
 pub mod layers;
+pub mod norm;
 pub mod parameters;
 pub mod projector;
 pub mod resnet;
@@ -13,6 +15,7 @@ use tch::{TchError, Tensor};
 
 use crate::torch_extra::SyncStatistics;
 use cnn_small::CnnSmall;
+use norm::NormConfig;
 use parameters::Parameters;
 use resnet::{Depth, Resnet};
 
@@ -58,6 +61,9 @@ pub trait Backbone: Send {
 
     /// Width of an embedding.
     fn num_features(&self) -> i64;
+
+    /// Kind of its normalization layers, for heads.
+    fn norm(&self) -> NormConfig;
 }
 
 /// Builds the configured backbone and registers its tensors in the current scope of `parameters`.
@@ -66,13 +72,14 @@ pub fn build_backbone(
     in_channels: i64,
     parameters: &mut Parameters,
 ) -> Box<dyn Backbone> {
+    let norm = NormConfig::from(config);
     let depth = match config.name {
-        ModelName::CnnSmall => return Box::new(CnnSmall::new(in_channels, parameters)),
+        ModelName::CnnSmall => return Box::new(CnnSmall::new(in_channels, norm, parameters)),
         ModelName::Resnet18 => Depth::Resnet18,
         ModelName::Resnet34 => Depth::Resnet34,
         ModelName::Resnet50 => Depth::Resnet50,
     };
-    Box::new(Resnet::new(depth, config.stem, in_channels, parameters))
+    Box::new(Resnet::new(depth, config.stem, in_channels, norm, parameters))
 }
 
 #[cfg(test)]
@@ -97,7 +104,7 @@ mod tests {
 
     fn build(name: ModelName, stem: Stem, in_channels: i64) -> (Box<dyn Backbone>, Parameters) {
         let mut parameters = Parameters::new(Device::Cpu, Kind::Double, 5);
-        let backbone = build_backbone(&ModelConfig { name, stem }, in_channels, &mut parameters);
+        let backbone = build_backbone(&ModelConfig { name, stem, ..ModelConfig::default() }, in_channels, &mut parameters);
         (backbone, parameters)
     }
 

@@ -88,7 +88,7 @@ fn compare(kind: Kind, tolerance: &Tolerance) {
     for case in &fixture.cases {
         let what = |part: &str| format!("{:?} {part} with {} channels", case.model, case.in_channels);
         let mut parameters = Parameters::new(Device::Cpu, kind, 0);
-        let config = ModelConfig { name: case.model, stem: Stem::Imagenet };
+        let config = ModelConfig { name: case.model, stem: Stem::Imagenet, ..ModelConfig::default() };
         let backbone = build_backbone(&config, case.in_channels, &mut parameters);
 
         let mut tensors: BTreeMap<_, _> =

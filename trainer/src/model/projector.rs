@@ -10,31 +10,32 @@ use dtrain_configs::schema::ProjectorConfig;
 use tch::{TchError, Tensor};
 
 use super::Pass;
-use super::batch_norm::BatchNorm;
 use super::layers::Linear;
+use super::norm::{NormConfig, NormLayer};
 use super::parameters::Parameters;
 
 /// A multi-layer perceptron: (Linear, batch norm, ReLU) per hidden layer, then Linear.
 #[derive(Debug)]
 pub struct Projector {
-    hidden: Vec<(Linear, Option<BatchNorm>)>,
+    hidden: Vec<(Linear, Option<NormLayer>)>,
     last: Linear,
 }
 
 impl Projector {
     /// Registers tensors under the indices that the layers have in a `torch.nn.Sequential` of Linear, BatchNorm1d (if
-    /// any) and ReLU: `0.weight`, `1.weight`, `1.running_mean`, ..., `3.weight`, `3.bias`.
-    pub fn new(config: &ProjectorConfig, in_dim: i64, parameters: &mut Parameters) -> Self {
+    /// any; other kinds of `norm` have the same names) and ReLU: `0.weight`, `1.weight`, `1.running_mean`, ..., `3.weight`, `3.bias`.
+    pub fn new(config: &ProjectorConfig, in_dim: i64, norm: NormConfig, parameters: &mut Parameters) -> Self {
         let (hidden_dim, out_dim) = (config.hidden_dim as i64, config.out_dim as i64);
         let mut hidden = Vec::new();
         let (mut index, mut width) = (0, in_dim);
         for _ in 1..config.num_layers {
             let linear = Linear::new(&index.to_string(), (width, hidden_dim), !config.batch_norm, parameters);
-            let norm =
-                config.batch_norm.then(|| BatchNorm::new(&(index + 1).to_string(), hidden_dim, parameters));
-            index += if norm.is_some() { 3 } else { 2 };
+            let layer = config
+                .batch_norm
+                .then(|| NormLayer::new(&(index + 1).to_string(), hidden_dim, norm, parameters));
+            index += if layer.is_some() { 3 } else { 2 };
             width = hidden_dim;
-            hidden.push((linear, norm));
+            hidden.push((linear, layer));
         }
         Self { hidden, last: Linear::new(&index.to_string(), (width, out_dim), true, parameters) }
     }
@@ -67,7 +68,7 @@ mod tests {
 
     fn shapes(config: &ProjectorConfig) -> Vec<(String, Vec<i64>)> {
         let mut parameters = Parameters::new(Device::Cpu, Kind::Float, 0);
-        let projector = Projector::new(config, 6, &mut parameters);
+        let projector = Projector::new(config, 6, NormConfig::default(), &mut parameters);
         let out = projector.forward(&Tensor::ones([4, 6], (Kind::Float, Device::Cpu)), &Pass::train(None));
         assert_eq!(out.unwrap().size(), [4, config.out_dim as i64]);
         parameters.parameters().iter().map(|p| (p.name.clone(), p.tensor.size())).collect()

@@ -4,8 +4,8 @@
 use dtrain_configs::schema::Stem;
 use tch::{TchError, Tensor};
 
-use super::batch_norm::BatchNorm;
 use super::layers::{Conv2d, ConvNorm, global_average_pool};
+use super::norm::{NormConfig, NormLayer};
 use super::parameters::Parameters;
 use super::{Backbone, Pass};
 
@@ -44,11 +44,18 @@ pub struct Resnet {
     pool: bool,
     blocks: Vec<Block>,
     num_features: i64,
+    norm: NormConfig,
 }
 
 impl Resnet {
     /// Registers all tensors in the current scope of `parameters`.
-    pub fn new(depth: Depth, stem: Stem, in_channels: i64, parameters: &mut Parameters) -> Self {
+    pub fn new(
+        depth: Depth,
+        stem: Stem,
+        in_channels: i64,
+        norm: NormConfig,
+        parameters: &mut Parameters,
+    ) -> Self {
         let (kernel, stride, pool) = match stem {
             Stem::Imagenet => (7, 2, true),
             Stem::Small => (3, 1, false),
@@ -56,7 +63,7 @@ impl Resnet {
         let mut channels = 64;
         let stem = ConvNorm {
             conv: Conv2d::new("conv1", (in_channels, channels), kernel, stride, parameters),
-            norm: BatchNorm::new("bn1", channels, parameters),
+            norm: NormLayer::new("bn1", channels, norm, parameters),
         };
         let mut blocks = Vec::new();
         for (stage, num_blocks) in depth.blocks_per_stage().into_iter().enumerate() {
@@ -64,13 +71,13 @@ impl Resnet {
             for index in 0..num_blocks {
                 let stride = if stage > 0 && index == 0 { 2 } else { 1 };
                 let name = format!("layer{}.{index}", stage + 1);
-                let block =
-                    parameters.scope(&name, |scope| Block::new(depth, channels, width, stride, scope));
+                let block = parameters
+                    .scope(&name, |scope| Block::new(depth, (channels, width), stride, norm, scope));
                 blocks.push(block);
                 channels = width * depth.expansion();
             }
         }
-        Self { stem, pool, blocks, num_features: channels }
+        Self { stem, pool, blocks, num_features: channels, norm }
     }
 }
 
@@ -89,6 +96,10 @@ impl Backbone for Resnet {
     fn num_features(&self) -> i64 {
         self.num_features
     }
+
+    fn norm(&self) -> NormConfig {
+        self.norm
+    }
 }
 
 /// A residual block, basic or bottleneck: ReLU after each layer but the last, then the sum with the input, then ReLU.
@@ -100,11 +111,17 @@ struct Block {
 }
 
 impl Block {
-    fn new(depth: Depth, in_channels: i64, width: i64, stride: i64, parameters: &mut Parameters) -> Self {
+    fn new(
+        depth: Depth,
+        (in_channels, width): (i64, i64),
+        stride: i64,
+        norm: NormConfig,
+        parameters: &mut Parameters,
+    ) -> Self {
         let out_channels = width * depth.expansion();
         let mut layer = |index: usize, channels: (i64, i64), kernel: i64, stride: i64| ConvNorm {
             conv: Conv2d::new(&format!("conv{index}"), channels, kernel, stride, parameters),
-            norm: BatchNorm::new(&format!("bn{index}"), channels.1, parameters),
+            norm: NormLayer::new(&format!("bn{index}"), channels.1, norm, parameters),
         };
         let (inner, last) = match depth {
             Depth::Resnet18 | Depth::Resnet34 => {
@@ -118,7 +135,7 @@ impl Block {
         };
         let downsample = (stride != 1 || in_channels != out_channels).then(|| ConvNorm {
             conv: Conv2d::new("downsample.0", (in_channels, out_channels), 1, stride, parameters),
-            norm: BatchNorm::new("downsample.1", out_channels, parameters),
+            norm: NormLayer::new("downsample.1", out_channels, norm, parameters),
         });
         Self { inner, last, downsample }
     }

@@ -6,15 +6,15 @@ use std::sync::Arc;
 
 use dtrain_comm::{Collective, CollectiveExt};
 use dtrain_configs::RunConfig;
-use tch::Device;
-
-use super::{Choice, Resolved, RunDir, agreed, data_root, resolve};
+use super::resolve::Place;
+use super::{Choice, Resolved, RunDir, agreed, data_root, micro_batch, resolve, transport};
 use crate::coordinator::RunPlan;
 use crate::data::{Dataset, LabelColumn, Sampler, SamplerKind, ViewMaker};
-use crate::engine::{Engine, EngineSettings};
+use crate::engine::{Engine, EngineSettings, Ranks};
 use crate::error::TrainError;
-use crate::method::{self, Sampling};
+use crate::method::{self, Method, Sampling};
 use crate::model::parameters::Parameters;
+use crate::torch_extra::{set_deterministic, set_tf32};
 
 /// What a session is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -67,28 +67,46 @@ pub fn prepare(
     stored: Option<Resolved>,
 ) -> Result<Prepared, TrainError> {
     let ranks = &**collective;
-    let (fresh, choices) = resolve(&config, ranks)?;
-    let resolved = stored.unwrap_or(fresh);
+    let (mut resolved, place, mut choices) = resolve(&config, ranks, stored.as_ref())?;
     tch::set_num_threads(resolved.threads as i32);
+    set_tf32(config.trainer.tf32);
+    set_deterministic(config.trainer.deterministic);
 
     let root = data_root(&config.data, ranks)?;
     let dataset = Arc::new(agreed(ranks, Dataset::open(&config.data, &root).map_err(TrainError::from))?);
     same_data_everywhere(ranks, dataset.fingerprint)?;
-    let built = build(&config, collective, purpose, resolved, &dataset);
-    let (maker, sampler, plan, engine) = agreed(ranks, built)?;
+    let parts = agreed(ranks, build_parts(&config, purpose, &resolved, &place, &dataset))?;
+    if purpose == Purpose::Train {
+        let stored = stored.is_some().then_some(resolved.micro_batch);
+        resolved.micro_batch = micro_batch::choose(&config, collective, &resolved, &parts, stored, &mut choices)?;
+    }
+    let ways = match purpose {
+        Purpose::Train => transport::connect(&config.comm, collective, &resolved, place.device)?,
+        Purpose::Evaluate => Ranks::inline(collective),
+    };
+    let settings = engine_settings(&config, &resolved, &parts.plan);
+    let Parts { maker, sampler, plan, method, parameters } = parts;
+    let engine = agreed(ranks, Engine::new(method, parameters, ways, settings))?;
     same_weights_everywhere(ranks, &engine)?;
     Ok(Prepared { config, resolved, choices, dataset, maker, sampler, plan, engine })
 }
 
-type Built = (Arc<ViewMaker>, Option<Arc<Sampler>>, RunPlan, Engine);
+/// What is built before the ranks are connected for tensors.
+pub(super) struct Parts {
+    pub(super) maker: Arc<ViewMaker>,
+    sampler: Option<Arc<Sampler>>,
+    pub(super) plan: RunPlan,
+    pub(super) method: Box<dyn Method>,
+    pub(super) parameters: Parameters,
+}
 
-fn build(
+fn build_parts(
     config: &RunConfig,
-    collective: &Arc<dyn Collective>,
     purpose: Purpose,
-    resolved: Resolved,
+    resolved: &Resolved,
+    place: &Place,
     dataset: &Arc<Dataset>,
-) -> Result<Built, TrainError> {
+) -> Result<Parts, TrainError> {
     check_probes(config, dataset)?;
     let recordings = dataset.samples.iter().map(|s| s.path.clone()).collect();
     let data = &config.data;
@@ -102,8 +120,7 @@ fn build(
     )?;
     let in_channels = maker.shape()[0] as i64;
     let num_classes = dataset.label(&data.target).map_or(0, |label| label.classes.len()) as i64;
-    let device: Device = resolved.device();
-    let mut parameters = Parameters::new(device, resolved.kind(), config.seed);
+    let mut parameters = Parameters::new(place.device, resolved.arithmetic.kind(), config.seed);
     let method = method::build(&config.method, &config.model, in_channels, num_classes, &mut parameters);
 
     let sampler = match purpose {
@@ -112,18 +129,29 @@ fn build(
     };
     let steps_per_epoch = sampler.as_ref().map_or(1, |s| s.steps_per_epoch()).max(1);
     let plan = run_plan(config, steps_per_epoch);
-    let settings = EngineSettings {
-        global_batch: config.trainer.batch_size,
+    Ok(Parts { maker: Arc::new(maker), sampler, plan, method, parameters })
+}
+
+/// The settings of a step.
+pub(super) fn engine_settings(config: &RunConfig, resolved: &Resolved, plan: &RunPlan) -> EngineSettings {
+    let trainer = &config.trainer;
+    EngineSettings {
+        global_batch: trainer.batch_size,
         micro_batch: resolved.micro_batch,
-        grad_clip: config.trainer.grad_clip,
+        tile: Some(resolved.tile),
+        arithmetic: resolved.arithmetic,
+        grad_clip: trainer.grad_clip,
         sync_bn: resolved.sync_bn,
+        bucket_bytes: trainer.bucket_bytes,
+        first_bucket_bytes: trainer.first_bucket_bytes,
+        overlap: resolved.overlap,
+        shard_optimizer: trainer.shard_optimizer,
+        deferred: resolved.on_gpu,
         schedule: config.schedule.clone(),
         optimizer: config.optimizer.clone(),
         total_steps: plan.total_steps,
-        steps_per_epoch,
-    };
-    let engine = Engine::new(method, parameters, Arc::clone(collective), settings)?;
-    Ok((Arc::new(maker), sampler, plan, engine))
+        steps_per_epoch: plan.steps_per_epoch,
+    }
 }
 
 fn run_plan(config: &RunConfig, steps_per_epoch: u64) -> RunPlan {
@@ -140,6 +168,7 @@ fn run_plan(config: &RunConfig, steps_per_epoch: u64) -> RunPlan {
         save_every_steps: config.checkpoint.every_steps,
         eval_every_epochs: config.eval.every_epochs,
         monitor_mode: config.checkpoint.mode,
+        max_nonfinite_steps: config.trainer.max_nonfinite_steps,
     }
 }
 

@@ -17,6 +17,19 @@ pub struct StepRunner {
     loader: Loader,
 }
 
+/// A step that was started.
+#[derive(Debug)]
+pub struct Stepped {
+    /// What it was told.
+    pub plan: StepPlan,
+    /// Seconds of waiting for its batch.
+    pub data_secs: f64,
+    /// Seconds of waiting for the other ranks before it.
+    pub wait_secs: f64,
+    /// The outcome that became known: of this step, or on a GPU of the one before.
+    pub known: Option<StepOutcome>,
+}
+
 impl StepRunner {
     /// Starts the loader at step 0.
     pub fn new(prepared: Prepared) -> Result<Self, TrainError> {
@@ -24,24 +37,33 @@ impl StepRunner {
         Ok(Self { prepared, loader })
     }
 
-    /// The next step, its plan, and the seconds spent waiting for its batch.
-    pub fn step(
-        &mut self,
-        step: u64,
-        steps_per_epoch: u64,
-    ) -> Result<(StepOutcome, StepPlan, f64), TrainError> {
+    /// What is being run.
+    pub fn prepared(&self) -> &Prepared {
+        &self.prepared
+    }
+
+    /// Runs the next step.
+    pub fn step(&mut self, step: u64) -> Result<Stepped, TrainError> {
         let waiting = Instant::now();
         let batch =
             self.loader.next().transpose()?.ok_or_else(|| TrainError::internal("the loader ended early"))?;
-        let waited = waiting.elapsed().as_secs_f64();
+        let data_secs = waiting.elapsed().as_secs_f64();
+        let waiting = Instant::now();
         let ranks = self.prepared.engine.collective();
         let counts: Vec<u32> =
             ranks.all_gather_usize(batch.kept.len())?.into_iter().map(|n| n as u32).collect();
+        let wait_secs = waiting.elapsed().as_secs_f64();
         let global_samples = counts.iter().map(|&n| u64::from(n)).sum();
-        let plan = StepPlan { step, epoch: step / steps_per_epoch.max(1), counts, global_samples };
+        let epoch = step / self.prepared.plan.steps_per_epoch.max(1);
+        let plan = StepPlan { step, epoch, counts, global_samples };
         let local = local_batch(&self.prepared, &batch, &plan);
-        let outcome = self.prepared.engine.step(&local, &plan)?;
+        let known = self.prepared.engine.step(&local, &plan)?;
         self.loader.recycle(batch.data);
-        Ok((outcome, plan, waited))
+        Ok(Stepped { plan, data_secs, wait_secs, known })
+    }
+
+    /// Waits for the last step.
+    pub fn flush(&mut self) -> Result<Option<StepOutcome>, TrainError> {
+        self.prepared.engine.flush()
     }
 }

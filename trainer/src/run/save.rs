@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use dtrain_comm::{Collective, CollectiveExt};
-use tch::{Kind, Tensor};
+use tch::{Device, Kind, Tensor};
 
 use super::prepare::Prepared;
 use super::{LoopState, RunDir, Session, agreed};
@@ -18,7 +18,7 @@ use crate::engine::Engine;
 use crate::error::TrainError;
 
 /// `state.bin`.
-const STATE: FrameKind = FrameKind { name: "loop state", tag: *b"LOOP", version: 1 };
+const STATE: FrameKind = FrameKind { name: "loop state", tag: *b"LOOP", version: 2 };
 
 /// A checkpoint's content, read by rank 0 and known to all ranks.
 pub struct Restored {
@@ -29,15 +29,16 @@ pub struct Restored {
 }
 
 impl Session<'_> {
-    /// Rank 0 writes a checkpoint and applies the retention policy; the others wait.
+    /// Rank 0 writes a checkpoint and applies the retention policy; the others give it their parts and wait.
     pub(super) fn save(&mut self, step: u64) -> Result<(), TrainError> {
         if self.run_dir.is_none() {
             return Ok(());
         }
-        self.on_rank_0(|session| session.write_checkpoint(step))
+        let moments = self.prepared.engine.moments()?;
+        self.on_rank_0(|session| session.write_checkpoint(step, &moments))
     }
 
-    fn write_checkpoint(&mut self, step: u64) -> Result<(), TrainError> {
+    fn write_checkpoint(&mut self, step: u64, moments: &[(String, Tensor)]) -> Result<(), TrainError> {
         let Some(run_dir) = &self.run_dir else { return Ok(()) };
         let prepared = &self.prepared;
         let engine = &prepared.engine;
@@ -49,18 +50,19 @@ impl Session<'_> {
             data_fingerprint: prepared.dataset.fingerprint,
             resolved: prepared.resolved,
             world_size: engine.collective().world().world_size,
-            optimizer_steps: engine.optimizer().steps().to_vec(),
+            optimizer_steps: engine.optimizer_steps().to_vec(),
+            loss_scale: engine.loss_scale().cloned(),
+            unreported_finite: self.last_step_finite,
         };
         let model = model_tensors(engine);
-        let moments = engine.optimizer().tensors(engine.flat());
-        let (model_specs, moment_specs) = (specs(&model)?, specs(&moments)?);
+        let (model_specs, moment_specs) = (specs(&model)?, specs(moments)?);
         let none = BTreeMap::new();
 
         let store = CheckpointStore::open(run_dir.checkpoints())?;
         store.require_space(file_bytes(&model_specs, &none)? + file_bytes(&moment_specs, &none)?)?;
         let mut staged = store.begin(step)?;
         staged.write_file(MODEL_FILE, |w| write_all(w, &model_specs, &model))?;
-        staged.write_file(OPTIMIZER_FILE, |w| write_all(w, &moment_specs, &moments))?;
+        staged.write_file(OPTIMIZER_FILE, |w| write_all(w, &moment_specs, moments))?;
         staged.write_file(STATE_FILE, |w| Ok(w.write_all(&encode(&STATE, &state)?)?))?;
         let folder = staged.commit(ManifestInfo {
             epoch: step / prepared.plan.steps_per_epoch.max(1),
@@ -80,8 +82,10 @@ impl Session<'_> {
 pub fn require_room(run_dir: &RunDir, engine: &Engine) -> Result<(), TrainError> {
     let none = BTreeMap::new();
     let model = specs(&model_tensors(engine))?;
-    let moments = specs(&engine.optimizer().tensors(engine.flat()))?;
-    let bytes = file_bytes(&model, &none)? + file_bytes(&moments, &none)?;
+    let element_bytes = engine.kind().elt_size_in_bytes() as u64;
+    let elements = |shape: &Vec<i64>| shape.iter().product::<i64>() as u64;
+    let moments: u64 = engine.moment_specs().iter().map(|(_, shape)| elements(shape) * element_bytes).sum();
+    let bytes = file_bytes(&model, &none)? + moments;
     Ok(CheckpointStore::inspect(run_dir.path()).require_space(bytes)?)
 }
 
@@ -141,8 +145,13 @@ impl Restored {
     pub fn apply(&self, prepared: &mut Prepared) -> Result<(), TrainError> {
         self.apply_weights(prepared)?;
         let engine = &mut prepared.engine;
-        let expected = engine.optimizer().tensors(engine.flat());
+        let expected: Vec<(String, Tensor)> = engine
+            .moment_specs()
+            .into_iter()
+            .map(|(name, shape)| (name, Tensor::empty(shape.as_slice(), (engine.kind(), Device::Cpu))))
+            .collect();
         let moments = read_all(&self.optimizer, &expected, OPTIMIZER_FILE)?;
+        engine.restore_loss_scale(self.state.loss_scale.clone());
         engine.restore_optimizer(&moments, &self.state.optimizer_steps)
     }
 

@@ -1,6 +1,6 @@
 //! THE loop: reports of all ranks in, one directive out, done by all.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -12,7 +12,7 @@ use super::prepare::Prepared;
 use super::{DroppedSample, LoopState, Observer, Progress, RunDir, StopFlag, Tracker, agreed};
 use crate::checkpoint::{FrameKind, decode, encode};
 use crate::coordinator::{Coordinator, CoordinatorState, Directive, Report, StepPlan, StopReason};
-use crate::data::{Batch, BatchRequest, Loader, LoaderOptions, share};
+use crate::data::{Batch, BatchRequest, LabelColumn, Loader, LoaderOptions, share};
 use crate::engine::{LocalBatch, StepOutcome};
 use crate::error::TrainError;
 use crate::eval::{inputs_of, kept_ids};
@@ -65,7 +65,10 @@ pub struct Session<'a> {
     loader: Loader,
     /// The next step's batch, asked for before the directive that uses it.
     pending: Option<Batch>,
-    last_step_finite: Option<bool>,
+    /// Steps whose outcome is not known yet: on a GPU the last one.
+    in_flight: VecDeque<Launched>,
+    /// Whether the steps that became known since the last report were finite.
+    pub(super) last_step_finite: Option<bool>,
     /// A failure of this rank alone, such as a full disk under the metrics, until the others hear of it.
     failure: Option<TrainError>,
     pub(super) monitored: Option<f64>,
@@ -97,13 +100,24 @@ pub struct SessionParts<'a> {
     pub state: Option<LoopState>,
 }
 
+/// A step that was started.
+struct Launched {
+    plan: StepPlan,
+    /// This rank's samples, named if the step turns out not to be finite.
+    ids: Vec<u32>,
+}
+
 /// Sums since the last logged step.
 #[derive(Default)]
 struct Window {
     steps: u64,
     samples: u64,
+    /// Waiting for batches.
     data_secs: f64,
     compute_secs: f64,
+    /// Waiting for other ranks before the step.
+    wait_secs: f64,
+    /// Waiting for other ranks within the step.
     comm_secs: f64,
     started: Option<Instant>,
 }
@@ -132,7 +146,8 @@ impl<'a> Session<'a> {
             prepared,
             loader,
             pending: None,
-            last_step_finite: None,
+            in_flight: VecDeque::new(),
+            last_step_finite: state.as_ref().and_then(|s| s.unreported_finite),
             failure: None,
             monitored: None,
             window: Window::default(),
@@ -145,8 +160,11 @@ impl<'a> Session<'a> {
         let reason = loop {
             let directive = self.next_directive()?;
             let _span = tracing::info_span!("step", step = directive.step()).entered();
+            if !matches!(directive, Directive::Step(_)) {
+                self.settle_all()?;
+            }
             match directive {
-                Directive::Step(plan) => self.step(&plan)?,
+                Directive::Step(plan) => self.step(plan)?,
                 Directive::Evaluate { step } => self.evaluate(step)?,
                 Directive::Save { step, .. } => self.save(step)?,
                 Directive::Stop(reason) => break reason,
@@ -204,7 +222,10 @@ impl<'a> Session<'a> {
         };
         let message = Message { report, failure: ready.as_ref().err().map(Told::of) };
         let (mut reports, mut failures) = (Vec::new(), Vec::new());
-        for bytes in ranks.gather_bytes(&encode(&REPORT, &message)?)? {
+        let waiting = Instant::now();
+        let gathered = ranks.gather_bytes(&encode(&REPORT, &message)?)?;
+        self.window.wait_secs += waiting.elapsed().as_secs_f64();
+        for bytes in gathered {
             let Message { report, failure } = decode(&REPORT, &bytes)?;
             reports.push(report);
             failures.push(failure);
@@ -263,31 +284,57 @@ impl<'a> Session<'a> {
         Ok(())
     }
 
-    fn step(&mut self, plan: &StepPlan) -> Result<(), TrainError> {
+    fn step(&mut self, plan: StepPlan) -> Result<(), TrainError> {
         self.window.started.get_or_insert_with(Instant::now);
         let Some(batch) = self.pending.take() else {
             return Err(TrainError::internal("a step was directed without a batch"));
         };
-        let local = local_batch(&self.prepared, &batch, plan);
+        let local = local_batch(&self.prepared, &batch, &plan);
         if plan.step == 0 {
             self.picture_first_batch(&batch);
         }
-        let outcome = self.prepared.engine.step(&local, plan)?;
+        let known = self.prepared.engine.step(&local, &plan)?;
+        let done = plan.step + 1;
+        self.in_flight.push_back(Launched { plan, ids: kept_ids(&batch).collect() });
+        self.loader.recycle(batch.data);
+        if let Some(outcome) = known {
+            self.settle(&outcome)?;
+        }
+        let every = self.prepared.config.trainer.replica_check_steps;
+        if every > 0 && done.is_multiple_of(every) {
+            self.settle_all()?;
+            self.prepared.engine.check_replicas(done)?;
+        }
+        Ok(())
+    }
+
+    /// Learns how the last step ended, where that is not known yet.
+    fn settle_all(&mut self) -> Result<(), TrainError> {
+        match self.prepared.engine.flush()? {
+            Some(outcome) => self.settle(&outcome),
+            None => Ok(()),
+        }
+    }
+
+    /// A step's outcome has become known.
+    fn settle(&mut self, outcome: &StepOutcome) -> Result<(), TrainError> {
+        let Some(Launched { plan, ids }) = self.in_flight.pop_front() else {
+            return Err(TrainError::internal("an outcome of a step that was not started"));
+        };
         self.last_step_finite = Some(outcome.finite);
         self.window.steps += 1;
         self.window.samples += plan.global_samples;
         self.window.compute_secs += outcome.compute_secs;
         self.window.comm_secs += outcome.comm_secs;
         if !outcome.finite {
-            let ids: Vec<u32> = kept_ids(&batch).collect();
             tracing::warn!(
                 step = plan.step,
                 ?ids,
+                loss_scale = outcome.loss_scale,
                 "loss or gradient is not finite: the step is skipped on all ranks"
             );
         }
-        self.loader.recycle(batch.data);
-        self.log_step(plan, &outcome)
+        self.log_step(&plan, outcome)
     }
 
     fn log_step(&mut self, plan: &StepPlan, outcome: &StepOutcome) -> Result<(), TrainError> {
@@ -304,6 +351,7 @@ impl<'a> Session<'a> {
                 lr = outcome.lr,
                 data_secs = self.window.data_secs,
                 compute_secs = self.window.compute_secs,
+                wait_secs = self.window.wait_secs,
                 comm_secs = self.window.comm_secs,
                 steps = self.window.steps,
                 "trained"
@@ -317,9 +365,14 @@ impl<'a> Session<'a> {
                 ("perf/samples_per_s", samples_per_sec),
                 ("perf/data_s", self.window.data_secs * per_step),
                 ("perf/compute_s", self.window.compute_secs * per_step),
-                ("perf/comm_s", self.window.comm_secs * per_step),
+                ("perf/wait_s", self.window.wait_secs * per_step),
+                ("perf/comm_exposed_s", self.window.comm_secs * per_step),
             ] {
                 values.push((name.to_owned(), value));
+            }
+            values.extend(self.slowest_rank(per_step)?);
+            if outcome.loss_scale != 1.0 {
+                values.push(("opt/loss_scale".into(), outcome.loss_scale));
             }
             if let Some(sampler) = &self.prepared.sampler {
                 values.push(("perf/reuse".into(), sampler.reuse(plan.epoch)));
@@ -345,6 +398,19 @@ impl<'a> Session<'a> {
             self.window = Window::default();
         }
         Ok(())
+    }
+
+    /// Which rank the others wait for: the one that itself waits least. All ranks call it.
+    fn slowest_rank(&self, per_step: f64) -> Result<Vec<(String, f64)>, TrainError> {
+        let ranks = self.prepared.engine.ranks();
+        if ranks.world().world_size == 1 {
+            return Ok(Vec::new());
+        }
+        let waited = ranks.gather_f64((self.window.wait_secs + self.window.comm_secs) * per_step)?;
+        let slowest = waited.iter().enumerate().min_by(|a, b| a.1.total_cmp(b.1));
+        let most = waited.iter().copied().fold(0.0, f64::max);
+        let Some((rank, least)) = slowest else { return Ok(Vec::new()) };
+        Ok(vec![("perf/slowest_rank".into(), rank as f64), ("perf/straggling_s".into(), most - least)])
     }
 
     /// Writes metrics and remembers their last values; rank 0's tracker writes files, the others' write nothing.
@@ -385,15 +451,20 @@ impl<'a> Session<'a> {
 }
 
 /// A loaded batch as the engine takes it.
-pub(super) fn local_batch(prepared: &Prepared, batch: &Batch, plan: &StepPlan) -> LocalBatch {
+pub fn local_batch(prepared: &Prepared, batch: &Batch, plan: &StepPlan) -> LocalBatch {
     let engine = &prepared.engine;
     let label = prepared.dataset.label(&prepared.config.data.target);
-    let class = |id: u32| label.and_then(|l| l.of_sample.get(id as usize).copied().flatten());
+    let recording = prepared.config.data.recording.as_deref().and_then(|name| prepared.dataset.label(name));
+    let value = |label: Option<&LabelColumn>, id: u32| {
+        label.and_then(|l| l.of_sample.get(id as usize).copied().flatten()).map_or(-1, i64::from)
+    };
     let offset = plan.offset(engine.collective().world().rank) as i64;
     LocalBatch {
         inputs: inputs_of(batch, engine),
         targets: Targets {
-            classes: kept_ids(batch).map(|id| class(id).map_or(-1, i64::from)).collect(),
+            sample_ids: kept_ids(batch).map(i64::from).collect(),
+            classes: kept_ids(batch).map(|id| value(label, id)).collect(),
+            recordings: kept_ids(batch).map(|id| value(recording, id)).collect(),
             positions: (offset..).take(batch.kept.len()).collect(),
             global_samples: plan.global_samples,
         },

@@ -187,7 +187,7 @@ fn continue_run(
     if let Some(restored) = &restored {
         restored.state.resolved.fill_in(&mut now);
     } else {
-        let (resolved, _) = super::resolve(config, &**ranks)?;
+        let (resolved, ..) = super::resolve(config, &**ranks, None)?;
         resolved.fill_in(&mut now);
     }
     let differences = differences(&stored, &now);

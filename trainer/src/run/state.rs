@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::Resolved;
 use crate::coordinator::CoordinatorState;
+use crate::torch_extra::LossScale;
 
 /// The loop's state. The position in the data is `coordinator.step`: batches are a pure function of it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -26,6 +27,10 @@ pub struct LoopState {
     pub world_size: usize,
     /// Optimizer steps per parameter, in registration order; equal unless parameters were frozen or unused.
     pub optimizer_steps: Vec<u64>,
+    /// Loss scale of 16-bit floats.
+    pub loss_scale: Option<LossScale>,
+    /// Whether the last step was finite, where rank 0 has not heard it yet.
+    pub unreported_finite: Option<bool>,
 }
 
 /// A sample that could not be read.

@@ -32,6 +32,7 @@ unsafe extern "C" {
         beta2: f64,
         weight_decay: f64,
         epsilon: f64,
+        skip: *const C_tensor,
     ) -> *mut c_char;
     fn dtrain_fused_sgd(
         runs: *const RawSgdRun,
@@ -40,6 +41,7 @@ unsafe extern "C" {
         momentum: f64,
         weight_decay: f64,
         nesterov: bool,
+        skip: *const C_tensor,
     ) -> *mut c_char;
 }
 
@@ -73,11 +75,12 @@ pub struct AdamwStep {
     pub eps: f64,
 }
 
-/// One step of AdamW in libtorch's fused kernel, which reads and writes each element once.
+/// One step of AdamW in libtorch's fused kernel, which reads and writes each element once. Where `skip`, one element on
+/// the device of the weights, is not zero, nothing moves; the host does not wait for it.
 ///
 /// # Errors
 /// When the tensors of a run do not fit each other.
-pub fn fused_adamw(runs: &[AdamwRun], step: AdamwStep) -> Result<(), TchError> {
+pub fn fused_adamw(runs: &[AdamwRun], step: AdamwStep, skip: Option<&Tensor>) -> Result<(), TchError> {
     let raw: Vec<RawAdamwRun> = runs
         .iter()
         .map(|run| RawAdamwRun {
@@ -89,8 +92,9 @@ pub fn fused_adamw(runs: &[AdamwRun], step: AdamwStep) -> Result<(), TchError> {
         })
         .collect();
     let AdamwStep { lr, beta1, beta2, weight_decay, eps } = step;
-    // SAFETY: all tensors live in `runs` until the call returns.
-    check(unsafe { dtrain_fused_adamw(raw.as_ptr(), raw.len(), lr, beta1, beta2, weight_decay, eps) })
+    let skip = skip.map_or(std::ptr::null(), Tensor::as_ptr);
+    // SAFETY: all tensors live in `runs` and behind `skip` until the call returns.
+    check(unsafe { dtrain_fused_adamw(raw.as_ptr(), raw.len(), lr, beta1, beta2, weight_decay, eps, skip) })
 }
 
 /// A part of all parameters with its gradient and momentum, of equal length.
@@ -117,11 +121,11 @@ pub struct SgdStep {
     pub nesterov: bool,
 }
 
-/// One step of SGD in libtorch's fused kernel, which reads and writes each element once.
+/// One step of SGD in libtorch's fused kernel, which reads and writes each element once; `skip` as in [`fused_adamw`].
 ///
 /// # Errors
 /// When the tensors of a run do not fit each other.
-pub fn fused_sgd(runs: &[SgdRun], step: SgdStep) -> Result<(), TchError> {
+pub fn fused_sgd(runs: &[SgdRun], step: SgdStep, skip: Option<&Tensor>) -> Result<(), TchError> {
     let raw: Vec<RawSgdRun> = runs
         .iter()
         .map(|run| RawSgdRun {
@@ -131,8 +135,9 @@ pub fn fused_sgd(runs: &[SgdRun], step: SgdStep) -> Result<(), TchError> {
         })
         .collect();
     let SgdStep { lr, momentum, weight_decay, nesterov } = step;
-    // SAFETY: all tensors live in `runs` until the call returns.
-    check(unsafe { dtrain_fused_sgd(raw.as_ptr(), raw.len(), lr, momentum, weight_decay, nesterov) })
+    let skip = skip.map_or(std::ptr::null(), Tensor::as_ptr);
+    // SAFETY: all tensors live in `runs` and behind `skip` until the call returns.
+    check(unsafe { dtrain_fused_sgd(raw.as_ptr(), raw.len(), lr, momentum, weight_decay, nesterov, skip) })
 }
 
 #[cfg(test)]
@@ -142,27 +147,59 @@ mod tests {
     use super::*;
 
     const DOUBLE: (Kind, Device) = (Kind::Double, Device::Cpu);
+    const ADAMW: AdamwStep = AdamwStep { lr: 0.1, beta1: 0.9, beta2: 0.99, weight_decay: 0.0, eps: 1e-8 };
+    const SGD: SgdStep = SgdStep { lr: 0.1, momentum: 0.9, weight_decay: 0.0, nesterov: false };
+
+    fn ones(len: i64) -> Tensor {
+        Tensor::ones([len], DOUBLE)
+    }
+
+    fn adamw(gradients: Tensor, steps: u64) -> AdamwRun {
+        AdamwRun { weights: ones(3), gradients, first: ones(3), second: ones(3), steps }
+    }
+
+    fn sgd(gradients: Tensor) -> SgdRun {
+        SgdRun { weights: ones(3), gradients, momentum: Some(ones(3)) }
+    }
 
     #[test]
     fn fused_steps_refuse_what_does_not_fit() {
-        let tensor = |len: i64| Tensor::ones([len], DOUBLE);
-        let run = |len| AdamwRun {
-            weights: tensor(3),
-            gradients: tensor(len),
-            first: tensor(3),
-            second: tensor(3),
-            steps: 1,
+        assert!(fused_adamw(&[adamw(ones(4), 1)], ADAMW, None).is_err());
+        assert!(fused_sgd(&[sgd(ones(4))], SGD, None).is_err());
+        assert!(fused_adamw(&[adamw(ones(3), 1)], ADAMW, Some(&ones(2))).is_err());
+        fused_adamw(&[], ADAMW, None).unwrap();
+        fused_sgd(&[], SGD, None).unwrap();
+    }
+
+    #[test]
+    fn every_run_has_its_own_number_of_steps() {
+        let zeros = || ones(3).zeros_like();
+        let runs =
+            [1, 1, 7].map(|steps| AdamwRun { first: zeros(), second: zeros(), ..adamw(ones(3), steps) });
+        fused_adamw(&runs, ADAMW, None).unwrap();
+        // m = 0.1 and v = 0.01 from zero; the first step of Adam moves by the learning rate.
+        let moved = |t: i32| {
+            let (m, v) = (0.1 / (1.0 - 0.9f64.powi(t)), 0.01 / (1.0 - 0.99f64.powi(t)));
+            1.0 - 0.1 * m / (v.sqrt() + 1e-8)
         };
-        let step = AdamwStep { lr: 0.1, beta1: 0.9, beta2: 0.99, weight_decay: 0.0, eps: 1e-8 };
-        assert!(fused_adamw(&[run(4)], step).is_err());
-        fused_adamw(&[], step).unwrap();
-        let runs = [run(3)];
-        fused_adamw(&runs, step).unwrap();
-        // The first step of Adam moves by the learning rate against the gradient.
-        assert!((runs[0].weights.double_value(&[1]) - 0.9).abs() < 1e-6);
-        let run = |len| SgdRun { weights: tensor(3), gradients: tensor(len), momentum: None };
-        let step = SgdStep { lr: 0.1, momentum: 0.0, weight_decay: 0.0, nesterov: false };
-        assert!(fused_sgd(&[run(4)], step).is_err());
-        fused_sgd(&[], step).unwrap();
+        for (run, steps) in runs.iter().zip([1, 1, 7]) {
+            assert!((run.weights.double_value(&[1]) - moved(steps)).abs() < 1e-7, "{steps}");
+        }
+    }
+
+    #[test]
+    fn a_flag_that_is_not_zero_skips_the_step() {
+        // Two ranks that both found a bad value add up to 2.
+        for (flag, skipped) in [(0.0, false), (1.0, true), (2.0, true), (f64::NAN, true)] {
+            let flag = Tensor::full([1], flag, (Kind::Float, Device::Cpu));
+            let bad = || ones(3) * f64::INFINITY;
+            let (first, second) = (adamw(bad(), 1), sgd(bad()));
+            fused_adamw(std::slice::from_ref(&first), ADAMW, Some(&flag)).unwrap();
+            fused_sgd(std::slice::from_ref(&second), SGD, Some(&flag)).unwrap();
+            let states = [&first.weights, &first.first, &first.second, &second.weights];
+            for state in states.into_iter().chain(&second.momentum) {
+                assert_eq!(*state == ones(3), skipped, "{flag:?}");
+            }
+        }
     }
 }

@@ -6,7 +6,7 @@ use tch::{TchError, Tensor};
 
 use super::SIZE;
 use crate::loss::cross_entropy::cross_entropy;
-use crate::method::{DirectLoss, Method, Objective, PairBatch, PairLoss, Sampling, Targets};
+use crate::method::{DirectLoss, Method, Objective, PairBatch, PairKeys, PairLoss, Sampling, Targets};
 use crate::model::Pass;
 use crate::model::parameters::{Init, Parameters, Role};
 
@@ -54,8 +54,8 @@ impl Method for Plain {
         }
         if self.pairs {
             let projections = &rows / rows.norm_scalaropt_dim(2.0, [1], true);
-            let groups = targets.positions.repeat(2);
-            return Ok(Objective::Pairs(PairBatch { projections, groups }));
+            let keys = PairKeys::new(targets.positions.repeat(2), targets.sample_ids.repeat(2));
+            return Ok(Objective::Pairs(PairBatch { projections, keys }));
         }
         let classes = Tensor::from_slice(&targets.classes);
         let loss = cross_entropy(&rows, &classes, targets.global_samples, 0.0);

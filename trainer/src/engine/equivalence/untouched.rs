@@ -38,8 +38,11 @@ fn a_parameter_without_gradient_keeps_weight_and_moments_bit_for_bit() {
 #[test]
 fn a_value_that_is_not_finite_leaves_everything_as_it_was() {
     for (name, build, labelled_only) in METHODS {
-        for micro_batch in [None, Some(2)] {
-            let case = Case { micro_batch, labelled_only, ..whole(adamw(), build) };
+        for (micro_batch, deferred, shard_optimizer) in
+            [(None, false, false), (Some(2), false, true), (None, true, false), (None, true, true)]
+        {
+            let way = Way { deferred, shard_optimizer, ..PLAIN_WAY };
+            let case = Case { micro_batch, labelled_only, way, ..whole(adamw(), build) };
             let world = local_world(2);
             thread::scope(|scope| {
                 for collective in world {
@@ -54,24 +57,12 @@ fn a_value_that_is_not_finite_leaves_everything_as_it_was() {
 fn skips_a_bad_step(name: &str, case: &Case, collective: Arc<dyn Collective>) {
     tch::set_num_threads(1);
     let rank = collective.world().rank;
-    let mut parameters = Parameters::new(Device::Cpu, Kind::Double, 3);
-    let method = (case.build)(&mut parameters);
-    let num_views = i64::from(method.num_views());
-    let settings = EngineSettings {
-        global_batch: 8,
-        micro_batch: case.micro_batch,
-        grad_clip: Some(1.0),
-        sync_bn: case.sync_bn,
-        schedule: ScheduleConfig::default(),
-        optimizer: case.optimizer.clone(),
-        total_steps: 9,
-        steps_per_epoch: 9,
-    };
-    let mut engine = Engine::new(method, parameters, collective, settings).unwrap();
+    let mut engine = case.engine(collective, 8, 9);
+    let num_views = i64::from(engine.method().num_views());
     let state = |engine: &Engine| -> Vec<Tensor> {
         let parameters = engine.parameters().parameters().iter().map(|p| p.tensor.detach().copy());
         let buffers = engine.parameters().buffers().iter().map(|b| b.tensor.copy());
-        let moments = engine.optimizer().tensors(engine.flat()).into_iter().map(|(_, moment)| moment.copy());
+        let moments = engine.moments().unwrap().into_iter().map(|(_, moment)| moment.copy());
         parameters.chain(buffers).chain(moments).collect()
     };
     for (step, bad) in [None, Some(f64::NAN), None, Some(f64::INFINITY), None].into_iter().enumerate() {
@@ -85,13 +76,20 @@ fn skips_a_bad_step(name: &str, case: &Case, collective: Arc<dyn Collective>) {
             let _ = inputs.narrow(0, 3, 1).narrow(3, 5, 1).fill_(bad);
         }
         let classes = own.clone().map(|s| s as i64 % CLASSES).collect();
-        let targets = Targets { classes, positions: own.map(|s| s as i64).collect(), global_samples: 8 };
-        let (before, steps_before) = (state(&engine), engine.optimizer().steps().to_vec());
-        let outcome = engine.step(&LocalBatch { inputs, targets }, &plan).unwrap();
+        let targets = Targets {
+            sample_ids: own.clone().map(|s| (8 * step as u64 + s) as i64).collect(),
+            classes,
+            recordings: vec![-1; own.clone().count()],
+            positions: own.map(|s| s as i64).collect(),
+            global_samples: 8,
+        };
+        let (before, steps_before) = (state(&engine), engine.optimizer_steps().to_vec());
+        let known = engine.step(&LocalBatch { inputs, targets }, &plan).unwrap();
+        let outcome = known.or_else(|| engine.flush().unwrap()).unwrap();
         assert_eq!(outcome.finite, bad.is_none(), "{name}, rank {rank}, step {step}");
         assert_eq!(state(&engine) == before, bad.is_some(), "{name}, rank {rank}, step {step}");
         assert_eq!(
-            engine.optimizer().steps() == steps_before,
+            engine.optimizer_steps() == steps_before,
             bad.is_some(),
             "{name}, rank {rank}, step {step}"
         );

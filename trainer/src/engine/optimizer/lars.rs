@@ -12,10 +12,12 @@
 //! lr out of v (`w <- w - lr v`), which differs only while lr changes: there a new rate rescales old gradients too.
 
 use dtrain_configs::schema::LarsConfig;
-use tch::{TchError, Tensor};
+use tch::{Kind, Tensor};
 
-use super::{Optimizer, moment_views};
+use super::{Optimizer, Update};
 use crate::engine::flat::{ActiveSet, Flat, part, squared_norm};
+use crate::engine::shard::{Run, Shard};
+use crate::error::TrainError;
 use crate::model::parameters::Role;
 
 /// Layer-wise adaptive rates with momentum.
@@ -28,40 +30,86 @@ pub struct Lars {
 
 impl Lars {
     /// Without any momentum gathered yet.
-    pub fn new(config: LarsConfig, flat: &Flat) -> Self {
-        Self { config, momentum: flat.zeros_like() }
+    pub fn new(config: LarsConfig, flat: &Flat, shard: &Shard) -> Self {
+        Self { config, momentum: shard.zeros(flat.parameters()) }
     }
 
-    /// r of one layer, 0-dimensional; stays on the device.
-    fn trust_ratio(&self, weights: &Tensor, gradient: &Tensor) -> Tensor {
-        let (weights, gradient) = (squared_norm(weights).sqrt(), squared_norm(gradient).sqrt());
-        let both = weights.gt(0.0).logical_and(&gradient.gt(0.0));
-        let one = weights.ones_like();
-        (weights * self.config.trust_coefficient / gradient).where_self(&both, &one)
+    /// g + d w of a part of a layer.
+    fn decayed(&self, flat: &Flat, run: &Run<Option<usize>>) -> Tensor {
+        part(flat.gradients(), &run.flat) + part(flat.parameters(), &run.flat) * self.config.weight_decay
+    }
+
+    /// r of each layer, `[layers]`, f64; stays on the device. The parts of a layer may lie on several ranks.
+    fn trust_ratios(
+        &self,
+        flat: &Flat,
+        runs: &[Run<Option<usize>>],
+        num_layers: usize,
+        update: &Update<'_>,
+    ) -> Result<Tensor, TrainError> {
+        let mut squares = Tensor::zeros([2 * num_layers as i64], (Kind::Double, flat.parameters().device()));
+        for run in runs.iter().filter(|run| run.counts) {
+            let Some(layer) = run.treatment else { continue };
+            for (moment, values) in [(0, part(flat.parameters(), &run.flat)), (1, self.decayed(flat, run))] {
+                let at = (moment * num_layers + layer) as i64;
+                let _ = squares.narrow(0, at, 1).g_add_(&squared_norm(&values));
+            }
+        }
+        if !update.shard.is_whole() {
+            update.ranks.sum_f64(&mut squares)?;
+        }
+        let norms = squares.sqrt_();
+        let (weights, gradients) =
+            (norms.narrow(0, 0, num_layers as i64), norms.narrow(0, num_layers as i64, num_layers as i64));
+        let both = weights.gt(0.0).logical_and(&gradients.gt(0.0));
+        Ok((&weights * self.config.trust_coefficient / gradients).where_self(&both, &weights.ones_like()))
     }
 }
 
 impl Optimizer for Lars {
-    fn step(&mut self, flat: &Flat, active: &ActiveSet, lr: f64) -> Result<(), TchError> {
+    fn step(&mut self, flat: &Flat, active: &ActiveSet, update: &Update<'_>) -> Result<(), TrainError> {
         // A weight is a run of its own, for its norms; neighbouring biases and norm parameters are one.
+        let mut num_layers = 0;
+        let layers: Vec<usize> = flat
+            .segments()
+            .iter()
+            .map(|segment| {
+                let layer = num_layers;
+                num_layers += usize::from(segment.role == Role::Weight);
+                layer
+            })
+            .collect();
         let runs = flat.runs(|index, segment| {
-            active.contains(index).then(|| (segment.role == Role::Weight).then_some(index))
+            let layer = layers.get(index).copied().filter(|_| segment.role == Role::Weight);
+            active.contains(index).then_some(layer)
         });
-        for (range, layer) in runs {
-            let mut weights = part(flat.parameters(), &range);
-            let mut gradient = part(flat.gradients(), &range).copy();
-            if layer.is_some() {
-                let _ = gradient.g_add_(&(&weights * self.config.weight_decay));
-                let _ = gradient.g_mul_(&self.trust_ratio(&weights, &gradient));
+        let runs = update.shard.runs(update.ranks.world().rank, &runs);
+        let ratios = self.trust_ratios(flat, &runs, num_layers, update)?.to_kind(flat.parameters().kind());
+        for run in &runs {
+            let mut weights = part(flat.parameters(), &run.flat);
+            let mut gradient = match run.treatment {
+                Some(layer) => self.decayed(flat, run).g_mul_(&ratios.get(layer as i64)),
+                None => part(flat.gradients(), &run.flat).copy(),
+            };
+            let mut velocity = part(&self.momentum, &run.local);
+            match update.skip {
+                None => {
+                    let _ = velocity.g_mul_scalar_(self.config.momentum).g_add_(&gradient.g_mul_scalar_(update.lr));
+                    let _ = weights.g_sub_(&velocity);
+                }
+                Some(skip) => {
+                    let skip = skip.gt(0.0);
+                    let moved = &velocity * self.config.momentum + gradient.g_mul_scalar_(update.lr);
+                    let target = &weights - &moved;
+                    velocity.copy_(&velocity.where_self(&skip, &moved));
+                    weights.copy_(&weights.where_self(&skip, &target));
+                }
             }
-            let mut velocity = part(&self.momentum, &range);
-            let _ = velocity.g_mul_scalar_(self.config.momentum).g_add_(&gradient.g_mul_scalar_(lr));
-            let _ = weights.g_sub_(&velocity);
         }
         Ok(())
     }
 
-    fn tensors(&self, flat: &Flat) -> Vec<(String, Tensor)> {
-        moment_views(flat, "momentum", &self.momentum).collect()
+    fn moments(&self) -> Vec<(&'static str, &Tensor)> {
+        vec![("momentum", &self.momentum)]
     }
 }

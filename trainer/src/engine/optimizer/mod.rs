@@ -6,9 +6,11 @@ mod lars;
 mod sgd;
 
 use dtrain_configs::schema::OptimizerConfig;
-use tch::{TchError, Tensor};
+use tch::Tensor;
 
 use super::flat::{ActiveSet, Flat};
+use super::ranks::Ranks;
+use super::shard::Shard;
 use crate::error::TrainError;
 use crate::model::parameters::Role;
 
@@ -16,17 +18,31 @@ pub use adamw::Adamw;
 pub use lars::Lars;
 pub use sgd::Sgd;
 
+/// What an update needs besides gradients.
+#[derive(Debug, Clone, Copy)]
+pub struct Update<'a> {
+    /// Learning rate.
+    pub lr: f64,
+    /// The elements that this rank moves.
+    pub shard: &'a Shard,
+    /// For sums over the shards of all ranks.
+    pub ranks: &'a Ranks,
+    /// 0-dimensional, f32, on the device: 1 where the step must change nothing, which the host does not know yet. `None`:
+    /// the step counts.
+    pub skip: Option<&'a Tensor>,
+}
+
 /// Turns gradients into weights.
 pub trait Optimizer: Send {
-    /// Moves the active parameters of `flat` by its gradients. All others keep weights, moments and step counts.
+    /// Moves this rank's elements of the active parameters by their gradients. All others keep weights, moments and step
+    /// counts.
     ///
     /// # Errors
-    /// When memory runs out.
-    fn step(&mut self, flat: &Flat, active: &ActiveSet, lr: f64) -> Result<(), TchError>;
+    /// When memory runs out or the ranks cannot talk.
+    fn step(&mut self, flat: &Flat, active: &ActiveSet, update: &Update<'_>) -> Result<(), TrainError>;
 
-    /// The moments per parameter, named `MOMENT.PARAMETER`, in the parameters' shapes. They are views: what is written
-    /// into them is the optimizer's state.
-    fn tensors(&self, flat: &Flat) -> Vec<(String, Tensor)>;
+    /// Name and values of each moment, `[Shard::len]`. What is written into them is the optimizer's state.
+    fn moments(&self) -> Vec<(&'static str, &Tensor)>;
 
     /// Steps that each parameter has taken, in the order of [`Flat::segments`]; empty where the update does not depend
     /// on it.
@@ -37,66 +53,22 @@ pub trait Optimizer: Send {
     /// Restores what [`Optimizer::steps`] gave; the number of entries has been checked.
     fn set_steps(&mut self, _steps: &[u64]) {}
 
-    /// Restores what [`Optimizer::tensors`] and [`Optimizer::steps`] gave, bit for bit. Nothing changes if it fails.
-    ///
-    /// # Errors
-    /// When a number, shape or type differs.
-    fn restore(&mut self, flat: &Flat, tensors: &[Tensor], steps: &[u64]) -> Result<(), TrainError> {
-        let targets = self.tensors(flat);
-        let hint = "use the model, method, optimizer and precision of the run that wrote the checkpoint";
-        if targets.len() != tensors.len() || self.steps().len() != steps.len() {
-            let message = format!(
-                "the optimizer's saved state has {} tensors and {} step counts, this run's has {} and {}",
-                tensors.len(),
-                steps.len(),
-                targets.len(),
-                self.steps().len()
-            );
-            return Err(TrainError::config(message, hint));
-        }
-        for ((name, target), saved) in targets.iter().zip(tensors) {
-            if target.size() != saved.size() || target.kind() != saved.kind() {
-                let message = format!(
-                    "the saved `{name}` is {:?} {:?}, this run's is {:?} {:?}",
-                    saved.kind(),
-                    saved.size(),
-                    target.kind(),
-                    target.size()
-                );
-                return Err(TrainError::config(message, hint));
-            }
-        }
-        tch::no_grad(|| {
-            for ((_, mut target), saved) in targets.into_iter().zip(tensors) {
-                target.copy_(saved);
-            }
-        });
-        self.set_steps(steps);
-        Ok(())
-    }
+    /// Takes back the step count of a step that was skipped on the device.
+    fn forget_step(&mut self, _active: &ActiveSet) {}
 }
 
 /// The optimizer that the configuration names, with empty moments.
-pub fn build(config: &OptimizerConfig, flat: &Flat) -> Box<dyn Optimizer> {
+pub fn build(config: &OptimizerConfig, flat: &Flat, shard: &Shard) -> Box<dyn Optimizer> {
     match config {
-        OptimizerConfig::Sgd(config) => Box::new(Sgd::new(config.clone(), flat)),
-        OptimizerConfig::Adamw(config) => Box::new(Adamw::new(config.clone(), flat)),
-        OptimizerConfig::Lars(config) => Box::new(Lars::new(config.clone(), flat)),
+        OptimizerConfig::Sgd(config) => Box::new(Sgd::new(config.clone(), flat, shard)),
+        OptimizerConfig::Adamw(config) => Box::new(Adamw::new(config.clone(), flat, shard)),
+        OptimizerConfig::Lars(config) => Box::new(Lars::new(config.clone(), flat, shard)),
     }
 }
 
 /// Whether weight decay applies.
 fn decays(role: Role, decay_bias_and_norm: bool) -> bool {
     decay_bias_and_norm || role == Role::Weight
-}
-
-/// `moment`'s part of each parameter, under its name.
-fn moment_views<'a>(
-    flat: &'a Flat,
-    name: &'a str,
-    moment: &'a Tensor,
-) -> impl Iterator<Item = (String, Tensor)> + 'a {
-    flat.segments().iter().map(move |segment| (format!("{name}.{}", segment.name), segment.view_of(moment)))
 }
 
 #[cfg(test)]

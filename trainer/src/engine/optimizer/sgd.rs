@@ -7,10 +7,12 @@
 //! PyTorch starts v with the first gradient; with dampening 0 that is what a v of zeros becomes.
 
 use dtrain_configs::schema::SgdConfig;
-use tch::{TchError, Tensor};
+use tch::Tensor;
 
-use super::{Optimizer, decays, moment_views};
+use super::{Optimizer, Update, decays};
 use crate::engine::flat::{ActiveSet, Flat, part};
+use crate::engine::shard::Shard;
+use crate::error::TrainError;
 use crate::torch_extra::{SgdRun, SgdStep, fused_sgd};
 
 /// Stochastic gradient descent with optional (Nesterov) momentum.
@@ -23,36 +25,39 @@ pub struct Sgd {
 
 impl Sgd {
     /// Without any momentum gathered yet.
-    pub fn new(config: SgdConfig, flat: &Flat) -> Self {
-        let momentum = (config.momentum != 0.0).then(|| flat.zeros_like());
+    pub fn new(config: SgdConfig, flat: &Flat, shard: &Shard) -> Self {
+        let momentum = (config.momentum != 0.0).then(|| shard.zeros(flat.parameters()));
         Self { config, momentum }
     }
 }
 
 impl Optimizer for Sgd {
-    fn step(&mut self, flat: &Flat, active: &ActiveSet, lr: f64) -> Result<(), TchError> {
+    fn step(&mut self, flat: &Flat, active: &ActiveSet, update: &Update<'_>) -> Result<(), TrainError> {
         let SgdConfig { weight_decay, momentum, nesterov, decay_bias_and_norm, .. } = self.config;
+        let rank = update.ranks.world().rank;
         for decayed in [true, false] {
             let runs = flat.runs(|index, segment| {
                 (active.contains(index) && decays(segment.role, decay_bias_and_norm) == decayed).then_some(())
             });
-            let runs: Vec<SgdRun> = runs
-                .iter()
-                .map(|(range, ())| SgdRun {
-                    weights: part(flat.parameters(), range),
-                    gradients: part(flat.gradients(), range),
-                    momentum: self.momentum.as_ref().map(|momentum| part(momentum, range)),
+            let runs: Vec<SgdRun> = update
+                .shard
+                .runs(rank, &runs)
+                .into_iter()
+                .map(|run| SgdRun {
+                    weights: part(flat.parameters(), &run.flat),
+                    gradients: part(flat.gradients(), &run.flat),
+                    momentum: self.momentum.as_ref().map(|momentum| part(momentum, &run.local)),
                 })
                 .collect();
             let weight_decay = if decayed { weight_decay } else { 0.0 };
             // Nesterov's form without momentum is plain SGD, and libtorch wants a buffer for it.
             let nesterov = nesterov && self.momentum.is_some();
-            fused_sgd(&runs, SgdStep { lr, momentum, weight_decay, nesterov })?;
+            fused_sgd(&runs, SgdStep { lr: update.lr, momentum, weight_decay, nesterov }, update.skip)?;
         }
         Ok(())
     }
 
-    fn tensors(&self, flat: &Flat) -> Vec<(String, Tensor)> {
-        self.momentum.iter().flat_map(|momentum| moment_views(flat, "momentum", momentum)).collect()
+    fn moments(&self) -> Vec<(&'static str, &Tensor)> {
+        self.momentum.iter().map(|momentum| ("momentum", momentum)).collect()
     }
 }

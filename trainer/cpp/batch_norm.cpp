@@ -1,17 +1,8 @@
-#include "torch_extra.h"
+#include "guarded.h"
 
 #include <ATen/ATen.h>
 #include <torch/csrc/autograd/custom_function.h>
-#include <torch/csrc/autograd/function_hook.h>
-#include <torch/csrc/autograd/variable.h>
 
-#include <array>
-#include <cstdlib>
-#include <cstring>
-#include <initializer_list>
-#include <memory>
-#include <stdexcept>
-#include <string>
 #include <vector>
 
 namespace {
@@ -19,54 +10,7 @@ namespace {
 using at::Tensor;
 using torch::autograd::AutogradContext;
 using torch::autograd::variable_list;
-
-template <typename Body> char *guarded(Body &&body) {
-  try {
-    body();
-    return nullptr;
-  } catch (const c10::Error &error) {
-    return strdup(error.what_without_backtrace());
-  } catch (const std::exception &error) {
-    return strdup(error.what());
-  } catch (...) {
-    return strdup("unknown C++ exception");
-  }
-}
-
-// A callback whose context is released with the last holder.
-template <typename Callback> struct Shared : torch::CustomClassHolder {
-  explicit Shared(Callback callback) : callback(callback) {}
-  ~Shared() override { callback.release(callback.context); }
-
-  template <typename Argument> void call(Argument argument) const {
-    std::array<char, 512> message{};
-    if (callback.call(callback.context, argument, message.data(), message.size() - 1) != 0)
-      throw std::runtime_error(message.data());
-  }
-
-  Callback callback;
-};
-using GradientCallback = Shared<dtrain_gradient_callback>;
 using SumCallback = Shared<dtrain_sum_callback>;
-
-struct GradientHook : torch::autograd::FunctionPostHook {
-  GradientHook(c10::intrusive_ptr<GradientCallback> callback, size_t index)
-      : callback(std::move(callback)), index(index) {}
-
-  variable_list operator()(const variable_list &outputs, const variable_list &) override {
-    callback->call(index);
-    return outputs;
-  }
-
-  c10::intrusive_ptr<GradientCallback> callback;
-  size_t index;
-};
-
-// The leaf holds its accumulator weakly; without an owner the hook would vanish with the graph.
-struct HookHandle {
-  std::shared_ptr<torch::autograd::Node> accumulator;
-  uintptr_t key;
-};
 
 // Statistics over all ranks, f64. `count` has one element and is at least 1.
 struct Statistics {
@@ -160,45 +104,7 @@ struct SyncBatchNorm : torch::autograd::Function<SyncBatchNorm> {
   }
 };
 
-// The fused kernels look at the length of the first tensor alone.
-void check_alike(const Tensor &weights, std::initializer_list<const Tensor *> others) {
-  for (const auto *other : others)
-    TORCH_CHECK(other->sizes() == weights.sizes() && other->options().type_equal(weights.options()) &&
-                    other->device() == weights.device() && other->is_contiguous() && weights.is_contiguous(),
-                "an optimizer step takes contiguous tensors of one shape, type and device: ", weights.sizes(), " ",
-                weights.toString(), ", not ", other->sizes(), " ", other->toString());
-}
-
 } // namespace
-
-void dtrain_free_message(char *message) { std::free(message); }
-
-char *dtrain_set_grad(const Tensor *leaf, const Tensor *gradient) {
-  return guarded([&] {
-    TORCH_CHECK(leaf->is_leaf() && leaf->requires_grad(), "only a leaf that requires a gradient can be given one");
-    TORCH_CHECK(leaf->sizes() == gradient->sizes() && leaf->options().type_equal(gradient->options()) &&
-                    leaf->device() == gradient->device() && !gradient->requires_grad(),
-                "a gradient has the shape, the type and the device of its leaf: ", leaf->sizes(), " ",
-                leaf->toString(), ", not ", gradient->sizes(), " ", gradient->toString());
-    leaf->mutable_grad() = *gradient;
-  });
-}
-
-char *dtrain_add_gradient_hook(const Tensor *leaf, size_t index, dtrain_gradient_callback callback, void **hook) {
-  return guarded([&] {
-    const auto shared = c10::make_intrusive<GradientCallback>(callback);
-    TORCH_CHECK(leaf->is_leaf() && leaf->requires_grad(), "only a leaf that requires a gradient can have a hook");
-    auto handle = std::make_unique<HookHandle>();
-    handle->accumulator = torch::autograd::impl::grad_accumulator(*leaf);
-    handle->key = handle->accumulator->add_post_hook(std::make_unique<GradientHook>(shared, index));
-    *hook = handle.release();
-  });
-}
-
-void dtrain_remove_gradient_hook(void *hook) {
-  const std::unique_ptr<HookHandle> handle(static_cast<HookHandle *>(hook));
-  handle->accumulator->del_post_hook(handle->key);
-}
 
 char *dtrain_sync_batch_norm(const Tensor *input, const Tensor *weight, const Tensor *bias, const Tensor *running_mean,
                              const Tensor *running_var, double momentum, double epsilon, dtrain_sum_callback callback,
@@ -213,44 +119,5 @@ char *dtrain_sync_batch_norm(const Tensor *input, const Tensor *weight, const Te
         global_statistics(*input, *weight, *all_ranks, running_mean != nullptr ? *running_mean : Tensor(),
                           running_var != nullptr ? *running_var : Tensor(), momentum);
     *output = new Tensor(SyncBatchNorm::apply(*input, *weight, *bias, statistics, epsilon, all_ranks));
-  });
-}
-
-char *dtrain_fused_adamw(const dtrain_adamw_run *runs, size_t num_runs, double lr, double beta1, double beta2,
-                         double weight_decay, double epsilon) {
-  return guarded([&] {
-    if (num_runs == 0)
-      return;
-    std::vector<Tensor> weights, gradients, first, second;
-    std::vector<float> steps;
-    for (const auto *run = runs; run != runs + num_runs; ++run) {
-      check_alike(*run->weights, {run->gradients, run->first, run->second});
-      weights.push_back(*run->weights);
-      gradients.push_back(*run->gradients);
-      first.push_back(*run->first);
-      second.push_back(*run->second);
-      steps.push_back(static_cast<float>(run->steps));
-    }
-    const auto all_steps = at::tensor(steps).to(weights.front().device());
-    at::_fused_adamw_(weights, gradients, first, second, {}, all_steps.unbind(), lr, beta1, beta2, weight_decay,
-                      epsilon, /*amsgrad=*/false, /*maximize=*/false);
-  });
-}
-
-char *dtrain_fused_sgd(const dtrain_sgd_run *runs, size_t num_runs, double lr, double momentum, double weight_decay,
-                       bool nesterov) {
-  return guarded([&] {
-    if (num_runs == 0)
-      return;
-    std::vector<Tensor> weights, gradients, buffers;
-    for (const auto *run = runs; run != runs + num_runs; ++run) {
-      check_alike(*run->weights, {run->gradients, run->momentum != nullptr ? run->momentum : run->weights});
-      weights.push_back(*run->weights);
-      gradients.push_back(*run->gradients);
-      if (run->momentum != nullptr)
-        buffers.push_back(*run->momentum);
-    }
-    at::_fused_sgd_(weights, gradients, buffers, weight_decay, momentum, lr, /*dampening=*/0.0, nesterov,
-                    /*maximize=*/false, /*is_first_step=*/false);
   });
 }

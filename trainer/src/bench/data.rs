@@ -1,0 +1,59 @@
+//! Decoding and augmented views per second.
+
+use std::hint::black_box;
+use std::sync::Arc;
+use std::time::Instant;
+
+use dtrain_comm::Collective;
+use dtrain_configs::RunConfig;
+use serde::Serialize;
+
+use super::median;
+use crate::data::ViewMaker;
+use crate::error::TrainError;
+use crate::run::{Purpose, prepare};
+
+/// Augmented views.
+#[derive(Debug, Clone, Serialize)]
+pub struct DataFigures {
+    /// Views per second on one core, from decoded samples in memory.
+    pub views_per_s_per_core: f64,
+    /// Files decoded and resampled per second on one core.
+    pub decoded_files_per_s: f64,
+    /// Views that were timed.
+    pub views: u64,
+}
+
+/// Files that are decoded, and views of each that are timed.
+const DATA_FILES: usize = 512;
+const DATA_VIEWS: u64 = 24;
+
+/// Times decoding, and then views of what is decoded, on the calling thread.
+pub fn data(config: RunConfig, ranks: &Arc<dyn Collective>) -> Result<DataFigures, TrainError> {
+    let prepared = prepare(config, ranks, Purpose::Evaluate, None)?;
+    let ids: Vec<u32> = prepared.dataset.train.iter().copied().take(DATA_FILES).collect();
+    let maker: &ViewMaker = &prepared.maker;
+    let mut workspace = maker.workspace();
+    let mut view = vec![0.0; maker.view_len()];
+
+    let decoding = Instant::now();
+    for &id in &ids {
+        maker.recording(&mut workspace, id)?;
+    }
+    let decode_secs = decoding.elapsed().as_secs_f64();
+
+    let mut rounds = Vec::new();
+    for epoch in 0..DATA_VIEWS {
+        let round = Instant::now();
+        for &id in &ids {
+            maker.make(&mut workspace, epoch, id, Some(0), &mut view)?;
+            black_box(&view);
+        }
+        rounds.push(round.elapsed().as_secs_f64());
+    }
+    Ok(DataFigures {
+        views_per_s_per_core: ids.len() as f64 / median(&mut rounds),
+        decoded_files_per_s: ids.len() as f64 / decode_secs,
+        views: ids.len() as u64 * DATA_VIEWS,
+    })
+}

@@ -1,0 +1,19 @@
+//! Measurements of this program's own parts on this machine, for comparison with other programs and for the cost model.
+
+mod comm;
+mod data;
+mod loss;
+mod predict;
+mod process;
+mod step;
+
+pub use comm::{CommFigures, CommRow, comm};
+pub use data::{DataFigures, data};
+pub use loss::{LossFigures, loss};
+pub use predict::predict;
+pub use step::{ModelFigures, RankSplit, Spread, StepFigures, step};
+
+fn median(values: &mut [f64]) -> f64 {
+    values.sort_by(f64::total_cmp);
+    values.get(values.len() / 2).copied().unwrap_or(f64::NAN)
+}

@@ -1,0 +1,185 @@
+//! What a sample takes in a forward and backward pass, found by trying two small batches: no formula over layers knows
+//! which results libtorch keeps, or in which type.
+
+use std::time::Instant;
+
+use tch::{Device, Kind, Tensor};
+
+use super::cost::Compute;
+use crate::engine::Arithmetic;
+use crate::error::TrainError;
+use crate::method::{Method, Objective, Targets};
+use crate::model::Pass;
+use crate::model::parameters::Parameters;
+use crate::torch_extra::MemoryMeter;
+
+/// Samples of the two batches.
+const SMALL: usize = 2;
+const LARGE: usize = 6;
+
+/// A forward pass is about a third of forward and backward: backward computes a product for the input and one for the
+/// weight where forward computes one.
+const FORWARD_SHARE: f64 = 1.0 / 3.0;
+
+/// What forward and backward take.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Activations {
+    /// Bytes that do not depend on the number of samples.
+    pub fixed_bytes: u64,
+    /// Bytes per sample, all of its views.
+    pub bytes_per_sample: u64,
+    /// Time, roughly: a few samples keep no device busy.
+    pub compute: Compute,
+}
+
+/// Runs forward and backward of two small batches of made-up views, `shape` (C, H, W), under the memory meter.
+///
+/// Weights and running statistics stay as they are, and gradients end as zeros. Call it before hooks are on the parameters,
+/// which would take the passes for steps, and while nothing else allocates tensors on the device.
+///
+/// # Errors
+/// When libtorch fails, such as for want of memory.
+pub fn measure_activations(
+    method: &dyn Method,
+    parameters: &Parameters,
+    shape: [usize; 3],
+    arithmetic: Arithmetic,
+) -> Result<Activations, TrainError> {
+    let measured = measure(method, parameters, shape, arithmetic);
+    tch::no_grad(|| {
+        for parameter in parameters.parameters() {
+            let mut gradient = parameter.tensor.grad();
+            if gradient.defined() {
+                let _ = gradient.zero_();
+            }
+        }
+    });
+    measured
+}
+
+fn measure(
+    method: &dyn Method,
+    parameters: &Parameters,
+    shape: [usize; 3],
+    arithmetic: Arithmetic,
+) -> Result<Activations, TrainError> {
+    // The first pass also makes gradients and whatever libtorch keeps from then on.
+    try_batch(method, parameters, shape, arithmetic, SMALL)?;
+    let (small, small_secs) = try_batch(method, parameters, shape, arithmetic, SMALL)?;
+    let (large, large_secs) = try_batch(method, parameters, shape, arithmetic, LARGE)?;
+    let bytes_per_sample = large.saturating_sub(small).div_ceil((LARGE - SMALL) as u64);
+    Ok(Activations {
+        fixed_bytes: large.saturating_sub(bytes_per_sample * LARGE as u64),
+        bytes_per_sample,
+        compute: Compute {
+            secs_per_sample: large_secs / LARGE as f64,
+            // On a GPU so small a batch takes what launching its kernels takes.
+            floor_secs: if parameters.device() == Device::Cpu { 0.0 } else { small_secs },
+            forward_share: FORWARD_SHARE,
+        },
+    })
+}
+
+/// Peak bytes above those before, and seconds, of a pass over `samples`.
+fn try_batch(
+    method: &dyn Method,
+    parameters: &Parameters,
+    [channels, height, width]: [usize; 3],
+    arithmetic: Arithmetic,
+    samples: usize,
+) -> Result<(u64, f64), TrainError> {
+    let rows = method.num_views() as usize * samples;
+    let device = parameters.device();
+    let len = (rows * channels * height * width) as i64;
+    // Different rows: equal ones would have no variance.
+    let inputs = (Tensor::arange(len, (Kind::Float, device)) * 0.731)
+        .sin()
+        .to_kind(parameters.kind())
+        .reshape([rows as i64, channels as i64, height as i64, width as i64]);
+    let ids: Vec<i64> = (0..samples as i64).collect();
+    let targets = Targets {
+        sample_ids: ids.clone(),
+        classes: vec![0; samples],
+        recordings: vec![-1; samples],
+        positions: ids,
+        global_samples: samples as u64,
+    };
+    let meter = MemoryMeter::start(device)?;
+    let begin = Instant::now();
+    let pass = Pass::train(None).without_update();
+    let objective = {
+        let _reduced = arithmetic.enter(device);
+        method.objective(&inputs, &targets, &pass)?
+    };
+    match &objective {
+        Objective::Direct(direct) => direct.loss.f_backward()?,
+        Objective::Pairs(pairs) => pairs.projections.f_sum(pairs.projections.kind())?.f_backward()?,
+    }
+    wait_for_device(parameters);
+    let secs = begin.elapsed().as_secs_f64();
+    Ok((meter.peak_bytes()?, secs))
+}
+
+/// Reading a number from a GPU waits for everything that was started before.
+fn wait_for_device(parameters: &Parameters) {
+    if let Some(parameter) = parameters.parameters().first() {
+        let gradient = parameter.tensor.grad();
+        if gradient.defined() && gradient.numel() > 0 {
+            let _ = gradient.flatten(0, -1).double_value(&[0]);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use dtrain_configs::schema::{MethodConfig, ModelConfig, ModelName};
+
+    use super::*;
+
+    const SHAPE: [usize; 3] = [1, 48, 64];
+
+    fn build(method: &MethodConfig, name: ModelName) -> (Box<dyn Method>, Parameters) {
+        let mut parameters = Parameters::new(Device::Cpu, Kind::Float, 3);
+        let model = ModelConfig { name, ..ModelConfig::default() };
+        let method = crate::method::build(method, &model, 1, 4, &mut parameters);
+        (method, parameters)
+    }
+
+    fn peak(method: &dyn Method, parameters: &Parameters, samples: usize) -> u64 {
+        try_batch(method, parameters, SHAPE, Arithmetic::Fp32, samples).unwrap().0
+    }
+
+    #[test]
+    fn the_line_through_two_small_batches_foretells_a_large_one() {
+        for config in MethodConfig::all() {
+            let (method, parameters) = build(&config, ModelName::Resnet18);
+            let line = measure_activations(&*method, &parameters, SHAPE, Arithmetic::Fp32).unwrap();
+            let expected = line.fixed_bytes + 24 * line.bytes_per_sample;
+            let actual = peak(&*method, &parameters, 24);
+            let ratio = actual as f64 / expected as f64;
+            assert!((0.9..1.1).contains(&ratio), "{}: {actual} of {expected}", config.name());
+            // Not below the results of the first stage, which backward needs: 64 channels of 12 x 16 in fp32.
+            assert!(line.bytes_per_sample > 64 * 12 * 16 * 4);
+            assert!(line.compute.secs_per_sample > 0.0);
+        }
+    }
+
+    #[test]
+    fn nothing_is_left_behind() {
+        let (method, parameters) = build(&MethodConfig::default(), ModelName::CnnSmall);
+        let copy = |tensors: Vec<&Tensor>| tensors.into_iter().map(|t| t.detach().copy()).collect::<Vec<_>>();
+        let weights = || copy(parameters.parameters().iter().map(|p| &p.tensor).collect());
+        let buffers = || copy(parameters.buffers().iter().map(|b| &b.tensor).collect());
+        let before = (weights(), buffers());
+        measure_activations(&*method, &parameters, SHAPE, Arithmetic::Bf16).unwrap();
+        assert_eq!(before, (weights(), buffers()));
+        for parameter in parameters.parameters() {
+            let gradient = parameter.tensor.grad();
+            assert!(
+                !gradient.defined() || gradient.abs().max().double_value(&[]) == 0.0,
+                "{}",
+                parameter.name
+            );
+        }
+    }
+}

@@ -1,0 +1,250 @@
+//! Automatic choices. Each is made once per run, with its reason, written to `config.yaml` and to every checkpoint, and
+//! reused on resume.
+
+mod device;
+
+use dtrain_comm::{Collective, CollectiveExt};
+use dtrain_configs::RunConfig;
+use dtrain_configs::schema::{Auto, CommBackend, DeviceChoice, MethodConfig, Norm, Precision};
+use serde::{Deserialize, Serialize};
+use tch::Device;
+
+pub use device::Place;
+
+use crate::device::{CpuFeatures, default_precision};
+use crate::engine::Arithmetic;
+use crate::error::TrainError;
+use crate::loss::contrastive::default_tile;
+
+/// What `auto` became.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Resolved {
+    /// Whether tensors live on GPUs.
+    pub on_gpu: bool,
+    /// Types of forward and backward.
+    pub arithmetic: Arithmetic,
+    /// CPU threads of a rank.
+    pub threads: usize,
+    /// Threads that prepare batches, per rank.
+    pub loader_threads: usize,
+    /// Samples per forward pass and rank; `None` takes the whole share.
+    pub micro_batch: Option<usize>,
+    /// Rows of a tile of the contrastive loss.
+    pub tile: usize,
+    /// Batch norm over all ranks.
+    pub sync_bn: bool,
+    /// What tensors travel over: MPI or NCCL.
+    pub backend: CommBackend,
+    /// Sum gradients while backward goes on.
+    pub overlap: bool,
+}
+
+impl Resolved {
+    /// The settings with every `auto` replaced, as they go into `config.yaml`; what was set stays.
+    pub fn fill_in(&self, config: &mut RunConfig) {
+        let trainer = &mut config.trainer;
+        if trainer.device == DeviceChoice::Auto {
+            trainer.device = if self.on_gpu { DeviceChoice::Cuda } else { DeviceChoice::Cpu };
+        }
+        if trainer.precision == Precision::Auto {
+            trainer.precision = self.arithmetic.precision();
+        }
+        trainer.threads = Auto::Value(trainer.threads.value().unwrap_or(self.threads));
+        trainer.loader_threads = Auto::Value(trainer.loader_threads.value().unwrap_or(self.loader_threads));
+        trainer.sync_bn = Auto::Value(trainer.sync_bn.value().unwrap_or(self.sync_bn));
+        let tile = match &mut config.method {
+            MethodConfig::Simclr(simclr) => &mut simclr.tile,
+            MethodConfig::Supcon(supcon) => &mut supcon.tile,
+            MethodConfig::Supervised(_) => return,
+        };
+        *tile = Auto::Value(tile.value().unwrap_or(self.tile));
+    }
+}
+
+/// A choice and its reason, for the banner.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Choice {
+    /// Dotted key.
+    pub key: &'static str,
+    /// What was chosen.
+    pub value: String,
+    /// Why.
+    pub reason: String,
+    /// Something to mend, with its remedy.
+    pub warning: Option<String>,
+}
+
+/// Collects choices in the order of the banner.
+#[derive(Default)]
+struct Choices(Vec<Choice>);
+
+impl Choices {
+    fn note(&mut self, key: &'static str, value: impl ToString, reason: impl ToString, warning: Option<String>) {
+        self.0.push(Choice { key, value: value.to_string(), reason: reason.to_string(), warning });
+    }
+}
+
+/// Makes every automatic choice that does not depend on the network, the same on all ranks. `stored` are those of the run
+/// that goes on.
+///
+/// # Errors
+/// The same on all ranks: the machine lacks what was asked for.
+pub fn resolve(
+    config: &RunConfig,
+    collective: &dyn Collective,
+    stored: Option<&Resolved>,
+) -> Result<(Resolved, Place, Vec<Choice>), TrainError> {
+    let mut choices = Choices::default();
+    let mut wanted = config.clone();
+    if let Some(stored) = stored {
+        stored.fill_in(&mut wanted);
+    }
+    let place = device::choose(wanted.trainer.device, collective)?;
+    choices.note("trainer.device", &place.name, &place.reason, None);
+    let on_gpu = place.device != Device::Cpu;
+    let arithmetic = arithmetic(&wanted, &place, collective, &mut choices)?;
+    let (threads, loader_threads) = threads(&wanted, collective, &mut choices)?;
+    let sync_bn = sync_bn(&wanted, collective, &mut choices);
+    let (backend, overlap) = ways(&wanted, collective, on_gpu, &mut choices);
+    let tile = tile(&wanted, place.device);
+    let micro_batch = wanted.trainer.micro_batch_size.value();
+    let resolved = Resolved {
+        on_gpu,
+        arithmetic,
+        threads,
+        loader_threads,
+        micro_batch,
+        tile,
+        sync_bn,
+        backend,
+        overlap,
+    };
+    Ok((resolved, place, choices.0))
+}
+
+fn arithmetic(
+    config: &RunConfig,
+    place: &Place,
+    collective: &dyn Collective,
+    choices: &mut Choices,
+) -> Result<Arithmetic, TrainError> {
+    let features = CpuFeatures::detect();
+    let (precision, reason) = match config.trainer.precision {
+        Precision::Auto => {
+            // All ranks can do what the least able one can.
+            let (own, reason) = default_precision(place.device, place.compute_capability, &features);
+            let abilities = collective.all_gather_usize(usize::from(own != Precision::Fp32))?;
+            match abilities.iter().position(|&able| able == 0) {
+                Some(rank) if own != Precision::Fp32 => (Precision::Fp32, format!("auto: rank {rank} has no 16-bit arithmetic")),
+                _ => (own, format!("auto: {reason}")),
+            }
+        }
+        set => (set, "set".to_owned()),
+    };
+    let arithmetic = match precision {
+        Precision::Auto | Precision::Fp32 => Arithmetic::Fp32,
+        Precision::Bf16 => Arithmetic::Bf16,
+        Precision::Fp16 => Arithmetic::Fp16,
+        Precision::Fp64 => Arithmetic::Fp64,
+    };
+    let on_cpu = place.device == Device::Cpu;
+    if arithmetic == Arithmetic::Fp16 && on_cpu {
+        return Err(TrainError::environment(
+            "`trainer.precision` is fp16, but this machine's ranks compute on the CPU, which has no 16-bit floats",
+            "use `trainer.precision=bf16` or `auto`",
+        ));
+    }
+    let slow = arithmetic == Arithmetic::Bf16 && on_cpu && !features.has_bf16();
+    let warning = slow.then(|| {
+        "`trainer.precision=bf16`: this CPU has no bf16 instructions and computes slower than in fp32; use \
+         `trainer.precision=fp32` or `auto`"
+            .to_owned()
+    });
+    let name = format!("{:?}", arithmetic).to_lowercase();
+    choices.note("trainer.precision", name, reason, warning);
+    Ok(arithmetic)
+}
+
+fn threads(
+    config: &RunConfig,
+    collective: &dyn Collective,
+    choices: &mut Choices,
+) -> Result<(usize, usize), TrainError> {
+    let trainer = &config.trainer;
+    let plan = dtrain_comm::plan_threads(collective)?;
+    // The slowest rank sets the pace, and equal threads keep a resume exact wherever its ranks land.
+    let smallest = collective.all_gather_usize(plan.num_threads)?.into_iter().min().unwrap_or(1).max(1);
+    let (threads, reason, warning) = match trainer.threads {
+        Auto::Value(n) => (n, "set".to_owned(), None),
+        Auto::Auto => {
+            let local_size = collective.world().local_size;
+            let reason = format!("auto: {} cores for {local_size} local ranks", plan.num_allowed);
+            (smallest, reason, plan.warning.map(|w| w.to_string()))
+        }
+    };
+    choices.note("trainer.threads", threads, reason, warning);
+    let (loader_threads, reason) = match trainer.loader_threads {
+        Auto::Value(n) => (n, "set"),
+        Auto::Auto => (threads, "auto: as trainer.threads"),
+    };
+    choices.note("trainer.loader_threads", loader_threads, reason, None);
+    Ok((threads, loader_threads))
+}
+
+fn sync_bn(config: &RunConfig, collective: &dyn Collective, choices: &mut Choices) -> bool {
+    let world_size = collective.world().world_size;
+    let (sync_bn, reason) = match config.trainer.sync_bn {
+        Auto::Value(v) => (v, "set"),
+        Auto::Auto => (true, "auto: statistics belong to the global batch"),
+    };
+    if config.model.norm != Norm::Batch {
+        return sync_bn;
+    }
+    let warning = (!sync_bn && world_size > 1).then(|| {
+        format!(
+            "`trainer.sync_bn=false`: batch norm sees each rank's share only, so weights depend on the number of \
+             ranks ({world_size}); set it to `true` to make the batch global"
+        )
+    });
+    choices.note("trainer.sync_bn", sync_bn, reason, warning);
+    sync_bn
+}
+
+/// Transport and overlap; a world of one has neither unless NCCL is asked for.
+fn ways(
+    config: &RunConfig,
+    collective: &dyn Collective,
+    on_gpu: bool,
+    choices: &mut Choices,
+) -> (CommBackend, bool) {
+    let world = collective.world();
+    let (backend, reason) = match (config.comm.backend, on_gpu) {
+        (CommBackend::Auto, true) if world.world_size > 1 => (CommBackend::Nccl, "auto: between GPUs"),
+        (CommBackend::Auto, _) => (CommBackend::Mpi, "auto: between CPUs"),
+        (set, _) => (set, "set"),
+    };
+    let (overlap, overlap_reason) = match config.trainer.overlap {
+        Auto::Value(overlap) => (overlap, "set".to_owned()),
+        Auto::Auto if backend == CommBackend::Nccl => (true, "auto: NCCL works beside the computation".to_owned()),
+        Auto::Auto if world.num_nodes > 1 => (true, format!("auto: {} nodes", world.num_nodes)),
+        Auto::Auto => (false, "auto: CPU ranks of one host would compete for its cores".to_owned()),
+    };
+    if world.world_size > 1 || backend == CommBackend::Nccl {
+        let warning = (backend == CommBackend::Mpi && on_gpu).then(|| {
+            "`comm.backend=mpi`: gradients pass through host memory; `comm.backend=nccl` keeps them on the GPUs".to_owned()
+        });
+        choices.note("comm.backend", if backend == CommBackend::Nccl { "nccl" } else { "mpi" }, reason, warning);
+        choices.note("trainer.overlap", overlap, overlap_reason, None);
+    }
+    (backend, overlap)
+}
+
+fn tile(config: &RunConfig, device: Device) -> usize {
+    let views = 2;
+    let set = match &config.method {
+        MethodConfig::Simclr(simclr) => simclr.tile,
+        MethodConfig::Supcon(supcon) => supcon.tile,
+        MethodConfig::Supervised(_) => Auto::Auto,
+    };
+    set.value().unwrap_or_else(|| default_tile(device, views * config.trainer.batch_size))
+}

@@ -1,0 +1,44 @@
+//! What tensors travel over: chosen for all ranks alike, with its reason.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use dtrain_comm::{Background, Collective, Inline, MemoryKind, NcclOptions, NcclTransport, Transport};
+use dtrain_configs::schema::{CommBackend, CommConfig};
+use tch::Device;
+
+use super::agreed;
+use super::resolve::Resolved;
+use crate::engine::Ranks;
+use crate::error::TrainError;
+
+/// Connects the ranks for tensors as `resolved` says.
+///
+/// # Errors
+/// The same on all ranks: NCCL is absent, of another version, or fails.
+pub fn connect(
+    config: &CommConfig,
+    collective: &Arc<dyn Collective>,
+    resolved: &Resolved,
+    device: Device,
+) -> Result<Ranks, TrainError> {
+    let transport: Arc<dyn Transport> = match resolved.backend {
+        CommBackend::Nccl => {
+            let options = NcclOptions {
+                device: match device {
+                    Device::Cuda(ordinal) => ordinal,
+                    _ => collective.world().local_rank,
+                },
+                memory: if device == Device::Cpu { MemoryKind::Host } else { MemoryKind::Device },
+                timeout: Duration::from_secs_f64(config.timeout_secs.min(1e9)),
+            };
+            let connected = NcclTransport::connect(collective, options).map_err(TrainError::from);
+            Arc::new(agreed(&**collective, connected)?)
+        }
+        CommBackend::Auto | CommBackend::Mpi if resolved.overlap && collective.world().world_size > 1 => {
+            Arc::new(Background::start(collective.another()?)?)
+        }
+        CommBackend::Auto | CommBackend::Mpi => Arc::new(Inline::new(Arc::clone(collective))),
+    };
+    Ok(Ranks::new(Arc::clone(collective), transport))
+}

@@ -1,0 +1,186 @@
+//! The global batches that every way trains on: drawn by the run's sampler and made by its augmentation once, then handed
+//! out to ranks as the run does it.
+
+use std::sync::Arc;
+
+use tch::{Device, Kind, Tensor};
+
+use super::ways::Order;
+use crate::coordinator::StepPlan;
+use crate::data::{BatchRequest, Loader, LoaderOptions, share};
+use crate::engine::LocalBatch;
+use crate::error::TrainError;
+use crate::method::Targets;
+use crate::run::{Prepared, local_batch};
+
+/// One global batch.
+pub(super) struct GlobalBatch {
+    step: u64,
+    epoch: u64,
+    /// `[num_views, n, C, H, W]`, fp32, on the CPU.
+    inputs: Tensor,
+    targets: Targets,
+}
+
+/// The first `num_steps` batches. Every second one lacks its last sample, and the last one holds `last_len` samples at most,
+/// as the end of an epoch may, so that shares are uneven and a rank has none.
+///
+/// # Errors
+/// When the loader fails, or nothing of a batch can be read.
+pub(super) fn draw(
+    prepared: &Prepared,
+    num_steps: usize,
+    last_len: usize,
+) -> Result<Vec<GlobalBatch>, TrainError> {
+    let Some(sampler) = &prepared.sampler else {
+        return Err(TrainError::internal("batches need a sampler"));
+    };
+    let steps_per_epoch = prepared.plan.steps_per_epoch.max(1);
+    let num_views = prepared.engine.method().num_views();
+    let requests: Vec<BatchRequest> = (0..num_steps as u64)
+        .map(|step| {
+            let epoch = step / steps_per_epoch;
+            let draws = sampler.draws(epoch, step % steps_per_epoch);
+            BatchRequest { epoch, step, draws, num_views, augment: true }
+        })
+        .collect();
+    let options = LoaderOptions {
+        threads: prepared.resolved.loader_threads,
+        prefetch_batches: prepared.config.trainer.prefetch_batches,
+        prefetch_bytes: prepared.config.trainer.prefetch_bytes,
+    };
+    let loader = Loader::start(Arc::clone(&prepared.maker), requests.into_iter(), options)?;
+    let mut batches = Vec::with_capacity(num_steps);
+    for batch in loader {
+        let batch = batch?;
+        let (step, epoch) = (batch.request.step, batch.request.epoch);
+        let present = batch.kept.len();
+        let len = shortened(present, step as usize, num_steps, last_len);
+        if len == 0 {
+            let reason = batch.failed.first().map_or_else(String::new, |failed| format!(": {}", failed.reason));
+            return Err(TrainError::run(
+                format!("no recording of batch {step} can be read{reason}"),
+                "mend or remove the recordings; `dtrain train --dry-run` lists what is skipped",
+            ));
+        }
+        // Without counts of other ranks the whole batch begins at position 0.
+        let plan = StepPlan { step, epoch, counts: Vec::new(), global_samples: len as u64 };
+        let LocalBatch { inputs, targets } = local_batch(prepared, &batch, &plan);
+        let [c, h, w] = batch.shape.map(|n| n as i64);
+        let inputs = inputs
+            .f_to_device(Device::Cpu)?
+            .f_to_kind(Kind::Float)?
+            .f_view([i64::from(num_views), present as i64, c, h, w])?
+            .f_narrow(1, 0, len as i64)?;
+        batches.push(GlobalBatch { step, epoch, inputs, targets: targets.narrow(&(0..len)) });
+    }
+    Ok(batches)
+}
+
+/// Samples of a batch that are used.
+fn shortened(present: usize, index: usize, num_steps: usize, last_len: usize) -> usize {
+    if index > 0 && index + 1 == num_steps {
+        present.min(last_len)
+    } else if index % 2 == 1 && present > 2 {
+        present - 1
+    } else {
+        present
+    }
+}
+
+impl GlobalBatch {
+    /// Samples.
+    pub(super) fn len(&self) -> usize {
+        self.targets.classes.len()
+    }
+
+    /// The share of `rank` when the samples come in `order`, in the type and place of an engine.
+    pub(super) fn of_rank(
+        &self,
+        order: &Order,
+        world_size: usize,
+        rank: usize,
+        (kind, device): (Kind, Device),
+    ) -> Result<(LocalBatch, StepPlan), TrainError> {
+        let len = self.len();
+        let order = order.of(len);
+        let range = share(len, world_size, rank);
+        let first = range.start as i64;
+        let own = order.get(range).unwrap_or_default();
+        let rows: Vec<i64> = own.iter().map(|&sample| sample as i64).collect();
+        let mut shape = self.inputs.size();
+        let views = if shape.is_empty() { 0 } else { shape.remove(0) };
+        if let Some(samples) = shape.first_mut() {
+            *samples = views * own.len() as i64;
+        }
+        let inputs = self.inputs.f_index_select(1, &Tensor::from_slice(&rows))?.f_reshape(shape)?;
+        let pick = |column: &[i64]| own.iter().filter_map(|&sample| column.get(sample).copied()).collect();
+        let targets = Targets {
+            sample_ids: pick(&self.targets.sample_ids),
+            classes: pick(&self.targets.classes),
+            recordings: pick(&self.targets.recordings),
+            positions: (first..).take(own.len()).collect(),
+            global_samples: len as u64,
+        };
+        let counts = (0..world_size).map(|rank| share(len, world_size, rank).len() as u32).collect();
+        let plan = StepPlan { step: self.step, epoch: self.epoch, counts, global_samples: len as u64 };
+        Ok((LocalBatch { inputs: inputs.f_to_kind(kind)?.f_to_device(device)?, targets }, plan))
+    }
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use super::*;
+
+    /// `lens` samples of two views of 1 x 8 x 8 values, two samples of three from class 0 or 1 and the rest without one.
+    pub(in crate::verify) fn noise_batches(lens: &[usize], num_views: i64) -> Vec<GlobalBatch> {
+        lens.iter()
+            .enumerate()
+            .map(|(step, &len)| {
+                let shape = [num_views, len as i64, 1, 8, 8];
+                let ramp = Tensor::arange(shape.iter().product::<i64>(), (Kind::Float, Device::Cpu));
+                let inputs = ((ramp + 1000 * step as i64) * 12.9898).sin().reshape(shape);
+                let ids: Vec<i64> = (0..len as i64).collect();
+                let targets = Targets {
+                    classes: ids.iter().map(|id| if id % 3 == 2 { -1 } else { id % 2 }).collect(),
+                    recordings: vec![-1; len],
+                    positions: ids.clone(),
+                    sample_ids: ids,
+                    global_samples: len as u64,
+                };
+                GlobalBatch { step: step as u64, epoch: 0, inputs, targets }
+            })
+            .collect()
+    }
+
+    #[test]
+    fn shares_cover_the_batch_in_its_order() {
+        let batch = noise_batches(&[7], 2).remove(0);
+        for order in [Order::AsDrawn, Order::Reversed, Order::Rounds { world_size: 3, micro_batch: 2 }] {
+            let (whole, _) = batch.of_rank(&order, 1, 0, (Kind::Double, Device::Cpu)).unwrap();
+            let mut ids = Vec::new();
+            for rank in 0..9 {
+                let (part, plan) = batch.of_rank(&order, 9, rank, (Kind::Double, Device::Cpu)).unwrap();
+                let n = part.targets.classes.len();
+                assert_eq!((plan.counts[rank] as usize, plan.global_samples), (n, 7));
+                assert_eq!(part.inputs.size(), [2 * n as i64, 1, 8, 8]);
+                assert_eq!(part.targets.positions, (ids.len() as i64..).take(n).collect::<Vec<_>>());
+                for view in 0..2 {
+                    let expected = whole.inputs.narrow(0, 7 * view + ids.len() as i64, n as i64);
+                    assert_eq!(part.inputs.narrow(0, view * n as i64, n as i64), expected);
+                }
+                ids.extend(part.targets.sample_ids);
+            }
+            assert_eq!(ids, order.of(7).into_iter().map(|i| i as i64).collect::<Vec<_>>());
+        }
+    }
+
+    #[test]
+    fn batches_are_uneven_and_the_last_is_short() {
+        let lens = |num_steps| (0..num_steps).map(|i| shortened(16, i, num_steps, 3)).collect::<Vec<_>>();
+        assert_eq!(lens(5), [16, 15, 16, 15, 3]);
+        assert_eq!(lens(1), [16]);
+        assert_eq!(shortened(2, 1, 5, 3), 2);
+        assert_eq!(shortened(2, 4, 5, 3), 2);
+    }
+}

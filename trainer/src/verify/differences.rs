@@ -1,0 +1,206 @@
+//! How far two trainings are apart, as relative norms.
+
+use std::ops::Range;
+
+use dtrain_comm::{Buffer, Collective, CommError, ReduceOp};
+use tch::{Kind, TchError, Tensor};
+
+/// Differences between one way and the reference: the largest of all steps, and of all ranks after
+/// [`Differences::merge`]. What is not a number counts as infinite.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Differences {
+    /// Of the loss.
+    pub(super) loss: f64,
+    /// Of the gradient as one vector.
+    pub(super) gradient: f64,
+    /// Of each parameter's gradient.
+    pub(super) gradient_of: Vec<f64>,
+    /// Of the weights as one vector, after the last step.
+    pub(super) weights: f64,
+    /// Of each parameter and then each running statistic, after the last step.
+    pub(super) weights_of: Vec<f64>,
+    /// Whether ranks ended with different bits.
+    pub(super) parted: bool,
+}
+
+impl Differences {
+    /// No difference, for `num_parameters` parameters.
+    pub(super) fn none(num_parameters: usize) -> Self {
+        Self {
+            loss: 0.0,
+            gradient: 0.0,
+            gradient_of: vec![0.0; num_parameters],
+            weights: 0.0,
+            weights_of: Vec::new(),
+            parted: false,
+        }
+    }
+
+    /// The losses of all steps; a step that is missing differs infinitely.
+    pub(super) fn compare_losses(&mut self, actual: &[f64], expected: &[f64]) {
+        for (step, &expected) in expected.iter().enumerate() {
+            let actual = actual.get(step).copied().unwrap_or(f64::NAN);
+            self.loss = self.loss.max(relative((actual - expected).abs(), expected.abs()));
+        }
+    }
+
+    /// The gradients of a step, flat; `parameters` says where each parameter's lies.
+    pub(super) fn compare_gradients(
+        &mut self,
+        actual: &Tensor,
+        expected: &Tensor,
+        parameters: &[Range<usize>],
+    ) -> Result<(), TchError> {
+        let (whole, of_each) = compare_flat(actual, expected, parameters)?;
+        self.gradient = self.gradient.max(whole);
+        for (largest, other) in self.gradient_of.iter_mut().zip(of_each) {
+            *largest = largest.max(other);
+        }
+        Ok(())
+    }
+
+    /// The weights, flat, and the running statistics.
+    pub(super) fn compare_weights(
+        &mut self,
+        (actual, actual_statistics): (&Tensor, &[Tensor]),
+        (expected, expected_statistics): (&Tensor, &[Tensor]),
+        parameters: &[Range<usize>],
+    ) -> Result<(), TchError> {
+        let (whole, of_each) = compare_flat(actual, expected, parameters)?;
+        self.weights = whole;
+        self.weights_of = of_each;
+        for (actual, expected) in actual_statistics.iter().zip(expected_statistics) {
+            self.weights_of.push(relative(norm(&difference(actual, expected)?)?, norm(expected)?));
+        }
+        Ok(())
+    }
+
+    /// The largest differences over all ranks, on all ranks.
+    pub(super) fn merge(mut self, collective: &dyn Collective) -> Result<Self, CommError> {
+        let mut numbers = vec![self.loss, self.gradient, self.weights, f64::from(u8::from(self.parted))];
+        numbers.extend(&self.gradient_of);
+        numbers.extend(&self.weights_of);
+        collective.all_reduce(Buffer::from(numbers.as_mut_slice()), ReduceOp::Max)?;
+        let mut numbers = numbers.into_iter();
+        let mut parted = 0.0;
+        for place in [&mut self.loss, &mut self.gradient, &mut self.weights, &mut parted]
+            .into_iter()
+            .chain(&mut self.gradient_of)
+            .chain(&mut self.weights_of)
+        {
+            *place = numbers.next().unwrap_or(f64::INFINITY);
+        }
+        self.parted = parted > 0.0;
+        Ok(self)
+    }
+}
+
+/// Relative differences of two flat tensors, as one vector and by part.
+fn compare_flat(
+    actual: &Tensor,
+    expected: &Tensor,
+    parts: &[Range<usize>],
+) -> Result<(f64, Vec<f64>), TchError> {
+    let difference = difference(actual, expected)?;
+    let of_each = parts.iter().map(|part| {
+        let narrow = |tensor: &Tensor| tensor.f_narrow(0, part.start as i64, part.len() as i64);
+        Ok(relative(norm(&narrow(&difference)?)?, norm(&narrow(expected)?)?))
+    });
+    let of_each = of_each.collect::<Result<_, TchError>>()?;
+    Ok((relative(norm(&difference)?, norm(expected)?), of_each))
+}
+
+fn difference(actual: &Tensor, expected: &Tensor) -> Result<Tensor, TchError> {
+    actual.f_to_kind(Kind::Double)?.f_sub(&expected.f_to_kind(Kind::Double)?)
+}
+
+/// Euclidean norm in f64.
+pub(super) fn norm(tensor: &Tensor) -> Result<f64, TchError> {
+    tensor.f_to_kind(Kind::Double)?.f_norm()?.f_double_value(&[])
+}
+
+/// `difference / scale`; 0 where nothing differs, infinite where something is not a number.
+fn relative(difference: f64, scale: f64) -> f64 {
+    if difference == 0.0 {
+        return 0.0;
+    }
+    let relative = difference / scale;
+    if relative.is_nan() { f64::INFINITY } else { relative }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::thread;
+
+    use dtrain_comm::local_world;
+
+    use super::*;
+
+    const PARTS: [Range<usize>; 2] = [0..2, 2..4];
+
+    fn compared(actual: &[f64], expected: &[f64]) -> Differences {
+        let mut differences = Differences::none(PARTS.len());
+        let [actual, expected] = [actual, expected].map(Tensor::from_slice);
+        differences.compare_gradients(&actual, &expected, &PARTS).unwrap();
+        differences
+    }
+
+    #[test]
+    fn differences_are_norms_over_norms() {
+        let found = compared(&[3.0, 4.0, 0.0, 11.0], &[3.0, 4.0, 0.0, 10.0]);
+        assert_eq!(found.gradient_of, [0.0, 0.1]);
+        assert!((found.gradient - 1.0 / 125_f64.sqrt()).abs() < 1e-15);
+    }
+
+    #[test]
+    fn the_largest_step_counts() {
+        let mut found = compared(&[1.0, 0.0, 1.0, 0.0], &[1.0, 0.0, 2.0, 0.0]);
+        let same = Tensor::from_slice(&[1.0, 1.0, 1.0, 1.0]);
+        found.compare_gradients(&same, &same, &PARTS).unwrap();
+        assert_eq!(found.gradient_of, [0.0, 0.5]);
+        found.compare_losses(&[1.0, 3.0], &[1.0, 2.0]);
+        found.compare_losses(&[1.0, 2.0], &[1.0, 2.0]);
+        assert_eq!(found.loss, 0.5);
+    }
+
+    #[test]
+    fn what_is_no_number_is_never_small() {
+        assert_eq!(compared(&[f64::NAN, 0.0, 1.0, 1.0], &[1.0, 0.0, 1.0, 1.0]).gradient, f64::INFINITY);
+        assert_eq!(compared(&[1e-300, 0.0, 1.0, 1.0], &[0.0, 0.0, 1.0, 1.0]).gradient_of[0], f64::INFINITY);
+        assert_eq!(compared(&[0.0; 4], &[0.0; 4]).gradient_of, [0.0, 0.0]);
+        let mut missing = Differences::none(0);
+        missing.compare_losses(&[1.0], &[1.0, 2.0]);
+        assert_eq!(missing.loss, f64::INFINITY);
+    }
+
+    #[test]
+    fn all_ranks_learn_the_largest_differences() {
+        let threads: Vec<_> = local_world(2)
+            .into_iter()
+            .map(|collective| {
+                thread::spawn(move || {
+                    let mut own = Differences::none(2);
+                    if collective.world().rank == 1 {
+                        own.gradient_of = vec![0.0, 7.0];
+                        (own.loss, own.parted) = (f64::INFINITY, true);
+                    } else {
+                        own.weights = 3.0;
+                    }
+                    own.weights_of = vec![collective.world().rank as f64];
+                    own.merge(&*collective).unwrap()
+                })
+            })
+            .collect();
+        let expected = Differences {
+            loss: f64::INFINITY,
+            gradient: 0.0,
+            gradient_of: vec![0.0, 7.0],
+            weights: 3.0,
+            weights_of: vec![1.0],
+            parted: true,
+        };
+        for thread in threads {
+            assert_eq!(thread.join().unwrap(), expected);
+        }
+    }
+}

@@ -1,0 +1,32 @@
+//! Proofs that users run on their own machine. [`equivalence`]: the batch is global, that is, losses, gradients and weights
+//! do not depend on how ranks, micro-batches, tiles, buckets and shards divide the work.
+//!
+//! The first steps of an experiment are trained in many ways from equal weights on the same batches, and each way is
+//! compared with the reference: one rank, one piece, nothing overlapped. Differences are relative, by norms; a way's
+//! difference is the largest over its steps and ranks. [`tolerance`] holds what is allowed, and why:
+//!
+//! - f64, all steps: rounding stays far below any mistake, so that these comparisons decide. Loss, gradient and weights
+//!   (running statistics included) within 1e-10, every single tensor within 1e-8.
+//! - fp32, one step: the arithmetic of real runs on real data. Loss within 1e-6, gradient within 1e-5 and each of its tensors
+//!   within 1e-4, or ten times what mere permutation of the batch makes where that is more. Weights after all steps are
+//!   reported only: permuting a batch alone moves those of a batch-norm network by percents within eight steps.
+//! - bf16, one step: loss within 1e-2 of that of fp32.
+//!
+//! A tensor whose gradient is zero by construction (a bias in front of batch norm) holds nothing but rounding; such tensors
+//! are told by the reference's f64 gradients, left out of the judgement by tensor, and listed.
+//!
+//! Batch norm under micro-batches normalizes the pieces of one round together, so there the reference is one rank whose
+//! pieces hold the same samples as the rounds.
+
+mod batches;
+mod differences;
+mod equivalence;
+mod judge;
+mod report;
+mod training;
+mod ways;
+mod worlds;
+
+pub use equivalence::{EquivalenceRequest, Progress, equivalence};
+pub use judge::tolerance;
+pub use report::{Comparison, Measured, Report, Verdict, WorstTensor};

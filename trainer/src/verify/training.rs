@@ -1,0 +1,219 @@
+//! Training one way on one rank: recorded as the reference, or compared with it step by step.
+
+use std::ops::Range;
+
+use dtrain_comm::CollectiveExt;
+use dtrain_configs::schema::{Auto, MethodConfig, ModelConfig};
+use tch::{Device, Tensor};
+
+use super::differences::{Differences, norm};
+use super::judge::tolerance;
+use super::ways::Way;
+use crate::coordinator::StepPlan;
+use crate::engine::{Engine, EngineSettings, LocalBatch, Ranks, StepOutcome};
+use crate::error::TrainError;
+use crate::method;
+use crate::model::parameters::Parameters;
+use crate::run::Prepared;
+
+/// What every way starts from.
+#[derive(Debug, Clone)]
+pub(super) struct Setup {
+    method: MethodConfig,
+    model: ModelConfig,
+    in_channels: i64,
+    num_classes: i64,
+    seed: u64,
+    /// Where tensors live.
+    pub(super) device: Device,
+    /// The run's.
+    settings: EngineSettings,
+}
+
+impl Setup {
+    /// As the run would be built.
+    pub(super) fn of(prepared: &Prepared) -> Self {
+        let config = &prepared.config;
+        let mut method = config.method.clone();
+        // The run's tile is among the settings, where a way can change it.
+        match &mut method {
+            MethodConfig::Simclr(simclr) => simclr.tile = Auto::Auto,
+            MethodConfig::Supcon(supcon) => supcon.tile = Auto::Auto,
+            MethodConfig::Supervised(_) => {}
+        }
+        let [in_channels, ..] = prepared.maker.shape();
+        Self {
+            method,
+            model: config.model.clone(),
+            in_channels: in_channels as i64,
+            num_classes: prepared.dataset.label(&config.data.target).map_or(0, |label| label.classes.len())
+                as i64,
+            seed: config.seed,
+            device: prepared.engine.device(),
+            settings: prepared.engine.settings().clone(),
+        }
+    }
+
+    fn engine(&self, way: &Way, ranks: Ranks) -> Result<Engine, TrainError> {
+        let mut parameters = Parameters::new(self.device, way.arithmetic.kind(), self.seed);
+        let method = method::build(
+            &self.method,
+            &self.model,
+            self.in_channels,
+            self.num_classes,
+            &mut parameters,
+        );
+        Engine::new(method, parameters, ranks, way.settings(&self.settings))
+    }
+}
+
+/// This rank's share of each step.
+pub(super) type Steps = Vec<(LocalBatch, StepPlan)>;
+
+/// What the reference did.
+#[derive(Debug)]
+pub(super) struct Reference {
+    losses: Vec<f64>,
+    /// Flat, of each step.
+    gradients: Vec<Tensor>,
+    /// Flat, after the last step.
+    weights: Tensor,
+    /// Running statistics and counters after the last step.
+    statistics: Vec<Tensor>,
+    layout: Layout,
+}
+
+/// What the flat tensors hold.
+#[derive(Debug, Clone)]
+pub(super) struct Layout {
+    /// Where each parameter lies.
+    parameters: Vec<Range<usize>>,
+    /// Names of the parameters, then of the statistics.
+    pub(super) names: Vec<String>,
+}
+
+/// Scope of the memory queue. Its rows lie in the order of ranks, which is no part of the result.
+const QUEUE: &str = "queue.";
+
+impl Reference {
+    /// Trains and remembers.
+    ///
+    /// # Errors
+    /// As [`Engine::step`], and when a loss is not finite: nothing could be compared.
+    pub(super) fn record(setup: &Setup, way: &Way, ranks: Ranks, steps: Steps) -> Result<Self, TrainError> {
+        let mut engine = setup.engine(way, ranks)?;
+        let mut gradients = Vec::with_capacity(steps.len());
+        let losses = train(&mut engine, steps, |_, gradient| {
+            gradients.push(gradient.copy());
+            Ok(())
+        })?;
+        if let Some(step) = losses.iter().position(|loss| !loss.is_finite()) {
+            return Err(TrainError::run(
+                format!("loss or gradient of step {step} is not finite on one rank, so that nothing can be compared"),
+                "lower `optimizer.lr`, set `trainer.grad_clip`, or compare fewer `--steps`",
+            ));
+        }
+        Ok(Self {
+            losses,
+            gradients,
+            weights: engine.flat().parameters().copy(),
+            statistics: statistics(&engine).map(|(_, tensor)| tensor.copy()).collect(),
+            layout: Layout::of(&engine),
+        })
+    }
+
+    /// Trains and compares; the same on all ranks.
+    ///
+    /// # Errors
+    /// As [`Engine::step`].
+    pub(super) fn compare(
+        &self,
+        setup: &Setup,
+        way: &Way,
+        ranks: Ranks,
+        steps: Steps,
+    ) -> Result<Differences, TrainError> {
+        let mut engine = setup.engine(way, ranks)?;
+        let parameters = &self.layout.parameters;
+        let mut differences = Differences::none(parameters.len());
+        let losses = train(&mut engine, steps, |step, gradient| {
+            let Some(expected) = self.gradients.get(step) else { return Ok(()) };
+            Ok(differences.compare_gradients(gradient, expected, parameters)?)
+        })?;
+        differences.compare_losses(&losses, &self.losses);
+        let own: Vec<Tensor> = statistics(&engine).map(|(_, tensor)| tensor.shallow_clone()).collect();
+        differences.compare_weights(
+            (engine.flat().parameters(), &own),
+            (&self.weights, &self.statistics),
+            parameters,
+        )?;
+        let prints = engine.collective().all_gather_usize(engine.fingerprint()? as usize)?;
+        differences.parted = prints.iter().any(|print| Some(print) != prints.first());
+        Ok(differences.merge(&**engine.collective())?)
+    }
+
+    /// The same tensors for another thread.
+    pub(super) fn share(&self) -> Self {
+        let share = |tensors: &[Tensor]| tensors.iter().map(Tensor::shallow_clone).collect();
+        Self {
+            losses: self.losses.clone(),
+            gradients: share(&self.gradients),
+            weights: self.weights.shallow_clone(),
+            statistics: share(&self.statistics),
+            layout: self.layout.clone(),
+        }
+    }
+
+    /// What the tensors are called.
+    pub(super) fn layout(&self) -> &Layout {
+        &self.layout
+    }
+
+    /// Which parameters never have a gradient beyond rounding.
+    pub(super) fn zero_gradients(&self) -> Result<Vec<bool>, TrainError> {
+        let mut zero = vec![true; self.layout.parameters.len()];
+        for gradient in &self.gradients {
+            let rounding = tolerance::ZERO_GRADIENT * norm(gradient)?;
+            for (zero, part) in zero.iter_mut().zip(&self.layout.parameters) {
+                *zero &= norm(&gradient.f_narrow(0, part.start as i64, part.len() as i64)?)? <= rounding;
+            }
+        }
+        Ok(zero)
+    }
+}
+
+impl Layout {
+    fn of(engine: &Engine) -> Self {
+        let segments = engine.flat().segments();
+        let mut names: Vec<String> = segments.iter().map(|segment| segment.name.clone()).collect();
+        names.extend(statistics(engine).map(|(name, _)| name.to_owned()));
+        Self { parameters: segments.iter().map(|s| s.offset..s.offset + s.len).collect(), names }
+    }
+}
+
+fn statistics(engine: &Engine) -> impl Iterator<Item = (&str, &Tensor)> {
+    let buffers = engine.parameters().buffers().iter();
+    buffers.filter(|b| !b.name.starts_with(QUEUE)).map(|b| (b.name.as_str(), &b.tensor))
+}
+
+/// Runs all steps; `on_gradient` sees the flat gradient after each. Returns the losses, NaN where a step was skipped.
+fn train(
+    engine: &mut Engine,
+    steps: Steps,
+    mut on_gradient: impl FnMut(usize, &Tensor) -> Result<(), TrainError>,
+) -> Result<Vec<f64>, TrainError> {
+    let mut losses = vec![f64::NAN; steps.len()];
+    let mut note = |outcome: Option<StepOutcome>| {
+        if let Some(outcome) = outcome.filter(|outcome| outcome.finite)
+            && let Some(loss) = losses.get_mut(outcome.step as usize)
+        {
+            *loss = outcome.loss;
+        }
+    };
+    for (index, (batch, plan)) in steps.into_iter().enumerate() {
+        note(engine.step(&batch, &plan)?);
+        on_gradient(index, engine.flat().gradients())?;
+    }
+    note(engine.flush()?);
+    Ok(losses)
+}
