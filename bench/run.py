@@ -25,6 +25,7 @@ from harness.machine import REPOSITORY, commit, file_sha256, machine
 from harness.processes import check_memory_readings
 from harness.table import newest_results, render, rewrite
 
+STEPS = {"step", "step-bf16", "step-default"}
 PEER_PACKAGES = "torch==2.11.0 torchvision==0.26.0 torchaudio==2.11.0"
 
 
@@ -95,12 +96,12 @@ def checked(args: argparse.Namespace, names: list[str]) -> Settings:
     check_memory_readings()
     if not args.dtrain.is_file():
         raise BenchError(f"no dtrain at `{args.dtrain}`", "run `cargo build --release`, or give `--dtrain PATH`")
-    if "step" in names and shutil.which(args.mpirun) is None:
+    if STEPS & set(names) and shutil.which(args.mpirun) is None:
         raise BenchError(f"no `{args.mpirun}`", "run `scripts/setup.sh`, or give `--mpirun PATH`")
-    if {"step", "data"} & set(names):
+    if (STEPS | {"data"}) & set(names):
         if args.data_root is None:
             raise BenchError(
-                "`step` and `data` need the spoken digits", "give `--data-root DIR`, or run `bench/run.py loss`"
+                "the steps and `data` need the spoken digits", "give `--data-root DIR`, or run `bench/run.py loss`"
             )
         if not args.data_root.is_dir():
             raise BenchError(f"no folder `{args.data_root}`", "see bench/README.md for where the digits come from")

@@ -72,41 +72,71 @@ class Bench:
     warm: list[Side]
 
 
-def step(settings: Settings) -> Bench:
-    """A training step of SimCLR with ResNet-18, two ranks of one thread, through the same mpirun on both sides."""
-    ranks = [settings.mpirun, "--bind-to", "none", "--oversubscribe", "-n", "2"]
+def two_ranks(settings: Settings) -> list[str]:
+    """The same mpirun for both sides."""
+    return [settings.mpirun, "--bind-to", "none", "--oversubscribe", "-n", "2"]
 
-    def dtrain(sync_bn: bool, steps: int, warmup: int) -> Callable[[Path], list[str]]:
-        return lambda file: [
-            *ranks, str(settings.dtrain), "bench", "step", "--steps", str(steps), "--warmup", str(warmup),
-            "--json", str(file), "experiment=simclr_fsdd", f"data.root={settings.data_root}", "model=resnet18",
-            "trainer.batch_size=128", "trainer.threads=1", f"trainer.sync_bn={str(sync_bn).lower()}",
-            "trainer.precision=fp32",
-        ]
 
-    def peer(steps: int, warmup: int) -> Callable[[Path], list[str]]:
-        return lambda _: [
-            *ranks, settings.python, str(PEERS / "simclr_ddp.py"), "--steps", str(steps), "--warmup", str(warmup),
-            "--batch-size", "128", "--workers", str(settings.workers), "--data-root", str(settings.data_root),
-        ]
+def simclr(settings: Settings, steps: int, warmup: int, *more: str) -> Callable[[Path], list[str]]:
+    """Training steps of dtrain, SimCLR with ResNet-18 on spoken digits, as its defaults have it but for `more`."""
+    return lambda file: [
+        *two_ranks(settings), str(settings.dtrain), "bench", "step", "--steps", str(steps), "--warmup", str(warmup),
+        "--json", str(file), "experiment=simclr_fsdd", f"data.root={settings.data_root}", "model=resnet18",
+        "trainer.batch_size=128", *more,
+    ]
 
-    both = ("dtrain", "dtrain-sync-bn")
+
+def simclr_peer(settings: Settings, steps: int, warmup: int, *more: str) -> Callable[[Path], list[str]]:
+    """The same steps of the PyTorch peer."""
+    return lambda _: [
+        *two_ranks(settings), settings.python, str(PEERS / "simclr_ddp.py"), "--steps", str(steps),
+        "--warmup", str(warmup), "--batch-size", "128", "--workers", str(settings.workers),
+        "--data-root", str(settings.data_root), *more,
+    ]
+
+
+def simclr_bench(
+    settings: Settings, name: str, about: str, aim: str, ours: dict[str, list[str]], peers: list[str]
+) -> Bench:
+    """Training steps with the settings `ours` of each of our sides, against the peer with `peers`."""
+    first, least = next((side, simclr(settings, 1, 0, *more)) for side, more in ours.items())
+    measured = (settings.steps, settings.warmup)
+    sides = [Side(side, simclr(settings, *measured, *more), True) for side, more in ours.items()]
+    sides.insert(1, Side(PEER, simclr_peer(settings, *measured, *peers), False))
+    both = tuple(ours)
     return Bench(
-        "step",
-        "SimCLR, ResNet-18, 64x101 log-mel, global batch 128, 2 ranks x 1 thread, fp32",
+        name,
+        f"SimCLR, ResNet-18, 64x101 log-mel, global batch 128, 2 ranks x 1 thread, {about}",
+        sides,
         [
-            Side("dtrain", dtrain(False, settings.steps, settings.warmup), True),
-            Side(PEER, peer(settings.steps, settings.warmup), False),
-            Side("dtrain-sync-bn", dtrain(True, settings.steps, settings.warmup), True),
-        ],
-        [
-            Measure("training", "clips/s", "clips_per_s", "at least 1", sides=both),
+            Measure("training", "clips/s", "clips_per_s", aim, sides=both),
             Measure("start of a rank to the first step", "s", "first_step_begins_s", "1.5 s", sides=both),
             Measure("start of a rank to the end of the first step", "s", "first_step_ends_s", "", sides=both),
             Measure("peak memory of all processes", "MB", "peak_pss_bytes", "at most 0.7", sides=both),
         ],
-        [Side("dtrain", dtrain(False, 1, 0), True), Side(PEER, peer(1, 0), False)],
+        [Side(first, least, True), Side(PEER, simclr_peer(settings, 1, 0, *peers), False)],
     )
+
+
+def step(settings: Settings) -> Bench:
+    """A training step in fp32."""
+    same = ["trainer.threads=1", "trainer.precision=fp32"]
+    ours = {"dtrain": [*same, "trainer.sync_bn=false"], "dtrain-sync-bn": [*same, "trainer.sync_bn=true"]}
+    return simclr_bench(settings, "step", "fp32", "at least 1.1", ours, [])
+
+
+def step_bf16(settings: Settings) -> Bench:
+    """A training step with convolutions and products in bfloat16."""
+    same = ["trainer.threads=1", "trainer.precision=bf16"]
+    ours = {"dtrain": [*same, "trainer.sync_bn=false"], "dtrain-sync-bn": [*same, "trainer.sync_bn=true"]}
+    return simclr_bench(settings, "step-bf16", "bf16", "at least 1.25", ours, ["--precision", "bf16"])
+
+
+def step_default(settings: Settings) -> Bench:
+    """What a user gets who sets nothing: the fastest arithmetic here, fp32 in PyTorch's memory format there."""
+    ours = {"dtrain": []}
+    peers = ["--memory-format", "contiguous"]
+    return simclr_bench(settings, "step-default", "default settings", "at least 2 with AMX", ours, peers)
 
 
 def data(settings: Settings) -> Bench:
@@ -168,7 +198,13 @@ def loss(settings: Settings) -> Bench:
     )
 
 
-BENCHES: dict[str, Callable[[Settings], Bench]] = {"step": step, "data": data, "loss": loss}
+BENCHES: dict[str, Callable[[Settings], Bench]] = {
+    "step": step,
+    "step-bf16": step_bf16,
+    "step-default": step_default,
+    "data": data,
+    "loss": loss,
+}
 
 
 def measure(bench: Bench, settings: Settings) -> dict:

@@ -82,7 +82,7 @@ class Program(unittest.TestCase):
         done = self.call()
         self.assertEqual(done.returncode, 0, done.stderr)
         results = {r["bench"]: r for r in map(json.loads, map(Path.read_text, (self.folder / "results").iterdir()))}
-        self.assertEqual(set(results), {"step", "data", "loss"})
+        self.assertEqual(set(results), {"step", "step-bf16", "step-default", "data", "loss"})
         self.assertEqual(results["step"]["ratios"]["dtrain"]["clips_per_s"], 1.5)
         self.assertEqual(results["step"]["ratios"]["dtrain-sync-bn"]["first_step_begins_s"], 0.25)
         self.assertEqual(results["loss"]["ratios"]["dtrain"]["extra_bytes"], 0.5)

@@ -18,8 +18,9 @@ use crate::model::parameters::Parameters;
 /// Seconds per ordered pair and CPU core of the contrastive loss at width 128 (docs/benchmarks.md).
 const CPU_SECS_PER_PAIR: f64 = 5.8e-9;
 
-/// Bytes per second that one CPU core moves through an optimizer's update. Assumed.
-const CPU_BYTES_PER_SEC: f64 = 8e9;
+/// Bytes per second that a CPU core moves through an optimizer's update, mostly from its caches: what makes the update of
+/// ResNet-18 the hundredth of a step that was seen.
+const CPU_BYTES_PER_SEC: f64 = 25e9;
 
 /// Small collectives of a step: reports, directive, sample counts, scalars.
 const CONTROL_MESSAGES: usize = 4;

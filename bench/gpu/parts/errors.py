@@ -1,0 +1,35 @@
+"""What a machine cannot do ends with exit code 3 and a next step."""
+
+from gpu.checks import Bench, Check, Outcome, refused
+from gpu.site import Site
+
+
+def checks(site: Site) -> list[Check]:
+    """Those that the device can show."""
+    checks = [Check("precision of the machine", "fp16 on the CPU: exit 3 and a hint", 30, precision)]
+    if site.cpu:
+        return [*checks, Check("no GPU", "trainer.device=cuda: exit 3 and a hint", 30, no_gpu)]
+    return [*checks, Check("too little memory", "exit 3, names the micro-batch that would fit", 120, memory)]
+
+
+def precision(bench: Bench) -> Outcome:
+    """A CPU has no 16-bit floats."""
+    settings = bench.settings("unused", "trainer.precision=fp16", "trainer.device=cpu")
+    return refused(bench.dtrain("train", *settings), 3, "fp16", "hint:")
+
+
+def no_gpu(bench: Bench) -> Outcome:
+    """GPUs that may be there are hidden."""
+    env = bench.site.env(more={"CUDA_VISIBLE_DEVICES": ""})
+    return refused(bench.dtrain("train", *bench.settings("unused", "trainer.device=cuda"), env=env), 3, "GPU", "hint:")
+
+
+def memory(bench: Bench) -> Outcome:
+    """libtorch gets a small part of the GPU, whatever its size, so that the batch need not be huge."""
+    env = bench.site.env(more={"PYTORCH_CUDA_ALLOC_CONF": "per_process_memory_fraction:0.02"})
+    ended = bench.dtrain(
+        "bench", "step", "--steps", "2", "--warmup", "0", "--synthetic", "3x224x224", "experiment=simclr_birdsong",
+        "model=resnet50", "trainer.batch_size=1024", "trainer.micro_batch_size=1024", "trainer.device=cuda",
+        f"data.root={bench.site.data}", env=env,
+    )  # fmt: skip
+    return refused(ended, 3, "micro", "hint:")
