@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 """Checks the cost model of docs/scaling.md on this machine: predicted against measured steps at 1, 2 and 4 ranks.
 
-Measures the constants first: compute of one rank at two batch sizes, the loss per pair, and latency and bandwidth of
-collectives between the ranks. Then `dtrain bench predict` says what the model makes of them, and `dtrain bench step`
+Measures the constants first: compute of one rank at two batch sizes, and latency and bandwidth of collectives between
+the ranks. Then `dtrain bench predict` says what the model makes of them, and `dtrain bench step`
 what is true. Takes one to four minutes.
 
     bench/scaling.py --dtrain target/release/dtrain
@@ -81,7 +81,6 @@ def measured(args: argparse.Namespace) -> dict:
     cores = len(os.sched_getaffinity(0))
     half, whole = (step(args, 1, batch) for batch in (args.batch // 2, args.batch))
     constants = compute_constants(half, whole)
-    constants["secs_per_pair"] = dtrain(args, 1, ["bench", "loss", "--rows", "4096"])["ns_per_pair"] * 1e-9
     rows, links = [], {}
     for ranks in args.ranks:
         figures = whole if ranks == 1 else step(args, ranks, args.batch)
@@ -132,8 +131,8 @@ def step_inputs(figures: dict, constants: dict, link: dict, ranks: int, oversubs
         "sync_layers": len(channels),
         "sync_bytes": sync_bytes,
         "sync_queues": False,
-        # The line through one rank's work has the loss of the larger batch in it.
-        "pair_loss": None,
+        # For its gathers; the line through one rank's work has the time of the loss in it.
+        "pair_loss": {"dim": 128, "element_bytes": 4, "secs_per_pair": 0.0, "queue_rows": 0},
         "control_messages": CONTROL_MESSAGES,
         "control_secs": link["latency_s"],
         "input_secs_per_sample": 0.0,

@@ -61,13 +61,13 @@ fi
 mkdir -p "$out"
 out=$(cd "$out" && pwd)
 printf '{}\n' >"$out/pack.json"
-mkdir -p "$out/bin" "$out/scripts" "$out/bench/gpu" "$out/openmpi/bin" "$out/openmpi/lib/plugins" "$out/openmpi/share"
+mkdir -p "$out/bin" "$out/scripts" "$out/bench" "$out/openmpi/bin" "$out/openmpi/lib/plugins" "$out/openmpi/share"
 
 strip -o "$out/bin/dtrain" "$binary"
 [ -z "$tests" ] || strip -o "$out/bin/trainer_tests" "$tests"
 cp "$root/scripts/gpu_check.sh" "$out/scripts/"
-cp "$root"/bench/gpu/*.py "$root"/bench/gpu/*.sh "$out/bench/gpu/"
-mkdir -p "$out/bench/harness" && cp "$root"/bench/harness/*.py "$out/bench/harness/"
+cp -r "$root/bench/gpu" "$root/bench/harness" "$out/bench/"
+find "$out/bench" -name __pycache__ -exec rm -rf {} +
 
 for program in orterun orted; do
   found=$(readlink -f "$(command -v $program)") || fail "Open MPI has no \`$program\`" "dtrain is built for Open MPI 4"

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from gpu.commands import Ended, run
-from gpu.site import Site
+from gpu.place import Site
 
 OK, FAILED, TIMEOUT, NOT_RUN = "ok", "failed", "timeout", "not run"
 

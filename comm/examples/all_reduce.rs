@@ -43,8 +43,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         threaded.push(timed(&*collective, || {
             // SAFETY: the buffer outlives the ticket, which is waited for here.
             unsafe {
-                let buffer =
-                    Buffer::from_raw(values.as_mut_ptr().cast(), values.len(), ElementKind::F32);
+                let buffer = Buffer::from_raw(values.as_mut_ptr().cast(), values.len(), ElementKind::F32);
                 thread.start(TensorOp::AllReduce(ReduceOp::Max), buffer)
             }?
             .wait()

@@ -40,6 +40,12 @@ pub enum Verb {
         #[command(subcommand)]
         action: DataAction,
     },
+    /// Prove a promise of this program on this machine
+    Verify {
+        /// What to prove.
+        #[command(subcommand)]
+        what: VerifyTarget,
+    },
     /// Measure this machine
     Bench {
         /// What to measure.
@@ -223,6 +229,44 @@ pub enum Generator {
     Birdsong,
     /// Digits in the layout of the Free Spoken Digit Dataset.
     SpokenDigits,
+}
+
+/// `dtrain verify`.
+#[derive(Debug, Subcommand)]
+pub enum VerifyTarget {
+    /// Ranks, micro-batches, tiles, buckets and shards do not change what is trained
+    #[command(after_help = "\
+Trains the first steps of the experiment in many ways from equal weights on the same batches and compares each with one
+rank and one piece. Ranks are threads of this process; under mpirun they are the processes. Exit code 1: a difference
+is beyond its tolerance.
+
+Examples:
+  dtrain verify equivalence
+  dtrain verify equivalence experiment=simclr_fsdd --ranks 1,2,8 --batch 24 --json equivalence.json
+  mpirun -n 4 dtrain verify equivalence comm.backend=nccl")]
+    Equivalence(EquivalenceArgs),
+}
+
+/// `dtrain verify equivalence`.
+#[derive(Debug, Args)]
+pub struct EquivalenceArgs {
+    /// Settings, as for `dtrain train`
+    #[arg(value_name = "KEY=VALUE")]
+    pub overrides: Vec<String>,
+    /// Numbers of ranks to compare [default: 1,2,3,4]; not under mpirun
+    #[arg(long, value_name = "N,N,...", value_delimiter = ',')]
+    pub ranks: Option<Vec<usize>>,
+    /// Samples of a global batch [default: 16, or `trainer.batch_size` where that is smaller]
+    #[arg(long, value_name = "N")]
+    pub batch: Option<usize>,
+    /// Optimizer steps
+    #[arg(long, value_name = "N", default_value_t = 8, value_parser = clap::value_parser!(u32).range(1..))]
+    pub steps: u32,
+    /// Write all numbers there as JSON
+    #[arg(long, value_name = "FILE")]
+    pub json: Option<PathBuf>,
+    #[command(flatten)]
+    pub config: ConfigDir,
 }
 
 /// `dtrain bench`.

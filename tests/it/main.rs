@@ -9,3 +9,4 @@ mod resume_exact;
 mod signals;
 mod small_runs;
 mod transports;
+mod verify_equivalence;

@@ -162,6 +162,7 @@ impl TrainError {
             }
             TrainError::Checkpoint(_) => ErrorClass::Config,
             TrainError::OtherRank { class, .. } => *class,
+            TrainError::Comm(error) if error.is_environment() => ErrorClass::Environment,
             TrainError::Comm(_) | TrainError::Loader(_) | TrainError::Torch(_) | TrainError::Run { .. } => {
                 ErrorClass::Run
             }

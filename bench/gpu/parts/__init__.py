@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 from gpu.checks import Check
 from gpu.parts import errors, nccl, overlap, parity, throughput
-from gpu.site import Site
+from gpu.place import Site
 
 PARTS: dict[str, Callable[[Site], list[Check]]] = {
     "parity": parity.checks,

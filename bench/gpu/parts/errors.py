@@ -1,7 +1,10 @@
 """What a machine cannot do ends with exit code 3 and a next step."""
 
 from gpu.checks import Bench, Check, Outcome, refused
-from gpu.site import Site
+from gpu.place import Site
+
+# Holds the network and its optimizer, and the activations of some samples.
+ROOM_BYTES = 900_000_000
 
 
 def checks(site: Site) -> list[Check]:
@@ -26,10 +29,9 @@ def no_gpu(bench: Bench) -> Outcome:
 
 def memory(bench: Bench) -> Outcome:
     """libtorch gets a small part of the GPU, whatever its size, so that the batch need not be huge."""
-    env = bench.site.env(more={"PYTORCH_CUDA_ALLOC_CONF": "per_process_memory_fraction:0.02"})
-    ended = bench.dtrain(
-        "bench", "step", "--steps", "2", "--warmup", "0", "--synthetic", "3x224x224", "experiment=simclr_birdsong",
-        "model=resnet50", "trainer.batch_size=1024", "trainer.micro_batch_size=1024", "trainer.device=cuda",
-        f"data.root={bench.site.data}", env=env,
-    )  # fmt: skip
-    return refused(ended, 3, "micro", "hint:")
+    part = ROOM_BYTES / bench.site.gpus[0]["memory_bytes"]
+    env = bench.site.env(more={"PYTORCH_CUDA_ALLOC_CONF": f"per_process_memory_fraction:{part:.6f}"})
+    settings = bench.settings(
+        "unused", "model=resnet50", "trainer.batch_size=64", "trainer.micro_batch_size=64", "trainer.precision=fp32"
+    )
+    return refused(bench.dtrain("train", *settings, env=env), 3, "micro", "hint:")

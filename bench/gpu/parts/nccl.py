@@ -11,7 +11,7 @@ from pathlib import Path
 from gpu import weights
 from gpu.checks import FAILED, OK, Bench, Check, Outcome, ended_well, first_error, read_json, refused
 from gpu.commands import Ended
-from gpu.site import Site
+from gpu.place import Site
 from harness.processes import read_stat
 
 F64_WEIGHTS = 1e-10

@@ -1,7 +1,7 @@
 """The device computes what the CPU computes in 64 bits: `dtrain verify device`, one precision after the other."""
 
 from gpu.checks import FAILED, OK, Bench, Check, Outcome, ended_well, read_json
-from gpu.site import Site
+from gpu.place import Site
 
 PRECISIONS = {
     "fp32": "every loss, network, method and optimizer, forward and backward",

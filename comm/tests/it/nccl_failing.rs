@@ -13,7 +13,8 @@ use nix::unistd::Pid;
 use crate::standin::{NEVER, connect, installed, lend, start_in, with_standin};
 use crate::world::{connect_rank, is_rank, text};
 
-const LIMIT: Duration = Duration::from_millis(700);
+/// Long enough to connect and for an operation on a busy machine.
+const LIMIT: Duration = Duration::from_secs(2);
 const SUM: TensorOp = TensorOp::AllReduce(ReduceOp::Sum);
 
 fn start(nccl: &NcclTransport, op: TensorOp, values: &mut [f32]) -> Result<Ticket, CommError> {
@@ -191,6 +192,30 @@ fn a_rank_that_does_not_come_ends_the_wait_of_the_others() {
         }
         session.collective().barrier().unwrap();
     });
+}
+
+#[test]
+#[expect(clippy::exit, reason = "the end of a process is what is tested")]
+fn a_process_that_is_gone_ends_the_wait_of_the_others() {
+    const NAME: &str = "nccl_failing::a_process_that_is_gone_ends_the_wait_of_the_others";
+    if is_rank() {
+        let session = connect_rank();
+        let nccl = connect(&session, MemoryKind::Host, LIMIT).unwrap();
+        if session.world().rank == 1 {
+            std::process::exit(0);
+        }
+        let error = failed(start(&nccl, SUM, &mut [1.0; 4]));
+        println!("\nended: {error}");
+        std::process::exit(0);
+    }
+    // A launcher that lets the others live, as SLURM may; Open MPI then ends with 0 itself.
+    let variables = [("OMPI_MCA_orte_enable_recovery", "1")];
+    let Some(output) = start_in(&installed(), NAME, 2, &variables) else { return };
+    let text = text(&output);
+    assert!(
+        text.contains("ended: all_reduce (operation 1, 4 elements) on rank 0 of 2 was not complete"),
+        "{text}"
+    );
 }
 
 #[test]

@@ -2,6 +2,7 @@
 
 use std::ffi::c_void;
 use std::sync::mpsc::{Receiver, Sender, channel};
+use std::time::Duration;
 
 use cudarc::driver::sys;
 use dtrain_comm::{MemoryKind, ReduceOp, TensorOp, Transport};
@@ -65,10 +66,14 @@ fn consumed(ignore_waits: bool) -> (Vec<f32>, f32) {
     on_compute_stream(consume, Consumer { values: pointer, seen });
     // The host has waited for nothing so far: the producer has not even begun to write.
     assert!(result.try_recv().is_err());
+    session.collective().barrier().unwrap();
     if ignore_waits {
         // Without its wait, the operation is complete before the producer writes.
         nccl.synchronize().unwrap();
         session.collective().barrier().unwrap();
+    } else {
+        // All ranks have started it, and an operation that did not wait would be complete long before.
+        std::thread::sleep(Duration::from_millis(100));
     }
     open.send(()).unwrap();
     let seen = result.recv().unwrap();

@@ -2,21 +2,26 @@
 
 use std::time::Duration;
 
-use dtrain_comm::Session;
+use dtrain_comm::{Session, Stuck};
 use nix::sys::signal::{Signal, raise};
 
 use crate::world::{connect_rank, in_worlds, is_rank, start, text};
+
+/// What a launcher does when a rank waits too long.
+fn end(session: &Session) -> impl Fn(Stuck) + Send + 'static {
+    let abort = session.abort_handle();
+    move |stuck| {
+        println!("stuck: {stuck}");
+        abort.abort(3)
+    }
+}
 
 /// Rank 1 of three is lost in its own way while the others wait for it under a watch.
 fn ends_with_a_message(name: &str, is_lost: impl FnOnce(&Session)) {
     if is_rank() {
         let session = connect_rank();
-        let abort = session.abort_handle();
-        let _watch = session.watch(Duration::from_millis(500), move |stuck| {
-            println!("stuck: {stuck}");
-            abort.abort(3)
-        });
         session.collective().barrier().unwrap();
+        let _watch = session.watch(Duration::from_millis(500), end(&session)).unwrap();
         if session.world().rank == 1 {
             is_lost(&session);
         }
@@ -43,6 +48,10 @@ fn a_rank_that_sleeps_is_noticed_by_the_others() {
 fn a_rank_that_is_stopped_is_noticed_by_the_others() {
     ends_with_a_message("watching::a_rank_that_is_stopped_is_noticed_by_the_others", |_| {
         raise(Signal::SIGSTOP).unwrap();
+        // The launcher continues it in order to end it.
+        loop {
+            std::thread::park();
+        }
     });
 }
 
@@ -51,12 +60,8 @@ fn duplicates_are_watched_too() {
     const NAME: &str = "watching::duplicates_are_watched_too";
     if is_rank() {
         let session = connect_rank();
-        let abort = session.abort_handle();
-        let _watch = session.watch(Duration::from_millis(500), move |stuck| {
-            println!("stuck: {stuck}");
-            abort.abort(3)
-        });
         let duplicate = session.duplicate().unwrap();
+        let _watch = session.watch(Duration::from_millis(500), end(&session)).unwrap();
         if session.world().rank == 0 {
             let _ = duplicate.broadcast(&mut [0; 1 << 20], 1);
         }

@@ -7,6 +7,7 @@ mod eval;
 mod listing;
 mod resume;
 mod train;
+mod verify;
 
 use dtrain_configs::ConfigErrors;
 use dtrain_trainer::TrainError;
@@ -60,6 +61,7 @@ pub fn run(cli: Cli, printer: &Printer) -> Result<Exit, Failure> {
         Verb::Eval(args) => eval::run(&args, printer),
         Verb::Embed(args) => embed::run(&args, printer),
         Verb::Data { action } => data::run(action, printer),
+        Verb::Verify { what } => verify::run(what, printer),
         Verb::Bench { what } => bench::run(what, printer),
         Verb::Ls(config) => listing::experiments(&config, printer),
         Verb::Show { name, config } => listing::show(&name, &config, printer),

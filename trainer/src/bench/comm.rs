@@ -137,10 +137,15 @@ fn one_size(
     // One more round, whose times are dropped: first uses connect and allocate.
     for round in 0..=reps {
         for (op, times) in ops.iter().zip(&mut times) {
-            let secs = timed(ranks, repeats, || {
-                ranks.run(op.clone(), &tensor)?;
-                Ok(())
-            }, || wait_for(&tensor))?;
+            let secs = timed(
+                ranks,
+                repeats,
+                || {
+                    ranks.run(op.clone(), &tensor)?;
+                    Ok(())
+                },
+                || wait_for(&tensor),
+            )?;
             if round > 0 {
                 times.push(secs);
             }
@@ -153,11 +158,7 @@ fn one_size(
         }
     }
     let bare_median = bare.map(|_| median(&mut bare_times));
-    Ok(ops
-        .iter()
-        .zip(&mut times)
-        .map(|(op, times)| row(op, world_size, size, times, bare_median))
-        .collect())
+    Ok(ops.iter().zip(&mut times).map(|(op, times)| row(op, world_size, size, times, bare_median)).collect())
 }
 
 /// Mean seconds of `call` over `repeats`, on the slowest rank; all ranks begin together.

@@ -107,10 +107,11 @@ impl ModelFigures {
         let settings = engine.settings();
         let element_bytes = engine.kind().elt_size_in_bytes();
         let flat = engine.flat();
-        let buckets = flat.buckets(settings.bucket_bytes, settings.first_bucket_bytes).into_iter().map(|bucket| {
-            let num_parameters = flat.segments().iter().filter(|s| bucket.contains(&s.offset)).count();
-            ((bucket.len() * element_bytes) as u64, num_parameters)
-        });
+        let buckets =
+            flat.buckets(settings.bucket_bytes, settings.first_bucket_bytes).into_iter().map(|bucket| {
+                let num_parameters = flat.segments().iter().filter(|s| bucket.contains(&s.offset)).count();
+                ((bucket.len() * element_bytes) as u64, num_parameters)
+            });
         let statistics = engine.parameters().buffers().iter().filter(|b| b.name.ends_with("running_mean"));
         let is_synchronized = settings.sync_bn && engine.ranks().world().world_size > 1;
         Self {

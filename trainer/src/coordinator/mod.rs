@@ -245,7 +245,7 @@ mod tests {
         ) {
             let plan = RunPlan {
                 steps_per_epoch, total_steps: total, save_every_steps: every, eval_every_epochs: eval,
-                monitor_mode: MonitorMode::Max,
+                monitor_mode: MonitorMode::Max, max_nonfinite_steps: 10,
             };
             let mut whole = Coordinator::new(plan.clone(), CoordinatorState::default());
             let mut directives = Vec::new();

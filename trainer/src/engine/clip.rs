@@ -57,7 +57,7 @@ pub fn scale_to_on_device(flat: &Flat, active: &ActiveSet, norm: &Tensor, max_no
 mod tests {
     use std::sync::Arc;
 
-    use dtrain_comm::{Collective, Single, Source, World};
+    use dtrain_comm::{Collective, Single};
     use tch::Device;
 
     use super::*;
@@ -76,7 +76,7 @@ mod tests {
     }
 
     fn norm_of(flat: &Flat, active: &ActiveSet) -> f64 {
-        let alone: Arc<dyn Collective> = Arc::new(Single::of(World::of_one(Source::Single)));
+        let alone: Arc<dyn Collective> = Arc::new(Single::new());
         let shard = Shard::whole(flat.num_elements());
         global_norm(flat, active, &shard, &Ranks::inline(&alone)).unwrap().double_value(&[])
     }

@@ -264,7 +264,7 @@ fn assert_moved(what: &str, trained: &Trained, case: &Case) {
 }
 
 fn backbone(name: ModelName) -> ModelConfig {
-    ModelConfig { name, stem: Stem::Imagenet }
+    ModelConfig { name, stem: Stem::Imagenet, ..ModelConfig::default() }
 }
 
 fn projector() -> ProjectorConfig {

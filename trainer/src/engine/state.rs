@@ -6,9 +6,10 @@ use dtrain_comm::TensorOp;
 use tch::Tensor;
 
 use super::Engine;
-use super::flat::part;
+use super::flat::{Flat, part};
+use super::optimizer::Optimizer;
 use super::ranks::Ranks;
-use super::shard::part_len;
+use super::shard::{Shard, part_len};
 use crate::error::TrainError;
 
 impl Engine {
@@ -18,7 +19,7 @@ impl Engine {
     /// # Errors
     /// When memory runs out or the ranks cannot talk.
     pub fn moments(&self) -> Result<Vec<(String, Tensor)>, TrainError> {
-        let mut named = Vec::new();
+        let mut all = Vec::new();
         for (name, own) in self.optimizer.moments() {
             let whole = if self.shard.is_whole() {
                 own.shallow_clone()
@@ -28,18 +29,14 @@ impl Engine {
                 gather_parts(&self.ranks, self.reducer.buckets(), &whole)?;
                 whole
             };
-            named.extend(self.named_parts(name, &whole));
+            all.extend(named_parts(&self.flat, name, &whole));
         }
-        Ok(named)
+        Ok(all)
     }
 
     /// Names and shapes of what [`Engine::moments`] gives, without memory behind them.
     pub fn moment_specs(&self) -> Vec<(String, Vec<i64>)> {
-        let names = self.optimizer.moments().into_iter().map(|(name, _)| name);
-        let of_moment = |name| {
-            self.flat.segments().iter().map(move |s| (format!("{name}.{}", s.name), s.shape.clone()))
-        };
-        names.flat_map(of_moment).collect()
+        specs(&self.flat, &*self.optimizer)
     }
 
     /// Steps that each parameter has taken; empty where the update does not depend on it.
@@ -52,46 +49,69 @@ impl Engine {
     /// # Errors
     /// When a number, shape or type differs.
     pub fn restore_optimizer(&mut self, tensors: &[Tensor], steps: &[u64]) -> Result<(), TrainError> {
-        let specs = self.moment_specs();
-        let hint = "use the model, method, optimizer and precision of the run that wrote the checkpoint";
-        if specs.len() != tensors.len() || self.optimizer.steps().len() != steps.len() {
+        restore(&self.flat, &self.shard, &mut *self.optimizer, tensors, steps)
+    }
+}
+
+/// `whole`, in the layout of the flat buffers, per parameter.
+pub(super) fn named_parts<'a>(
+    flat: &'a Flat,
+    name: &'a str,
+    whole: &'a Tensor,
+) -> impl Iterator<Item = (String, Tensor)> + 'a {
+    flat.segments().iter().map(move |s| (format!("{name}.{}", s.name), s.view_of(whole)))
+}
+
+fn specs(flat: &Flat, optimizer: &dyn Optimizer) -> Vec<(String, Vec<i64>)> {
+    let of_moment =
+        |name| flat.segments().iter().map(move |s| (format!("{name}.{}", s.name), s.shape.clone()));
+    optimizer.moments().into_iter().flat_map(|(name, _)| of_moment(name)).collect()
+}
+
+/// Puts whole moments and step counts into the optimizer of a rank with `shard`.
+pub(super) fn restore(
+    flat: &Flat,
+    shard: &Shard,
+    optimizer: &mut dyn Optimizer,
+    tensors: &[Tensor],
+    steps: &[u64],
+) -> Result<(), TrainError> {
+    let specs = specs(flat, optimizer);
+    let hint = "use the model, method, optimizer and precision of the run that wrote the checkpoint";
+    if specs.len() != tensors.len() || optimizer.steps().len() != steps.len() {
+        let message = format!(
+            "the optimizer's saved state has {} tensors and {} step counts, this run's has {} and {}",
+            tensors.len(),
+            steps.len(),
+            specs.len(),
+            optimizer.steps().len()
+        );
+        return Err(TrainError::config(message, hint));
+    }
+    let kind = flat.parameters().kind();
+    for ((name, shape), saved) in specs.iter().zip(tensors) {
+        if *shape != saved.size() || kind != saved.kind() {
             let message = format!(
-                "the optimizer's saved state has {} tensors and {} step counts, this run's has {} and {}",
-                tensors.len(),
-                steps.len(),
-                specs.len(),
-                self.optimizer.steps().len()
+                "the saved `{name}` is {:?} {:?}, this run's is {kind:?} {shape:?}",
+                saved.kind(),
+                saved.size(),
             );
             return Err(TrainError::config(message, hint));
         }
-        let kind = self.kind();
-        for ((name, shape), saved) in specs.iter().zip(tensors) {
-            if *shape != saved.size() || kind != saved.kind() {
-                let message = format!(
-                    "the saved `{name}` is {:?} {:?}, this run's is {kind:?} {shape:?}",
-                    saved.kind(),
-                    saved.size(),
-                );
-                return Err(TrainError::config(message, hint));
+    }
+    tch::no_grad(|| {
+        for ((_, own), saved) in
+            optimizer.moments().into_iter().zip(tensors.chunks(flat.segments().len().max(1)))
+        {
+            let whole = flat.parameters().zeros_like();
+            for (segment, saved) in flat.segments().iter().zip(saved) {
+                segment.view_of(&whole).copy_(saved);
             }
+            shard.collect(&whole, own);
         }
-        let segments = self.flat.segments().len().max(1);
-        tch::no_grad(|| {
-            for ((_, own), saved) in self.optimizer.moments().into_iter().zip(tensors.chunks(segments)) {
-                let whole = self.flat.parameters().zeros_like();
-                for (segment, saved) in self.flat.segments().iter().zip(saved) {
-                    segment.view_of(&whole).copy_(saved);
-                }
-                self.shard.collect(&whole, own);
-            }
-        });
-        self.optimizer.set_steps(steps);
-        Ok(())
-    }
-
-    fn named_parts<'a>(&'a self, name: &'a str, whole: &'a Tensor) -> impl Iterator<Item = (String, Tensor)> + 'a {
-        self.flat.segments().iter().map(move |s| (format!("{name}.{}", s.name), s.view_of(whole)))
-    }
+    });
+    optimizer.set_steps(steps);
+    Ok(())
 }
 
 /// Every rank gives its part of each bucket of `flat` and receives those of the others.

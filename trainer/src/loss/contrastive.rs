@@ -163,7 +163,8 @@ impl<'a> PairProblem<'a> {
                 let z_rows = self.batch.z.narrow(0, rows.start, block);
                 let sums = self.positives.of_rows(&self.positive_sums, &z_rows, &rows);
                 let inverse = self.positives.inverse_counts().narrow(0, rows.start, block);
-                let mean = (sums * z_rows).sum_dim_intlist(1, false, Kind::Double) * inverse / self.temperature;
+                let mean =
+                    (sums * z_rows).sum_dim_intlist(1, false, Kind::Double) * inverse / self.temperature;
                 positive_similarity.narrow(0, rows.start - first, block).copy_(&mean);
             }
             let num_positives = self.positives.counts().narrow(0, first, len);

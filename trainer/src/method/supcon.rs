@@ -24,11 +24,7 @@ pub struct Supcon {
 
 impl Supcon {
     /// Registers the projector under `projector` and the memory queue, if any, under `queue`.
-    pub fn build(
-        config: &SupconConfig,
-        backbone: Box<dyn Backbone>,
-        parameters: &mut Parameters,
-    ) -> Self {
+    pub fn build(config: &SupconConfig, backbone: Box<dyn Backbone>, parameters: &mut Parameters) -> Self {
         let projector = parameters.scope("projector", |scope| {
             Projector::new(&config.projector, backbone.num_features(), backbone.norm(), scope)
         });

@@ -18,3 +18,6 @@ pub use memory::{Bytes, MemoryInputs, MemoryPlan, MemoryTooSmall, PairLossMemory
 pub use network::{Algorithm, Network, Protocol, all_gather_wire_bytes, all_reduce_wire_bytes};
 pub use overlap::{Operation, Timeline, simulate};
 pub use scaling::{MicroBatchChoice, PlanInputs, PlanLine, ScalingPlan, describe};
+
+#[cfg(test)]
+mod published;

@@ -51,8 +51,7 @@ pub(super) fn draw(
     };
     let loader = Loader::start(Arc::clone(&prepared.maker), requests.into_iter(), options)?;
     let mut batches = Vec::with_capacity(num_steps);
-    for batch in loader {
-        let batch = batch?;
+    while let Some(batch) = loader.next().transpose()? {
         let (step, epoch) = (batch.request.step, batch.request.epoch);
         let present = batch.kept.len();
         let len = shortened(present, step as usize, num_steps, last_len);

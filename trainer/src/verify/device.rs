@@ -34,7 +34,7 @@ use dtrain_configs::schema::DeviceChoice;
 use serde::Serialize;
 use tch::Device;
 
-pub use compare::{Quantity, Row};
+pub use compare::{Quantity, Row as DeviceRow};
 pub use precision::DevicePrecision;
 
 use crate::device::{CpuFeatures, load_cuda};
@@ -64,7 +64,7 @@ pub struct DeviceFigures {
     /// Whether the two largest networks were left out.
     pub quick: bool,
     /// One row per check, precision and quantity.
-    pub rows: Vec<Row>,
+    pub rows: Vec<DeviceRow>,
     /// Rows beyond their tolerance.
     pub num_beyond: usize,
     /// Gradients that are zero by construction, which are not judged one by one.
@@ -81,10 +81,7 @@ pub(super) struct Check<'a> {
 }
 
 impl<'a> Check<'a> {
-    fn new(
-        name: impl Into<String>,
-        compute: impl Fn(&Setting) -> Result<Compared, TrainError> + 'a,
-    ) -> Self {
+    fn new(name: impl Into<String>, compute: impl Fn(&Setting) -> Result<Compared, TrainError> + 'a) -> Self {
         Self { name: name.into(), compute: Box::new(compute) }
     }
 }
@@ -189,12 +186,16 @@ mod tests {
         let precisions = vec![DevicePrecision::Fp32, DevicePrecision::Bf16];
         let request = DeviceRequest { device: DeviceChoice::Cpu, precisions, quick: true };
         let figures = device(&request, &|_| ()).unwrap();
-        let beyond: Vec<&Row> = figures.rows.iter().filter(|row| !row.passed).collect();
+        let beyond: Vec<&DeviceRow> = figures.rows.iter().filter(|row| !row.passed).collect();
         assert!(beyond.is_empty(), "{beyond:#?}");
         // Rounding happened: a check that compares a thing with itself would report zeros.
         let rounded = figures.rows.iter().filter(|row| row.quantity != Quantity::Bits);
         assert!(rounded.clone().count() > 50);
-        assert!(rounded.clone().all(|row| row.error > 0.0 || row.check.contains("steps of")), "{:#?}", figures.rows);
+        assert!(
+            rounded.clone().all(|row| row.error > 0.0 || row.check.contains("steps of")),
+            "{:#?}",
+            figures.rows
+        );
     }
 
     #[test]

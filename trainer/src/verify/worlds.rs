@@ -175,6 +175,6 @@ mod tests {
         assert_eq!(message(vec![left(), failed(), left()]), "out of memory");
         assert_eq!(message(vec![failed(), left()]), "out of memory");
         assert!(message(vec![Ok(Differences::none(0)), left()]).contains("another rank has left"));
-        assert_eq!(first_cause(vec![Ok(Differences::none(1)); 2]).unwrap(), Differences::none(1));
+        assert_eq!(first_cause(vec![Ok(Differences::none(1)), Ok(Differences::none(1))]).unwrap(), Differences::none(1));
     }
 }

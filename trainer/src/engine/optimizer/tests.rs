@@ -1,9 +1,12 @@
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
+use dtrain_comm::{Collective, Single};
 use dtrain_configs::schema::{AdamwConfig, LarsConfig, SgdConfig};
 use tch::{Device, Kind};
 
 use super::*;
+use crate::engine::state::{named_parts, restore};
 use crate::model::parameters::{Init, Parameters};
 
 /// The parameters of `fixtures/make_optimizers.py`: name, shape, role, whether it starts at zero.
@@ -46,12 +49,28 @@ fn lr_at(step: usize, lr: f64) -> f64 {
     lr * (1.0 + 0.5 * (step as f64).sin())
 }
 
+fn whole(flat: &Flat) -> Shard {
+    Shard::whole(flat.num_elements())
+}
+
+fn take_step(optimizer: &mut dyn Optimizer, flat: &Flat, active: &[bool], lr: f64) {
+    let alone: Arc<dyn Collective> = Arc::new(Single::new());
+    let (shard, ranks) = (whole(flat), Ranks::inline(&alone));
+    let update = Update { lr, shard: &shard, ranks: &ranks, skip: None };
+    optimizer.step(flat, &flat.active_set(active), &update).unwrap();
+}
+
+fn moments_of(optimizer: &dyn Optimizer, flat: &Flat) -> Vec<(String, Tensor)> {
+    let moments = optimizer.moments();
+    moments.into_iter().flat_map(|(name, moment)| named_parts(flat, name, moment).collect::<Vec<_>>()).collect()
+}
+
 fn run(optimizer: &mut dyn Optimizer, flat: &Flat, steps: std::ops::Range<usize>, lr: f64, skipping: bool) {
     for step in steps {
         set_gradients(flat, step);
         let mut active = ALL;
         active[3] = !(skipping && step % 3 == 1);
-        optimizer.step(flat, &flat.active_set(&active), lr_at(step, lr)).unwrap();
+        take_step(optimizer, flat, &active, lr_at(step, lr));
     }
 }
 
@@ -101,7 +120,7 @@ fn twenty_steps_equal_pytorch() {
     for (kind, tolerance) in [(Kind::Double, 1e-12), (Kind::Float, 1e-6)] {
         for (name, config) in configs() {
             let (_parameters, flat) = start(kind);
-            let mut optimizer = build(&config, &flat);
+            let mut optimizer = build(&config, &flat, &whole(&flat));
             run(&mut *optimizer, &flat, 0..20, config.lr(), name.ends_with("skipping"));
             for (segment, expected) in flat.segments().iter().zip(&fixture[name]) {
                 let actual = segment.view_of(flat.parameters()).view(-1).to_kind(Kind::Double);
@@ -120,12 +139,12 @@ fn twenty_steps_equal_pytorch() {
 fn an_inactive_parameter_keeps_weights_and_moments_bit_for_bit() {
     for (name, config) in configs() {
         let (_parameters, flat) = start(Kind::Float);
-        let mut optimizer = build(&config, &flat);
+        let mut optimizer = build(&config, &flat, &whole(&flat));
         run(&mut *optimizer, &flat, 0..3, config.lr(), false);
         let frozen = &flat.segments()[3];
         let state = |optimizer: &dyn Optimizer| {
             let moments =
-                optimizer.tensors(&flat).into_iter().filter(|(name, _)| name.ends_with("fc.weight"));
+                moments_of(optimizer, &flat).into_iter().filter(|(name, _)| name.ends_with("fc.weight"));
             let mut all: Vec<Vec<u64>> = moments.map(|(_, moment)| bits(&moment.view(-1))).collect();
             all.push(bits(&frozen.view_of(flat.parameters()).view(-1)));
             (all, optimizer.steps().get(3).copied())
@@ -136,7 +155,7 @@ fn an_inactive_parameter_keeps_weights_and_moments_bit_for_bit() {
             set_gradients(&flat, step);
             // A gradient of zero would let decay and momentum move the weights.
             let _ = frozen.view_of(flat.gradients()).zero_();
-            optimizer.step(&flat, &flat.active_set(&[true, true, true, false, true]), config.lr()).unwrap();
+            take_step(&mut *optimizer, &flat, &[true, true, true, false, true], config.lr());
         }
         assert_eq!(state(&*optimizer), before, "{name}");
         assert_ne!(bits(&flat.segments()[4].view_of(flat.parameters())), others, "{name}");
@@ -147,17 +166,17 @@ fn an_inactive_parameter_keeps_weights_and_moments_bit_for_bit() {
 fn a_restored_state_continues_bit_for_bit() {
     for (name, config) in configs() {
         let (_parameters, flat) = start(Kind::Float);
-        let mut optimizer = build(&config, &flat);
+        let mut optimizer = build(&config, &flat, &whole(&flat));
         run(&mut *optimizer, &flat, 0..7, config.lr(), true);
         let weights = flat.parameters().copy();
-        let tensors: Vec<Tensor> = optimizer.tensors(&flat).into_iter().map(|(_, t)| t.copy()).collect();
+        let tensors: Vec<Tensor> = moments_of(&*optimizer, &flat).into_iter().map(|(_, t)| t.copy()).collect();
         let steps = optimizer.steps().to_vec();
         run(&mut *optimizer, &flat, 7..12, config.lr(), true);
 
         let (_parameters, resumed) = start(Kind::Float);
-        let mut other = build(&config, &resumed);
+        let mut other = build(&config, &resumed, &whole(&resumed));
         resumed.parameters().shallow_clone().copy_(&weights);
-        other.restore(&resumed, &tensors, &steps).unwrap();
+        restore(&resumed, &whole(&resumed), &mut *other, &tensors, &steps).unwrap();
         run(&mut *other, &resumed, 7..12, config.lr(), true);
         assert_eq!(bits(resumed.parameters()), bits(flat.parameters()), "{name}");
     }
@@ -166,36 +185,36 @@ fn a_restored_state_continues_bit_for_bit() {
 #[test]
 fn the_state_is_named_per_parameter_in_its_shape() {
     let (_parameters, flat) = start(Kind::Float);
-    let mut optimizer = Adamw::new(AdamwConfig::default(), &flat);
+    let mut optimizer = Adamw::new(AdamwConfig::default(), &flat, &whole(&flat));
     run(&mut optimizer, &flat, 0..2, 1e-3, true);
-    let state = optimizer.tensors(&flat);
+    let state = moments_of(&optimizer, &flat);
     assert_eq!(state.len(), 10);
     assert_eq!((state[0].0.as_str(), state[0].1.size()), ("exp_avg.conv.weight", vec![3, 2, 2]));
     assert_eq!((state[8].0.as_str(), state[8].1.size()), ("exp_avg_sq.fc.weight", vec![2, 5]));
     assert_eq!(optimizer.steps(), [2, 2, 2, 1, 2]);
-    assert!(Sgd::new(SgdConfig { momentum: 0.0, ..SgdConfig::default() }, &flat).tensors(&flat).is_empty());
+    assert!(Sgd::new(SgdConfig { momentum: 0.0, ..SgdConfig::default() }, &flat, &whole(&flat)).moments().is_empty());
 }
 
 #[test]
 fn a_state_that_does_not_fit_is_refused_and_changes_nothing() {
     let (_parameters, flat) = start(Kind::Float);
-    let mut optimizer = Adamw::new(AdamwConfig::default(), &flat);
+    let mut optimizer = Adamw::new(AdamwConfig::default(), &flat, &whole(&flat));
     run(&mut optimizer, &flat, 0..2, 1e-3, false);
-    let before: Vec<Vec<u64>> = optimizer.tensors(&flat).iter().map(|(_, t)| bits(&t.view(-1))).collect();
+    let before: Vec<Vec<u64>> = moments_of(&optimizer, &flat).iter().map(|(_, t)| bits(&t.view(-1))).collect();
     let saved = |optimizer: &Adamw| -> Vec<Tensor> {
-        optimizer.tensors(&flat).iter().map(|(_, t)| t.ones_like()).collect()
+        moments_of(optimizer, &flat).iter().map(|(_, t)| t.ones_like()).collect()
     };
 
     let mut tensors = saved(&optimizer);
     tensors[6] = Tensor::zeros([5], (Kind::Float, Device::Cpu));
-    let error = optimizer.restore(&flat, &tensors, &[1; 5]).unwrap_err().to_string();
+    let error = restore(&flat, &whole(&flat), &mut optimizer, &tensors, &[1; 5]).unwrap_err().to_string();
     assert_eq!(error, "the saved `exp_avg_sq.norm.weight` is Float [5], this run's is Float [4]");
 
     let tensors = saved(&optimizer);
-    let error = optimizer.restore(&flat, &tensors, &[1; 4]).unwrap_err().to_string();
+    let error = restore(&flat, &whole(&flat), &mut optimizer, &tensors, &[1; 4]).unwrap_err().to_string();
     assert!(error.contains("10 tensors and 4 step counts, this run's has 10 and 5"), "{error}");
 
-    let after: Vec<Vec<u64>> = optimizer.tensors(&flat).iter().map(|(_, t)| bits(&t.view(-1))).collect();
+    let after: Vec<Vec<u64>> = moments_of(&optimizer, &flat).iter().map(|(_, t)| bits(&t.view(-1))).collect();
     assert_eq!((before, optimizer.steps()), (after, [2_u64; 5].as_slice()));
 }
 
@@ -203,7 +222,7 @@ fn a_state_that_does_not_fit_is_refused_and_changes_nothing() {
 fn padding_stays_zero() {
     for (name, config) in configs() {
         let (_parameters, flat) = start(Kind::Double);
-        let mut optimizer = build(&config, &flat);
+        let mut optimizer = build(&config, &flat, &whole(&flat));
         run(&mut *optimizer, &flat, 0..5, config.lr(), false);
         let total: f64 = flat.parameters().abs().sum(Kind::Double).double_value(&[]);
         let of_segments: f64 = flat
@@ -219,9 +238,9 @@ fn padding_stays_zero() {
 fn lars_without_gradient_or_decay_has_a_ratio_of_one() {
     let (_parameters, flat) = start(Kind::Float);
     let OptimizerConfig::Lars(config) = lars() else { panic!("lars") };
-    let mut optimizer = Lars::new(LarsConfig { weight_decay: 0.0, ..config }, &flat);
+    let mut optimizer = Lars::new(LarsConfig { weight_decay: 0.0, ..config }, &flat, &whole(&flat));
     let before = bits(flat.parameters());
     flat.zero_gradients();
-    optimizer.step(&flat, &flat.active_set(&ALL), 0.5).unwrap();
+    take_step(&mut optimizer, &flat, &ALL, 0.5);
     assert_eq!(bits(flat.parameters()), before);
 }

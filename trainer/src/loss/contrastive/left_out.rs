@@ -80,7 +80,7 @@ impl LeftOut {
 
 impl Codes {
     fn new(rows: &[i64], columns: &[i64], known: impl Fn(i64) -> bool, device: Device) -> Self {
-        let mut dense = HashMap::new();
+        let mut dense = HashMap::with_capacity(rows.len() + columns.len());
         let mut codes = |keys: &[i64], unknown: i32| -> Vec<i32> {
             let mut code = |key: &i64| {
                 let next = dense.len() as i32;
@@ -93,7 +93,8 @@ impl Codes {
     }
 
     fn equal(&self, rows: &Range<usize>, columns: &Range<usize>) -> Tensor {
-        let part = |codes: &Tensor, range: &Range<usize>| codes.narrow(0, range.start as i64, range.len() as i64);
+        let part =
+            |codes: &Tensor, range: &Range<usize>| codes.narrow(0, range.start as i64, range.len() as i64);
         part(&self.rows, rows).unsqueeze(1).eq_tensor(&part(&self.columns, columns).unsqueeze(0))
     }
 }
@@ -105,7 +106,7 @@ fn clash<K: Eq + Hash>(
     known: impl Fn(i64) -> Option<K>,
 ) -> bool {
     // Per key the first row's value, and whether another row has a second one.
-    let mut values: HashMap<K, (i64, bool)> = HashMap::new();
+    let mut values: HashMap<K, (i64, bool)> = HashMap::with_capacity(rows.0.len());
     for (&key, &value) in rows.0.iter().zip(rows.1) {
         if let Some(key) = known(key) {
             let seen = values.entry(key).or_insert((value, false));

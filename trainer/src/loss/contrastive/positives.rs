@@ -55,7 +55,7 @@ struct Partition {
 impl Partition {
     /// Cuts every cell by the keys of a column; a row without key leaves.
     fn refine(&self, column: impl Iterator<Item = Option<i64>>) -> Self {
-        let mut known = HashMap::new();
+        let mut known = HashMap::with_capacity(self.cells.len());
         let cells = self.cells.iter().zip(column).map(|(cell, key)| {
             let pair = ((*cell)?, key?);
             let next = known.len();
@@ -110,7 +110,8 @@ impl Positives {
     /// sorted segments and not by `index_add`, whose order on a GPU is not fixed. Where terms are subtracted, they are
     /// added up in f64, because a sum over few positives can be the difference of sums over many rows.
     pub(super) fn sums(&self, rows: &Tensor, queued: Option<&Tensor>) -> Vec<Tensor> {
-        let wide = |z: &Tensor| if self.terms.len() > 1 { z.to_kind(Kind::Double) } else { z.shallow_clone() };
+        let wide =
+            |z: &Tensor| if self.terms.len() > 1 { z.to_kind(Kind::Double) } else { z.shallow_clone() };
         let (rows, queued) = (wide(rows), queued.map(wide));
         self.terms
             .iter()
@@ -206,8 +207,7 @@ impl Segments {
         }
         order.sort_unstable();
         let order: Vec<i64> = order.into_iter().map(|(_, row)| row).collect();
-        (!order.is_empty())
-            .then(|| Self { order: upload(&order, device), sizes: upload(&sizes, device) })
+        (!order.is_empty()).then(|| Self { order: upload(&order, device), sizes: upload(&sizes, device) })
     }
 
     /// Sum of the rows of each cell, `[cells + 1, D]`.

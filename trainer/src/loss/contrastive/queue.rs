@@ -119,7 +119,11 @@ impl Queue {
                     }
                 }
             }
-            let host = Host { versions: Vec::new(), keys: PairKeys::from_columns(filled), next: (next + count) % size };
+            let host = Host {
+                versions: Vec::new(),
+                keys: PairKeys::from_columns(filled),
+                next: (next + count) % size,
+            };
             let _ = self.next.fill_(host.next as i64);
             let _ = self.len.fill_(host.keys.num_rows() as i64);
             self.host.replace(Some(Host { versions: self.versions(), ..host }));
@@ -198,8 +202,14 @@ mod tests {
         let Queued { rows, keys } = queue.queued();
         let numbers: Vec<f64> = Vec::try_from(rows.select(1, 0).to_kind(Kind::Double)).unwrap();
         let numbers: Vec<i64> = numbers.into_iter().map(|r| r as i64).collect();
-        assert_eq!(Vec::<f64>::try_from(rows.sum_dim_intlist(1, false, Kind::Double)).unwrap(), vec![0.0; numbers.len()]);
-        assert_eq!(keys.groups, numbers.iter().map(|&r| if r % 2 == 1 { r } else { NO_GROUP }).collect::<Vec<_>>());
+        assert_eq!(
+            Vec::<f64>::try_from(rows.sum_dim_intlist(1, false, Kind::Double)).unwrap(),
+            vec![0.0; numbers.len()]
+        );
+        assert_eq!(
+            keys.groups,
+            numbers.iter().map(|&r| if r % 2 == 1 { r } else { NO_GROUP }).collect::<Vec<_>>()
+        );
         assert_eq!(keys.samples, numbers.iter().map(|r| 10 * r).collect::<Vec<_>>());
         assert_eq!(keys.excluded, [numbers.iter().map(|r| 100 * r).collect::<Vec<_>>()]);
         assert_eq!(queue.len(), numbers.len());
@@ -219,7 +229,11 @@ mod tests {
                 // One row at a time, which a batch larger than the queue overwrites again: the last stay.
                 let kept = first.max(first + len - size as i64)..first + len;
                 for row in kept {
-                    if ring.len() < size { ring.push(row) } else { ring[next] = row }
+                    if ring.len() < size {
+                        ring.push(row)
+                    } else {
+                        ring[next] = row
+                    }
                     next = (next + 1) % size;
                 }
                 first += len;
@@ -253,7 +267,10 @@ mod tests {
                 assert_eq!(numbers(&saved), numbers(&restored), "{before}");
                 for (a, b) in parameters.buffers().iter().zip(saved_parameters.buffers()) {
                     assert!(a.tensor == b.tensor, "{} after {before}", a.name);
-                    assert_eq!(a.tensor.kind(), if a.tensor.is_floating_point() { kind } else { Kind::Int64 });
+                    assert_eq!(
+                        a.tensor.kind(),
+                        if a.tensor.is_floating_point() { kind } else { Kind::Int64 }
+                    );
                 }
             }
         }
@@ -262,8 +279,11 @@ mod tests {
     #[test]
     fn buffers_are_named_and_shaped() {
         let (_, parameters) = queue(5, Kind::Float);
-        let buffers: Vec<_> =
-            parameters.buffers().iter().map(|b| (b.name.as_str(), b.tensor.kind(), b.tensor.size())).collect();
+        let buffers: Vec<_> = parameters
+            .buffers()
+            .iter()
+            .map(|b| (b.name.as_str(), b.tensor.kind(), b.tensor.size()))
+            .collect();
         let expected = [
             ("queue.rows", Kind::Float, vec![5, 2]),
             ("queue.groups", Kind::Int64, vec![5]),

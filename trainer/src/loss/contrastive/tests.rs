@@ -43,8 +43,7 @@ fn naive(z: &Tensor, keys: &PairKeys, queue: Option<&Pushed>, temperature: f64) 
         for (others, j, queued) in in_batch.chain(in_queue) {
             let alike = keys.groups[i] == others.groups[j] && (!queued || keys.groups[i] >= 0);
             let one_sample = keys.samples[i] == others.samples[j];
-            let excluded =
-                keys.excluded.iter().zip(&others.excluded).any(|(a, b)| a[i] >= 0 && a[i] == b[j]);
+            let excluded = keys.excluded.iter().zip(&others.excluded).any(|(a, b)| a[i] >= 0 && a[i] == b[j]);
             let out = if one_sample { !alike } else { excluded };
             let itself = !queued && i == j;
             allowed.push(!itself && !out);
@@ -65,7 +64,8 @@ fn naive(z: &Tensor, keys: &PairKeys, queue: Option<&Pushed>, temperature: f64) 
     let rows = |t: &Tensor| t.index(&[Some(&anchors)]);
     let (similarities, allowed, positive) = (rows(&similarities), rows(&allowed), rows(&positive));
     let lse = similarities.masked_fill(&allowed.logical_not(), f64::NEG_INFINITY).logsumexp(1, false);
-    let mean = (similarities * positive.to_kind(Kind::Double)).sum_dim_intlist(1, false, Kind::Double) / rows(&count);
+    let mean = (similarities * positive.to_kind(Kind::Double)).sum_dim_intlist(1, false, Kind::Double)
+        / rows(&count);
     let loss = (lse - mean).sum(Kind::Double) / num_anchors;
     loss.backward();
     (loss.double_value(&[]), z.grad())

@@ -57,7 +57,13 @@ pub(super) struct Tile {
 
 /// Calls `f` for tiles that cover own x (batch and queue). The part own x own is symmetric: only its upper triangle is
 /// visited, mirrored.
-pub(super) fn visit(own: Range<usize>, num_rows: usize, num_queued: usize, edge: usize, mut f: impl FnMut(Tile)) {
+pub(super) fn visit(
+    own: Range<usize>,
+    num_rows: usize,
+    num_queued: usize,
+    edge: usize,
+    mut f: impl FnMut(Tile),
+) {
     let edge = edge.max(1);
     let blocks = |range: Range<usize>| {
         let end = range.end;
@@ -254,7 +260,9 @@ mod tests {
 
     #[test]
     fn tiles_cover_every_pair_once() {
-        for (own, rows, queued, edge) in [(0..7, 7, 0, 3), (2..6, 9, 5, 2), (4..4, 4, 3, 2), (0..5, 12, 1, 100)] {
+        for (own, rows, queued, edge) in
+            [(0..7, 7, 0, 3), (2..6, 9, 5, 2), (4..4, 4, 3, 2), (0..5, 12, 1, 100)]
+        {
             let mut seen = vec![vec![0; rows + queued]; rows];
             visit(own.clone(), rows, queued, edge, |tile| {
                 for i in tile.rows.clone() {

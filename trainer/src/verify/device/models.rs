@@ -16,6 +16,7 @@ use crate::engine::flat::Flat;
 use crate::error::TrainError;
 use crate::model::batch_norm::BatchNorm;
 use crate::model::classifier::Classifier;
+use crate::model::norm::NormConfig;
 use crate::model::parameters::Parameters;
 use crate::model::projector::Projector;
 use crate::model::{Pass, build_backbone};
@@ -48,10 +49,11 @@ pub(super) fn checks(quick: bool) -> Vec<Check<'static>> {
             }
         }
     }
-    for batch_norm in [true, false] {
+    for (batch_norm, norm) in [(true, Norm::Batch), (true, Norm::Group), (false, Norm::Batch)] {
         let config = ProjectorConfig { hidden_dim: 64, out_dim: 32, num_layers: 3, batch_norm };
-        let text = format!("head projector{}", if batch_norm { "" } else { ", no norm" });
-        checks.push(Check::new(text, move |setting| projector(setting, &config)));
+        let text = format!("head projector, {} norm", if batch_norm { word(norm) } else { "no".to_owned() });
+        let norm = NormConfig { kind: norm, ..NormConfig::default() };
+        checks.push(Check::new(text, move |setting| projector(setting, &config, norm)));
     }
     checks.push(Check::new("head classifier", classifier));
     checks.push(Check::new("synchronized batch norm, one rank", synchronized_batch_norm));
@@ -74,9 +76,9 @@ fn backbone(setting: &Setting, config: &ModelConfig) -> Result<Compared, TrainEr
     run(setting, &parameters, || network.forward(&views, &Pass::train(None)))
 }
 
-fn projector(setting: &Setting, config: &ProjectorConfig) -> Result<Compared, TrainError> {
+fn projector(setting: &Setting, config: &ProjectorConfig, norm: NormConfig) -> Result<Compared, TrainError> {
     let mut parameters = setting.parameters();
-    let head = Projector::new(config, EMBEDDING, &mut parameters);
+    let head = Projector::new(config, EMBEDDING, norm, &mut parameters);
     let embeddings = setting.normal(2, &[4 * BATCH, EMBEDDING]);
     run(setting, &parameters, || head.forward(&embeddings, &Pass::train(None)))
 }

@@ -185,7 +185,7 @@ fn six_steps(
     let mut engine = trained(setting, config, OptimizerConfig::Adamw(AdamwConfig::default()), deferred)?;
     let mut outcomes = Vec::new();
     for number in 0..6 {
-        let mut batch = batch(setting, number, engine.method().num_views());
+        let batch = batch(setting, number, engine.method().num_views());
         if number == 2 {
             let _ = batch.inputs.get(1).fill_(f64::NAN);
         }

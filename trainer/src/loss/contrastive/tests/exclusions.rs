@@ -58,9 +58,8 @@ fn exclusions_and_queues_equal_the_naive_formula_for_any_ranks_and_tiles() {
 fn keys(n: std::ops::RangeInclusive<usize>) -> impl Strategy<Value = PairKeys> {
     let column = |n: usize, range: Range<i64>| prop::collection::vec(range, n);
     (n, 2_i64..8).prop_flat_map(move |(n, kinds)| {
-        (column(n, -3..kinds), column(n, 0..2 * kinds), column(n, -1..kinds), column(n, -1..3)).prop_map(
-            |(groups, samples, a, b)| PairKeys { groups, samples, excluded: vec![a, b] },
-        )
+        (column(n, -3..kinds), column(n, 0..2 * kinds), column(n, -1..kinds), column(n, -1..3))
+            .prop_map(|(groups, samples, a, b)| PairKeys { groups, samples, excluded: vec![a, b] })
     })
 }
 

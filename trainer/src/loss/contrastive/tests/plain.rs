@@ -64,10 +64,7 @@ fn gradient_equals_finite_differences() {
                 of_labels(&z, &labels, 0.2, 4).loss.double_value(&[])
             };
             let slope = (moved(step) - moved(-step)) / (2.0 * step);
-            assert!(
-                (slope - dz.view(-1).double_value(&[k])).abs() < 1e-7,
-                "pattern {pattern}, element {k}"
-            );
+            assert!((slope - dz.view(-1).double_value(&[k])).abs() < 1e-7, "pattern {pattern}, element {k}");
         }
     }
 }

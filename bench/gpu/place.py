@@ -3,6 +3,7 @@
 Nothing here imports torch: finding its folder is enough, and takes no second.
 """
 
+import ctypes
 import importlib.util
 import json
 import os
@@ -16,7 +17,7 @@ from pathlib import Path
 from harness.errors import BenchError
 from harness.machine import commit, file_sha256, machine
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).absolute().parents[2]
 LIBTORCH = "2.11"
 # Settings of one user's shell that would change what is checked.
 FOREIGN = ("OMPI_", "PMIX_", "PMI_", "SLURM_", "NCCL_", "DTRAIN_", "RUST_LOG", "NO_COLOR", "CLICOLOR")
@@ -167,19 +168,25 @@ def find_nccl(torch: Path | None) -> Path | None:
 
 
 def find_gpus() -> list[dict]:
-    """Name, memory and driver of each GPU, as the driver's own tool tells."""
-    tool = shutil.which("nvidia-smi")
-    fields = ["name", "memory.total", "driver_version", "compute_cap"]
-    if tool is None:
-        return []
+    """Name and memory of each GPU that this process may use, and the driver's version, as the driver tells."""
     try:
-        done = subprocess.run(
-            [tool, f"--query-gpu={','.join(fields)}", "--format=csv,noheader"], capture_output=True, text=True, timeout=60
-        )
-    except (OSError, subprocess.TimeoutExpired):
+        driver = ctypes.CDLL("libcuda.so.1")
+        if driver.cuInit(0) != 0:
+            return []
+    except OSError:
         return []
-    rows = [line.split(", ") for line in done.stdout.splitlines() if done.returncode == 0]
-    return [dict(zip(fields, row, strict=True)) for row in rows if len(row) == len(fields)]
+    count, version = ctypes.c_int(0), ctypes.c_int(0)
+    driver.cuDeviceGetCount(ctypes.byref(count))
+    driver.cuDriverGetVersion(ctypes.byref(version))
+    gpus = []
+    for ordinal in range(count.value):
+        name, total, device = ctypes.create_string_buffer(256), ctypes.c_size_t(0), ctypes.c_int(0)
+        driver.cuDeviceGet(ctypes.byref(device), ordinal)
+        driver.cuDeviceGetName(name, len(name), device)
+        driver.cuDeviceTotalMem_v2(ctypes.byref(total), device)
+        cuda = f"{version.value // 1000}.{version.value % 1000 // 10}"
+        gpus.append({"name": name.value.decode(errors="replace"), "memory_bytes": total.value, "driver_cuda": cuda})
+    return gpus
 
 
 def check_program(site: Site) -> None:

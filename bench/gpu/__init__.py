@@ -1,0 +1,1 @@
+"""The check of the GPU path: scripts/gpu_check.sh calls check.py."""
