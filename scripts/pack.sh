@@ -10,8 +10,9 @@ set -euo pipefail
 root=$(cd "$(dirname "$0")/.." && pwd)
 
 LIMIT_MB=60
-# What one host does not need: adapters of other networks, batch systems, files over MPI, OpenSHMEM, tracing.
-UNUSED='mca_(btl_(ofi|openib)|mtl_.*|pml_(ucx|cm|monitoring)|osc_(ucx|monitoring)|coll_monitoring|atomic_.*|memheap_.*|scoll_.*|spml_.*|sshmem_.*|.*_slurm|.*_flux|.*_jsm|ras_(gridengine|simulator)|crs_.*|vprotocol_.*|fbtl_.*|fcoll_.*|fs_.*|io_.*|sharedfp_.*)\.so|libompi_dbg_msgq\.so|pmix_mca_prm_slurm\.so'
+# What one host does not need: adapters of other networks, remote shells (whose plugin ends the job where there is no
+# ssh), batch systems, files over MPI, OpenSHMEM, tracing.
+UNUSED='mca_(btl_(ofi|openib)|mtl_.*|pml_(ucx|cm|monitoring)|osc_(ucx|monitoring)|coll_monitoring|atomic_.*|memheap_.*|scoll_.*|spml_.*|sshmem_.*|.*_slurm|.*_flux|.*_jsm|plm_rsh|ras_(gridengine|simulator)|crs_.*|vprotocol_.*|fbtl_.*|fcoll_.*|fs_.*|io_.*|sharedfp_.*)\.so|libompi_dbg_msgq\.so|pmix_mca_prm_slurm\.so'
 # Part of every Linux, or of libtorch.
 GIVEN='^(ld-linux.*|linux-vdso|libc|libm|libdl|librt|libpthread|libutil|libresolv|libstdc\+\+|libgcc_s|libgomp.*|libtorch.*|libc10.*|libcudart|libcupti|libcu.*)\.so'
 

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-const FILES: [&str; 6] = ["batch_norm", "block_pool", "cuda", "gradients", "optimizer", "precision"];
+const FILES: [&str; 7] = ["affine", "batch_norm", "block_pool", "cuda", "gradients", "optimizer", "precision"];
 
 fn main() -> Result<(), std::env::VarError> {
     let lib = std::env::var("DEP_TCH_LIBTORCH_LIB")?;
@@ -15,7 +15,7 @@ fn main() -> Result<(), std::env::VarError> {
         .files(FILES.map(|name| format!("cpp/{name}.cpp")))
         .flag(format!("-isystem{}", root.join("include").display()))
         .flag(format!("-isystem{}", root.join("include/torch/csrc/api/include").display()))
-        .opt_level(2)
+        .opt_level(3)
         .compile("dtrain_torch_extra");
     println!("cargo:libtorch={}", lib.display());
     println!("cargo:rustc-link-arg=-Wl,-rpath,{}", lib.display());

@@ -112,14 +112,22 @@ def ended_well(ended: Ended) -> Outcome | None:
 
 
 def first_error(ended: Ended) -> str:
-    """The line that begins with `error:`, or the last one."""
-    lines = ended.stderr.strip().splitlines()
+    """The line that begins with `error:`, or else the last one with words."""
+    lines = [line.strip() for line in ended.stderr.splitlines() if any(sign.isalpha() for sign in line)]
     return next((line for line in lines if line.startswith("error:")), lines[-1] if lines else "no message")
+
+
+def message(ended: Ended) -> str:
+    """The program's own error with its hint, without what the launcher says about it."""
+    lines = ended.stderr.splitlines()
+    begin = next((number for number, line in enumerate(lines) if line.startswith("error:")), None)
+    end = next((number for number, line in enumerate(lines) if line.startswith("hint:")), None)
+    return ended.tail(6) if begin is None or end is None else "\n".join(lines[begin : end + 1])
 
 
 def refused(ended: Ended, code: int, *says: str) -> Outcome:
     """Passes when the program ended with `code` and said all of `says`."""
-    figures = {"code": ended.code, "said": ended.tail(6)}
+    figures = {"code": ended.code, "said": message(ended)}
     if ended.left_behind:
         return Outcome(FAILED, f"left behind: {', '.join(ended.left_behind)}", figures)
     missing = [word for word in says if word not in ended.stderr]

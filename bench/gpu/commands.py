@@ -15,6 +15,8 @@ from pathlib import Path
 from harness.processes import Sampler, end_tree, program, read_back, read_stat
 
 POLL_SECS = 0.05
+# Between looks at all processes of the machine, which cost the measured ones some time.
+LOOK_SECS = 0.2
 # Between a launcher's end and that of the processes that it has told to end.
 GRACE_SECS = 10.0
 
@@ -60,7 +62,7 @@ def run(
         process = subprocess.Popen(
             command, stdin=subprocess.DEVNULL, stdout=stdout, stderr=stderr, env=env, cwd=cwd, start_new_session=True
         )
-        followed = Followed(process.pid, POLL_SECS)
+        followed = Followed(process.pid, LOOK_SECS)
         followed.start()
         code: int | None = None
         try:

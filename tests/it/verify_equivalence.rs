@@ -12,15 +12,20 @@ fn verification(sandbox: &Sandbox, method: &str, more: &[&str]) -> Job {
     sandbox.dtrain(all)
 }
 
-/// The lines of the table whose `variation` is `name`.
+/// The rows of the table that hold `name`.
 fn lines<'a>(finished: &'a Finished, name: &str) -> Vec<&'a str> {
-    finished.stdout.lines().filter(|line| line.contains(name)).collect()
+    let rows = finished.stdout.lines().filter(|line| line.starts_with(" fp") || line.starts_with(" bf"));
+    rows.filter(|line| line.contains(name)).collect()
 }
 
 #[track_caller]
 fn assert_all_within(finished: &Finished) {
     let last = finished.stdout.lines().next_back().unwrap_or_default();
-    assert!(last.starts_with("all ") && last.ends_with(" comparisons within tolerance"), "{}", finished.report());
+    assert!(
+        last.starts_with("all ") && last.ends_with(" comparisons within tolerance"),
+        "{}",
+        finished.report()
+    );
     assert!(!finished.stdout.contains("BEYOND"), "{}", finished.report());
 }
 
@@ -33,7 +38,12 @@ fn every_method_is_the_same_over_two_threads() {
         let finished = verification(&sandbox, method, &more).finish().succeeded();
         assert_all_within(&finished);
         assert_eq!(lines(&finished, "tiles of").len(), tiles, "{}", finished.report());
-        for name in ["buckets of one tensor, overlapped", "sharded optimizer", "deferred outcomes", "micro-batches of"] {
+        for name in [
+            "buckets of one tensor, overlapped",
+            "sharded optimizer",
+            "deferred outcomes",
+            "micro-batches of",
+        ] {
             assert!(!lines(&finished, name).is_empty(), "{name}\n{}", finished.report());
         }
 
@@ -65,7 +75,7 @@ fn two_processes_are_the_same_as_one() {
 #[test]
 fn without_batch_norm_micro_batches_equal_the_whole() {
     let sandbox = with_recordings(10);
-    let more = ["--ranks=1,2", "--batch=7", "model.norm=group"];
+    let more = ["--ranks=1,2", "--batch=7", "model.norm=group", "model.norm_groups=8"];
     let finished = verification(&sandbox, "supcon", &more).finish().succeeded();
     assert_all_within(&finished);
     // One rank in pieces of 4 samples, two ranks in pieces of 3.
@@ -79,7 +89,9 @@ fn what_depends_on_the_ranks_is_found() {
     let sandbox = with_recordings(10);
     let more = ["--ranks=2", "--batch=8", "trainer.sync_bn=false"];
     let finished = verification(&sandbox, "supervised", &more).finish().expect(1);
-    assert!(lines(&finished, " ranks ").iter().all(|line| line.contains("BEYOND") || line.contains("reported")));
+    assert!(
+        lines(&finished, " ranks ").iter().all(|line| line.contains("BEYOND") || line.contains("reported"))
+    );
     assert!(finished.stdout.contains("comparisons beyond tolerance"), "{}", finished.report());
     assert!(finished.stdout.contains("`trainer.sync_bn=false` normalizes"), "{}", finished.report());
 }
@@ -95,5 +107,7 @@ fn what_cannot_be_compared_is_said_at_once() {
     assert!(too_large.contains("`--batch`") && too_large.contains("hint: set `--batch 9"), "{too_large}");
     assert!(error(&["--batch=1"], 1).contains("cannot be divided"));
     assert!(error(&["--ranks=0,2"], 1).contains("`--ranks` has 0"));
-    assert!(error(&["--batch=4", "--ranks=2"], 2).contains("`--ranks` is for one process, and 2 were started"));
+    assert!(
+        error(&["--batch=4", "--ranks=2"], 2).contains("`--ranks` is for one process, and 2 were started")
+    );
 }

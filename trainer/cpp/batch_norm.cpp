@@ -1,9 +1,9 @@
+#include "affine.h"
 #include "guarded.h"
 
 #include <ATen/ATen.h>
+#include <ATen/autocast_mode.h>
 #include <torch/csrc/autograd/custom_function.h>
-
-#include <vector>
 
 namespace {
 
@@ -11,6 +11,9 @@ using at::Tensor;
 using torch::autograd::AutogradContext;
 using torch::autograd::variable_list;
 using SumCallback = Shared<dtrain_sum_callback>;
+
+// Statistics keep their type also where a pass runs under autocast.
+using NoAutocast = c10::impl::ExcludeDispatchKeyGuard;
 
 // Statistics over all ranks, f64. `count` has one element and is at least 1.
 struct Statistics {
@@ -71,6 +74,7 @@ struct SyncBatchNorm : torch::autograd::Function<SyncBatchNorm> {
   // The gradients of weight and bias stay sums over this rank's samples.
   static variable_list backward(AutogradContext *context, const variable_list &gradients) {
     TORCH_CHECK(!at::GradMode::is_enabled(), "synchronized batch norm has no second derivative");
+    const NoAutocast no_autocast(c10::autocast_dispatch_keyset);
     const auto saved = context->get_saved_variables();
     const Tensor &input = saved[0], &weight = saved[1], &mean = saved[2], &var = saved[3], &count = saved[4];
     const double epsilon = context->saved_data["epsilon"].toDouble();
@@ -94,11 +98,8 @@ struct SyncBatchNorm : torch::autograd::Function<SyncBatchNorm> {
       const auto slope = weight.to(at::kDouble) * inverse;
       const auto of_input = -slope * inverse * sums.narrow(0, channels, channels) / count;
       const auto constant = -slope * sums.narrow(0, 0, channels) / count - of_input * mean;
-      grad_input = normalize(input, of_input.to(weight.scalar_type()), constant.to(weight.scalar_type()),
-                             at::zeros_like(mean), at::ones_like(var), 0.0);
-      std::vector<int64_t> per_channel(input.dim(), 1);
-      per_channel[1] = channels;
-      grad_input.addcmul_(grad, slope.to(weight.scalar_type()).view(per_channel));
+      const auto type = weight.scalar_type();
+      grad_input = affine_of_two(grad, input, slope.to(type), of_input.to(type), constant.to(type));
     }
     return {grad_input, grad_weight, grad_bias, Tensor(), Tensor(), Tensor()};
   }
@@ -115,6 +116,7 @@ char *dtrain_sync_batch_norm(const Tensor *input, const Tensor *weight, const Te
     for (const auto *tensor : {weight, bias, running_mean, running_var})
       TORCH_CHECK(tensor == nullptr || tensor->sizes() == at::IntArrayRef(input->size(1)),
                   "batch norm of ", input->sizes(), " has tensors of one element per channel, not ", tensor->sizes());
+    const NoAutocast no_autocast(c10::autocast_dispatch_keyset);
     const auto statistics =
         global_statistics(*input, *weight, *all_ranks, running_mean != nullptr ? *running_mean : Tensor(),
                           running_var != nullptr ? *running_var : Tensor(), momentum);

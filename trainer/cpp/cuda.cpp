@@ -108,6 +108,13 @@ char *dtrain_event_elapsed_ms(const void *begin, const void *end, double *millis
   return guarded([&] { *milliseconds = event_of(begin).elapsedTime(event_of(end)); });
 }
 
+char *dtrain_copy_to_gpu(const Tensor *host, int device_index, Tensor **copy) {
+  return guarded([&] {
+    const auto pinned = host->is_pinned() ? *host : host->pin_memory();
+    *copy = new Tensor(pinned.to(gpu(device_index), pinned.scalar_type(), /*non_blocking=*/true, /*copy=*/true));
+  });
+}
+
 char *dtrain_copy_to_host(const Tensor *source, Tensor **host) {
   return guarded([&] {
     const auto values = source->detach().to(at::kDouble).contiguous();

@@ -118,6 +118,9 @@ char *dtrain_event_query(const void *event, bool *done);
 char *dtrain_event_synchronize(const void *event);
 char *dtrain_event_elapsed_ms(const void *begin, const void *end, double *milliseconds);
 
+// `copy` becomes a new tensor into which `host` is being copied on the current stream, through pinned memory.
+char *dtrain_copy_to_gpu(const at::Tensor *host, int device_index, at::Tensor **copy);
+
 // `host` becomes a new pinned f64 tensor of the same shape into which `source` is being copied on the current stream.
 char *dtrain_copy_to_host(const at::Tensor *source, at::Tensor **host);
 

@@ -3,6 +3,7 @@
 from gpu.checks import Bench, Check, Outcome, refused
 from gpu.place import Site
 
+HIDDEN = {"CUDA_VISIBLE_DEVICES": ""}
 # Holds the network and its optimizer, and the activations of some samples.
 ROOM_BYTES = 900_000_000
 
@@ -16,15 +17,16 @@ def checks(site: Site) -> list[Check]:
 
 
 def precision(bench: Bench) -> Outcome:
-    """A CPU has no 16-bit floats."""
-    settings = bench.settings("unused", "trainer.precision=fp16", "trainer.device=cpu")
-    return refused(bench.dtrain("train", *settings), 3, "fp16", "hint:")
+    """A CPU has no 16-bit floats, and GPUs that may be there are hidden."""
+    settings = bench.settings("unused", "trainer.precision=fp16")
+    settings = [word for word in settings if not word.startswith("trainer.device=")]
+    return refused(bench.dtrain("train", *settings, env=bench.site.env(more=HIDDEN)), 3, "fp16", "hint:")
 
 
 def no_gpu(bench: Bench) -> Outcome:
     """GPUs that may be there are hidden."""
-    env = bench.site.env(more={"CUDA_VISIBLE_DEVICES": ""})
-    return refused(bench.dtrain("train", *bench.settings("unused", "trainer.device=cuda"), env=env), 3, "GPU", "hint:")
+    settings = bench.settings("unused", "trainer.device=cuda")
+    return refused(bench.dtrain("train", *settings, env=bench.site.env(more=HIDDEN)), 3, "GPU", "hint:")
 
 
 def memory(bench: Bench) -> Outcome:

@@ -9,7 +9,7 @@ import signal
 from pathlib import Path
 
 from gpu import weights
-from gpu.checks import FAILED, OK, Bench, Check, Outcome, ended_well, first_error, read_json, refused
+from gpu.checks import FAILED, OK, Bench, Check, Outcome, ended_well, first_error, message, read_json, refused
 from gpu.commands import Ended
 from gpu.place import Site
 from harness.processes import read_stat
@@ -123,7 +123,7 @@ def lost(bench: Bench, how: signal.Signals) -> Outcome:
     ended: Ended = bench.dtrain(
         "train", *bench.settings("lost", *more), ranks=2, own_hosts=not bench.site.cpu, while_running=strike
     )
-    figures = {"code": ended.code, "wall_secs": ended.wall_secs, "said": ended.tail(6)}
+    figures = {"code": ended.code, "wall_secs": ended.wall_secs, "said": message(ended)}
     if not struck:
         return Outcome(FAILED, f"no step was seen: {first_error(ended)}", figures)
     if ended.left_behind or ended.code == 0:

@@ -12,7 +12,10 @@ use crate::ui::{Printer, TerminalObserver};
 use crate::{logging, signals};
 
 /// Composes the settings, then trains.
-pub fn run(args: TrainArgs, printer: &Printer) -> Result<Exit, Failure> {
+pub fn run(mut args: TrainArgs, printer: &Printer) -> Result<Exit, Failure> {
+    let world = args.take_planned_world().map_err(|message| {
+        Failure::agreed(Exit::Usage, message, Some("write `dtrain --dry-run world=1024 ...`".into()))
+    })?;
     let options = ComposeOptions { config_dir: args.config.config_dir };
     let composition = compose(&args.overrides, &options)?;
     if args.cfg {
@@ -20,7 +23,7 @@ pub fn run(args: TrainArgs, printer: &Printer) -> Result<Exit, Failure> {
         return Ok(Exit::Done);
     }
     let extent = match (args.dry_run, args.fast_dev_run) {
-        (true, _) => Extent::DryRun,
+        (true, _) => Extent::DryRun { world },
         (false, Some(steps)) => Extent::FastDev { steps },
         (false, None) => Extent::Full,
     };

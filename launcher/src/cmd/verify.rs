@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use comfy_table::{Cell, CellAlignment, Table, presets};
+use comfy_table::{Cell, CellAlignment, ContentArrangement, LineStyle, Table, TableStyle};
 use dtrain_configs::{ComposeOptions, compose};
 use dtrain_trainer::TrainError;
 use dtrain_trainer::verify::{
@@ -116,7 +116,10 @@ fn describe(report: &Report) -> String {
         tolerance::BF16_LOSS,
     ));
     if !report.zero_gradients.is_empty() {
-        say(format!("not judged by tensor, gradient zero by construction: {}", report.zero_gradients.join(", ")));
+        say(format!(
+            "not judged by tensor, gradient zero by construction: {}",
+            report.zero_gradients.join(", ")
+        ));
     }
     for note in &report.notes {
         say(format!("note: {note}"));
@@ -129,11 +132,21 @@ fn describe(report: &Report) -> String {
     text
 }
 
+/// One line for each comparison, as narrow as the terminal.
 fn table(comparisons: &[Comparison]) -> String {
     let mut table = Table::new();
-    table.load_style(presets::UTF8_HORIZONTAL_ONLY);
+    table.load_style(TableStyle::new().header_separator(LineStyle::none().fill('─').junction('─')));
+    table.set_content_arrangement(ContentArrangement::Dynamic);
     table.set_header([
-        "precision", "ranks", "steps", "variation", "loss", "gradient", "weights", "worst tensor", "verdict",
+        "precision",
+        "ranks",
+        "steps",
+        "variation",
+        "loss",
+        "gradient",
+        "weights",
+        "worst tensor",
+        "verdict",
     ]);
     for comparison in comparisons {
         let right = |text: String| Cell::new(text).set_alignment(CellAlignment::Right);

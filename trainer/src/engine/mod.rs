@@ -166,9 +166,14 @@ impl Engine {
         self.ranks.control()
     }
 
-    /// Gradients are summed in so many pieces.
-    pub fn num_buckets(&self) -> usize {
-        self.reducer.buckets().len()
+    /// Bytes and number of parameters of each piece in which gradients are summed, in their order.
+    pub fn bucket_shapes(&self) -> Vec<(u64, usize)> {
+        let element_bytes = self.kind().elt_size_in_bytes() as u64;
+        let inside = |bucket: &Range<usize>| {
+            self.flat.segments().iter().filter(|segment| bucket.contains(&segment.offset)).count()
+        };
+        let buckets = self.reducer.buckets().iter();
+        buckets.map(|bucket| (bucket.len() as u64 * element_bytes, inside(bucket))).collect()
     }
 
     /// The loss scale of 16-bit floats, to be saved.
@@ -234,12 +239,13 @@ impl Engine {
 
 /// Sums batch-norm statistics over all ranks, on the device where the transport reaches it.
 fn sync_handle(ranks: Ranks) -> SyncStatistics {
-    SyncStatistics::on_device(move |sums| {
-        if sums.device() == Device::Cpu || ranks.reaches(sums.device()) {
-            return ranks.sum_f64(sums).map_err(|e| e.to_string());
+    let sum = move |ranks: &Ranks, sums: &mut Tensor| -> Result<(), TrainError> {
+        if ranks.reaches(sums.device()) {
+            return ranks.sum_f64(sums);
         }
-        let mut host = sums.f_to_device(Device::Cpu).map_err(|e| e.to_string())?;
-        ranks.sum_f64(&mut host).map_err(|e| e.to_string())?;
-        sums.f_copy_(&host).map_err(|e| e.to_string())
-    })
+        let mut host = sums.f_to_device(Device::Cpu)?;
+        ranks.sum_f64(&mut host)?;
+        Ok(sums.f_copy_(&host)?)
+    };
+    SyncStatistics::on_device(move |sums| sum(&ranks, sums).map_err(|error| ranks.keep_failure(error)))
 }

@@ -1,8 +1,8 @@
 //! The ways between ranks as the engine takes them: control messages on the host, tensors by a transport, and the time
 //! that was spent waiting for either.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use dtrain_comm::{Backend, Buffer, Collective, CollectiveExt, ElementKind, Inline, ReduceOp, TensorOp, Ticket, Transport, World};
@@ -16,12 +16,14 @@ pub struct Ranks {
     control: Arc<dyn Collective>,
     transport: Arc<dyn Transport>,
     blocked_nanos: Arc<AtomicU64>,
+    /// What went wrong inside a callback of libtorch, which passes on texts only.
+    failure: Arc<Mutex<Option<TrainError>>>,
 }
 
 impl Ranks {
     /// `transport` connects the same ranks as `control`, on a communicator of its own if it works in the background.
     pub fn new(control: Arc<dyn Collective>, transport: Arc<dyn Transport>) -> Self {
-        Self { control, transport, blocked_nanos: Arc::default() }
+        Self { control, transport, blocked_nanos: Arc::default(), failure: Arc::default() }
     }
 
     /// Tensors take the way of control messages, one operation after the other.
@@ -60,6 +62,22 @@ impl Ranks {
         let value = call();
         self.blocked_nanos.fetch_add(begin.elapsed().as_nanos() as u64, Ordering::Relaxed);
         value
+    }
+
+    /// Keeps an error that a callback cannot return, and gives its text.
+    pub fn keep_failure(&self, error: TrainError) -> String {
+        let text = error.to_string();
+        self.failure.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(error);
+        text
+    }
+
+    /// The error that was kept, where `error` is libtorch's word for it.
+    pub fn cause_of(&self, error: TrainError) -> TrainError {
+        let kept = self.failure.lock().unwrap_or_else(PoisonError::into_inner).take();
+        match (error, kept) {
+            (TrainError::Torch(_), Some(cause)) => cause,
+            (error, _) => error,
+        }
     }
 
     /// Starts `op` on the elements of `tensor`, which is contiguous and where the transport can reach it.

@@ -85,6 +85,10 @@ impl Engine {
     /// # Errors
     /// When memory runs out or the ranks cannot talk.
     pub fn step(&mut self, batch: &LocalBatch, plan: &StepPlan) -> Result<Option<StepOutcome>, TrainError> {
+        self.try_step(batch, plan).map_err(|error| self.ranks.cause_of(error))
+    }
+
+    fn try_step(&mut self, batch: &LocalBatch, plan: &StepPlan) -> Result<Option<StepOutcome>, TrainError> {
         let begin = Instant::now();
         let blocked = self.ranks.blocked();
         self.flat.zero_gradients();

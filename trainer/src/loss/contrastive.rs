@@ -236,17 +236,26 @@ impl<'a> PairProblem<'a> {
     fn subtract_positives(&self, dz: &Tensor, first: i64, len: i64) {
         let z = &self.batch.z;
         let inverse = self.positives.inverse_counts().to_kind(z.kind()).unsqueeze(1);
-        let shares = z * &inverse;
-        let share_sums = self.positives.sums(&shares, None);
+        // Both parts are the same where the counts are.
+        let shares = (!self.positives.are_even()).then(|| {
+            let shares = z * &inverse;
+            let sums = self.positives.sums(&shares, None);
+            (shares, sums)
+        });
         for rows in self.row_blocks(first, len) {
             let block = rows.end - rows.start;
             let part = |tensor: &Tensor| tensor.narrow(0, rows.start, block);
-            let own = self.positives.of_rows(&self.positive_sums, &part(z), &rows) * part(&inverse);
-            let others = self.positives.of_rows(&share_sums, &part(&shares), &rows);
-            // Differences of sums leave rounding where there is no positive.
-            let others = others * part(&inverse).gt(0.0);
+            let own = self.positives.of_rows(&self.positive_sums, &part(z), &rows);
+            let both = match &shares {
+                None => own * (part(&inverse) * 2.0),
+                Some((shares, sums)) => {
+                    let others = self.positives.of_rows(sums, &part(shares), &rows);
+                    // Differences of sums leave rounding where there is no positive.
+                    own * part(&inverse) + others * part(&inverse).gt(0.0)
+                }
+            };
             let mut dz_rows = dz.narrow(0, rows.start - first, block);
-            let _ = dz_rows.g_sub_(&(own + others));
+            let _ = dz_rows.g_sub_(&both);
         }
     }
 

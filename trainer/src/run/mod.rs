@@ -12,6 +12,7 @@ mod probe;
 mod resolve;
 mod runner;
 mod save;
+mod scaling;
 mod session;
 mod start;
 mod state;

@@ -31,6 +31,8 @@ pub struct Prepared {
     pub config: RunConfig,
     /// Automatic choices.
     pub resolved: Resolved,
+    /// Where this rank computes.
+    pub place: Place,
     /// Their reasons.
     pub choices: Vec<Choice>,
     /// Recordings, labels, split.
@@ -88,7 +90,7 @@ pub fn prepare(
     let Parts { maker, sampler, plan, method, parameters } = parts;
     let engine = agreed(ranks, Engine::new(method, parameters, ways, settings))?;
     same_weights_everywhere(ranks, &engine)?;
-    Ok(Prepared { config, resolved, choices, dataset, maker, sampler, plan, engine })
+    Ok(Prepared { config, resolved, place, choices, dataset, maker, sampler, plan, engine })
 }
 
 /// What is built before the ranks are connected for tensors.

@@ -10,10 +10,12 @@ use dtrain_configs::schema::ResumeMode;
 
 use super::prepare::{Prepared, Purpose, prepare};
 use super::save::{Restored, init_weights, load_newest, require_room};
+use super::scaling::plan_for;
 use super::session::{Limits, SessionParts};
 use super::{Banner, Observer, Outcome, RunDir, Session, StopFlag, Tracker, agreed};
 use crate::checkpoint::durable::write_atomic;
 use crate::error::TrainError;
+use crate::plan::ScalingPlan;
 use crate::track::{Environment, HparamValue, Versions, rfc3339};
 
 /// What a training run is asked for.
@@ -45,7 +47,10 @@ pub enum Extent {
         steps: u64,
     },
     /// Everything up to the first step; there is no run directory.
-    DryRun,
+    DryRun {
+        /// Ranks to plan for, when they are not those at hand.
+        world: Option<usize>,
+    },
 }
 
 /// The libtorch that tch binds; its build refuses others.
@@ -66,7 +71,7 @@ pub fn train(mut request: TrainRequest<'_>) -> Result<Option<Outcome>, TrainErro
     }
     let run_dir = match request.extent {
         Extent::Full => Some(choose_run_dir(&request.config, &*ranks)?),
-        Extent::FastDev { .. } | Extent::DryRun => None,
+        Extent::FastDev { .. } | Extent::DryRun { .. } => None,
     };
     let restored = match &run_dir {
         Some(run_dir) if holds_a_run(&*ranks, run_dir)? => continue_run(&request.config, &ranks, run_dir)?,
@@ -103,11 +108,15 @@ pub fn train(mut request: TrainRequest<'_>) -> Result<Option<Outcome>, TrainErro
         agreed(&*ranks, room)?;
     }
 
-    let banner = banner(&prepared, run_dir.as_ref(), restored.as_ref());
-    request.observer.started(&banner);
-    if request.extent == Extent::DryRun {
+    let mut banner = banner(&prepared, run_dir.as_ref(), restored.as_ref());
+    if let Extent::DryRun { world } = request.extent {
+        if let Some(world) = world {
+            add_plan(&mut banner, agreed(&*ranks, plan_for(&prepared, world))?);
+        }
+        request.observer.started(&banner);
         return Ok(None);
     }
+    request.observer.started(&banner);
     let resume_at = restored.as_ref().map(|r| r.state.coordinator.step);
     let tracker = match &run_dir {
         Some(run_dir) if ranks.world().rank == 0 => {
@@ -119,7 +128,7 @@ pub fn train(mut request: TrainRequest<'_>) -> Result<Option<Outcome>, TrainErro
     };
     let limits = match request.extent {
         Extent::FastDev { .. } => Limits { eval_samples: Some(FAST_DEV_EVAL_SAMPLES) },
-        Extent::Full | Extent::DryRun => Limits::default(),
+        Extent::Full | Extent::DryRun { .. } => Limits::default(),
     };
     let parts = SessionParts {
         run_dir,
@@ -245,6 +254,13 @@ fn same_data(restored: &Restored, prepared: &Prepared) -> Result<(), TrainError>
         ),
         "restore the files, or start a new run with `init_from`",
     ))
+}
+
+fn add_plan(banner: &mut Banner, plan: ScalingPlan) {
+    for line in plan.lines {
+        banner.line(&line.name, line.value, line.reason);
+    }
+    plan.warnings.iter().for_each(|warning| banner.warn(warning));
 }
 
 fn banner(prepared: &Prepared, run_dir: Option<&RunDir>, restored: Option<&Restored>) -> Banner {

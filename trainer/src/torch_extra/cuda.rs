@@ -19,6 +19,7 @@ unsafe extern "C" {
     fn dtrain_event_query(event: *const c_void, done: *mut bool) -> *mut c_char;
     fn dtrain_event_synchronize(event: *const c_void) -> *mut c_char;
     fn dtrain_event_elapsed_ms(begin: *const c_void, end: *const c_void, ms: *mut f64) -> *mut c_char;
+    fn dtrain_copy_to_gpu(host: *const C_tensor, device_index: c_int, copy: *mut *mut C_tensor) -> *mut c_char;
     fn dtrain_copy_to_host(source: *const C_tensor, host: *mut *mut C_tensor) -> *mut c_char;
 }
 
@@ -166,11 +167,12 @@ impl Drop for Event {
 /// # Errors
 /// When memory runs out or libtorch_cuda is not loaded.
 pub fn to_device_async(host: &Tensor, device: Device) -> Result<Tensor, TchError> {
-    if device == Device::Cpu {
-        return Ok(host.shallow_clone());
-    }
-    let pinned = host.f_pin_memory(device)?;
-    pinned.f_to_device_(device, pinned.kind(), /*non_blocking=*/ true, /*copy=*/ false)
+    let Some(index) = gpu_index(device) else { return Ok(host.shallow_clone()) };
+    let mut copy = std::ptr::null_mut();
+    // SAFETY: the tensor is valid for the time of the call, which makes a new one.
+    check(unsafe { dtrain_copy_to_gpu(host.as_ptr(), index, &mut copy) })?;
+    // SAFETY: a call without a message has made a new tensor, which this side owns.
+    Ok(unsafe { Tensor::from_ptr(copy) })
 }
 
 /// A few values of a device on their way to the host, so that nobody has to wait for the device.

@@ -56,7 +56,8 @@ pub(super) fn draw(
         let present = batch.kept.len();
         let len = shortened(present, step as usize, num_steps, last_len);
         if len == 0 {
-            let reason = batch.failed.first().map_or_else(String::new, |failed| format!(": {}", failed.reason));
+            let reason =
+                batch.failed.first().map_or_else(String::new, |failed| format!(": {}", failed.reason));
             return Err(TrainError::run(
                 format!("no recording of batch {step} can be read{reason}"),
                 "mend or remove the recordings; `dtrain train --dry-run` lists what is skipped",

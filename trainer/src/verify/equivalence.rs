@@ -217,7 +217,9 @@ fn in_words_of_the_command(error: TrainError) -> TrainError {
     let about_batch = |error: &DataError| {
         matches!(
             error,
-            DataError::BatchLargerThanData { .. } | DataError::BatchTooSmall { .. } | DataError::SamplesPerClass { .. }
+            DataError::BatchLargerThanData { .. }
+                | DataError::BatchTooSmall { .. }
+                | DataError::SamplesPerClass { .. }
         )
     };
     match error {
@@ -243,12 +245,9 @@ mod tests {
         assert_eq!(worlds(None, &alone).unwrap(), [1, 2, 3, 4]);
         assert_eq!(worlds(None, &job).unwrap(), [3]);
         assert_eq!(worlds(Some(vec![4, 2, 4]), &alone).unwrap(), [2, 4]);
-        for (asked, place) in [
-            (vec![], &alone),
-            (vec![0], &alone),
-            (vec![2, MAX_RANKS + 1], &alone),
-            (vec![2], &job),
-        ] {
+        for (asked, place) in
+            [(vec![], &alone), (vec![0], &alone), (vec![2, MAX_RANKS + 1], &alone), (vec![2], &job)]
+        {
             let error = worlds(Some(asked), place).unwrap_err();
             assert!(error.to_string().contains("`--ranks`") && error.hint().is_some(), "{error}");
         }

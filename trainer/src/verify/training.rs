@@ -56,13 +56,8 @@ impl Setup {
 
     fn engine(&self, way: &Way, ranks: Ranks) -> Result<Engine, TrainError> {
         let mut parameters = Parameters::new(self.device, way.arithmetic.kind(), self.seed);
-        let method = method::build(
-            &self.method,
-            &self.model,
-            self.in_channels,
-            self.num_classes,
-            &mut parameters,
-        );
+        let method =
+            method::build(&self.method, &self.model, self.in_channels, self.num_classes, &mut parameters);
         Engine::new(method, parameters, ranks, way.settings(&self.settings))
     }
 }
@@ -109,7 +104,9 @@ impl Reference {
         })?;
         if let Some(step) = losses.iter().position(|loss| !loss.is_finite()) {
             return Err(TrainError::run(
-                format!("loss or gradient of step {step} is not finite on one rank, so that nothing can be compared"),
+                format!(
+                    "loss or gradient of step {step} is not finite on one rank, so that nothing can be compared"
+                ),
                 "lower `optimizer.lr`, set `trainer.grad_clip`, or compare fewer `--steps`",
             ));
         }
@@ -231,7 +228,10 @@ mod tests {
             gradients: vec![gradient([1.0, 2e-14, -2e-14, 1e-15]), gradient([3.0, 1e-14, 0.0, 1e-9])],
             weights: gradient([0.0; 4]),
             statistics: Vec::new(),
-            layout: Layout { parameters: vec![0..1, 1..3, 3..4], names: vec!["w".into(), "b".into(), "v".into()] },
+            layout: Layout {
+                parameters: vec![0..1, 1..3, 3..4],
+                names: vec!["w".into(), "b".into(), "v".into()],
+            },
         };
         assert_eq!(reference.zero_gradients().unwrap(), [false, true, false]);
     }

@@ -38,7 +38,8 @@ impl World {
         if ranks.is_alone() {
             return Ok(World::Threads { num_threads });
         }
-        let background = if ranks.transport().is_asynchronous() { ranks.clone() } else { background(ranks.control())? };
+        let background =
+            if ranks.transport().is_asynchronous() { ranks.clone() } else { background(ranks.control())? };
         Ok(World::Processes { plain: ranks.clone(), background })
     }
 
@@ -130,7 +131,8 @@ fn on_threads(
                 // A rank whose thread does not start drops its collective, which ends the others.
                 thread::Builder::new().name(format!("rank-{rank}")).spawn_scoped(scope, move || {
                     tch::set_num_threads(num_threads as i32);
-                    let ranks = if way.overlap { background(&collective)? } else { Ranks::inline(&collective) };
+                    let ranks =
+                        if way.overlap { background(&collective)? } else { Ranks::inline(&collective) };
                     drop(collective);
                     reference.compare(setup, way, ranks, steps)
                 })
@@ -167,14 +169,15 @@ mod tests {
 
     #[test]
     fn the_rank_that_failed_by_itself_gives_the_reason() {
-        let left = || {
-            Err(CommError::PeerLeft { operation: "all_reduce", rank: 1, world_size: 3 }.into())
-        };
+        let left = || Err(CommError::PeerLeft { operation: "all_reduce", rank: 1, world_size: 3 }.into());
         let failed = || Err(TrainError::run("out of memory", "use less"));
         let message = |results| first_cause(results).unwrap_err().to_string();
         assert_eq!(message(vec![left(), failed(), left()]), "out of memory");
         assert_eq!(message(vec![failed(), left()]), "out of memory");
         assert!(message(vec![Ok(Differences::none(0)), left()]).contains("another rank has left"));
-        assert_eq!(first_cause(vec![Ok(Differences::none(1)), Ok(Differences::none(1))]).unwrap(), Differences::none(1));
+        assert_eq!(
+            first_cause(vec![Ok(Differences::none(1)), Ok(Differences::none(1))]).unwrap(),
+            Differences::none(1)
+        );
     }
 }

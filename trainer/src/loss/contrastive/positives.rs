@@ -127,13 +127,19 @@ impl Positives {
 
     /// Sums over the positives of the rows `range`, `[range, D]`, given the cells' sums; `own` are the rows themselves.
     pub(super) fn of_rows(&self, sums: &[Tensor], own: &Tensor, range: &Range<i64>) -> Tensor {
-        let mut total = -own;
-        for (term, sums) in self.terms.iter().zip(sums) {
+        let mut parts = self.terms.iter().zip(sums).map(|(term, sums)| {
             let cells = term.cell_of_row.narrow(0, range.start, range.end - range.start);
-            let part = sums.index_select(0, &cells);
-            total = if term.sign > 0.0 { part + total } else { total - part };
-        }
-        total
+            (term.sign, sums.index_select(0, &cells))
+        });
+        // The first term is the group's, with sign 1.
+        let Some((_, group)) = parts.next() else { return own.zeros_like() };
+        let others = group - own;
+        parts.fold(others, |total, (sign, part)| if sign > 0.0 { total + part } else { total - part })
+    }
+
+    /// True if rows that are positives of each other have equal numbers of positives, all of them in the batch.
+    pub(super) fn are_even(&self) -> bool {
+        self.terms.len() <= 1 && self.terms.iter().all(|term| term.queue.is_none())
     }
 }
 

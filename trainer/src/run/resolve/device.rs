@@ -18,6 +18,8 @@ pub struct Place {
     pub name: String,
     /// Major and minor number of the GPU's architecture.
     pub compute_capability: Option<(i32, i32)>,
+    /// Ranks on this rank's node.
+    pub ranks_per_node: usize,
     /// Why.
     pub reason: String,
 }
@@ -39,7 +41,14 @@ struct Candidate {
 /// # Errors
 /// The same on all ranks: GPUs on some ranks only, or fewer than there are ranks.
 pub fn choose(choice: DeviceChoice, collective: &dyn Collective) -> Result<Place, TrainError> {
-    let cpu = |reason: String| Place { device: Device::Cpu, name: "cpu".into(), compute_capability: None, reason };
+    let ranks_per_node = collective.world().local_size;
+    let cpu = |reason: String| Place {
+        device: Device::Cpu,
+        name: "cpu".into(),
+        compute_capability: None,
+        ranks_per_node,
+        reason,
+    };
     if choice == DeviceChoice::Cpu {
         return Ok(cpu("set".into()));
     }
@@ -74,6 +83,7 @@ pub fn choose(choice: DeviceChoice, collective: &dyn Collective) -> Result<Place
         device: Device::Cuda(own.ordinal),
         name: own.name.clone(),
         compute_capability: Some(own.compute_capability),
+        ranks_per_node,
         reason: match choice {
             DeviceChoice::Auto => format!("auto: {gpu}"),
             DeviceChoice::Cuda | DeviceChoice::Cpu => format!("set: {gpu}"),

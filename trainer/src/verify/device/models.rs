@@ -52,7 +52,8 @@ pub(super) fn checks(quick: bool) -> Vec<Check<'static>> {
     for (batch_norm, norm) in [(true, Norm::Batch), (true, Norm::Group), (false, Norm::Batch)] {
         let config = ProjectorConfig { hidden_dim: 64, out_dim: 32, num_layers: 3, batch_norm };
         let text = format!("head projector, {} norm", if batch_norm { word(norm) } else { "no".to_owned() });
-        let norm = NormConfig { kind: norm, ..NormConfig::default() };
+        // Groups of two values would be normalized to plus and minus one.
+        let norm = NormConfig { kind: norm, max_groups: 4 };
         checks.push(Check::new(text, move |setting| projector(setting, &config, norm)));
     }
     checks.push(Check::new("head classifier", classifier));
@@ -157,7 +158,7 @@ pub(super) fn exact(setting: &Setting, precision: DevicePrecision) -> Result<Vec
         }
     })?;
     let views = setting.normal(1, &[BATCH, CHANNELS, 32, 32]);
-    backward(setting, 1.0, || network.forward(&views, &Pass::train(None)))?;
+    let _ = backward(setting, 1.0, || network.forward(&views, &Pass::train(None)))?;
     drop(hooks);
     let not_once = fired.iter().filter(|count| count.load(Ordering::Relaxed) != 1).count();
     let empty = flat

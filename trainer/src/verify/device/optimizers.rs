@@ -43,7 +43,10 @@ fn weights(setting: &Setting, config: &OptimizerConfig) -> Result<Compared, Trai
         settled(&mut engine, &gradient(setting, step, step == 3), &plan(step, 1))?;
     }
     let mut compared = Compared::default();
-    compared.output("weights", engine.flat().parameters());
+    // Tensor by tensor: the padding between them depends on the type.
+    for segment in engine.flat().segments() {
+        compared.output(&segment.name, &segment.view_of(engine.flat().parameters()));
+    }
     Ok(compared)
 }
 

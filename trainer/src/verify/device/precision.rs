@@ -41,14 +41,16 @@ impl DevicePrecision {
         }
     }
 
-    /// The largest relative error of rounding one number.
-    pub(super) fn unit_roundoff(self) -> f64 {
-        let bits = match self {
-            Self::Fp32 => 24,
-            Self::Tf32 | Self::Fp16 => 11,
-            Self::Bf16 => 8,
-        };
-        0.5_f64.powi(bits)
+    /// Relative size of the errors that weights and inputs are given to see how a check reacts. A number is rounded once
+    /// to 16 bits, products and sums of it are exact to 32; in 32 bits it is the sums that lose, some sqrt(n) roundoffs over
+    /// n terms, and ResNets sum up to 4,608.
+    pub(super) fn jitter(self) -> f64 {
+        let roundoff = |bits| 0.5_f64.powi(bits);
+        match self {
+            Self::Fp32 => 64.0 * roundoff(24),
+            Self::Tf32 | Self::Fp16 => roundoff(11),
+            Self::Bf16 => roundoff(8),
+        }
     }
 
     /// What outputs may lose; see the table above.

@@ -32,16 +32,15 @@ impl Setting {
         Self { device: Device::Cpu, arithmetic: Arithmetic::Fp64, jitter: 0.0 }
     }
 
-    /// What says how much the same check loses elsewhere.
-    pub(super) fn yardstick(device: Device, precision: DevicePrecision) -> Self {
-        if device == Device::Cpu {
-            return Self { jitter: precision.unit_roundoff(), ..Self::reference() };
-        }
+    /// What says how much the same check loses elsewhere: in 64 bits with shaken numbers, and on a GPU also on the CPU.
+    pub(super) fn yardsticks(device: Device, precision: DevicePrecision) -> Vec<Self> {
+        let shaken = Self { jitter: precision.jitter(), ..Self::reference() };
         let arithmetic = match precision {
             DevicePrecision::Fp32 => Arithmetic::Fp32,
             DevicePrecision::Tf32 | DevicePrecision::Bf16 | DevicePrecision::Fp16 => Arithmetic::Bf16,
         };
-        Self { device: Device::Cpu, arithmetic, jitter: 0.0 }
+        let cpu = Self { device: Device::Cpu, arithmetic, jitter: 0.0 };
+        if device == Device::Cpu { vec![shaken] } else { vec![shaken, cpu] }
     }
 
     /// Type of weights and inputs.
@@ -111,7 +110,7 @@ mod tests {
         assert_eq!(single.to_kind(Kind::Double), exact);
         assert_ne!(reference.normal(4, &[1000]), exact);
 
-        let shaken = Setting::yardstick(Device::Cpu, DevicePrecision::Bf16).normal(3, &[1000]);
+        let shaken = Setting::yardsticks(Device::Cpu, DevicePrecision::Bf16)[0].normal(3, &[1000]);
         let off = (shaken / &exact - 1.0).abs();
         assert!(off.max().double_value(&[]) <= 0.5_f64.powi(8) * 1.000_001);
         assert!(off.mean(Kind::Double).double_value(&[]) > 0.5_f64.powi(10));

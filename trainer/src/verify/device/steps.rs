@@ -143,7 +143,6 @@ fn one_step(setting: &Setting, config: &MethodConfig) -> Result<Compared, TrainE
             continue;
         }
         compared.output("loss", &Tensor::from(outcome.loss));
-        compared.output("grad_norm", &Tensor::from(outcome.grad_norm));
         for segment in engine.flat().segments() {
             compared.gradient(&segment.name, &segment.view_of(engine.flat().gradients()));
         }
