@@ -245,6 +245,56 @@ Examples:
   dtrain verify equivalence experiment=simclr_fsdd --ranks 1,2,8 --batch 24 --json equivalence.json
   mpirun -n 4 dtrain verify equivalence comm.backend=nccl")]
     Equivalence(EquivalenceArgs),
+    /// A device computes what the CPU computes in 64 bits
+    #[command(after_help = "\
+Every loss, network, method and optimizer, forward and backward, in each precision by itself. Exit code 1: a result is
+beyond its tolerance.
+
+Examples:
+  dtrain verify device --precision fp32,tf32,bf16,fp16
+  dtrain verify device --device cpu --quick --json device.json")]
+    Device(VerifyDeviceArgs),
+}
+
+/// `dtrain verify device`.
+#[derive(Debug, Args)]
+pub struct VerifyDeviceArgs {
+    /// Device to check
+    #[arg(long, value_enum, default_value = "auto")]
+    pub device: DeviceName,
+    /// Precisions to check it in
+    #[arg(long, value_enum, value_name = "NAME,...", value_delimiter = ',', default_value = "fp32,bf16")]
+    pub precision: Vec<PrecisionName>,
+    /// Leave the two largest networks out
+    #[arg(long)]
+    pub quick: bool,
+    /// Write all numbers there as JSON
+    #[arg(long, value_name = "FILE")]
+    pub json: Option<PathBuf>,
+}
+
+/// Devices.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum DeviceName {
+    /// A GPU where there is one, else the CPU.
+    Auto,
+    /// The CPU.
+    Cpu,
+    /// The first GPU.
+    Cuda,
+}
+
+/// Precisions of a device.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum PrecisionName {
+    /// 32-bit floats.
+    Fp32,
+    /// 32-bit floats whose factors GPUs round to 10 bits of mantissa.
+    Tf32,
+    /// Autocast to bfloat16.
+    Bf16,
+    /// Autocast to 16-bit floats.
+    Fp16,
 }
 
 /// `dtrain verify equivalence`.
@@ -280,6 +330,9 @@ pub enum BenchTarget {
         /// Steps before them.
         #[arg(long, default_value_t = 3)]
         warmup: u64,
+        /// Random views of this shape that are on the device already, instead of data
+        #[arg(long, value_name = "CxHxW", value_parser = parse_shape)]
+        synthetic: Option<Shape>,
         #[command(flatten)]
         settings: BenchSettings,
     },
@@ -329,6 +382,26 @@ Example:
         #[arg(long, value_name = "FILE")]
         json: Option<PathBuf>,
     },
+}
+
+/// Channels, height and width of a view.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Shape(pub [i64; 3]);
+
+/// Largest side of a synthetic view.
+const MAX_SIDE: i64 = 1 << 16;
+
+/// `3x224x224`.
+fn parse_shape(text: &str) -> Result<Shape, String> {
+    let sizes: Option<Vec<i64>> = text.split('x').map(|size| size.parse().ok()).collect();
+    match sizes.as_deref() {
+        Some(&[channels, height, width])
+            if [channels, height, width].iter().all(|size| (1..=MAX_SIDE).contains(size)) =>
+        {
+            Ok(Shape([channels, height, width]))
+        }
+        _ => Err("not channels, height and width such as 3x224x224".into()),
+    }
 }
 
 /// Largest buffer of `bench comm`.
@@ -418,6 +491,33 @@ mod tests {
     }
 
     #[test]
+    fn synthetic_views_have_a_shape() {
+        assert_eq!(parse_shape("3x224x200"), Ok(Shape([3, 224, 200])));
+        for wrong in
+            ["", "3", "3x4", "3x4x5x6", "3x0x4", "-1x4x4", "3x4x99999999999999999999", "3x4xa", "3x70000x1"]
+        {
+            assert!(parse_shape(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn devices_are_verified_in_the_precisions_that_are_named() {
+        let args = |words: &[&str]| match parse(words).verb {
+            Verb::Verify { what: VerifyTarget::Device(args) } => args,
+            other => panic!("{other:?}"),
+        };
+        let plain = args(&["dtrain", "verify", "device"]);
+        assert_eq!((plain.device, plain.quick), (DeviceName::Auto, false));
+        assert_eq!(plain.precision, [PrecisionName::Fp32, PrecisionName::Bf16]);
+        let typed = args(&["dtrain", "verify", "device", "--device", "cuda", "--precision", "tf32,fp16"]);
+        assert_eq!(
+            (typed.device, typed.precision),
+            (DeviceName::Cuda, vec![PrecisionName::Tf32, PrecisionName::Fp16])
+        );
+        assert!(Cli::try_parse_from(["dtrain", "verify", "device", "--precision", "fp64"]).is_err());
+    }
+
+    #[test]
     fn a_dry_run_plans_for_another_world() {
         for words in [
             &["dtrain", "seed=1", "--dry-run", "world=1024"][..],
@@ -442,7 +542,8 @@ mod tests {
             let message = train(&["dtrain", "--dry-run", word]).take_planned_world().unwrap_err();
             assert!(message.contains("is not a number of ranks"), "{message}");
         }
-        let message = train(&["dtrain", "--dry-run", "--world=8", "world=4"]).take_planned_world().unwrap_err();
+        let message =
+            train(&["dtrain", "--dry-run", "--world=8", "world=4"]).take_planned_world().unwrap_err();
         assert!(message.contains("contradicts"), "{message}");
     }
 

@@ -17,7 +17,15 @@ use crate::ui::Printer;
 pub fn run(what: BenchTarget, printer: &Printer) -> Result<Exit, Failure> {
     logging::install(printer.rank());
     match what {
-        BenchTarget::Step { steps, warmup, settings } => {
+        BenchTarget::Step { steps, warmup, synthetic: Some(shape), settings } => {
+            let config = composed(&settings)?;
+            let comm = config.comm.clone();
+            with_ranks(printer, &comm, |ranks| {
+                let figures = bench::synthetic(config, ranks, shape.0, warmup, steps)?;
+                report(&figures, settings.json.as_deref(), printer)
+            })
+        }
+        BenchTarget::Step { steps, warmup, synthetic: None, settings } => {
             let config = composed(&settings)?;
             let comm = config.comm.clone();
             with_ranks(printer, &comm, |ranks| {

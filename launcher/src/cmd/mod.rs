@@ -8,6 +8,7 @@ mod listing;
 mod resume;
 mod train;
 mod verify;
+mod verify_device;
 
 use dtrain_configs::ConfigErrors;
 use dtrain_trainer::TrainError;

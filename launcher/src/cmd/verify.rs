@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use comfy_table::{Cell, CellAlignment, ContentArrangement, LineStyle, Table, TableStyle};
+use comfy_table::{Cell, CellAlignment, LineStyle, Table, TableStyle};
 use dtrain_configs::{ComposeOptions, compose};
 use dtrain_trainer::TrainError;
 use dtrain_trainer::verify::{
@@ -21,6 +21,7 @@ use crate::ui::Printer;
 pub fn run(what: VerifyTarget, printer: &Printer) -> Result<Exit, Failure> {
     match what {
         VerifyTarget::Equivalence(args) => run_equivalence(args, printer),
+        VerifyTarget::Device(args) => super::verify_device::run(&args, printer),
     }
 }
 
@@ -132,11 +133,10 @@ fn describe(report: &Report) -> String {
     text
 }
 
-/// One line for each comparison, as narrow as the terminal.
+/// One line for each comparison.
 fn table(comparisons: &[Comparison]) -> String {
     let mut table = Table::new();
     table.load_style(TableStyle::new().header_separator(LineStyle::none().fill('─').junction('─')));
-    table.set_content_arrangement(ContentArrangement::Dynamic);
     table.set_header([
         "precision",
         "ranks",

@@ -6,12 +6,14 @@ mod loss;
 mod predict;
 mod process;
 mod step;
+mod synthetic;
 
 pub use comm::{CommFigures, CommRow, comm};
 pub use data::{DataFigures, data};
 pub use loss::{LossFigures, loss};
 pub use predict::predict;
 pub use step::{ModelFigures, RankSplit, Spread, StepFigures, step};
+pub use synthetic::{SyntheticFigures, synthetic};
 
 fn median(values: &mut [f64]) -> f64 {
     values.sort_by(f64::total_cmp);

@@ -103,6 +103,7 @@ impl Case {
             micro_batch: self.micro_batch,
             tile: None,
             arithmetic: Arithmetic::Fp64,
+            tf32: false,
             grad_clip: self.grad_clip,
             sync_bn: self.sync_bn,
             bucket_bytes: self.way.bucket_bytes,

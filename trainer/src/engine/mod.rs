@@ -53,6 +53,8 @@ pub struct EngineSettings {
     pub tile: Option<usize>,
     /// Types of forward and backward.
     pub arithmetic: Arithmetic,
+    /// GPUs may round the factors of fp32 products to TF32; the pair loss never does.
+    pub tf32: bool,
     /// Largest gradient norm.
     pub grad_clip: Option<f64>,
     /// Batch norm over all ranks.
@@ -103,9 +105,11 @@ impl Engine {
         method: Box<dyn Method>,
         parameters: Parameters,
         ranks: Ranks,
-        settings: EngineSettings,
+        mut settings: EngineSettings,
     ) -> Result<Self, TrainError> {
         keep_large_blocks();
+        // Rows of a step that does not count must not enter a memory queue, and the next step compares with them.
+        settings.deferred &= method.queue().is_none();
         let flat = Flat::new(&parameters)?;
         let buffers = Buffers::new(&parameters)?;
         let buckets = flat.buckets(settings.bucket_bytes, settings.first_bucket_bytes);

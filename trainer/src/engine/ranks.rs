@@ -46,9 +46,9 @@ impl Ranks {
         &self.transport
     }
 
-    /// Whether there is nobody to talk to.
+    /// Whether there is nobody to talk to. A single rank that asks for NCCL goes through it, as a check of the library.
     pub fn is_alone(&self) -> bool {
-        self.world().world_size == 1
+        self.world().world_size == 1 && self.transport.backend() != Backend::Nccl
     }
 
     /// Time that this rank's host has been blocked in operations of [`Ranks`], on all threads, since the start.

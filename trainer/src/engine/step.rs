@@ -3,7 +3,7 @@
 use std::ops::Range;
 use std::time::Instant;
 
-use tch::{Kind, Tensor};
+use tch::{Device, Kind, Tensor};
 
 use super::flat::ActiveSet;
 use super::optimizer::Update;
@@ -13,7 +13,7 @@ use crate::error::TrainError;
 use crate::loss::contrastive::PairProblem;
 use crate::method::{Objective, PairKeys, PairLoss, Targets};
 use crate::model::Pass;
-use crate::torch_extra::HostCopy;
+use crate::torch_extra::{Event, HostCopy, set_tf32};
 
 /// This rank's share of a global batch.
 pub struct LocalBatch {
@@ -46,7 +46,7 @@ pub struct StepOutcome {
     pub compute_secs: f64,
     /// Seconds in which this rank's host was blocked by other ranks: gathers, statistics and the tail of the gradient sums.
     pub comm_secs: f64,
-    /// Of them, from the end of backward to the last gradient sum.
+    /// Of them, from the end of backward to the last gradient sum: by the device's clock on a GPU.
     pub tail_secs: f64,
     /// Gradient buckets that were sent while backward went on.
     pub early_buckets: usize,
@@ -60,6 +60,8 @@ pub(super) struct InFlight {
     global_samples: f64,
     /// Loss, sums of the means, gradient norm.
     values: HostCopy,
+    /// On a GPU: the end of backward, and of the last gradient sum.
+    tail: Option<(Event, Event)>,
 }
 
 /// Sums that a rank contributes to a step.
@@ -98,7 +100,14 @@ impl Engine {
             Some(loss) => self.pair_step(batch, plan, loss)?,
             None => self.direct_step(batch, plan)?,
         };
+        let mut events = self.device_events()?;
+        if let Some((backward, _)) = &mut events {
+            backward.record()?;
+        }
         let tail = self.reducer.finish()?;
+        if let Some((_, summed)) = &mut events {
+            summed.record()?;
+        }
         let active = self.flat.active_set(&self.ranks.any(&self.reducer.touched())?);
         let names: Vec<&'static str> = sums.means.iter().map(|mean| mean.0).collect();
         let mut values: Vec<Tensor> = vec![sums.loss];
@@ -123,6 +132,7 @@ impl Engine {
             names,
             global_samples: (plan.global_samples as f64).max(1.0),
             values: HostCopy::start(&values)?,
+            tail: events,
         };
         let timing = |engine: &Self, outcome: &mut StepOutcome| {
             let comm = engine.ranks.blocked().saturating_sub(blocked);
@@ -168,6 +178,15 @@ impl Engine {
 }
 
 impl Engine {
+    /// Marks on the device's queue, where the host's clock says nothing about it.
+    fn device_events(&self) -> Result<Option<(Event, Event)>, TrainError> {
+        let device = self.device();
+        if device == Device::Cpu || self.ranks.is_alone() {
+            return Ok(None);
+        }
+        Ok(Some((Event::new(device, true)?, Event::new(device, true)?)))
+    }
+
     /// Weights move by the gradients; where ranks keep parts, each then receives the weights of the others.
     fn update(&mut self, active: &ActiveSet, lr: f64, skip: Option<&Tensor>) -> Result<(), TrainError> {
         let update = Update { lr, shard: &self.shard, ranks: &self.ranks, skip };
@@ -327,6 +346,7 @@ impl Engine {
         let keys = PairKeys::from_columns(self.ranks.gather_columns(&keys.to_columns(), &per_rank)?);
         let z = self.ranks.gather_rows(projections, &per_rank)?;
         let loss = PairLoss { tile: loss.tile.or(self.settings.tile), ..loss };
+        let _exact = WithoutTf32::enter(self.settings.tf32 && z.device() != Device::Cpu);
         let problem = PairProblem::new(&z, &keys, self.method.queue(), &loss);
         let statistics = problem.row_statistics(own.clone());
         let lse = self.ranks.gather_rows(&statistics.lse, &per_rank)?;
@@ -343,8 +363,28 @@ impl Engine {
     }
 }
 
+/// TF32 is off until this is dropped; similarities divided by a temperature need every bit.
+struct WithoutTf32(bool);
+
+impl WithoutTf32 {
+    fn enter(was_on: bool) -> Self {
+        if was_on {
+            set_tf32(false);
+        }
+        Self(was_on)
+    }
+}
+
+impl Drop for WithoutTf32 {
+    fn drop(&mut self) {
+        if self.0 {
+            set_tf32(true);
+        }
+    }
+}
+
 impl LocalSums {
-    fn zero(device: tch::Device) -> Self {
+    fn zero(device: Device) -> Self {
         Self { loss: Tensor::zeros([0i64; 0], (Kind::Double, device)), means: Vec::new(), anchors: None, rows: None }
     }
 }
@@ -354,6 +394,11 @@ impl InFlight {
     fn settle(self) -> Result<StepOutcome, TrainError> {
         let values = self.values.wait()?;
         let mut outcome = self.outcome;
+        if let Some((backward, summed)) = &self.tail {
+            // Both lie before the values that have just arrived.
+            outcome.tail_secs = backward.elapsed_ms(summed)? * 1e-3;
+            outcome.comm_secs += outcome.tail_secs;
+        }
         let (loss, rest) = values.split_first().unwrap_or((&f64::NAN, &[]));
         let (norm, sums) = rest.split_last().unwrap_or((&f64::NAN, &[]));
         (outcome.loss, outcome.grad_norm) = (*loss, *norm);

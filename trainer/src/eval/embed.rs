@@ -11,6 +11,7 @@ use crate::data::{
 };
 use crate::engine::Engine;
 use crate::error::TrainError;
+use crate::torch_extra::to_device_async;
 
 /// Embeddings of this rank's share of a part.
 pub struct Embeddings {
@@ -62,7 +63,7 @@ pub fn embed_part(
     let mut kept = Vec::with_capacity(own.len());
     let mut failed = Vec::new();
     while let Some(batch) = loader.next().transpose()? {
-        let inputs = inputs_of(&batch, engine);
+        let inputs = inputs_of(&batch, engine)?;
         rows.push(engine.embed(&inputs)?.to_device(tch::Device::Cpu));
         kept.extend(kept_ids(&batch));
         failed.extend(batch.failed);
@@ -98,11 +99,12 @@ pub fn kept_ids(batch: &Batch) -> impl Iterator<Item = u32> {
 }
 
 /// `[num_views * n, C, H, W]` of a batch, in the engine's precision and place.
-pub fn inputs_of(batch: &Batch, engine: &Engine) -> Tensor {
+///
+/// # Errors
+/// When memory runs out.
+pub fn inputs_of(batch: &Batch, engine: &Engine) -> Result<Tensor, TrainError> {
     let [c, h, w] = batch.shape;
     let rows = batch.request.num_views as usize * batch.kept.len();
-    Tensor::from_slice(&batch.data)
-        .view([rows as i64, c as i64, h as i64, w as i64])
-        .to_device(engine.device())
-        .to_kind(engine.kind())
+    let host = Tensor::from_slice(&batch.data).view([rows as i64, c as i64, h as i64, w as i64]);
+    Ok(to_device_async(&host, engine.device())?.f_to_kind(engine.kind())?)
 }

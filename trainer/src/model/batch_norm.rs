@@ -104,11 +104,15 @@ mod tests {
         (layer, parameters)
     }
 
+    fn weight_kind(input: &Tensor) -> Kind {
+        if input.kind() == Kind::BFloat16 { Kind::Float } else { input.kind() }
+    }
+
     fn run(input: &Tensor, cotangent: &Tensor, sync: Option<SyncStatistics>) -> Outcome {
-        let (layer, _parameters) = layer(input.size()[1], input.kind());
+        let (layer, _parameters) = layer(input.size()[1], weight_kind(input));
         let input = input.detach().set_requires_grad(true);
         // A function in between, so that the layer's gradient is not the leaf's own.
-        let output = layer.forward(&(&input * 1.5), &Pass::train(sync)).unwrap();
+        let output = layer.forward(&(&input * 1.0), &Pass::train(sync)).unwrap();
         (output.tanh() * cotangent).sum(input.kind()).backward();
         assert_eq!(layer.num_batches_tracked.int64_value(&[]), 1);
         let [weight, bias] = [&layer.weight, &layer.bias].map(Tensor::grad);
@@ -136,7 +140,7 @@ mod tests {
         for part in [4, 5] {
             assert!(all(part).iter().all(|other| *other == outcomes[0][part]), "ranks have parted");
         }
-        let total = |part: usize| Tensor::stack(&all(part), 0).sum_dim_intlist(0, false, input.kind());
+        let total = |part: usize| Tensor::stack(&all(part), 0).sum_dim_intlist(0, false, weight_kind(input));
         let rows = |part: usize| Tensor::cat(&all(part), 0);
         let [.., mean, var] = &outcomes[0];
         [rows(0), rows(1), total(2), total(3), mean.shallow_clone(), var.shallow_clone()]
@@ -196,6 +200,26 @@ mod tests {
         let expected = Tensor::arange(4, (Kind::Double, Device::Cpu)) * 0.45 + mean * 0.1;
         assert!(layer.running_mean.to_kind(Kind::Double).allclose(&expected, 1e-6, 1e-6, false));
         assert!(parameters.parameters().iter().all(|p| p.tensor.grad().kind() == Kind::Float));
+    }
+
+    #[test]
+    fn bf16_over_ranks_is_the_result_of_f64_rounded() {
+        for channels_last in [false, true] {
+            let (input, cotangent) = batch(&[40, 6, 9, 5], Kind::BFloat16, channels_last);
+            // A mean far from zero: a sum of squares in 16 bits would lose the variance.
+            let input = input + 8.0;
+            let expected = run(&input.to_kind(Kind::Double), &cotangent.to_kind(Kind::Double), None);
+            let actual = run_ranks(&input, &cotangent, &[13, 0, 27]);
+            assert_eq!(
+                actual.each_ref().map(Tensor::kind),
+                [Kind::BFloat16, Kind::BFloat16, Kind::Float, Kind::Float, Kind::Float, Kind::Float]
+            );
+            for (part, tolerance) in [1e-2, 1e-2, 2e-3, 2e-3, 1e-6, 1e-5].into_iter().enumerate() {
+                let (actual, expected) = (actual[part].to_kind(Kind::Double), &expected[part]);
+                let error = ((actual - expected).norm() / expected.norm()).double_value(&[]);
+                assert!(error < tolerance, "channels last {channels_last}: part {part} differs by {error:e}");
+            }
+        }
     }
 
     #[test]

@@ -97,6 +97,7 @@ mod tests {
 
     use super::thread_ranks::ThreadRanks;
     use super::*;
+    use crate::torch_extra::Autocast;
 
     const DOUBLE: (Kind, Device) = (Kind::Double, Device::Cpu);
     const NAMES: [ModelName; 4] =
@@ -104,7 +105,11 @@ mod tests {
 
     fn build(name: ModelName, stem: Stem, in_channels: i64) -> (Box<dyn Backbone>, Parameters) {
         let mut parameters = Parameters::new(Device::Cpu, Kind::Double, 5);
-        let backbone = build_backbone(&ModelConfig { name, stem, ..ModelConfig::default() }, in_channels, &mut parameters);
+        let backbone = build_backbone(
+            &ModelConfig { name, stem, ..ModelConfig::default() },
+            in_channels,
+            &mut parameters,
+        );
         (backbone, parameters)
     }
 
@@ -174,6 +179,45 @@ mod tests {
                 };
                 let error = ((actual - expected).norm() / expected.norm()).double_value(&[]);
                 assert!(error < 1e-11, "{name:?}: tensor {index} differs by {error:e}");
+            }
+        }
+    }
+
+    /// Relative differences of features and of all gradients together.
+    fn bf16_against_f32(name: ModelName, sync: bool) -> (f64, f64) {
+        let float = |t: Tensor| t.to_kind(Kind::Float);
+        // Noise whose energy falls with frequency and time, as in a log-mel spectrogram.
+        let noise = float(wave(&[16, 1, 64, 96]) * 7919.0).sin();
+        let slope = Tensor::linspace(1, -1, 64, (Kind::Float, Device::Cpu)).view([64, 1]);
+        let input = noise.avg_pool2d([3, 3], [1, 1], [1, 1], false, true, None) * 2.0 + slope;
+        let run = |kind: Kind| {
+            let mut parameters = Parameters::new(Device::Cpu, Kind::Float, 5);
+            let config = ModelConfig { name, ..ModelConfig::default() };
+            let backbone = build_backbone(&config, 1, &mut parameters);
+            let sync = sync.then(|| SyncStatistics::new(|_| Ok(())));
+            let guard = Autocast::enter(Device::Cpu, kind);
+            let features = float(backbone.forward(&input, &Pass::train(sync)).unwrap());
+            drop(guard);
+            let cotangent = float(wave(&features.size()));
+            (&features * cotangent).sum(Kind::Float).backward();
+            let gradients: Vec<_> =
+                parameters.parameters().iter().map(|p| p.tensor.grad().flatten(0, -1)).collect();
+            (features.detach(), Tensor::cat(&gradients, 0))
+        };
+        let ((features, gradient), (exact, exact_gradient)) = (run(Kind::BFloat16), run(Kind::Float));
+        let error = |a: &Tensor, b: &Tensor| ((a - b).norm() / b.norm()).double_value(&[]);
+        (error(&features, &exact), error(&gradient, &exact_gradient))
+    }
+
+    #[test]
+    fn bf16_is_f32_rounded() {
+        for name in [ModelName::CnnSmall, ModelName::Resnet18] {
+            for sync in [false, true] {
+                let (features, gradient) = bf16_against_f32(name, sync);
+                assert!(features > 1e-6, "{name:?} ran in fp32");
+                assert!(features < 2e-2, "{name:?} sync {sync}: features differ by {features:e}");
+                // Signs of ReLUs near zero differ: more than rounding.
+                assert!(gradient < 1e-1, "{name:?} sync {sync}: gradients differ by {gradient:e}");
             }
         }
     }

@@ -102,7 +102,7 @@ mod tests {
     }
 
     fn network(kind: Norm, name: ModelName) -> Network {
-        let config = ModelConfig { name, stem: Stem::Small, norm: kind, norm_groups: 8 };
+        let config = ModelConfig { name, stem: Stem::Imagenet, norm: kind, norm_groups: 8 };
         let mut parameters = Parameters::new(Device::Cpu, Kind::Double, 3);
         let backbone = build_backbone(&config, 1, &mut parameters);
         let head = ProjectorConfig { hidden_dim: 24, out_dim: 7, num_layers: 2, batch_norm: true };
@@ -130,7 +130,7 @@ mod tests {
 
     #[test]
     fn micro_batches_change_nothing_where_each_sample_stands_alone() {
-        let (input, cotangent) = (wave(&[64, 1, 16, 16], 0.731), wave(&[64, 7], 1.177));
+        let (input, cotangent) = (wave(&[64, 1, 32, 32], 0.731), wave(&[64, 7], 1.177));
         for name in [ModelName::CnnSmall, ModelName::Resnet18] {
             for kind in [Norm::Group, Norm::Frozen] {
                 let whole = network(kind, name);

@@ -155,6 +155,7 @@ mod tests {
         let alone = format!("{}::alone", module_path!().split_once("::").map_or("", |(_, path)| path));
         let test = std::process::Command::new(std::env::current_exe().unwrap())
             .args(["--exact", &alone, "--ignored", "--test-threads", "1"])
+            .env("OMP_NUM_THREADS", "1")
             .output()
             .unwrap();
         let said = String::from_utf8_lossy(&test.stdout);

@@ -2,11 +2,12 @@
 
 use std::sync::Arc;
 
-use dtrain_comm::{Collective, CollectiveExt};
+use dtrain_comm::{Collective, CollectiveExt, World};
 use dtrain_configs::RunConfig;
 use dtrain_configs::schema::{Auto, Norm};
+use tch::Device;
 
-use super::prepare::Parts;
+use super::prepare::{Parts, Prepared};
 use super::resolve::Choice;
 use super::{Resolved, agreed};
 use crate::error::TrainError;
@@ -66,15 +67,11 @@ fn fit(
     share: usize,
 ) -> Result<(usize, String), TrainError> {
     let world = collective.world();
-    let device = parts.parameters.device();
-    let free = free_bytes(device)?;
-    let budget = config.trainer.memory_bytes.value().unwrap_or_else(|| {
-        let sharing = if resolved.on_gpu { 1 } else { world.local_size.max(1) };
-        (free as f64 * USABLE) as u64 / sharing as u64
-    });
-    let activations =
-        measure_activations(&*parts.method, &parts.parameters, parts.maker.shape(), resolved.arithmetic)?;
-    let fixed = fixed_memory(config, &*parts.method, &parts.parameters, parts.maker.shape(), world, resolved.tile) + activations.fixed_bytes;
+    let budget = budget(config, world, parts.parameters.device())?;
+    let shape = parts.maker.shape();
+    let activations = measure_activations(&*parts.method, &parts.parameters, shape, resolved.arithmetic)?;
+    let fixed = fixed_memory(config, &*parts.method, &parts.parameters, shape, world, resolved.tile)
+        + activations.fixed_bytes;
     match fit_micro_batch(budget, share, fixed, activations.bytes_per_sample) {
         Ok(n) => Ok((
             n,
@@ -86,5 +83,68 @@ fn fit(
             ),
         )),
         Err(error) => Err(TrainError::environment(&error, error.hint())),
+    }
+}
+
+/// Bytes that this rank may take.
+fn budget(config: &RunConfig, world: &World, device: Device) -> Result<u64, TrainError> {
+    if let Some(bytes) = config.trainer.memory_bytes.value() {
+        return Ok(bytes);
+    }
+    let sharing = if device == Device::Cpu { world.local_size.max(1) as u64 } else { 1 };
+    Ok((free_bytes(device)? as f64 * USABLE) as u64 / sharing)
+}
+
+/// libtorch's error for want of memory becomes one that names the micro-batch that would fit; others stay as they are.
+pub(super) fn explain(prepared: &Prepared, error: TrainError) -> TrainError {
+    if !is_out_of_memory(&error) {
+        return error;
+    }
+    let engine = &prepared.engine;
+    let (settings, world) = (engine.settings(), engine.collective().world());
+    let share = prepared.config.trainer.batch_size.div_ceil(world.world_size);
+    let shape = prepared.maker.shape();
+    // What the step held is free again: a few samples can be measured.
+    let measured = measure_activations(engine.method(), engine.parameters(), shape, settings.arithmetic);
+    let tile = prepared.resolved.tile;
+    let fixed = fixed_memory(&prepared.config, engine.method(), engine.parameters(), shape, world, tile);
+    let fitting = measured.ok().zip(budget(&prepared.config, world, engine.device()).ok()).and_then(
+        |(activations, budget)| {
+            fit_micro_batch(budget, share, fixed + activations.fixed_bytes, activations.bytes_per_sample).ok()
+        },
+    );
+    let micro_batch = settings.micro_batch.unwrap_or(share);
+    let hint = match fitting {
+        Some(n) if n < micro_batch => format!("`trainer.micro_batch_size={n}` would fit"),
+        _ => format!("set `trainer.micro_batch_size` below {micro_batch}, or choose a smaller `model`"),
+    };
+    let place = &prepared.place.name;
+    TrainError::environment(
+        format!("the memory of {place} is too small for micro-batches of {micro_batch} samples"),
+        hint,
+    )
+}
+
+fn is_out_of_memory(error: &TrainError) -> bool {
+    // The CUDA allocator's words, and those of the CPU's.
+    const WORDS: [&str; 3] = ["out of memory", "can't allocate memory", "not enough memory"];
+    matches!(error, TrainError::Torch(error) if WORDS.iter().any(|words| error.to_string().contains(words)))
+}
+
+#[cfg(test)]
+mod tests {
+    use tch::{Kind, Tensor};
+
+    use super::*;
+
+    #[test]
+    fn want_of_memory_is_told_from_other_errors() {
+        let torch = |error: tch::TchError| TrainError::from(error);
+        let huge = Tensor::f_zeros([1 << 50], (Kind::Double, Device::Cpu)).unwrap_err();
+        assert!(is_out_of_memory(&torch(huge)));
+        let gpu = "CUDA out of memory. Tried to allocate 20.00 GiB. GPU 0 has a total capacity of 139 GiB";
+        assert!(is_out_of_memory(&torch(tch::TchError::Torch(gpu.into()))));
+        let shapes = Tensor::zeros([2], (Kind::Float, Device::Cpu)).f_view([3]).unwrap_err();
+        assert!(!is_out_of_memory(&torch(shapes)));
     }
 }

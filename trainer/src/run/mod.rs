@@ -25,7 +25,7 @@ pub use data_root::data_root;
 pub use evaluate::final_parts;
 pub use layout::RunDir;
 pub use observer::{Observer, Progress, Silent};
-pub use prepare::{Prepared, Purpose, open_checkpoint, prepare};
+pub use prepare::{Prepared, Purpose, engine_settings, open_checkpoint, prepare};
 pub use probe::{Probed, open as open_probed};
 pub use resolve::{Choice, Place, Resolved, resolve};
 pub use runner::{StepRunner, Stepped};

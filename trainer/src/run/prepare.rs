@@ -135,13 +135,14 @@ fn build_parts(
 }
 
 /// The settings of a step.
-pub(super) fn engine_settings(config: &RunConfig, resolved: &Resolved, plan: &RunPlan) -> EngineSettings {
+pub fn engine_settings(config: &RunConfig, resolved: &Resolved, plan: &RunPlan) -> EngineSettings {
     let trainer = &config.trainer;
     EngineSettings {
         global_batch: trainer.batch_size,
         micro_batch: resolved.micro_batch,
         tile: Some(resolved.tile),
         arithmetic: resolved.arithmetic,
+        tf32: trainer.tf32,
         grad_clip: trainer.grad_clip,
         sync_bn: resolved.sync_bn,
         bucket_bytes: trainer.bucket_bytes,

@@ -4,6 +4,7 @@ use std::time::Instant;
 
 use dtrain_comm::CollectiveExt;
 
+use super::micro_batch::explain;
 use super::prepare::Prepared;
 use super::session::{local_batch, start_loader};
 use crate::coordinator::StepPlan;
@@ -56,8 +57,10 @@ impl StepRunner {
         let global_samples = counts.iter().map(|&n| u64::from(n)).sum();
         let epoch = step / self.prepared.plan.steps_per_epoch.max(1);
         let plan = StepPlan { step, epoch, counts, global_samples };
-        let local = local_batch(&self.prepared, &batch, &plan);
-        let known = self.prepared.engine.step(&local, &plan)?;
+        let local = local_batch(&self.prepared, &batch, &plan)?;
+        let stepped = self.prepared.engine.step(&local, &plan);
+        drop(local);
+        let known = stepped.map_err(|error| explain(&self.prepared, error))?;
         self.loader.recycle(batch.data);
         Ok(Stepped { plan, data_secs, wait_secs, known })
     }

@@ -8,6 +8,7 @@ use dtrain_comm::CollectiveExt;
 use serde::{Deserialize, Serialize};
 
 use super::agree::{Told, settle};
+use super::micro_batch::explain;
 use super::prepare::Prepared;
 use super::{DroppedSample, LoopState, Observer, Progress, RunDir, StopFlag, Tracker, agreed};
 use crate::checkpoint::{FrameKind, decode, encode};
@@ -289,11 +290,13 @@ impl<'a> Session<'a> {
         let Some(batch) = self.pending.take() else {
             return Err(TrainError::internal("a step was directed without a batch"));
         };
-        let local = local_batch(&self.prepared, &batch, &plan);
+        let local = local_batch(&self.prepared, &batch, &plan)?;
         if plan.step == 0 {
             self.picture_first_batch(&batch);
         }
-        let known = self.prepared.engine.step(&local, &plan)?;
+        let stepped = self.prepared.engine.step(&local, &plan);
+        drop(local);
+        let known = stepped.map_err(|error| explain(&self.prepared, error))?;
         let done = plan.step + 1;
         self.in_flight.push_back(Launched { plan, ids: kept_ids(&batch).collect() });
         self.loader.recycle(batch.data);
@@ -451,7 +454,10 @@ impl<'a> Session<'a> {
 }
 
 /// A loaded batch as the engine takes it.
-pub fn local_batch(prepared: &Prepared, batch: &Batch, plan: &StepPlan) -> LocalBatch {
+///
+/// # Errors
+/// When memory runs out.
+pub fn local_batch(prepared: &Prepared, batch: &Batch, plan: &StepPlan) -> Result<LocalBatch, TrainError> {
     let engine = &prepared.engine;
     let label = prepared.dataset.label(&prepared.config.data.target);
     let recording = prepared.config.data.recording.as_deref().and_then(|name| prepared.dataset.label(name));
@@ -459,8 +465,8 @@ pub fn local_batch(prepared: &Prepared, batch: &Batch, plan: &StepPlan) -> Local
         label.and_then(|l| l.of_sample.get(id as usize).copied().flatten()).map_or(-1, i64::from)
     };
     let offset = plan.offset(engine.collective().world().rank) as i64;
-    LocalBatch {
-        inputs: inputs_of(batch, engine),
+    Ok(LocalBatch {
+        inputs: inputs_of(batch, engine)?,
         targets: Targets {
             sample_ids: kept_ids(batch).map(i64::from).collect(),
             classes: kept_ids(batch).map(|id| value(label, id)).collect(),
@@ -468,7 +474,7 @@ pub fn local_batch(prepared: &Prepared, batch: &Batch, plan: &StepPlan) -> Local
             positions: (offset..).take(batch.kept.len()).collect(),
             global_samples: plan.global_samples,
         },
-    }
+    })
 }
 
 /// How batches are prepared.

@@ -78,3 +78,114 @@ impl Drop for Autocast {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use tch::{Tensor, no_grad};
+
+    use super::*;
+    use crate::torch_extra::{GradientHooks, set_grad};
+
+    const FLOAT: (Kind, Device) = (Kind::Float, Device::Cpu);
+
+    fn wave(shape: &[i64], frequency: f64) -> Tensor {
+        (Tensor::arange(shape.iter().product::<i64>(), FLOAT) * frequency).sin().reshape(shape)
+    }
+
+    fn enter() -> Autocast {
+        Autocast::enter(Device::Cpu, Kind::BFloat16)
+    }
+
+    fn product() -> Kind {
+        wave(&[3, 4], 0.3).matmul(&wave(&[4, 2], 0.7)).kind()
+    }
+
+    #[test]
+    fn products_and_convolutions_are_bf16_under_the_guard() {
+        let convolution = || {
+            let (input, weight) = (wave(&[2, 3, 8, 8], 0.3), wave(&[4, 3, 3, 3], 0.7));
+            input.conv2d(&weight, None::<&Tensor>, [1, 1], [1, 1], [1, 1], 1).kind()
+        };
+        assert_eq!((product(), convolution()), (Kind::Float, Kind::Float));
+        {
+            let _outer = enter();
+            assert_eq!((product(), convolution()), (Kind::BFloat16, Kind::BFloat16));
+            {
+                let _loss = Autocast::off(Device::Cpu);
+                assert_eq!((product(), convolution()), (Kind::Float, Kind::Float));
+                let _inner = enter();
+                assert_eq!(product(), Kind::BFloat16);
+            }
+            assert_eq!(product(), Kind::BFloat16);
+            // What every thread does is its own affair.
+            assert_eq!(std::thread::spawn(product).join().unwrap(), Kind::Float);
+            let there = std::thread::spawn(|| {
+                let _guard = enter();
+                product()
+            });
+            assert_eq!(there.join().unwrap(), Kind::BFloat16);
+        }
+        assert_eq!(product(), Kind::Float);
+    }
+
+    #[test]
+    fn gradients_are_f32_and_add_up_in_place() {
+        let leaf = wave(&[8, 8], 0.7).set_requires_grad(true);
+        let flat = Tensor::zeros([64], FLOAT);
+        set_grad(&leaf, &flat.view([8, 8])).unwrap();
+        let heard = Arc::new(AtomicUsize::new(0));
+        let hears = Arc::clone(&heard);
+        let _hooks = GradientHooks::new([&leaf], move |_| {
+            hears.fetch_add(1, Ordering::Relaxed);
+        })
+        .unwrap();
+        let input = wave(&[4, 8], 0.3);
+        for pass in 1..=2 {
+            let output = {
+                let _guard = enter();
+                // Used twice: converted once, and still one gradient.
+                input.matmul(&leaf).matmul(&leaf)
+            };
+            output.to_kind(Kind::Float).sum(Kind::Float).backward();
+            assert_eq!(heard.load(Ordering::Relaxed), pass);
+        }
+        assert_eq!((leaf.grad().kind(), leaf.grad().data_ptr()), (Kind::Float, flat.data_ptr()));
+
+        let exact = wave(&[8, 8], 0.7).set_requires_grad(true);
+        (input.matmul(&exact).matmul(&exact).sum(Kind::Float) * 2.0).backward();
+        let error = (flat.view([8, 8]) - exact.grad()).norm() / exact.grad().norm();
+        assert!(error.double_value(&[]) < 1e-2, "{error}");
+    }
+
+    #[test]
+    fn a_pass_without_gradients_takes_none_from_a_later_one() {
+        let leaf = wave(&[8, 8], 0.7).set_requires_grad(true);
+        let input = wave(&[4, 8], 0.3);
+        let _outer = no_grad(|| {
+            let guard = enter();
+            let _ = input.matmul(&leaf);
+            guard
+        });
+        let _guard = enter();
+        let output = input.matmul(&leaf);
+        assert!(output.requires_grad());
+        output.to_kind(Kind::Float).sum(Kind::Float).backward();
+        assert!(leaf.grad().norm().double_value(&[]) > 0.0);
+    }
+
+    #[test]
+    fn weights_that_have_moved_are_converted_anew() {
+        let leaf = wave(&[8, 8], 0.7).set_requires_grad(true);
+        let input = Tensor::eye(8, FLOAT);
+        let forward = || {
+            let _guard = enter();
+            input.matmul(&leaf).detach().to_kind(Kind::Float)
+        };
+        let before = forward();
+        let _ = no_grad(|| leaf.shallow_clone().g_mul_scalar_(2.0));
+        assert_eq!(forward(), before * 2.0);
+    }
+}

@@ -19,7 +19,11 @@ unsafe extern "C" {
     fn dtrain_event_query(event: *const c_void, done: *mut bool) -> *mut c_char;
     fn dtrain_event_synchronize(event: *const c_void) -> *mut c_char;
     fn dtrain_event_elapsed_ms(begin: *const c_void, end: *const c_void, ms: *mut f64) -> *mut c_char;
-    fn dtrain_copy_to_gpu(host: *const C_tensor, device_index: c_int, copy: *mut *mut C_tensor) -> *mut c_char;
+    fn dtrain_copy_to_gpu(
+        host: *const C_tensor,
+        device_index: c_int,
+        copy: *mut *mut C_tensor,
+    ) -> *mut c_char;
     fn dtrain_copy_to_host(source: *const C_tensor, host: *mut *mut C_tensor) -> *mut c_char;
 }
 
@@ -270,6 +274,18 @@ mod tests {
         end.synchronize().unwrap();
         assert!(end.query().unwrap());
         assert!(begin.elapsed_ms(&end).unwrap() >= 0.0);
+    }
+
+    #[test]
+    fn loading_ends_with_a_gpu_or_with_the_reason() {
+        match load_cuda() {
+            Ok(()) => assert!(num_gpus() > 0),
+            Err(error) => {
+                let text = error.to_string();
+                assert!(text.contains(".so"), "no library is named: {text}");
+                assert_eq!(num_gpus(), 0);
+            }
+        }
     }
 
     #[test]

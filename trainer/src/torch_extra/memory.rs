@@ -122,3 +122,39 @@ impl MemoryMeter {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use tch::{Kind, Tensor};
+
+    use super::*;
+
+    const FLOAT: (Kind, Device) = (Kind::Float, Device::Cpu);
+    /// Larger than anything that other tests hold or give back meanwhile.
+    const LARGE: i64 = 400 << 20;
+    /// What other tests may move.
+    const SLACK: u64 = 250 << 20;
+
+    #[test]
+    fn the_peak_is_what_lived_at_once() {
+        let meter = MemoryMeter::start(Device::Cpu).unwrap();
+        let near = |actual: u64, expected: u64| {
+            assert!(actual.abs_diff(expected) < SLACK, "{actual} is not about {expected}");
+        };
+        let floats = |bytes: i64| Tensor::empty([bytes / 4], FLOAT);
+        let first = floats(LARGE);
+        drop(floats(2 * LARGE));
+        let second = floats(LARGE);
+        near(meter.live_bytes().unwrap(), 2 * LARGE as u64);
+        near(meter.peak_bytes().unwrap(), 3 * LARGE as u64);
+        drop((first, second));
+        near(meter.live_bytes().unwrap(), 0);
+        assert!(reusable_bytes(Device::Cpu).unwrap() >= 2 * LARGE as u64);
+
+        // Also many that are too small for the pool.
+        let small: Vec<Tensor> = (0..3200).map(|_| floats(128 << 10)).collect();
+        near(meter.live_bytes().unwrap(), LARGE as u64);
+        drop(small);
+        near(meter.live_bytes().unwrap(), 0);
+    }
+}

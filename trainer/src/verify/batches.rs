@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use tch::{Device, Kind, Tensor};
 
-use super::ways::Order;
+use super::ways::Way;
 use crate::coordinator::StepPlan;
 use crate::data::{BatchRequest, Loader, LoaderOptions, share};
 use crate::engine::LocalBatch;
@@ -65,7 +65,7 @@ pub(super) fn draw(
         }
         // Without counts of other ranks the whole batch begins at position 0.
         let plan = StepPlan { step, epoch, counts: Vec::new(), global_samples: len as u64 };
-        let LocalBatch { inputs, targets } = local_batch(prepared, &batch, &plan);
+        let LocalBatch { inputs, targets } = local_batch(prepared, &batch, &plan)?;
         let [c, h, w] = batch.shape.map(|n| n as i64);
         let inputs = inputs
             .f_to_device(Device::Cpu)?
@@ -94,16 +94,16 @@ impl GlobalBatch {
         self.targets.classes.len()
     }
 
-    /// The share of `rank` when the samples come in `order`, in the type and place of an engine.
+    /// The share of `rank`, as `way` orders the samples and in the type of its weights.
     pub(super) fn of_rank(
         &self,
-        order: &Order,
-        world_size: usize,
+        way: &Way,
         rank: usize,
-        (kind, device): (Kind, Device),
+        device: Device,
     ) -> Result<(LocalBatch, StepPlan), TrainError> {
+        let world_size = way.world_size;
         let len = self.len();
-        let order = order.of(len);
+        let order = way.order.of(len);
         let range = share(len, world_size, rank);
         let first = range.start as i64;
         let own = order.get(range).unwrap_or_default();
@@ -124,16 +124,19 @@ impl GlobalBatch {
         };
         let counts = (0..world_size).map(|rank| share(len, world_size, rank).len() as u32).collect();
         let plan = StepPlan { step: self.step, epoch: self.epoch, counts, global_samples: len as u64 };
-        Ok((LocalBatch { inputs: inputs.f_to_kind(kind)?.f_to_device(device)?, targets }, plan))
+        let inputs = inputs.f_to_kind(way.arithmetic.kind())?.f_to_device(device)?;
+        Ok((LocalBatch { inputs, targets }, plan))
     }
 }
 
 #[cfg(test)]
-pub(super) mod tests {
+mod tests {
+    use super::super::ways::Order;
     use super::*;
+    use crate::engine::Arithmetic;
 
-    /// `lens` samples of two views of 1 x 8 x 8 values, two samples of three from class 0 or 1 and the rest without one.
-    pub(in crate::verify) fn noise_batches(lens: &[usize], num_views: i64) -> Vec<GlobalBatch> {
+    /// Batches of `lens` samples, each view 1 x 8 x 8 values; every third sample has no class.
+    fn noise_batches(lens: &[usize], num_views: i64) -> Vec<GlobalBatch> {
         lens.iter()
             .enumerate()
             .map(|(step, &len)| {
@@ -157,10 +160,11 @@ pub(super) mod tests {
     fn shares_cover_the_batch_in_its_order() {
         let batch = noise_batches(&[7], 2).remove(0);
         for order in [Order::AsDrawn, Order::Reversed, Order::Rounds { world_size: 3, micro_batch: 2 }] {
-            let (whole, _) = batch.of_rank(&order, 1, 0, (Kind::Double, Device::Cpu)).unwrap();
+            let way = |world_size| Way { order, ..Way::plain(world_size, Arithmetic::Fp64, 1) };
+            let (whole, _) = batch.of_rank(&way(1), 0, Device::Cpu).unwrap();
             let mut ids = Vec::new();
             for rank in 0..9 {
-                let (part, plan) = batch.of_rank(&order, 9, rank, (Kind::Double, Device::Cpu)).unwrap();
+                let (part, plan) = batch.of_rank(&way(9), rank, Device::Cpu).unwrap();
                 let n = part.targets.classes.len();
                 assert_eq!((plan.counts[rank] as usize, plan.global_samples), (n, 7));
                 assert_eq!(part.inputs.size(), [2 * n as i64, 1, 8, 8]);

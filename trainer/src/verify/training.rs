@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use dtrain_comm::CollectiveExt;
 use dtrain_configs::schema::{Auto, MethodConfig, ModelConfig};
-use tch::{Device, Tensor};
+use tch::{Device, Kind, TchError, Tensor};
 
 use super::differences::{Differences, norm};
 use super::judge::tolerance;
@@ -58,8 +58,28 @@ impl Setup {
         let mut parameters = Parameters::new(self.device, way.arithmetic.kind(), self.seed);
         let method =
             method::build(&self.method, &self.model, self.in_channels, self.num_classes, &mut parameters);
-        Engine::new(method, parameters, ranks, way.settings(&self.settings))
+        let engine = Engine::new(method, parameters, ranks, way.settings(&self.settings))?;
+        if way.last_place > 0 {
+            move_last_places(engine.flat().parameters(), way.last_place)?;
+        }
+        Ok(engine)
     }
+}
+
+/// Units in the last place of fp32 by which weights move: about what a sum over a layer's inputs rounds by.
+const LAST_PLACES: f64 = 4.0;
+
+/// Moves each value up or down by [`LAST_PLACES`]; `choice` decides which way.
+fn move_last_places(values: &Tensor, choice: u8) -> Result<(), TchError> {
+    let place = Tensor::f_arange(values.numel() as i64, (Kind::Double, values.device()))?;
+    let sign = (place * 12.9898 + f64::from(choice) * 78.233)
+        .f_sin()?
+        .f_mul_scalar(43_758.545_3)?
+        .f_sin()?
+        .f_sign()?;
+    let factor = sign * (LAST_PLACES * f64::from(f32::EPSILON)) + 1.0;
+    let _ = tch::no_grad(|| values.shallow_clone().f_mul_(&factor.f_to_kind(values.kind())?))?;
+    Ok(())
 }
 
 /// This rank's share of each step.
@@ -218,6 +238,17 @@ fn train(
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn weights_move_by_their_last_places_either_way() {
+        let values = Tensor::full([1000], 0.75, (Kind::Float, Device::Cpu));
+        move_last_places(&values, 1).unwrap();
+        let moved = (values / 0.75 - 1.0) / f64::from(f32::EPSILON);
+        let (least, most) = (moved.min().double_value(&[]), moved.max().double_value(&[]));
+        assert!((-4.5..-3.5).contains(&least) && (3.5..4.5).contains(&most), "{least} {most}");
+        let mean = moved.mean(Kind::Float).double_value(&[]);
+        assert!(mean.abs() < 0.6, "{mean}");
+    }
 
     /// A bias in front of batch norm has a gradient of rounding in every step; another parameter, only in one.
     #[test]

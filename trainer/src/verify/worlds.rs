@@ -106,9 +106,7 @@ fn background(collective: &Arc<dyn Collective>) -> Result<Ranks, TrainError> {
 }
 
 fn share_of(rank: usize, setup: &Setup, way: &Way, batches: &[GlobalBatch]) -> Result<Steps, TrainError> {
-    let place = (way.arithmetic.kind(), setup.device);
-    let steps = batches.iter().take(way.num_steps);
-    steps.map(|batch| batch.of_rank(&way.order, way.world_size, rank, place)).collect()
+    batches.iter().take(way.num_steps).map(|batch| batch.of_rank(way, rank, setup.device)).collect()
 }
 
 fn on_threads(

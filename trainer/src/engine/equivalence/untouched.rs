@@ -95,3 +95,44 @@ fn skips_a_bad_step(name: &str, case: &Case, collective: Arc<dyn Collective>) {
         );
     }
 }
+
+/// One changed value in a weight, a moment or a running mean of one rank is noticed by all, and the rank is named.
+#[test]
+fn a_replica_that_differs_is_named_on_all_ranks() {
+    for damaged in ["weight", "moment", "statistics", "nothing"] {
+        let case = whole(adamw(), |p| supervised(ModelName::CnnSmall, p));
+        let errors: Vec<Option<String>> = thread::scope(|scope| {
+            let threads: Vec<_> = local_world(3)
+                .into_iter()
+                .map(|collective| {
+                    let case = &case;
+                    scope.spawn(move || {
+                        tch::set_num_threads(1);
+                        let rank = collective.world().rank;
+                        let engine = case.engine(collective, 9, 9);
+                        let buffer = |name: &str| {
+                            let found = engine.parameters().buffers().iter().find(|b| b.name.ends_with(name));
+                            found.unwrap().tensor.shallow_clone()
+                        };
+                        let target = match damaged {
+                            "weight" => Some(engine.flat().parameters().shallow_clone()),
+                            "moment" => Some(engine.optimizer.moments()[1].1.shallow_clone()),
+                            "statistics" => Some(buffer("running_mean")),
+                            _ => None,
+                        };
+                        if let (Some(target), 1) = (target, rank) {
+                            let _ = target.narrow(0, 3, 1).f_add_scalar_(1e-10).unwrap();
+                        }
+                        engine.check_replicas(40).err().map(|error| error.to_string())
+                    })
+                })
+                .collect();
+            threads.into_iter().map(|thread| thread.join().unwrap()).collect()
+        });
+        let expected = (damaged != "nothing").then(|| {
+            "after step 40 the weights, moments or statistics of rank 1 differ from those of the other ranks"
+                .to_owned()
+        });
+        assert_eq!(errors, vec![expected; 3], "{damaged}");
+    }
+}

@@ -117,3 +117,39 @@ fn clash(rows: (&[i64], &[i64]), columns: (&[i64], &[i64]), known: impl Fn(i64) 
         same_key.take(2).any(|pair| pair.1 != value)
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_clash_is_an_equal_key_with_another_value() {
+        let one = (&[5, 6, 5, -1][..], &[1, 2, 1, 9][..]);
+        let several = (&[5, 6, 5, -1][..], &[1, 2, 3, 9][..]);
+        let known = |key: i64| key >= 0;
+        assert!(!clash(one, one, known));
+        assert!(clash(several, several, known));
+        assert!(!clash(one, (&[5, 7, -1], &[1, 8, 0]), known));
+        assert!(clash(one, (&[7, 5], &[8, 4]), known));
+        // One of several values of the key is the column's, the other is not.
+        for value in [1, 3] {
+            assert!(clash(several, (&[5], &[value]), known));
+        }
+        assert!(!clash(several, (&[6], &[2]), known));
+        assert!(!clash((&[], &[]), several, known) && !clash(several, (&[], &[]), known));
+    }
+
+    /// The plain path is chosen on the host, so that ordinary batches pay for no mask.
+    #[test]
+    fn keys_that_leave_nothing_out_make_no_mask() {
+        let mut keys = PairKeys::new(vec![-1, -2, -1, -2], vec![10, 11, 10, 11]);
+        let out = |keys: &PairKeys| LeftOut::new(keys, keys, Device::Cpu);
+        assert!(out(&keys).is_none());
+        keys.excluded = vec![vec![3, 4, 3, 4], vec![-1; 4]];
+        assert!(out(&keys).is_none(), "keys that are a sample's own");
+        keys.excluded = vec![vec![3, 3, 3, 3], vec![-1; 4]];
+        let mask = out(&keys).unwrap().mask(&(0..4), &(0..4));
+        let different = [0, 1, 0, 1, 1, 0, 1, 0, 0, 1, 0, 1, 1, 0, 1, 0];
+        assert!(mask.to_kind(tch::Kind::Int64) == Tensor::from_slice(&different.map(i64::from)).view([4, 4]));
+    }
+}

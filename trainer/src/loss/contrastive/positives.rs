@@ -145,7 +145,6 @@ impl Positives {
 
 /// The brackets of the formula with their signs. A pair of brackets that cancels is left out.
 fn brackets(batch: &PairKeys, queue: Option<&PairKeys>) -> Vec<(i64, Partition)> {
-    let rows = batch.num_rows();
     let both = |batch: &[i64], queue: Option<&[i64]>| -> Vec<i64> {
         batch.iter().chain(queue.unwrap_or_default()).copied().collect()
     };
@@ -159,8 +158,7 @@ fn brackets(batch: &PairKeys, queue: Option<&PairKeys>) -> Vec<(i64, Partition)>
         .collect();
 
     let whole = Partition { cells: vec![Some(0); groups.len()], num_cells: 1 };
-    let lasting = |(row, &group): (usize, &i64)| (row < rows || group >= 0).then_some(group);
-    let by_group = whole.refine(groups.iter().enumerate().map(lasting));
+    let by_group = whole.refine(groups.iter().copied().map(Some));
     let mut brackets = vec![(1, by_group.clone())];
     // Every subset of the exclusions, as the partition that it makes of the groups.
     let mut subsets = vec![(1, by_group)];

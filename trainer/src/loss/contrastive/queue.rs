@@ -13,7 +13,7 @@ use super::keys::PairKeys;
 use super::upload;
 use crate::model::parameters::Parameters;
 
-/// Group of a queued row that is nobody's positive.
+/// Group of a queued row that is nobody's positive: no batch has it.
 const NO_GROUP: i64 = i64::MIN;
 
 /// The last rows of earlier batches, oldest first until it is full and as a ring from then on.

@@ -133,8 +133,8 @@ pub(super) fn judge(
     yardsticks: &[Compared],
 ) -> Vec<Row> {
     let row = |quantity, error: f64, tensor, fixed: f64, yardstick: f64| {
-        let tolerance =
-            if yardstick.is_finite() { fixed.max(WORSE_THAN_YARDSTICK * yardstick) } else { fixed };
+        let relative = if yardstick.is_finite() { WORSE_THAN_YARDSTICK * yardstick } else { 0.0 };
+        let tolerance = relative.clamp(fixed, LARGEST_TOLERANCE);
         Row {
             check: check.to_owned(),
             precision,
