@@ -124,7 +124,6 @@ fn one_size(
     let per_rank = (bytes / size_of::<f32>()).div_ceil(world_size).max(1);
     let len = per_rank * world_size;
     let tensor = Tensor::f_zeros([len as i64], (Kind::Float, device))?;
-    let mut host = vec![0.0_f32; if bare.is_some() { len } else { 0 }];
     let size = len * size_of::<f32>();
     let repeats = (BYTES_PER_TIMING / size).clamp(1, MAX_REPEATS);
     let ops = [
@@ -136,24 +135,25 @@ fn one_size(
     let mut bare_times = Vec::with_capacity(reps);
     // One more round, whose times are dropped: first uses connect and allocate.
     for round in 0..=reps {
-        for (op, times) in ops.iter().zip(&mut times) {
-            let secs = timed(
-                ranks,
-                repeats,
-                || {
-                    ranks.run(op.clone(), &tensor)?;
-                    Ok(())
-                },
-                || wait_for(&tensor),
-            )?;
+        let keep = |secs: f64, times: &mut Vec<f64>| {
             if round > 0 {
                 times.push(secs);
             }
+        };
+        let mut time_bare = || -> Result<(), TrainError> {
+            if let Some(bare) = bare {
+                keep(timed(ranks, repeats, || Ok(bare(elements(&tensor)?)?), || ())?, &mut bare_times);
+            }
+            Ok(())
+        };
+        // The order turns from round to round, so that what lies in caches favours neither.
+        if round % 2 == 1 {
+            time_bare()?;
         }
-        if let Some(bare) = bare {
-            let secs = timed(ranks, repeats, || Ok(bare(&mut host)?), || ())?;
-            if round > 0 {
-                bare_times.push(secs);
+        for (index, (op, times)) in ops.iter().zip(&mut times).enumerate() {
+            keep(timed(ranks, repeats, || ranks.run(op.clone(), &tensor), || wait_for(&tensor))?, times);
+            if index == 0 && round % 2 == 0 {
+                time_bare()?;
             }
         }
     }
@@ -176,6 +176,17 @@ fn timed(
     finish();
     let secs = begin.elapsed().as_secs_f64() / repeats as f64;
     Ok(ranks.gather_f64(secs)?.into_iter().fold(0.0, f64::max))
+}
+
+/// The elements of a contiguous fp32 tensor in host memory, for the bare call; nothing else touches them meanwhile.
+#[expect(clippy::mut_from_ref, reason = "a tensor is a handle to memory that its shared borrow may change")]
+fn elements(tensor: &Tensor) -> Result<&mut [f32], TrainError> {
+    if tensor.device() != Device::Cpu || tensor.kind() != Kind::Float || !tensor.is_contiguous() {
+        return Err(TrainError::internal("the bare call takes contiguous fp32 in host memory"));
+    }
+    // SAFETY: checked above: `numel` elements of fp32 lie at the data pointer, as long as the tensor that is borrowed. The
+    // operations before have been waited for, and the slice is gone before the next one starts.
+    Ok(unsafe { std::slice::from_raw_parts_mut(tensor.data_ptr().cast::<f32>(), tensor.numel()) })
 }
 
 /// Reading an element waits for a GPU; host memory is complete already.
@@ -206,14 +217,18 @@ fn row(op: &TensorOp, world_size: usize, bytes: usize, times: &mut [f64], bare: 
     }
 }
 
+fn count(number: usize, what: &str) -> String {
+    format!("{number} {what}{}", if number == 1 { "" } else { "s" })
+}
+
 impl fmt::Display for CommFigures {
     /// A table for people.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(
             f,
-            "{} ranks on {} nodes over {}, {}; latency {:.1} us",
-            self.world_size,
-            self.num_nodes,
+            "{} on {} over {}, {}; latency {:.1} us",
+            count(self.world_size, "rank"),
+            count(self.num_nodes, "node"),
             self.backend,
             self.device,
             self.latency_s * 1e6

@@ -131,7 +131,7 @@ fn nccl_protocols() -> Vec<Protocol> {
 /// CPU hosts with one 25 Gb/s card: line rate less a tenth, and 30 microseconds per hop through the kernel. Assumed.
 pub fn ethernet_hosts(ranks_per_node: usize) -> Network {
     Network {
-        name: format!("hosts with {ranks_per_node} ranks and 25 Gb/s"),
+        name: format!("{} per host, 25 Gb/s between hosts", count(ranks_per_node)),
         source: "assumed: 25 Gb/s less 10 %, 30 us per hop between hosts, 1 us within".into(),
         ranks_per_node: ranks_per_node.max(1),
         bus_within: 5e9,
@@ -147,6 +147,10 @@ pub fn ethernet_hosts(ranks_per_node: usize) -> Network {
             })
             .into(),
     }
+}
+
+fn count(ranks: usize) -> String {
+    format!("{ranks} rank{}", if ranks == 1 { "" } else { "s" })
 }
 
 /// Presets that can be asked for by a short name.

@@ -2,7 +2,7 @@
 
 use dtrain_comm::World;
 use dtrain_configs::RunConfig;
-use dtrain_configs::schema::{Auto, MethodConfig, Norm, OptimizerConfig};
+use dtrain_configs::schema::{MethodConfig, Norm, OptimizerConfig};
 use tch::Device;
 
 use super::activations::Activations;
@@ -10,7 +10,7 @@ use super::cost::{Bucket, PairLossCost, StepInputs};
 use super::hardware::{H100, Hardware, ethernet_hosts};
 use super::memory::{MemoryInputs, PairLossMemory};
 use super::network::Network;
-use super::scaling::{MicroBatchChoice, PlanInputs};
+use super::scaling::{MicroBatchChoice, PlanInputs, Positives};
 use crate::engine::flat::ALIGNMENT_BYTES;
 use crate::method::Method;
 use crate::model::parameters::Parameters;
@@ -165,12 +165,11 @@ impl RunShape<'_> {
             micro_batch: self.micro_batch,
             compute_source: "measured here on a few samples".into(),
             activation_source: "measured here".into(),
-            samples_per_class: match &config.method {
-                MethodConfig::Supcon(supcon) => match supcon.samples_per_class {
-                    Auto::Value(n) => Some(n),
-                    Auto::Auto => None,
-                },
-                MethodConfig::Simclr(_) | MethodConfig::Supervised(_) => None,
+            positives: match &config.method {
+                MethodConfig::Supcon(supcon) => {
+                    supcon.samples_per_class.value().map_or(Positives::WholeClass, Positives::Class)
+                }
+                MethodConfig::Simclr(_) | MethodConfig::Supervised(_) => Positives::OtherViews,
             },
             batch_norm: config.model.norm == Norm::Batch,
             total_steps: self.total_steps,

@@ -17,7 +17,7 @@ pub use inputs::{RunShape, fixed_memory};
 pub use memory::{Bytes, MemoryInputs, MemoryPlan, MemoryTooSmall, PairLossMemory, fit_micro_batch};
 pub use network::{Algorithm, Network, Protocol, all_gather_wire_bytes, all_reduce_wire_bytes};
 pub use overlap::{Operation, Timeline, simulate};
-pub use scaling::{MicroBatchChoice, PlanInputs, PlanLine, ScalingPlan, describe};
+pub use scaling::{MicroBatchChoice, PlanInputs, PlanLine, Positives, ScalingPlan, describe};
 
 #[cfg(test)]
 mod published;

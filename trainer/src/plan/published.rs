@@ -4,7 +4,7 @@ use std::fmt::Write;
 
 use dtrain_configs::RunConfig;
 use dtrain_configs::schema::{
-    LarsConfig, MethodConfig, ModelConfig, ModelName, OptimizerConfig, SimclrConfig,
+    LarsConfig, MethodConfig, ModelConfig, ModelName, OptimizerConfig, ProjectorConfig, SimclrConfig,
 };
 use tch::{Device, Kind};
 

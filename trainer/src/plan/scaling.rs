@@ -16,6 +16,17 @@ pub enum MicroBatchChoice {
     WholeShare,
 }
 
+/// What attracts an anchor of the pair loss.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Positives {
+    /// The other views of its sample.
+    OtherViews,
+    /// All views of so many samples, its own among them.
+    Class(usize),
+    /// All views of its class, of which a batch holds as many as the data allow.
+    WholeClass,
+}
+
 /// Everything that a plan is made of: numbers and the reasons for them.
 #[derive(Debug, Clone, PartialEq)]
 pub struct PlanInputs {
@@ -30,8 +41,8 @@ pub struct PlanInputs {
     pub compute_source: String,
     /// Where the bytes per sample come from.
     pub activation_source: String,
-    /// Samples of each class in a batch where the method balances classes: its positives.
-    pub samples_per_class: Option<usize>,
+    /// What attracts an anchor of the pair loss.
+    pub positives: Positives,
     /// Whether the network normalizes by batch statistics.
     pub batch_norm: bool,
     /// Optimizer steps of the whole run; 0 when unknown.
@@ -194,8 +205,15 @@ impl Draft {
     /// What an anchor of the pair loss is compared with; the same on any world, since the batch is global.
     fn positives(&mut self, inputs: &PlanInputs) {
         let StepInputs { global_batch, views, pair_loss: Some(pair), .. } = inputs.step else { return };
-        let same_class = inputs.samples_per_class.unwrap_or(1).clamp(1, global_batch.max(1));
-        let positives = same_class * views - 1;
+        let same_class = match inputs.positives {
+            Positives::OtherViews => 1,
+            Positives::Class(samples) => samples.clamp(1, global_batch.max(1)),
+            Positives::WholeClass => {
+                let reason = "`method.samples_per_class=auto`; the same on any world";
+                return self.line("positives per anchor", "its class in the batch", reason);
+            }
+        };
+        let positives = (same_class * views).saturating_sub(1);
         let others = (global_batch * views).saturating_sub(1 + positives) + pair.queue_rows;
         self.line("positives per anchor", positives, format!("{others} others; the same on any world"));
     }

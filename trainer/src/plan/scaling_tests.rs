@@ -50,7 +50,7 @@ fn inputs(world: usize, global_batch: usize) -> PlanInputs {
         micro_batch: MicroBatchChoice::Fitting(64 << 30),
         compute_source: "published".into(),
         activation_source: "measured here".into(),
-        samples_per_class: None,
+        positives: Positives::OtherViews,
         batch_norm: true,
         total_steps: 1000,
     }
@@ -120,9 +120,11 @@ fn what_does_not_fit_or_divide_is_said_with_a_remedy() {
 
 #[test]
 fn classes_make_more_positives() {
-    let plan = ScalingPlan::new(&PlanInputs { samples_per_class: Some(16), ..inputs(8, 128) });
+    let plan = ScalingPlan::new(&PlanInputs { positives: Positives::Class(16), ..inputs(8, 128) });
     let line = plan.lines.iter().find(|line| line.name == "positives per anchor").unwrap();
     assert_eq!((line.value.as_str(), line.reason.as_str()), ("31", "224 others; the same on any world"));
+    let whole = ScalingPlan::new(&PlanInputs { positives: Positives::WholeClass, ..inputs(8, 128) });
+    assert_eq!(value(&whole, "positives per anchor"), "its class in the batch");
     let mut direct = inputs(8, 128);
     (direct.step.pair_loss, direct.memory.pair_loss) = (None, None);
     assert_eq!(value(&ScalingPlan::new(&direct), "positives per anchor"), "(absent)");

@@ -137,6 +137,7 @@ mod tests {
 
     #[test]
     fn the_peak_is_what_lived_at_once() {
+        let _alone = crate::torch_extra::tests::alone();
         let meter = MemoryMeter::start(Device::Cpu).unwrap();
         let near = |actual: u64, expected: u64| {
             assert!(actual.abs_diff(expected) < SLACK, "{actual} is not about {expected}");

@@ -266,4 +266,37 @@ mod tests {
         };
         assert_eq!(reference.zero_gradients().unwrap(), [false, true, false]);
     }
+
+    #[test]
+    fn scratch_sync() {
+        use crate::model::Pass;
+        use crate::model::batch_norm::BatchNorm;
+        use crate::torch_extra::SyncStatistics;
+        tch::manual_seed(1);
+        for (shape, mean, std) in [([12, 32, 32, 50], 0.0, 1.0), ([12, 32, 32, 50], 3.0, 1.0), ([12, 256, 4, 6], 0.3, 0.05)] {
+            let x64 = (Tensor::randn(shape, (Kind::Double, Device::Cpu)) * std + mean).to_kind(Kind::Float).to_kind(Kind::Double);
+            let c64 = Tensor::randn(shape, (Kind::Float, Device::Cpu)).to_kind(Kind::Double) * 0.01 + 0.02;
+            let run = |kind: Kind, sync: Option<SyncStatistics>| {
+                let mut p = Parameters::new(Device::Cpu, kind, 0);
+                let layer = BatchNorm::new("bn", shape[1], &mut p);
+                let x = x64.to_kind(kind).permute([0,2,3,1]).contiguous().permute([0,3,1,2]).detach().set_requires_grad(true);
+                let y = layer.forward(&x, &Pass::train(sync)).unwrap();
+                (&y.relu() * c64.to_kind(kind)).sum(kind).backward();
+                let gs: Vec<Tensor> = p.parameters().iter().map(|p| p.tensor.grad()).collect();
+                [y.detach(), x.grad(), gs[0].shallow_clone(), gs[1].shallow_clone()].map(|t| t.to_kind(Kind::Double))
+            };
+            let truth = run(Kind::Double, None);
+            let native = run(Kind::Float, None);
+            let sync = run(Kind::Float, Some(SyncStatistics::new(|_| Ok(()))));
+            for (name, got) in [("native", &native), ("sync", &sync)] {
+                let errs: Vec<String> = got.iter().zip(&truth).map(|(a, b)| {
+                    let e = ((a - b).norm() / b.norm()).double_value(&[]);
+                    format!("{e:.1e}")
+                }).collect();
+                let flips = got[0].gt(0.0).ne_tensor(&truth[0].gt(0.0)).sum(Kind::Int64).int64_value(&[]);
+                #[allow(clippy::print_stderr)]
+                { eprintln!("SCRATCH {shape:?} mean {mean} {name}: y, dx, dw, db {errs:?} flips {flips}"); }
+            }
+        }
+    }
 }

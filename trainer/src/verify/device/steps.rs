@@ -71,6 +71,7 @@ pub(super) fn engine(
         micro_batch: None,
         tile: None,
         arithmetic: setting.arithmetic,
+        tf32: false,
         grad_clip: None,
         sync_bn: false,
         bucket_bytes: 25 << 20,
