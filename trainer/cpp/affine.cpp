@@ -114,8 +114,10 @@ Tensor affine_of_two(const Tensor &x, const Tensor &y, const Tensor &a, const Te
   const auto of_x = a.view(per_channel), of_y = b.view(per_channel), constant = c.view(per_channel);
   const Line line = line_for(x, a);
   if (line == nullptr) {
-    const auto sum = at::addcmul(at::addcmul(constant, of_y, y), of_x, x);
-    return sum.to(x.scalar_type());
+    // Batch norm by mean 0 and variance 1 is b * y + c, in the type of `y`.
+    const auto [sum, mean, deviation] = at::native_batch_norm(y, b, c, at::zeros_like(b), at::ones_like(b),
+                                                              /*training=*/false, /*momentum=*/0.0, /*eps=*/0.0);
+    return Tensor(sum).addcmul_(x, of_x);
   }
   auto out = at::empty_like(y);
   auto iterator = at::TensorIteratorConfig()

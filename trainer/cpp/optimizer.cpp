@@ -57,7 +57,8 @@ char *dtrain_fused_adamw(const dtrain_adamw_run *runs, size_t num_runs, double l
     }
     const auto steps = step_counts(runs, num_runs, weights.front().device());
     at::_fused_adamw_(weights, gradients, first, second, {}, steps, lr, beta1, beta2, weight_decay, epsilon,
-                      /*amsgrad=*/false, /*maximize=*/false, /*grad_scale=*/{}, as_flag(skip, weights.front().device()));
+                      /*amsgrad=*/false, /*maximize=*/false, /*grad_scale=*/{},
+                      as_flag(skip, weights.front().device()));
   });
 }
 
@@ -75,7 +76,8 @@ char *dtrain_fused_sgd(const dtrain_sgd_run *runs, size_t num_runs, double lr, d
         buffers.push_back(*run->momentum);
     }
     at::_fused_sgd_(weights, gradients, buffers, weight_decay, momentum, lr, /*dampening=*/0.0, nesterov,
-                    /*maximize=*/false, /*is_first_step=*/false, /*grad_scale=*/{}, as_flag(skip, weights.front().device()));
+                    /*maximize=*/false, /*is_first_step=*/false, /*grad_scale=*/{},
+                    as_flag(skip, weights.front().device()));
   });
 }
 

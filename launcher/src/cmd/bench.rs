@@ -52,9 +52,7 @@ pub fn run(what: BenchTarget, printer: &Printer) -> Result<Exit, Failure> {
                 report(&figures, settings.json.as_deref(), printer)
             })
         }
-        BenchTarget::Predict { inputs, json } => {
-            report(&bench::predict(&inputs)?, json.as_deref(), printer)
-        }
+        BenchTarget::Predict { inputs, json } => report(&bench::predict(&inputs)?, json.as_deref(), printer),
     }
 }
 

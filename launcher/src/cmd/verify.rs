@@ -106,8 +106,8 @@ fn describe(report: &Report) -> String {
     ));
     say(format!(
         "Relative differences from one rank and one piece, the largest of all steps. Allowed: fp64 {:.0e}, tensors \
-         {:.0e}; fp32 loss {:.0e}, gradient {:.0e}, tensors {:.0e}, or {} times the noise of permuted batches where that \
-         is more (*); bf16 loss {:.0e}.",
+         {:.0e}; fp32 loss {:.0e}, gradient {:.0e}, tensors {:.0e}, or {} times the noise on one rank (permuted \
+         batches, distance from fp64) where that is more (*); bf16 loss {:.0e}.",
         tolerance::F64,
         tolerance::F64_TENSOR,
         tolerance::F32_LOSS,

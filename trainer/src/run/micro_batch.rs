@@ -82,7 +82,7 @@ fn fit(
                 Bytes(budget)
             ),
         )),
-        Err(error) => Err(TrainError::environment(&error, error.hint())),
+        Err(error) => Err(TrainError::environment(error, error.hint())),
     }
 }
 

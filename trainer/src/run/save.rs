@@ -51,7 +51,7 @@ impl Session<'_> {
             resolved: prepared.resolved,
             world_size: engine.collective().world().world_size,
             optimizer_steps: engine.optimizer_steps().to_vec(),
-            loss_scale: engine.loss_scale().cloned(),
+            loss_scale: engine.loss_scale().copied(),
             unreported_finite: self.last_step_finite,
         };
         let model = model_tensors(engine);
@@ -151,7 +151,7 @@ impl Restored {
             .map(|(name, shape)| (name, Tensor::empty(shape.as_slice(), (engine.kind(), Device::Cpu))))
             .collect();
         let moments = read_all(&self.optimizer, &expected, OPTIMIZER_FILE)?;
-        engine.restore_loss_scale(self.state.loss_scale.clone());
+        engine.restore_loss_scale(self.state.loss_scale);
         engine.restore_optimizer(&moments, &self.state.optimizer_steps)
     }
 
@@ -198,7 +198,9 @@ pub fn init_weights(
         TrainError::config(format!("`init_from={}` cannot be read: {e}", path.display()), WEIGHTS_HINT)
     })?;
     let mut used = 0;
-    for (name, target) in model_tensors(&prepared.engine) {
+    // A memory queue holds rows of another run's encoder.
+    let targets = model_tensors(&prepared.engine).into_iter().filter(|(name, _)| !name.starts_with("queue."));
+    for (name, target) in targets {
         // A backbone exported on its own carries torchvision's bare names.
         let bare = name.strip_prefix("backbone.").unwrap_or(&name).to_owned();
         let Some(view) = [&name, &bare].into_iter().find_map(|n| file.tensor(n).ok()) else { continue };

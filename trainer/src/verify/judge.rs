@@ -17,7 +17,7 @@ pub mod tolerance {
     pub const F32_GRADIENT: f64 = 1e-5;
     /// fp32: gradient of each tensor.
     pub const F32_TENSOR: f64 = 1e-4;
-    /// In fp32 so many times the difference that a permuted batch makes is allowed where that is more.
+    /// In fp32 so many times the noise on one rank is allowed where that is more.
     pub const NOISE_FACTOR: f64 = 10.0;
     /// bf16: loss, against fp32.
     pub const BF16_LOSS: f64 = 1e-2;
@@ -47,7 +47,7 @@ pub(super) struct Judge {
     names: Vec<String>,
     /// Parameters whose gradient is zero by construction.
     zero: Vec<bool>,
-    /// The largest differences of permuted batches so far.
+    /// The largest differences that are noise so far.
     noise: Option<Differences>,
 }
 

@@ -10,7 +10,7 @@ pub struct Measured {
     pub difference: f64,
     /// The largest one allowed; `None` where it is only reported.
     pub tolerance: Option<f64>,
-    /// Whether the tolerance follows the noise of permuted batches.
+    /// Whether the tolerance follows the noise on one rank.
     pub from_noise: bool,
 }
 

@@ -4,9 +4,9 @@ use std::ops::Range;
 
 use dtrain_comm::CollectiveExt;
 use dtrain_configs::schema::{Auto, MethodConfig, ModelConfig};
-use tch::{Device, Kind, TchError, Tensor};
+use tch::{Device, Tensor};
 
-use super::differences::{Differences, norm};
+use super::differences::{Differences, Flat, norm};
 use super::judge::tolerance;
 use super::ways::Way;
 use crate::coordinator::StepPlan;
@@ -58,28 +58,8 @@ impl Setup {
         let mut parameters = Parameters::new(self.device, way.arithmetic.kind(), self.seed);
         let method =
             method::build(&self.method, &self.model, self.in_channels, self.num_classes, &mut parameters);
-        let engine = Engine::new(method, parameters, ranks, way.settings(&self.settings))?;
-        if way.last_place > 0 {
-            move_last_places(engine.flat().parameters(), way.last_place)?;
-        }
-        Ok(engine)
+        Engine::new(method, parameters, ranks, way.settings(&self.settings))
     }
-}
-
-/// Units in the last place of fp32 by which weights move: about what a sum over a layer's inputs rounds by.
-const LAST_PLACES: f64 = 4.0;
-
-/// Moves each value up or down by [`LAST_PLACES`]; `choice` decides which way.
-fn move_last_places(values: &Tensor, choice: u8) -> Result<(), TchError> {
-    let place = Tensor::f_arange(values.numel() as i64, (Kind::Double, values.device()))?;
-    let sign = (place * 12.9898 + f64::from(choice) * 78.233)
-        .f_sin()?
-        .f_mul_scalar(43_758.545_3)?
-        .f_sin()?
-        .f_sign()?;
-    let factor = sign * (LAST_PLACES * f64::from(f32::EPSILON)) + 1.0;
-    let _ = tch::no_grad(|| values.shallow_clone().f_mul_(&factor.f_to_kind(values.kind())?))?;
-    Ok(())
 }
 
 /// This rank's share of each step.
@@ -151,19 +131,20 @@ impl Reference {
         steps: Steps,
     ) -> Result<Differences, TrainError> {
         let mut engine = setup.engine(way, ranks)?;
-        let parameters = &self.layout.parameters;
+        let Layout { parameters, .. } = Layout::of(&engine);
         let mut differences = Differences::none(parameters.len());
         let losses = train(&mut engine, steps, |step, gradient| {
             let Some(expected) = self.gradients.get(step) else { return Ok(()) };
-            Ok(differences.compare_gradients(gradient, expected, parameters)?)
+            let expected = Flat { values: expected, parts: &self.layout.parameters };
+            Ok(differences.compare_gradients(Flat { values: gradient, parts: &parameters }, expected)?)
         })?;
         differences.compare_losses(&losses, &self.losses);
         let own: Vec<Tensor> = statistics(&engine).map(|(_, tensor)| tensor.shallow_clone()).collect();
         differences.compare_weights(
-            (engine.flat().parameters(), &own),
-            (&self.weights, &self.statistics),
-            parameters,
+            Flat { values: engine.flat().parameters(), parts: &parameters },
+            Flat { values: &self.weights, parts: &self.layout.parameters },
         )?;
+        differences.compare_statistics(&own, &self.statistics)?;
         let prints = engine.collective().all_gather_usize(engine.fingerprint()? as usize)?;
         differences.parted = prints.iter().any(|print| Some(print) != prints.first());
         Ok(differences.merge(&**engine.collective())?)
@@ -239,17 +220,6 @@ fn train(
 mod tests {
     use super::*;
 
-    #[test]
-    fn weights_move_by_their_last_places_either_way() {
-        let values = Tensor::full([1000], 0.75, (Kind::Float, Device::Cpu));
-        move_last_places(&values, 1).unwrap();
-        let moved = (values / 0.75 - 1.0) / f64::from(f32::EPSILON);
-        let (least, most) = (moved.min().double_value(&[]), moved.max().double_value(&[]));
-        assert!((-4.5..-3.5).contains(&least) && (3.5..4.5).contains(&most), "{least} {most}");
-        let mean = moved.mean(Kind::Float).double_value(&[]);
-        assert!(mean.abs() < 0.6, "{mean}");
-    }
-
     /// A bias in front of batch norm has a gradient of rounding in every step; another parameter, only in one.
     #[test]
     fn what_is_rounding_in_every_step_is_zero() {
@@ -265,38 +235,5 @@ mod tests {
             },
         };
         assert_eq!(reference.zero_gradients().unwrap(), [false, true, false]);
-    }
-
-    #[test]
-    fn scratch_sync() {
-        use crate::model::Pass;
-        use crate::model::batch_norm::BatchNorm;
-        use crate::torch_extra::SyncStatistics;
-        tch::manual_seed(1);
-        for (shape, mean, std) in [([12, 32, 32, 50], 0.0, 1.0), ([12, 32, 32, 50], 3.0, 1.0), ([12, 256, 4, 6], 0.3, 0.05)] {
-            let x64 = (Tensor::randn(shape, (Kind::Double, Device::Cpu)) * std + mean).to_kind(Kind::Float).to_kind(Kind::Double);
-            let c64 = Tensor::randn(shape, (Kind::Float, Device::Cpu)).to_kind(Kind::Double) * 0.01 + 0.02;
-            let run = |kind: Kind, sync: Option<SyncStatistics>| {
-                let mut p = Parameters::new(Device::Cpu, kind, 0);
-                let layer = BatchNorm::new("bn", shape[1], &mut p);
-                let x = x64.to_kind(kind).permute([0,2,3,1]).contiguous().permute([0,3,1,2]).detach().set_requires_grad(true);
-                let y = layer.forward(&x, &Pass::train(sync)).unwrap();
-                (&y.relu() * c64.to_kind(kind)).sum(kind).backward();
-                let gs: Vec<Tensor> = p.parameters().iter().map(|p| p.tensor.grad()).collect();
-                [y.detach(), x.grad(), gs[0].shallow_clone(), gs[1].shallow_clone()].map(|t| t.to_kind(Kind::Double))
-            };
-            let truth = run(Kind::Double, None);
-            let native = run(Kind::Float, None);
-            let sync = run(Kind::Float, Some(SyncStatistics::new(|_| Ok(()))));
-            for (name, got) in [("native", &native), ("sync", &sync)] {
-                let errs: Vec<String> = got.iter().zip(&truth).map(|(a, b)| {
-                    let e = ((a - b).norm() / b.norm()).double_value(&[]);
-                    format!("{e:.1e}")
-                }).collect();
-                let flips = got[0].gt(0.0).ne_tensor(&truth[0].gt(0.0)).sum(Kind::Int64).int64_value(&[]);
-                #[allow(clippy::print_stderr)]
-                { eprintln!("SCRATCH {shape:?} mean {mean} {name}: y, dx, dw, db {errs:?} flips {flips}"); }
-            }
-        }
     }
 }

@@ -127,7 +127,7 @@ impl Method for GivenGradient {
         for parameter in &self.parameters {
             let len = parameter.numel() as i64;
             let coefficients = inputs.f_get(0)?.f_narrow(0, offset, len)?.f_reshape(parameter.size())?;
-            loss = loss + (parameter * coefficients).f_sum(None::<Kind>)?;
+            loss += (parameter * coefficients).f_sum(None::<Kind>)?;
             offset += len;
         }
         Ok(Objective::Direct(DirectLoss { loss, sums: Vec::new() }))
