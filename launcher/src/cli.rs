@@ -88,7 +88,7 @@ Examples:
   dtrain experiment=supcon_birdsong seed=1 run.dir=runs/first
   dtrain experiment=simclr_fsdd data.root=fsdd/recordings --cfg
   mpirun --oversubscribe -n 8 dtrain --fast-dev-run
-  dtrain experiment=simclr_birdsong trainer.batch_size=512 --dry-run world=64 ")]
+  dtrain experiment=simclr_birdsong trainer.batch_size=512 --dry-run world=64")]
 pub struct TrainArgs {
     /// Settings: `group=name`, `key.path=value`, `+key=value`, `~key`
     #[arg(value_name = "KEY=VALUE")]

@@ -106,7 +106,14 @@ fn a_rank_that_sleeps_ends_the_job_with_the_reason() {
         let way = format!("comm.backend={backend}");
         let settings = settings(
             "simclr",
-            &[&dir, &way, "trainer.device=cpu", "trainer.batch_size=8", "trainer.max_steps=100000", "comm.timeout_secs=2"],
+            &[
+                &dir,
+                &way,
+                "trainer.device=cpu",
+                "trainer.batch_size=8",
+                "trainer.max_steps=100000",
+                "comm.timeout_secs=2",
+            ],
         );
         let mut job = with_standin(&sandbox, sandbox.dtrain(settings).ranks(2)).start();
         let run = sandbox.run(backend);

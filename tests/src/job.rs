@@ -58,7 +58,14 @@ pub struct Finished {
 
 impl Job {
     pub(crate) fn new(args: Vec<String>, work: &Path, scratch: &Path) -> Self {
-        Self { args, ranks: None, variables: Vec::new(), work: work.to_owned(), scratch: scratch.to_owned(), timeout: TIMEOUT }
+        Self {
+            args,
+            ranks: None,
+            variables: Vec::new(),
+            work: work.to_owned(),
+            scratch: scratch.to_owned(),
+            timeout: TIMEOUT,
+        }
     }
 
     /// With `mpirun -n ranks`; without this call, or for 1, the program starts alone.

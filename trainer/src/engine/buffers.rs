@@ -99,7 +99,13 @@ mod tests {
             let _ = var.shallow_clone().fill_(f64::NAN);
             let _ = counter.shallow_clone().f_add_scalar_(1).unwrap();
         };
-        let sums = || (mean.sum(Kind::Double).double_value(&[]), var.sum(Kind::Double).double_value(&[]), counter.int64_value(&[]));
+        let sums = || {
+            (
+                mean.sum(Kind::Double).double_value(&[]),
+                var.sum(Kind::Double).double_value(&[]),
+                counter.int64_value(&[]),
+            )
+        };
         let earlier = buffers.snapshot();
         change();
         buffers.restore(&earlier);

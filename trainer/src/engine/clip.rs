@@ -16,7 +16,12 @@ const EPSILON: f64 = 1e-6;
 ///
 /// # Errors
 /// When the ranks cannot talk.
-pub fn global_norm(flat: &Flat, active: &ActiveSet, shard: &Shard, ranks: &Ranks) -> Result<Tensor, TrainError> {
+pub fn global_norm(
+    flat: &Flat,
+    active: &ActiveSet,
+    shard: &Shard,
+    ranks: &Ranks,
+) -> Result<Tensor, TrainError> {
     let runs: Vec<_> = active.ranges().iter().map(|range| (range.clone(), ())).collect();
     let squares: Vec<Tensor> = shard
         .runs(ranks.world().rank, &runs)

@@ -92,7 +92,8 @@ struct Way {
     deferred: bool,
 }
 
-const PLAIN_WAY: Way = Way { overlap: false, bucket_bytes: 25 << 20, shard_optimizer: false, deferred: false };
+const PLAIN_WAY: Way =
+    Way { overlap: false, bucket_bytes: 25 << 20, shard_optimizer: false, deferred: false };
 
 impl Case {
     fn engine(&self, collective: Arc<dyn Collective>, global_batch: usize, total_steps: u64) -> Engine {
@@ -301,7 +302,16 @@ fn lars() -> OptimizerConfig {
 }
 
 fn whole(optimizer: OptimizerConfig, build: fn(&mut Parameters) -> Box<dyn Method>) -> Case {
-    Case { optimizer, build, size: SIZE, sync_bn: true, micro_batch: None, labelled_only: false, grad_clip: Some(5.0), way: PLAIN_WAY }
+    Case {
+        optimizer,
+        build,
+        size: SIZE,
+        sync_bn: true,
+        micro_batch: None,
+        labelled_only: false,
+        grad_clip: Some(5.0),
+        way: PLAIN_WAY,
+    }
 }
 
 type Build = fn(&mut Parameters) -> Box<dyn Method>;

@@ -120,7 +120,8 @@ impl Engine {
             Shard::whole(flat.num_elements())
         };
         let optimizer = optimizer::build(&settings.optimizer, &flat, &shard);
-        let reduction = Reduction { overlap: settings.overlap && ranks.reaches(parameters.device()), scatter };
+        let reduction =
+            Reduction { overlap: settings.overlap && ranks.reaches(parameters.device()), scatter };
         let reducer = Reducer::new(&parameters, &flat, buckets, reduction, ranks.clone())?;
         let sync = (settings.sync_bn && !ranks.is_alone()).then(|| sync_handle(ranks.clone()));
         let loss_scale = settings.arithmetic.loss_scale();

@@ -5,7 +5,10 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use dtrain_comm::{Backend, Buffer, Collective, CollectiveExt, ElementKind, Inline, ReduceOp, TensorOp, Ticket, Transport, World};
+use dtrain_comm::{
+    Backend, Buffer, Collective, CollectiveExt, ElementKind, Inline, ReduceOp, TensorOp, Ticket, Transport,
+    World,
+};
 use tch::{Device, Kind, Tensor};
 
 use crate::error::TrainError;
@@ -163,7 +166,11 @@ impl Ranks {
 
     /// Columns of numbers of all ranks, one after the other in rank order. All ranks have the same number of columns; the
     /// columns of a rank are as long as `per_rank` says.
-    pub fn gather_columns(&self, columns: &[Vec<i64>], per_rank: &[usize]) -> Result<Vec<Vec<i64>>, TrainError> {
+    pub fn gather_columns(
+        &self,
+        columns: &[Vec<i64>],
+        per_rank: &[usize],
+    ) -> Result<Vec<Vec<i64>>, TrainError> {
         if self.is_alone() {
             return Ok(columns.to_vec());
         }
@@ -245,7 +252,8 @@ mod tests {
         let results = on_each_rank(3, |ranks| {
             let rank = ranks.world().rank;
             let rows = Tensor::full([per_rank[rank] as i64, 4], rank as f64, (Kind::Double, Device::Cpu));
-            let column = |factor: i64| (0..per_rank[rank] as i64).map(|i| factor * (10 * rank as i64 + i)).collect();
+            let column =
+                |factor: i64| (0..per_rank[rank] as i64).map(|i| factor * (10 * rank as i64 + i)).collect();
             let columns = ranks.gather_columns(&[column(1), column(-1)], &per_rank).unwrap();
             (ranks.gather_rows(&rows, &per_rank).unwrap(), columns)
         });

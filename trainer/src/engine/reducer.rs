@@ -99,7 +99,15 @@ impl Reducer {
             error: None,
         };
         let touched = bucket_of.iter().map(|_| AtomicBool::new(false)).collect();
-        let shared = Arc::new(Shared { touched, bucket_of, buckets, sizes, reduction, ranks, state: Mutex::new(state) });
+        let shared = Arc::new(Shared {
+            touched,
+            bucket_of,
+            buckets,
+            sizes,
+            reduction,
+            ranks,
+            state: Mutex::new(state),
+        });
         let heard = Arc::clone(&shared);
         let tensors = parameters.parameters().iter().map(|p| &p.tensor);
         let hooks = GradientHooks::new(tensors, move |index| heard.on_gradient(index))?;

@@ -299,7 +299,8 @@ impl Engine {
             rows.push(projections);
             keys.push(part_keys);
         }
-        let (sums, gradient) = self.pair_gradient(&Tensor::cat(&rows, 0), &PairKeys::concat(&keys), plan, loss)?;
+        let (sums, gradient) =
+            self.pair_gradient(&Tensor::cat(&rows, 0), &PairKeys::concat(&keys), plan, loss)?;
         drop(rows);
         let mut offset = 0;
         let last = parts.len().saturating_sub(1);
@@ -385,7 +386,12 @@ impl Drop for WithoutTf32 {
 
 impl LocalSums {
     fn zero(device: Device) -> Self {
-        Self { loss: Tensor::zeros([0i64; 0], (Kind::Double, device)), means: Vec::new(), anchors: None, rows: None }
+        Self {
+            loss: Tensor::zeros([0i64; 0], (Kind::Double, device)),
+            means: Vec::new(),
+            anchors: None,
+            rows: None,
+        }
     }
 }
 

@@ -10,9 +10,9 @@ use tch::Device;
 use super::prepare::{Parts, Prepared};
 use super::resolve::Choice;
 use super::{Resolved, agreed};
+use crate::device::free_bytes;
 use crate::error::TrainError;
 use crate::plan::{Bytes, fit_micro_batch, fixed_memory, measure_activations};
-use crate::device::free_bytes;
 
 /// Part of the free memory that a rank takes when `trainer.memory_bytes` is left open.
 const USABLE: f64 = 0.8;

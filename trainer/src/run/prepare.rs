@@ -4,8 +4,6 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use dtrain_comm::{Collective, CollectiveExt};
-use dtrain_configs::RunConfig;
 use super::resolve::Place;
 use super::{Choice, Resolved, RunDir, agreed, data_root, micro_batch, resolve, transport};
 use crate::coordinator::RunPlan;
@@ -15,6 +13,8 @@ use crate::error::TrainError;
 use crate::method::{self, Method, Sampling};
 use crate::model::parameters::Parameters;
 use crate::torch_extra::{set_deterministic, set_tf32};
+use dtrain_comm::{Collective, CollectiveExt};
+use dtrain_configs::RunConfig;
 
 /// What a session is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -80,7 +80,8 @@ pub fn prepare(
     let parts = agreed(ranks, build_parts(&config, purpose, &resolved, &place, &dataset))?;
     if purpose == Purpose::Train {
         let stored = stored.is_some().then_some(resolved.micro_batch);
-        resolved.micro_batch = micro_batch::choose(&config, collective, &resolved, &parts, stored, &mut choices)?;
+        resolved.micro_batch =
+            micro_batch::choose(&config, collective, &resolved, &parts, stored, &mut choices)?;
     }
     let ways = match purpose {
         Purpose::Train => transport::connect(&config.comm, collective, &resolved, place.device)?,

@@ -94,7 +94,9 @@ impl Optimizer for Lars {
             let mut velocity = part(&self.momentum, &run.local);
             match update.skip {
                 None => {
-                    let _ = velocity.g_mul_scalar_(self.config.momentum).g_add_(&gradient.g_mul_scalar_(update.lr));
+                    let _ = velocity
+                        .g_mul_scalar_(self.config.momentum)
+                        .g_add_(&gradient.g_mul_scalar_(update.lr));
                     let _ = weights.g_sub_(&velocity);
                 }
                 Some(skip) => {

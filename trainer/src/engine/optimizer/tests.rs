@@ -62,7 +62,10 @@ fn take_step(optimizer: &mut dyn Optimizer, flat: &Flat, active: &[bool], lr: f6
 
 fn moments_of(optimizer: &dyn Optimizer, flat: &Flat) -> Vec<(String, Tensor)> {
     let moments = optimizer.moments();
-    moments.into_iter().flat_map(|(name, moment)| named_parts(flat, name, moment).collect::<Vec<_>>()).collect()
+    moments
+        .into_iter()
+        .flat_map(|(name, moment)| named_parts(flat, name, moment).collect::<Vec<_>>())
+        .collect()
 }
 
 fn run(optimizer: &mut dyn Optimizer, flat: &Flat, steps: std::ops::Range<usize>, lr: f64, skipping: bool) {
@@ -169,7 +172,8 @@ fn a_restored_state_continues_bit_for_bit() {
         let mut optimizer = build(&config, &flat, &whole(&flat));
         run(&mut *optimizer, &flat, 0..7, config.lr(), true);
         let weights = flat.parameters().copy();
-        let tensors: Vec<Tensor> = moments_of(&*optimizer, &flat).into_iter().map(|(_, t)| t.copy()).collect();
+        let tensors: Vec<Tensor> =
+            moments_of(&*optimizer, &flat).into_iter().map(|(_, t)| t.copy()).collect();
         let steps = optimizer.steps().to_vec();
         run(&mut *optimizer, &flat, 7..12, config.lr(), true);
 
@@ -192,7 +196,11 @@ fn the_state_is_named_per_parameter_in_its_shape() {
     assert_eq!((state[0].0.as_str(), state[0].1.size()), ("exp_avg.conv.weight", vec![3, 2, 2]));
     assert_eq!((state[8].0.as_str(), state[8].1.size()), ("exp_avg_sq.fc.weight", vec![2, 5]));
     assert_eq!(optimizer.steps(), [2, 2, 2, 1, 2]);
-    assert!(Sgd::new(SgdConfig { momentum: 0.0, ..SgdConfig::default() }, &flat, &whole(&flat)).moments().is_empty());
+    assert!(
+        Sgd::new(SgdConfig { momentum: 0.0, ..SgdConfig::default() }, &flat, &whole(&flat))
+            .moments()
+            .is_empty()
+    );
 }
 
 #[test]
@@ -200,7 +208,8 @@ fn a_state_that_does_not_fit_is_refused_and_changes_nothing() {
     let (_parameters, flat) = start(Kind::Float);
     let mut optimizer = Adamw::new(AdamwConfig::default(), &flat, &whole(&flat));
     run(&mut optimizer, &flat, 0..2, 1e-3, false);
-    let before: Vec<Vec<u64>> = moments_of(&optimizer, &flat).iter().map(|(_, t)| bits(&t.view(-1))).collect();
+    let before: Vec<Vec<u64>> =
+        moments_of(&optimizer, &flat).iter().map(|(_, t)| bits(&t.view(-1))).collect();
     let saved = |optimizer: &Adamw| -> Vec<Tensor> {
         moments_of(optimizer, &flat).iter().map(|(_, t)| t.ones_like()).collect()
     };

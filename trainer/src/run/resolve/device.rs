@@ -73,12 +73,15 @@ pub fn choose(choice: DeviceChoice, collective: &dyn Collective) -> Result<Place
         return Ok(cpu(format!("auto: {reason}")));
     };
     let own = own.ok_or_else(|| TrainError::internal("a rank without a GPU was given one"))?;
-    agreed(collective, load_cuda().map_err(|reason| {
-        TrainError::environment(
-            format!("libtorch cannot use the GPU {}: {reason}", own.name),
-            "install libtorch with CUDA (`scripts/setup.sh --gpu`), or use `trainer.device=cpu`",
-        )
-    }))?;
+    agreed(
+        collective,
+        load_cuda().map_err(|reason| {
+            TrainError::environment(
+                format!("libtorch cannot use the GPU {}: {reason}", own.name),
+                "install libtorch with CUDA (`scripts/setup.sh --gpu`), or use `trainer.device=cpu`",
+            )
+        }),
+    )?;
     Ok(Place {
         device: Device::Cuda(own.ordinal),
         name: own.name.clone(),
@@ -119,7 +122,11 @@ fn decide(choice: DeviceChoice, candidates: &[Candidate]) -> Result<Option<Strin
             let on_node = candidates.iter().filter(|c| c.node == candidate.node).count();
             let visible = candidate.visible;
             return Err(TrainError::environment(
-                format!("{on_node} ranks on node {} share {visible} GPU{}", candidate.node, if visible == 1 { "" } else { "s" }),
+                format!(
+                    "{on_node} ranks on node {} share {visible} GPU{}",
+                    candidate.node,
+                    if visible == 1 { "" } else { "s" }
+                ),
                 format!("start one rank per GPU, `-n {visible}` on one node, or use `trainer.device=cpu`"),
             ));
         }
@@ -136,7 +143,10 @@ mod tests {
         Candidate { node, gpu, visible, host_id: None }
     }
 
-    fn decided(choice: DeviceChoice, candidates: &[Candidate]) -> Result<Option<String>, (String, Option<String>)> {
+    fn decided(
+        choice: DeviceChoice,
+        candidates: &[Candidate],
+    ) -> Result<Option<String>, (String, Option<String>)> {
         decide(choice, candidates).map_err(|e| (e.to_string(), e.hint()))
     }
 

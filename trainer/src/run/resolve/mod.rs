@@ -79,7 +79,13 @@ pub struct Choice {
 struct Choices(Vec<Choice>);
 
 impl Choices {
-    fn note(&mut self, key: &'static str, value: impl ToString, reason: impl ToString, warning: Option<String>) {
+    fn note(
+        &mut self,
+        key: &'static str,
+        value: impl ToString,
+        reason: impl ToString,
+        warning: Option<String>,
+    ) {
         self.0.push(Choice { key, value: value.to_string(), reason: reason.to_string(), warning });
     }
 }
@@ -135,7 +141,9 @@ fn arithmetic(
             let (own, reason) = default_precision(place.device, place.compute_capability, &features);
             let abilities = collective.all_gather_usize(usize::from(own != Precision::Fp32))?;
             match abilities.iter().position(|&able| able == 0) {
-                Some(rank) if own != Precision::Fp32 => (Precision::Fp32, format!("auto: rank {rank} has no 16-bit arithmetic")),
+                Some(rank) if own != Precision::Fp32 => {
+                    (Precision::Fp32, format!("auto: rank {rank} has no 16-bit arithmetic"))
+                }
                 _ => (own, format!("auto: {reason}")),
             }
         }
@@ -225,7 +233,9 @@ fn ways(
     };
     let (overlap, overlap_reason) = match config.trainer.overlap {
         Auto::Value(overlap) => (overlap, "set".to_owned()),
-        Auto::Auto if backend == CommBackend::Nccl => (true, "auto: NCCL works beside the computation".to_owned()),
+        Auto::Auto if backend == CommBackend::Nccl => {
+            (true, "auto: NCCL works beside the computation".to_owned())
+        }
         Auto::Auto if world.num_nodes > 1 => (true, format!("auto: {} nodes", world.num_nodes)),
         Auto::Auto => (false, "auto: CPU ranks of one host would compete for its cores".to_owned()),
     };
@@ -233,7 +243,12 @@ fn ways(
         let warning = (backend == CommBackend::Mpi && on_gpu).then(|| {
             "`comm.backend=mpi`: gradients pass through host memory; `comm.backend=nccl` keeps them on the GPUs".to_owned()
         });
-        choices.note("comm.backend", if backend == CommBackend::Nccl { "nccl" } else { "mpi" }, reason, warning);
+        choices.note(
+            "comm.backend",
+            if backend == CommBackend::Nccl { "nccl" } else { "mpi" },
+            reason,
+            warning,
+        );
         choices.note("trainer.overlap", overlap, overlap_reason, None);
     }
     (backend, overlap)
