@@ -13,7 +13,7 @@ pub struct ModelConfig {
     /// Normalization layers of the backbone and the projector.
     pub norm: Norm,
     /// Groups of channels of `norm: group`; layers with fewer channels, or a number that it does not divide, take the
-    /// largest number below it that does.
+    /// largest number below it that does. In a projector a group has at least 8 features.
     pub norm_groups: usize,
 }
 

@@ -7,8 +7,8 @@ use super::*;
 use crate::method::{self, Targets};
 use dtrain_comm::{Background, local_world};
 use dtrain_configs::schema::{
-    AdamwConfig, Auto, LarsConfig, MethodConfig, ModelConfig, ModelName, ProjectorConfig, SgdConfig,
-    SimclrConfig, Stem, SupconConfig, SupervisedConfig,
+    AdamwConfig, Auto, LarsConfig, MethodConfig, ModelConfig, ModelName, PairExclusion, ProjectorConfig,
+    SgdConfig, SimclrConfig, Stem, SupconConfig, SupervisedConfig,
 };
 
 mod micro_batches;
@@ -380,6 +380,24 @@ fn the_way_between_ranks_does_not_matter() {
                 }
             }
         }
+    }
+}
+
+/// A memory queue holds the same rows in the same order, and pairs are left out alike, however the batch is shared.
+#[test]
+fn a_queue_and_left_out_pairs_do_not_depend_on_the_ranks() {
+    let queued: Build = |parameters| {
+        let config = SupconConfig {
+            projector: projector(),
+            queue_size: 23,
+            exclude_pairs: vec![PairExclusion::Recording],
+            ..SupconConfig::default()
+        };
+        method::build(&MethodConfig::Supcon(config), &backbone(ModelName::CnnSmall), 1, CLASSES, parameters)
+    };
+    for deferred in [false, true] {
+        let case = Case { way: Way { deferred, ..PLAIN_WAY }, ..whole(sgd(), queued) };
+        assert_ranks_do_not_matter("supcon with a queue", &case, 3);
     }
 }
 

@@ -234,7 +234,11 @@ impl Engine {
     /// This rank's micro-batches as ranges over its samples. All ranks have the same number, empty ones included,
     /// because synchronized layers hold collectives.
     fn micro_batches(&self, plan: &StepPlan) -> Vec<Range<usize>> {
-        let own = plan.counts.get(self.ranks.world().rank).map_or(0, |&n| n as usize);
+        self.micro_batches_of(self.ranks.world().rank, plan)
+    }
+
+    fn micro_batches_of(&self, rank: usize, plan: &StepPlan) -> Vec<Range<usize>> {
+        let own = plan.counts.get(rank).map_or(0, |&n| n as usize);
         let largest = plan.counts.iter().max().map_or(0, |&n| n as usize);
         let micro = self.settings.micro_batch.unwrap_or(largest).max(1);
         let rounds = largest.div_ceil(micro).max(1);

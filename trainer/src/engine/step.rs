@@ -331,6 +331,34 @@ impl Engine {
         }
     }
 
+    /// Gathered rows, view by view in the order of the global batch, so that a queue does not depend on how ranks and
+    /// micro-batches shared it.
+    fn in_global_order(&self, rows: &Tensor, keys: &PairKeys, plan: &StepPlan) -> PairRows {
+        let views = self.method.num_views() as usize;
+        let samples: usize = plan.counts.iter().map(|&n| n as usize).sum();
+        let mut order = vec![0_i64; views * samples];
+        let mut row = 0;
+        for rank in 0..plan.counts.len() {
+            let first = plan.offset(rank) as usize;
+            for part in self.micro_batches_of(rank, plan) {
+                for view in 0..views {
+                    for sample in part.clone() {
+                        if let Some(place) = order.get_mut(view * samples + first + sample) {
+                            *place = row;
+                        }
+                        row += 1;
+                    }
+                }
+            }
+        }
+        let sorted = |column: Vec<i64>| {
+            order.iter().map(|&row| column.get(row as usize).copied().unwrap_or(-1)).collect()
+        };
+        let keys = PairKeys::from_columns(keys.to_columns().into_iter().map(sorted).collect());
+        let order = Tensor::from_slice(&order).to_device(rows.device());
+        PairRows { rows: rows.index_select(0, &order), keys }
+    }
+
     /// Loss of the global batch and its gradient with respect to this rank's projections.
     fn pair_gradient(
         &self,
@@ -358,7 +386,7 @@ impl Engine {
             loss: statistics.loss_sum() / (num_anchors as f64).max(1.0),
             means: Vec::new(),
             anchors: Some(num_anchors as u64),
-            rows: self.method.queue().map(|_| PairRows { rows: z.shallow_clone(), keys }),
+            rows: self.method.queue().map(|_| self.in_global_order(&z, &keys, plan)),
         };
         Ok((sums, gradient))
     }

@@ -14,6 +14,9 @@ use super::layers::Linear;
 use super::norm::{NormConfig, NormLayer};
 use super::parameters::Parameters;
 
+/// Features of a group of a group norm.
+const MIN_GROUP: i64 = 8;
+
 /// A multi-layer perceptron: (Linear, batch norm, ReLU) per hidden layer, then Linear.
 #[derive(Debug)]
 pub struct Projector {
@@ -25,6 +28,10 @@ impl Projector {
     /// Registers tensors under the indices that the layers have in a `torch.nn.Sequential` of Linear, BatchNorm1d (if
     /// any; other kinds of `norm` have the same names) and ReLU: `0.weight`, `1.weight`, `1.running_mean`, ..., `3.weight`, `3.bias`.
     pub fn new(config: &ProjectorConfig, in_dim: i64, norm: NormConfig, parameters: &mut Parameters) -> Self {
+        // A vector has one value per channel, and a group of one or two values is all zeros or signs after it was
+        // normalized.
+        let most = (config.hidden_dim as i64 / MIN_GROUP).max(1);
+        let norm = NormConfig { max_groups: norm.max_groups.min(most), ..norm };
         let (hidden_dim, out_dim) = (config.hidden_dim as i64, config.out_dim as i64);
         let mut hidden = Vec::new();
         let (mut index, mut width) = (0, in_dim);
