@@ -247,10 +247,10 @@ fn three_ranks_share_a_batch_of_64() {
 #[test]
 fn a_run_directory_that_exists() {
     let sandbox = with_recordings(4);
-    sandbox.dtrain(three_steps(&[])).finish().succeeded();
+    sandbox.dtrain(three_steps(&["trainer.precision=fp32"])).finish().succeeded();
     let run = sandbox.run("run");
     let (weights, metrics) = (run.newest("model.safetensors"), run.read("metrics.jsonl"));
-    insta::assert_snapshot!(refusal(&sandbox, &three_steps(&["run.resume=never"]), 2), @r"
+    insta::assert_snapshot!(refusal(&sandbox, &three_steps(&["run.resume=never", "trainer.precision=fp32"]), 2), @r"
     error: `run.dir=run` already holds a run
 
     hint: choose another `run.dir`, or `run.resume=auto` to go on with it

@@ -8,8 +8,8 @@ use std::process::{Command, Output};
 use dtrain_tests::{Sandbox, dtrain_binary, workspace_root};
 use serde_json::Value;
 
-/// Programs that any machine has; a pack needs no others.
-const TOOLS: [&str; 4] = ["bash", "sh", "dirname", "python3"];
+/// Programs that any machine has; a pack needs no others but Python.
+const TOOLS: [&str; 3] = ["bash", "sh", "dirname"];
 
 fn run(command: &mut Command) -> Output {
     command.output().unwrap_or_else(|error| panic!("{command:?} cannot be started: {error}"))
@@ -31,7 +31,7 @@ fn pack(sandbox: &Sandbox) -> PathBuf {
     moved
 }
 
-/// Runs the check of `root` with nothing but [`TOOLS`] on the path, and reads its result.
+/// Runs the check of `root` with nothing but [`TOOLS`] and Python on the path, and reads its result.
 fn check(root: &Path, sandbox: &Sandbox, parts: &[&str]) -> (Output, Value) {
     let tools = sandbox.join("tools");
     std::fs::create_dir(&tools).unwrap();
@@ -40,6 +40,9 @@ fn check(root: &Path, sandbox: &Sandbox, parts: &[&str]) -> (Output, Value) {
         let found = std::env::split_paths(&path).map(|folder| folder.join(tool)).find(|file| file.is_file());
         symlink(found.unwrap_or_else(|| panic!("no `{tool}`")), tools.join(tool)).unwrap();
     }
+    // Not a version manager's shim, which needs more programs.
+    let python = run(Command::new("python3").args(["-c", "import sys; print(sys.executable)"]));
+    symlink(String::from_utf8_lossy(&python.stdout).trim(), tools.join("python3")).unwrap();
     let libtorch =
         std::env::var_os("LIBTORCH").map_or_else(|| workspace_root().join(".deps/torch"), PathBuf::from);
     let file = sandbox.join("result.json");
