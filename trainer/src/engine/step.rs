@@ -136,7 +136,7 @@ impl Engine {
         };
         let timing = |engine: &Self, outcome: &mut StepOutcome| {
             let comm = engine.ranks.blocked().saturating_sub(blocked);
-            outcome.comm_secs = comm.as_secs_f64();
+            outcome.comm_secs += comm.as_secs_f64();
             outcome.compute_secs = begin.elapsed().saturating_sub(comm).as_secs_f64();
         };
         if self.settings.deferred {
