@@ -28,11 +28,12 @@ need() { missing+=("$1"); }
 may_apt() { command -v apt-get >/dev/null 2>&1 && { [ "$(id -u)" = 0 ] || sudo -n true 2>/dev/null; }; }
 as_root() { if [ "$(id -u)" = 0 ]; then "$@"; else sudo -n "$@"; fi; }
 
+# As bindgen looks for it; libclang-cpp.so is another library.
 has_libclang() {
-  [ -n "${LIBCLANG_PATH:-}" ] && compgen -G "$LIBCLANG_PATH/libclang*.so*" >/dev/null && return 0
-  local glob
-  for glob in "/usr/lib/llvm-*/lib/libclang*.so*" "/usr/lib/*/libclang*.so*" "/usr/lib64/libclang*.so*"; do
-    compgen -G "$glob" >/dev/null && return 0
+  local folder
+  for folder in ${LIBCLANG_PATH:+"$LIBCLANG_PATH"} /usr/lib/llvm-*/lib /usr/lib/*/ /usr/lib64; do
+    compgen -G "$folder/libclang.so*" >/dev/null && return 0
+    compgen -G "$folder/libclang-[0-9]*.so*" >/dev/null && return 0
   done
   return 1
 }
