@@ -2,8 +2,8 @@
 
 use std::path::Path;
 
-const FILES: [&str; 7] =
-    ["affine", "batch_norm", "block_pool", "cuda", "gradients", "optimizer", "precision"];
+const FILES: [&str; 8] =
+    ["affine", "batch_norm", "block_pool", "convolution", "cuda", "gradients", "optimizer", "precision"];
 
 fn main() -> Result<(), std::env::VarError> {
     let lib = std::env::var("DEP_TCH_LIBTORCH_LIB")?;

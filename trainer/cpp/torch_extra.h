@@ -43,6 +43,11 @@ char *dtrain_add_gradient_hook(const at::Tensor *leaf, size_t index, dtrain_grad
 
 void dtrain_remove_gradient_hook(void *hook);
 
+// Convolution without bias of a batch (N, C, H, W), as libtorch's; under bf16 autocast on a CPU the weight's gradient is
+// computed in the faster of two ways. `output` becomes a new tensor.
+char *dtrain_conv2d(const at::Tensor *input, const at::Tensor *weight, int64_t stride, int64_t padding,
+                    at::Tensor **output);
+
 struct dtrain_sum_callback {
   void *context;
   // Sums `sums` (f64, one-dimensional, contiguous, on the device of the input) over all ranks, in place.

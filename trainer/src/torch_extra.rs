@@ -3,6 +3,7 @@
 //! to `cpp/`.
 
 mod autocast;
+mod convolution;
 mod cuda;
 mod fused;
 mod loss_scale;
@@ -19,6 +20,7 @@ use tch::{Device, TchError, Tensor};
 use torch_sys::C_tensor;
 
 pub use autocast::Autocast;
+pub use convolution::conv2d;
 pub use cuda::{Event, HostCopy, current_stream, load_cuda, num_gpus, to_device_async};
 pub use fused::{AdamwRun, AdamwStep, SgdRun, SgdStep, fused_adamw, fused_sgd};
 pub use loss_scale::{LossScale, unscale_};

@@ -5,6 +5,7 @@ use tch::{TchError, Tensor};
 use super::Pass;
 use super::norm::NormLayer;
 use super::parameters::{Init, Parameters, Role};
+use crate::torch_extra::conv2d;
 
 /// A two-dimensional convolution with a square kernel, padding of half a kernel and no bias (normalization follows).
 #[derive(Debug)]
@@ -39,8 +40,7 @@ impl Conv2d {
     /// # Errors
     /// When the shape does not fit or memory runs out.
     pub fn forward(&self, input: &Tensor) -> Result<Tensor, TchError> {
-        let Self { weight, stride, padding } = self;
-        input.f_conv2d(weight, None::<&Tensor>, [*stride, *stride], [*padding, *padding], [1, 1], 1)
+        conv2d(input, &self.weight, self.stride, self.padding)
     }
 }
 
