@@ -1,9 +1,10 @@
 #!/usr/bin/env python3
 """Checks the cost model of docs/scaling.md on this machine: predicted against measured steps at 1, 2 and 4 ranks.
 
-Measures the constants first: compute of one rank at two batch sizes, and latency and bandwidth of collectives between
-the ranks. Then `dtrain bench predict` says what the model makes of them, and `dtrain bench step`
-what is true. Takes one to four minutes.
+Measures the constants first: compute at two batch sizes, by as many processes at a time as there will be ranks, each of
+one rank that knows nothing of the others, so that cores, caches and memory are shared as they will be; and latency and
+bandwidth of collectives between the ranks. Then `dtrain bench predict` says what the model makes of them, and `dtrain bench
+step` what is true. Takes two to six minutes.
 
     bench/scaling.py --dtrain target/release/dtrain
     bench/scaling.py --experiment simclr_fsdd --data-root DIR --batch 64
@@ -15,6 +16,7 @@ import json
 import os
 import sys
 import tempfile
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from harness.errors import BenchError
@@ -64,34 +66,41 @@ def arguments() -> argparse.Namespace:
     add("--experiment", default="simclr_birdsong", help="default: %(default)s")
     add("--model", default="resnet18", help="default: %(default)s")
     add("--data-root", type=Path, help="recordings of the experiment; generated where it can be")
-    add("--batch", type=int, default=32, help="samples of a step over all ranks; default: %(default)s")
+    add("--batch", type=int, default=64, help="samples of a step over all ranks; default: %(default)s")
     add("--ranks", type=int, nargs="+", default=[1, 2, 4], help="default: 1 2 4")
     add("--steps", type=int, default=6, help="timed steps of a run; default: %(default)s")
     add("--timeout", type=float, default=300.0, help="seconds for one run; default: %(default)s")
     add("--results", type=Path, default=REPOSITORY / "bench/results", help="default: %(default)s")
     add("--print-only", dest="results", action="store_const", const=None, help="store nothing")
     args = parser.parse_args()
-    if min(args.ranks) < 1 or args.batch < 2 * max(args.ranks) or args.steps < 1:
-        parser.error("`--ranks` and `--steps` are at least 1, and `--batch` at least 2 samples per rank")
+    if min(args.ranks) < 1 or args.batch < 8 * max(args.ranks) or args.steps < 1:
+        parser.error("`--ranks` and `--steps` are at least 1, and `--batch` at least 8 samples per rank")
     return args
 
 
 def measured(args: argparse.Namespace) -> dict:
     """Constants, predictions and measurements."""
-    cores = len(os.sched_getaffinity(0))
-    half, whole = (step(args, 1, batch) for batch in (args.batch // 2, args.batch))
-    constants = compute_constants(half, whole)
-    rows, links = [], {}
+    rows, links, constants = [], {}, {}
     for ranks in args.ranks:
+        share = args.batch // ranks
+        half, whole = (alone(args, ranks, batch) for batch in (share // 2, share))
+        constants[ranks] = compute_constants(half, whole)
         figures = whole if ranks == 1 else step(args, ranks, args.batch)
         links[ranks] = comm(args, ranks)
-        inputs = step_inputs(figures, constants, links[ranks], ranks, oversubscribed=max(1.0, ranks / cores))
+        inputs = step_inputs(figures, constants[ranks], links[ranks], ranks)
         rows.append(row(ranks, predict(args, inputs), figures))
-    return {"cores": cores, "constants": constants, "comm": links, "rows": rows}
+    return {"cores": len(os.sched_getaffinity(0)), "constants": constants, "comm": links, "rows": rows}
+
+
+def alone(args: argparse.Namespace, copies: int, batch: int) -> dict:
+    """Figures of the slowest of some processes that each train alone, all at the same time."""
+    with ThreadPoolExecutor(copies) as pool:
+        figures = list(pool.map(lambda _: step(args, 1, batch), range(copies)))
+    return max(figures, key=lambda f: f["split"]["compute_s"]["median"])
 
 
 def compute_constants(half: dict, whole: dict) -> dict:
-    """The line through one rank's work at two batch sizes: seconds per sample, and what does not depend on them."""
+    """The line through a rank's work at two batch sizes: seconds per sample, and what does not depend on them."""
     work = [figures["split"]["compute_s"]["median"] for figures in (half, whole)]
     samples = [figures["model"]["global_batch"] for figures in (half, whole)]
     slope = (work[1] - work[0]) / (samples[1] - samples[0])
@@ -103,7 +112,7 @@ def compute_constants(half: dict, whole: dict) -> dict:
     return {"secs_per_sample": slope, "update_secs": max(0.0, work[1] - slope * samples[1])}
 
 
-def step_inputs(figures: dict, constants: dict, link: dict, ranks: int, oversubscribed: float) -> dict:
+def step_inputs(figures: dict, constants: dict, link: dict, ranks: int) -> dict:
     """The file for `dtrain bench predict`."""
     model = figures["model"]
     parameters = sum(count for _, count in model["buckets"])
@@ -120,11 +129,11 @@ def step_inputs(figures: dict, constants: dict, link: dict, ranks: int, oversubs
         "micro_batch": model["micro_batch"],
         "views": model["views"],
         "compute": {
-            "secs_per_sample": constants["secs_per_sample"] * oversubscribed,
+            "secs_per_sample": constants["secs_per_sample"],
             "floor_secs": 0.0,
             "forward_share": FORWARD_SHARE,
         },
-        "update_secs": constants["update_secs"] * oversubscribed,
+        "update_secs": constants["update_secs"],
         "buckets": buckets,
         "overlap": model["overlap"],
         "shard_optimizer": False,

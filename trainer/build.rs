@@ -2,8 +2,17 @@
 
 use std::path::Path;
 
-const FILES: [&str; 8] =
-    ["affine", "batch_norm", "block_pool", "convolution", "cuda", "gradients", "optimizer", "precision"];
+const FILES: [&str; 9] = [
+    "affine",
+    "batch_norm",
+    "block_pool",
+    "convolution",
+    "cuda",
+    "fused_norm",
+    "gradients",
+    "optimizer",
+    "precision",
+];
 
 fn main() -> Result<(), std::env::VarError> {
     let lib = std::env::var("DEP_TCH_LIBTORCH_LIB")?;

@@ -51,8 +51,8 @@ class Scaling(unittest.TestCase):
             dtrain.write_text(FAKE_DTRAIN)
             dtrain.chmod(0o755)
             result = scaling.measured(args(dtrain))
-        self.assertAlmostEqual(result["constants"]["secs_per_sample"], 0.01)
-        self.assertAlmostEqual(result["constants"]["update_secs"], 0.5)
+        self.assertAlmostEqual(result["constants"][1]["secs_per_sample"], 0.01)
+        self.assertAlmostEqual(result["constants"][1]["update_secs"], 0.5)
         [row] = result["rows"]
         self.assertAlmostEqual(row["error"], 0.0)
         self.assertIn("| 1 | 1140 ms | 1140 ms | ", scaling.table([row]))
@@ -76,10 +76,10 @@ class Scaling(unittest.TestCase):
             }
         }
         link = {"latency_s": 1e-5, "bus_bytes_per_s": 2e9}
-        inputs = scaling.step_inputs(figures, {"secs_per_sample": 1.0, "update_secs": 0.5}, link, 4, oversubscribed=2.0)
+        inputs = scaling.step_inputs(figures, {"secs_per_sample": 1.0, "update_secs": 0.5}, link, 4)
         self.assertEqual(inputs["buckets"], [{"bytes": 100.0, "ready": 0.25}, {"bytes": 300.0, "ready": 1.0}])
         self.assertEqual(inputs["sync_bytes"], 8 * (2 * 96 + 0.5))
-        self.assertEqual((inputs["compute"]["secs_per_sample"], inputs["update_secs"]), (2.0, 1.0))
+        self.assertEqual((inputs["compute"]["secs_per_sample"], inputs["update_secs"]), (1.0, 0.5))
         self.assertEqual(json.loads(json.dumps(inputs)), inputs)
 
 

@@ -1,10 +1,10 @@
 #include "affine.h"
+#include "elements.h"
 
 #include <ATen/ATen.h>
 #include <ATen/TensorIterator.h>
 
 #include <cstdint>
-#include <cstring>
 #include <vector>
 
 // libtorch has no such operation for CPUs; of its own, an evaluation of batch norm and a sum of bf16 and fp32 tensors
@@ -12,32 +12,6 @@
 namespace {
 
 using at::Tensor;
-
-// Compiled for each generation of vector registers, chosen when the program is loaded.
-#if defined(__x86_64__)
-#define DTRAIN_VECTORIZED __attribute__((target_clones("arch=x86-64-v4", "arch=x86-64-v3", "default")))
-#else
-#define DTRAIN_VECTORIZED
-#endif
-#define DTRAIN_INLINE inline __attribute__((always_inline))
-
-// A bfloat16 is the upper half of a float; rounded to the nearest, halves to even, as libtorch does.
-DTRAIN_INLINE float load(const uint16_t *from) {
-  const uint32_t bits = static_cast<uint32_t>(*from) << 16;
-  float value;
-  std::memcpy(&value, &bits, sizeof value);
-  return value;
-}
-DTRAIN_INLINE void store(uint16_t *to, float value) {
-  uint32_t bits;
-  std::memcpy(&bits, &value, sizeof bits);
-  const uint32_t rounded = (bits + 0x7FFF + ((bits >> 16) & 1)) >> 16;
-  *to = static_cast<uint16_t>(value != value ? 0x7FC0 : rounded);
-}
-DTRAIN_INLINE float load(const float *from) { return *from; }
-DTRAIN_INLINE void store(float *to, float value) { *to = value; }
-DTRAIN_INLINE double load(const double *from) { return *from; }
-DTRAIN_INLINE void store(double *to, double value) { *to = value; }
 
 // One line of elements next to each other, whose coefficients also are or are the same for all.
 template <typename Element, typename Sum>

@@ -1,24 +1,16 @@
 #include "affine.h"
-#include "guarded.h"
+#include "batch_norm.h"
 
 #include <ATen/ATen.h>
 #include <ATen/autocast_mode.h>
 #include <torch/csrc/autograd/custom_function.h>
 
-namespace {
-
 using at::Tensor;
 using torch::autograd::AutogradContext;
 using torch::autograd::variable_list;
-using SumCallback = Shared<dtrain_sum_callback>;
 
 // Statistics keep their type also where a pass runs under autocast.
 using NoAutocast = c10::impl::ExcludeDispatchKeyGuard;
-
-// Statistics over all ranks, f64. `count` has one element and is at least 1.
-struct Statistics {
-  Tensor count, mean, var;
-};
 
 Statistics global_statistics(const Tensor &input, const Tensor &weight, const SumCallback &all_ranks,
                              const Tensor &running_mean, const Tensor &running_var, double momentum) {
@@ -34,7 +26,7 @@ Statistics global_statistics(const Tensor &input, const Tensor &weight, const Su
     sums.narrow(0, 1, channels).copy_(mean).mul_(count);
     sums.narrow(0, 1 + channels, channels).copy_(var).addcmul_(mean, mean).mul_(count);
   }
-  all_ranks.call(&sums);
+  sum_over_ranks(all_ranks, &sums);
 
   const auto total = sums.narrow(0, 0, 1);
   const auto count = total.clamp_min(1);
@@ -50,6 +42,21 @@ Statistics global_statistics(const Tensor &input, const Tensor &weight, const Su
   return {count, mean, var};
 }
 
+// With x^ = (x - mean) / sigma and sums over the samples of all ranks,
+//   dx = weight / sigma * (dy - sum(dy) / count - x^ * sum(dy x^) / count).
+InputGradient input_gradient(const Tensor &sums, const Tensor &weight, const Tensor &mean, const Tensor &var,
+                             const Tensor &count, double epsilon) {
+  const auto channels = weight.size(0);
+  const auto inverse = (var.to(at::kDouble) + epsilon).rsqrt();
+  const auto slope = weight.to(at::kDouble) * inverse;
+  const auto of_input = -slope * inverse * sums.narrow(0, channels, channels) / count;
+  const auto constant = -slope * sums.narrow(0, 0, channels) / count - of_input * mean;
+  const auto type = weight.scalar_type();
+  return {slope.to(type), of_input.to(type), constant.to(type)};
+}
+
+namespace {
+
 // libtorch's batch norm in evaluation mode, the fused kernel for one affine map per channel.
 Tensor normalize(const Tensor &input, const Tensor &weight, const Tensor &bias, const Tensor &mean, const Tensor &var,
                  double epsilon) {
@@ -58,7 +65,7 @@ Tensor normalize(const Tensor &input, const Tensor &weight, const Tensor &bias, 
   return std::get<0>(at::native_batch_norm(input, weight, bias, mean, var, /*training=*/false, 0.0, epsilon));
 }
 
-struct SyncBatchNorm : torch::autograd::Function<SyncBatchNorm> {
+struct BatchNorm : torch::autograd::Function<BatchNorm> {
   static Tensor forward(AutogradContext *context, const Tensor &input, const Tensor &weight, const Tensor &bias,
                         const Statistics &statistics, double epsilon, c10::intrusive_ptr<SumCallback> all_ranks) {
     const auto mean = statistics.mean.to(weight.scalar_type());
@@ -69,8 +76,6 @@ struct SyncBatchNorm : torch::autograd::Function<SyncBatchNorm> {
     return normalize(input, weight, bias, mean, var, epsilon);
   }
 
-  // With x^ = (x - mean) / sigma and sums over the samples of all ranks,
-  //   dx = weight / sigma * (dy - sum(dy) / count - x^ * sum(dy x^) / count).
   // The gradients of weight and bias stay sums over this rank's samples.
   static variable_list backward(AutogradContext *context, const variable_list &gradients) {
     TORCH_CHECK(!at::GradMode::is_enabled(), "synchronized batch norm has no second derivative");
@@ -80,7 +85,6 @@ struct SyncBatchNorm : torch::autograd::Function<SyncBatchNorm> {
     const double epsilon = context->saved_data["epsilon"].toDouble();
     const auto capsule = context->saved_data["all_ranks"].toCapsule();
     const auto &all_ranks = static_cast<const SumCallback &>(*capsule);
-    const auto channels = input.size(1);
     const auto grad = gradients[0].contiguous(input.suggest_memory_format());
 
     auto grad_weight = at::zeros_like(weight), grad_bias = at::zeros_like(weight);
@@ -88,18 +92,14 @@ struct SyncBatchNorm : torch::autograd::Function<SyncBatchNorm> {
       std::tie(std::ignore, grad_weight, grad_bias) = at::native_batch_norm_backward(
           grad, input, weight, mean, var, {}, {}, /*train=*/false, epsilon, {false, true, true});
     auto sums = at::cat({grad_bias.to(at::kDouble), grad_weight.to(at::kDouble)});
-    all_ranks.call(&sums);
+    sum_over_ranks(all_ranks, &sums);
 
     Tensor grad_input;
     if (input.numel() == 0) {
       grad_input = at::zeros_like(input);
     } else if (context->needs_input_grad(0)) {
-      const auto inverse = (var.to(at::kDouble) + epsilon).rsqrt();
-      const auto slope = weight.to(at::kDouble) * inverse;
-      const auto of_input = -slope * inverse * sums.narrow(0, channels, channels) / count;
-      const auto constant = -slope * sums.narrow(0, 0, channels) / count - of_input * mean;
-      const auto type = weight.scalar_type();
-      grad_input = affine_of_two(grad, input, slope.to(type), of_input.to(type), constant.to(type));
+      const auto affine = input_gradient(sums, weight, mean, var, count, epsilon);
+      grad_input = affine_of_two(grad, input, affine.of_grad, affine.of_input, affine.constant);
     }
     return {grad_input, grad_weight, grad_bias, Tensor(), Tensor(), Tensor()};
   }
@@ -107,9 +107,9 @@ struct SyncBatchNorm : torch::autograd::Function<SyncBatchNorm> {
 
 } // namespace
 
-char *dtrain_sync_batch_norm(const Tensor *input, const Tensor *weight, const Tensor *bias, const Tensor *running_mean,
-                             const Tensor *running_var, double momentum, double epsilon, dtrain_sum_callback callback,
-                             Tensor **output) {
+char *dtrain_batch_norm(const Tensor *input, const Tensor *weight, const Tensor *bias, const Tensor *running_mean,
+                        const Tensor *running_var, double momentum, double epsilon, bool relu, const Tensor *shortcut,
+                        dtrain_sum_callback callback, Tensor **output) {
   return guarded([&] {
     const auto all_ranks = c10::make_intrusive<SumCallback>(callback);
     TORCH_CHECK(input->dim() >= 2, "batch norm takes (N, C, ...), not ", input->sizes());
@@ -120,6 +120,14 @@ char *dtrain_sync_batch_norm(const Tensor *input, const Tensor *weight, const Te
     const auto statistics =
         global_statistics(*input, *weight, *all_ranks, running_mean != nullptr ? *running_mean : Tensor(),
                           running_var != nullptr ? *running_var : Tensor(), momentum);
-    *output = new Tensor(SyncBatchNorm::apply(*input, *weight, *bias, statistics, epsilon, all_ranks));
+    const auto added = shortcut != nullptr ? *shortcut : Tensor();
+    if (relu && can_fuse(*input, *weight, added)) {
+      *output = new Tensor(fused_norm_relu(*input, *weight, *bias, added, statistics, epsilon, all_ranks));
+      return;
+    }
+    auto result = BatchNorm::apply(*input, *weight, *bias, statistics, epsilon, all_ranks);
+    if (added.defined())
+      result = result.add_(added);
+    *output = new Tensor(relu ? result.relu_() : result);
   });
 }

@@ -27,7 +27,10 @@ template <typename Body> char *guarded(Body &&body) {
 // A callback whose context is released with the last holder.
 template <typename Callback> struct Shared : torch::CustomClassHolder {
   explicit Shared(Callback callback) : callback(callback) {}
-  ~Shared() override { callback.release(callback.context); }
+  ~Shared() override {
+    if (callback.release != nullptr)
+      callback.release(callback.context);
+  }
 
   template <typename Argument> void call(Argument argument) const {
     std::array<char, 512> message{};

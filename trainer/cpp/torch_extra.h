@@ -55,11 +55,12 @@ struct dtrain_sum_callback {
   void (*release)(void *context);
 };
 
-// Batch norm in training mode over the samples of all ranks. `input` is (N, C, ...), N may be 0; the running
-// statistics may be null. `output` becomes a new tensor.
-char *dtrain_sync_batch_norm(const at::Tensor *input, const at::Tensor *weight, const at::Tensor *bias,
-                             const at::Tensor *running_mean, const at::Tensor *running_var, double momentum,
-                             double epsilon, dtrain_sum_callback callback, at::Tensor **output);
+// Batch norm in training mode over the samples of all ranks, or of this one where the callback is null; then, by choice, plus
+// `shortcut` (may be null; of the shape of `input`) and ReLU. `input` is (N, C, ...), N may be 0; the running statistics may
+// be null. `output` becomes a new tensor.
+char *dtrain_batch_norm(const at::Tensor *input, const at::Tensor *weight, const at::Tensor *bias,
+                        const at::Tensor *running_mean, const at::Tensor *running_var, double momentum, double epsilon,
+                        bool relu, const at::Tensor *shortcut, dtrain_sum_callback callback, at::Tensor **output);
 
 // A part of all parameters with its gradient and moments, of equal length, that has taken `steps` steps including this
 // one.

@@ -37,8 +37,8 @@ struct GradientCallback {
 #[repr(C)]
 struct SumCallback {
     context: *mut c_void,
-    call: extern "C" fn(*mut c_void, *mut C_tensor, *mut c_char, usize) -> c_int,
-    release: extern "C" fn(*mut c_void),
+    call: Option<extern "C" fn(*mut c_void, *mut C_tensor, *mut c_char, usize) -> c_int>,
+    release: Option<extern "C" fn(*mut c_void)>,
 }
 
 unsafe extern "C" {
@@ -52,7 +52,7 @@ unsafe extern "C" {
         hook: *mut *mut c_void,
     ) -> *mut c_char;
     fn dtrain_remove_gradient_hook(hook: *mut c_void);
-    fn dtrain_sync_batch_norm(
+    fn dtrain_batch_norm(
         input: *const C_tensor,
         weight: *const C_tensor,
         bias: *const C_tensor,
@@ -60,6 +60,8 @@ unsafe extern "C" {
         running_var: *const C_tensor,
         momentum: f64,
         epsilon: f64,
+        relu: bool,
+        shortcut: *const C_tensor,
         callback: SumCallback,
         output: *mut *mut C_tensor,
     ) -> *mut c_char;
@@ -206,7 +208,7 @@ extern "C" fn call_sum(
     message: *mut c_char,
     capacity: usize,
 ) -> c_int {
-    // SAFETY: the context is the box of `sync_batch_norm`, which C++ has not released yet.
+    // SAFETY: the context is the box of `batch_norm`, which C++ has not released yet.
     let sum = unsafe { &*context.cast::<Arc<Sum>>() };
     // SAFETY: C++ lends the tensor for the time of the call and keeps it: it is not dropped here.
     let mut sums = ManuallyDrop::new(unsafe { Tensor::from_ptr(sums) });
@@ -230,40 +232,63 @@ pub struct BatchNormTensors<'a> {
     pub running: Option<(&'a Tensor, &'a Tensor)>,
 }
 
+/// What follows the normalization.
+#[derive(Debug, Clone, Copy)]
+pub enum After<'a> {
+    /// Nothing.
+    Nothing,
+    /// ReLU, of the sum with the shortcut of a residual block where there is one. On CPUs, channels last, it costs no pass
+    /// over memory of its own.
+    Relu {
+        /// Of the shape and type of the input.
+        shortcut: Option<&'a Tensor>,
+    },
+}
+
 /// Batch norm in training mode over the samples of all ranks, as if they were one batch (without autograd through
-/// `all_ranks`: backward sums over the ranks itself). Gradients of weight and bias are this rank's share of the sum.
-/// The running statistics learn the global mean and the unbiased global variance; nothing from fewer than two values.
+/// `all_ranks`: backward sums over the ranks itself); over this rank's where that is `None`. Gradients of weight and bias are
+/// this rank's share of the sum. The running statistics learn the global mean and the unbiased global variance; nothing from
+/// fewer than two values.
 ///
 /// # Shapes
 /// `input` (N, C, ...) and the result are alike; N may be 0 on some or all ranks.
 ///
 /// # Errors
 /// When shapes do not fit, memory runs out, or `all_ranks` fails or panics, here or later in backward.
-pub fn sync_batch_norm(
+pub fn batch_norm(
     input: &Tensor,
     tensors: BatchNormTensors<'_>,
-    momentum: f64,
-    epsilon: f64,
-    all_ranks: &SyncStatistics,
+    (momentum, epsilon): (f64, f64),
+    after: After<'_>,
+    all_ranks: Option<&SyncStatistics>,
 ) -> Result<Tensor, TchError> {
-    let running = tensors.running.map(|(mean, var)| (mean.as_ptr(), var.as_ptr()));
-    let (running_mean, running_var) = running.unwrap_or((std::ptr::null(), std::ptr::null()));
-    let callback = SumCallback {
-        context: Box::into_raw(Box::new(Arc::clone(&all_ranks.0))).cast(),
-        call: call_sum,
-        release: release_sum,
+    let pointer = |tensor: Option<&Tensor>| tensor.map_or(std::ptr::null(), |t| t.as_ptr().cast_const());
+    let (running_mean, running_var) = tensors.running.unzip();
+    let (relu, shortcut) = match after {
+        After::Nothing => (false, None),
+        After::Relu { shortcut } => (true, shortcut),
+    };
+    let callback = match all_ranks {
+        Some(all_ranks) => SumCallback {
+            context: Box::into_raw(Box::new(Arc::clone(&all_ranks.0))).cast(),
+            call: Some(call_sum),
+            release: Some(release_sum),
+        },
+        None => SumCallback { context: std::ptr::null_mut(), call: None, release: None },
     };
     let mut output = std::ptr::null_mut();
     // SAFETY: all tensors are valid for the time of the call; the context is what both functions expect.
     check(unsafe {
-        dtrain_sync_batch_norm(
+        dtrain_batch_norm(
             input.as_ptr(),
             tensors.weight.as_ptr(),
             tensors.bias.as_ptr(),
-            running_mean,
-            running_var,
+            pointer(running_mean),
+            pointer(running_var),
             momentum,
             epsilon,
+            relu,
+            pointer(shortcut),
             callback,
             &mut output,
         )
@@ -429,7 +454,7 @@ mod tests {
         let channels = input.size()[1];
         let (weight, bias) = (leaf(&[channels]), leaf(&[channels]));
         let tensors = BatchNormTensors { weight: &weight, bias: &bias, running: None };
-        sync_batch_norm(input, tensors, 0.1, 1e-5, all_ranks)
+        batch_norm(input, tensors, (0.1, 1e-5), After::Nothing, Some(all_ranks))
     }
 
     #[test]
@@ -470,7 +495,10 @@ mod tests {
         let alone = SyncStatistics::new(|_| Ok(()));
         let three = leaf(&[3]);
         let tensors = BatchNormTensors { weight: &three, bias: &three, running: None };
-        assert!(sync_batch_norm(&leaf(&[4, 5]), tensors, 0.1, 1e-5, &alone).is_err());
-        assert!(sync_batch_norm(&three, tensors, 0.1, 1e-5, &alone).is_err());
+        let normalized = |input: &Tensor, after| batch_norm(input, tensors, (0.1, 1e-5), after, Some(&alone));
+        assert!(normalized(&leaf(&[4, 5]), After::Nothing).is_err());
+        assert!(normalized(&three, After::Nothing).is_err());
+        let shortcut = leaf(&[2, 3, 2]);
+        assert!(normalized(&leaf(&[4, 3, 1, 1]), After::Relu { shortcut: Some(&shortcut) }).is_err());
     }
 }

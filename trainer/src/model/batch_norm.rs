@@ -1,11 +1,11 @@
 //! Batch norm (Ioffe & Szegedy 2015, arXiv 1502.03167) by the statistics of a tensor, of all ranks, or the running
 //! ones.
 
-use tch::{TchError, Tensor};
+use tch::{Device, TchError, Tensor};
 
 use super::Pass;
 use super::parameters::{Init, Parameters, Role};
-use crate::torch_extra::{BatchNormTensors, sync_batch_norm};
+use crate::torch_extra::{After, BatchNormTensors, batch_norm};
 
 /// Share of the new statistics in the running ones (PyTorch's convention and default).
 const MOMENTUM: f64 = 0.1;
@@ -34,29 +34,30 @@ impl BatchNorm {
         })
     }
 
-    /// Normalizes as `pass` says.
+    /// Normalizes as `pass` says, then does `after`.
     ///
     /// # Shapes
     /// `input` (N, C, ...) and the result are alike; N may be 0.
     ///
     /// # Errors
     /// When the shape does not fit, memory runs out, or the ranks fail to exchange statistics.
-    pub fn forward(&self, input: &Tensor, pass: &Pass) -> Result<Tensor, TchError> {
+    pub fn forward(&self, input: &Tensor, pass: &Pass, after: After<'_>) -> Result<Tensor, TchError> {
         if !pass.train {
-            return self.forward_by_running_statistics(input);
+            return finish(self.forward_by_running_statistics(input)?, after);
         }
         if pass.update_statistics {
             // A shallow clone shares the counter; tch takes `&mut` for operations in place.
             let _ = self.num_batches_tracked.shallow_clone().f_add_scalar_(1)?;
         }
         let running = Some((&self.running_mean, &self.running_var)).filter(|_| pass.update_statistics);
-        if let Some(all_ranks) = &pass.sync {
+        let fused = matches!(after, After::Relu { .. }) && input.device() == Device::Cpu;
+        if pass.sync.is_some() || fused {
             let tensors = BatchNormTensors { weight: &self.weight, bias: &self.bias, running };
-            return sync_batch_norm(input, tensors, MOMENTUM, EPSILON, all_ranks);
+            return batch_norm(input, tensors, (MOMENTUM, EPSILON), after, pass.sync.as_ref());
         }
         // One value says nothing about a variance; libtorch would store NaN (torch.nn refuses).
         let values_per_channel = input.numel() / self.weight.numel();
-        self.native(input, running.filter(|_| values_per_channel > 1), true)
+        finish(self.native(input, running.filter(|_| values_per_channel > 1), true)?, after)
     }
 
     /// Normalizes by the running statistics, in training and in evaluation, and leaves them as they are.
@@ -78,11 +79,20 @@ impl BatchNorm {
     }
 }
 
+/// Does `after` by operations of their own.
+pub fn finish(mut normalized: Tensor, after: After<'_>) -> Result<Tensor, TchError> {
+    match after {
+        After::Nothing => Ok(normalized),
+        After::Relu { shortcut: None } => normalized.f_relu_(),
+        After::Relu { shortcut: Some(shortcut) } => normalized.f_add_(shortcut)?.f_relu_(),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use std::thread;
 
-    use tch::{Device, Kind, no_grad};
+    use tch::{Kind, no_grad};
 
     use super::*;
     use crate::model::thread_ranks::ThreadRanks;
@@ -108,11 +118,35 @@ mod tests {
         if input.kind() == Kind::BFloat16 { Kind::Float } else { input.kind() }
     }
 
+    /// What follows the normalization, in one call or in calls of their own.
+    #[derive(Debug, Clone, Copy)]
+    enum Form {
+        Plain,
+        Relu { shortcut: bool, fused: bool },
+    }
+
     fn run(input: &Tensor, cotangent: &Tensor, sync: Option<SyncStatistics>) -> Outcome {
+        run_form(input, cotangent, sync, Form::Plain)
+    }
+
+    fn run_form(input: &Tensor, cotangent: &Tensor, sync: Option<SyncStatistics>, form: Form) -> Outcome {
         let (layer, _parameters) = layer(input.size()[1], weight_kind(input));
         let input = input.detach().set_requires_grad(true);
         // A function in between, so that the layer's gradient is not the leaf's own.
-        let output = layer.forward(&(&input * 1.0), &Pass::train(sync)).unwrap();
+        let inner = &input * 1.0;
+        let pass = Pass::train(sync);
+        let output = match form {
+            Form::Plain => layer.forward(&inner, &pass, After::Nothing).unwrap(),
+            Form::Relu { shortcut, fused } => {
+                let shortcut = shortcut.then(|| &inner * 0.5 - 0.3);
+                let after = After::Relu { shortcut: shortcut.as_ref() };
+                if fused {
+                    layer.forward(&inner, &pass, after).unwrap()
+                } else {
+                    finish(layer.forward(&inner, &pass, After::Nothing).unwrap(), after).unwrap()
+                }
+            }
+        };
         (output.tanh() * cotangent).sum(input.kind()).backward();
         assert_eq!(layer.num_batches_tracked.int64_value(&[]), 1);
         let [weight, bias] = [&layer.weight, &layer.bias].map(Tensor::grad);
@@ -121,6 +155,10 @@ mod tests {
 
     /// Each rank on its thread, with its rows of the batch; then rows together, weight gradients added up.
     fn run_ranks(input: &Tensor, cotangent: &Tensor, shards: &[i64]) -> Outcome {
+        run_ranks_form(input, cotangent, shards, Form::Plain)
+    }
+
+    fn run_ranks_form(input: &Tensor, cotangent: &Tensor, shards: &[i64], form: Form) -> Outcome {
         let ranks = ThreadRanks::new(shards.len());
         let threads: Vec<_> = shards
             .iter()
@@ -132,7 +170,7 @@ mod tests {
             })
             .map(|(input, cotangent)| {
                 let sync = ranks.statistics();
-                thread::spawn(move || run(&input, &cotangent, Some(sync)))
+                thread::spawn(move || run_form(&input, &cotangent, Some(sync), form))
             })
             .collect();
         let outcomes: Vec<_> = threads.into_iter().map(|thread| thread.join().unwrap()).collect();
@@ -188,12 +226,65 @@ mod tests {
     }
 
     #[test]
+    fn relu_and_shortcut_in_one_call_equal_separate_operations() {
+        // The last shape has enough elements for several threads.
+        let shapes: [(&[i64], bool); 5] = [
+            (&[7, 5], false),
+            (&[7, 5, 4, 3], true),
+            (&[7, 5, 4, 3], false),
+            (&[7, 5, 6], false),
+            (&[7, 37, 20, 21], true),
+        ];
+        for (kind, tolerance) in [(Kind::Double, 1e-12), (Kind::Float, 2e-5)] {
+            for (shape, channels_last) in shapes {
+                for shortcut in [false, true] {
+                    let (input, cotangent) = batch(shape, kind, channels_last);
+                    let expected = run_form(&input, &cotangent, None, Form::Relu { shortcut, fused: false });
+                    let form = Form::Relu { shortcut, fused: true };
+                    let what = format!("{kind:?} {shape:?} {channels_last} shortcut {shortcut}");
+                    assert_equal(&run_form(&input, &cotangent, None, form), &expected, tolerance, &what);
+                    let ranks = run_ranks_form(&input, &cotangent, &[3, 0, 4], form);
+                    assert_equal(&ranks, &expected, tolerance, &format!("{what} on ranks"));
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn relu_and_shortcut_in_bf16_are_those_of_f64_rounded() {
+        for shortcut in [false, true] {
+            let (input, cotangent) = batch(&[40, 6, 9, 5], Kind::BFloat16, true);
+            let form = |fused| Form::Relu { shortcut, fused };
+            let [exact_input, exact_cotangent] = [&input, &cotangent].map(|t| t.to_kind(Kind::Double));
+            let expected = run_form(&exact_input, &exact_cotangent, None, form(false));
+            let actual = run_form(&input, &cotangent, None, form(true));
+            assert_eq!(actual[0].kind(), Kind::BFloat16);
+            for (part, (actual, expected)) in actual.iter().zip(&expected).enumerate() {
+                let (actual, expected) = (actual.to_kind(Kind::Double), expected);
+                let error = ((actual - expected).norm() / expected.norm()).double_value(&[]);
+                assert!(error < 1e-2, "shortcut {shortcut}: part {part} differs by {error:e}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_value_that_is_not_a_number_passes_relu() {
+        let (input, cotangent) = batch(&[4, 3, 2, 2], Kind::Float, true);
+        let _ = input.get(0).get(1).fill_(f64::NAN);
+        for shortcut in [false, true] {
+            let outcome = run_form(&input, &cotangent, None, Form::Relu { shortcut, fused: true });
+            assert!(outcome[0].isnan().any().int64_value(&[]) == 1, "output");
+            assert!(outcome[1].isnan().any().int64_value(&[]) == 1, "gradient");
+        }
+    }
+
+    #[test]
     fn bf16_inputs_keep_the_statistics_of_f32() {
         let (input, cotangent) = batch(&[6, 4, 3, 3], Kind::BFloat16, false);
         let (layer, parameters) = layer(4, Kind::Float);
         let alone = SyncStatistics::new(|_| Ok(()));
         let input = input.set_requires_grad(true);
-        let output = layer.forward(&input, &Pass::train(Some(alone))).unwrap();
+        let output = layer.forward(&input, &Pass::train(Some(alone)), After::Nothing).unwrap();
         (&output * cotangent).sum(Kind::Float).backward();
         assert_eq!((output.kind(), input.grad().kind()), (Kind::BFloat16, Kind::BFloat16));
         let mean = input.to_kind(Kind::Double).mean_dim([0, 2, 3].as_slice(), false, Kind::Double);
@@ -248,9 +339,12 @@ mod tests {
             let (layer, parameters) = layer(5, Kind::Double);
             let before: Vec<_> = parameters.buffers().iter().map(|b| b.tensor.copy()).collect();
             let (input, _) = batch(&[7, 5], Kind::Double, false);
-            let silent = layer.forward(&input, &Pass::train(sync.clone()).without_update()).unwrap();
+            let silent = {
+                let pass = Pass::train(sync.clone()).without_update();
+                layer.forward(&input, &pass, After::Nothing).unwrap()
+            };
             assert!(parameters.buffers().iter().zip(&before).all(|(after, before)| after.tensor == *before));
-            assert_eq!(silent, layer.forward(&input, &Pass::train(sync)).unwrap());
+            assert_eq!(silent, layer.forward(&input, &Pass::train(sync), After::Nothing).unwrap());
             assert!(parameters.buffers().iter().zip(&before).all(|(after, before)| after.tensor != *before));
         }
     }

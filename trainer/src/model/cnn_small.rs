@@ -36,8 +36,8 @@ impl Backbone for CnnSmall {
     fn forward(&self, input: &Tensor, pass: &Pass) -> Result<Tensor, TchError> {
         let mut hidden = input.shallow_clone();
         for block in &self.blocks {
-            let mut active = block.forward(&hidden, pass)?;
-            hidden = active.f_relu_()?.f_max_pool2d([2, 2], [2, 2], [0, 0], [1, 1], false)?;
+            let active = block.forward_relu(&hidden, None, pass)?;
+            hidden = active.f_max_pool2d([2, 2], [2, 2], [0, 0], [1, 1], false)?;
         }
         global_average_pool(&hidden)
     }

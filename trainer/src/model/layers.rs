@@ -61,6 +61,19 @@ impl ConvNorm {
     pub fn forward(&self, input: &Tensor, pass: &Pass) -> Result<Tensor, TchError> {
         self.norm.forward(&self.conv.forward(input)?, pass)
     }
+
+    /// Convolves, normalizes, adds the shortcut of a residual block if there is one, and cuts off at zero.
+    ///
+    /// # Errors
+    /// As [`ConvNorm::forward`].
+    pub fn forward_relu(
+        &self,
+        input: &Tensor,
+        shortcut: Option<&Tensor>,
+        pass: &Pass,
+    ) -> Result<Tensor, TchError> {
+        self.norm.forward_relu(&self.conv.forward(input)?, shortcut, pass)
+    }
 }
 
 /// A fully connected layer.

@@ -4,9 +4,10 @@ use dtrain_configs::schema::{ModelConfig, Norm};
 use tch::{TchError, Tensor};
 
 use super::Pass;
-use super::batch_norm::BatchNorm;
+use super::batch_norm::{BatchNorm, finish};
 use super::group_norm::GroupNorm;
 use super::parameters::Parameters;
+use crate::torch_extra::After;
 
 /// Which layers a network and its heads are built with.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -58,10 +59,30 @@ impl NormLayer {
     /// # Errors
     /// When the shape does not fit, memory runs out, or the ranks fail to exchange statistics.
     pub fn forward(&self, input: &Tensor, pass: &Pass) -> Result<Tensor, TchError> {
+        self.forward_then(input, pass, After::Nothing)
+    }
+
+    /// ReLU of the normalized `input`, plus the shortcut of a residual block if there is one.
+    ///
+    /// # Shapes
+    /// `input` (N, C, ...), `shortcut` and the result are alike; N may be 0.
+    ///
+    /// # Errors
+    /// As [`NormLayer::forward`].
+    pub fn forward_relu(
+        &self,
+        input: &Tensor,
+        shortcut: Option<&Tensor>,
+        pass: &Pass,
+    ) -> Result<Tensor, TchError> {
+        self.forward_then(input, pass, After::Relu { shortcut })
+    }
+
+    fn forward_then(&self, input: &Tensor, pass: &Pass, after: After<'_>) -> Result<Tensor, TchError> {
         match self {
-            NormLayer::Batch(layer) => layer.forward(input, pass),
-            NormLayer::Group(layer) => layer.forward(input),
-            NormLayer::Frozen(layer) => layer.forward_by_running_statistics(input),
+            NormLayer::Batch(layer) => layer.forward(input, pass, after),
+            NormLayer::Group(layer) => finish(layer.forward(input)?, after),
+            NormLayer::Frozen(layer) => finish(layer.forward_by_running_statistics(input)?, after),
         }
     }
 }
@@ -130,19 +151,23 @@ mod tests {
 
     #[test]
     fn micro_batches_change_nothing_where_each_sample_stands_alone() {
-        let (input, cotangent) = (wave(&[64, 1, 32, 32], 0.731), wave(&[64, 7], 1.177));
-        for name in [ModelName::CnnSmall, ModelName::Resnet18] {
-            for kind in [Norm::Group, Norm::Frozen] {
-                let whole = network(kind, name);
-                let projections = train(&whole, &input, &cotangent);
-                let pieces = network(kind, name);
-                let projected: Vec<_> = (0..8)
-                    .map(|i| train(&pieces, &input.narrow(0, 8 * i, 8), &cotangent.narrow(0, 8 * i, 8)))
-                    .collect();
-                let error = |a: &Tensor, b: &Tensor| ((a - b).norm() / b.norm()).double_value(&[]);
-                let output = error(&Tensor::cat(&projected, 0), &projections);
-                let gradient = error(&gradient(&pieces), &gradient(&whole));
-                assert!(output < 1e-12 && gradient < 1e-12, "{name:?} {kind:?}: {output:e} {gradient:e}");
+        for (samples, side) in [(64, 32), (512, 16)] {
+            let (input, cotangent) = (wave(&[samples, 1, side, side], 0.731), wave(&[samples, 7], 1.177));
+            for name in [ModelName::CnnSmall, ModelName::Resnet18] {
+                for kind in [Norm::Group, Norm::Frozen] {
+                    let whole = network(kind, name);
+                    let projections = train(&whole, &input, &cotangent);
+                    let pieces = network(kind, name);
+                    let piece = samples / 8;
+                    let part = |of: &Tensor, index: i64| of.narrow(0, piece * index, piece);
+                    let projected: Vec<_> =
+                        (0..8).map(|i| train(&pieces, &part(&input, i), &part(&cotangent, i))).collect();
+                    let error = |a: &Tensor, b: &Tensor| ((a - b).norm() / b.norm()).double_value(&[]);
+                    let output = error(&Tensor::cat(&projected, 0), &projections);
+                    let gradient = error(&gradient(&pieces), &gradient(&whole));
+                    let what = format!("{name:?} {kind:?} {samples} samples");
+                    assert!(output < 1e-12 && gradient < 1e-12, "{what}: {output:e} {gradient:e}");
+                }
             }
         }
     }

@@ -58,10 +58,10 @@ impl Projector {
         let mut hidden = embedding.shallow_clone();
         for (linear, norm) in &self.hidden {
             let mut next = linear.forward(&hidden)?;
-            if let Some(norm) = norm {
-                next = norm.forward(&next, pass)?;
-            }
-            hidden = next.f_relu_()?;
+            hidden = match norm {
+                Some(norm) => norm.forward_relu(&next, None, pass)?,
+                None => next.f_relu_()?,
+            };
         }
         self.last.forward(&hidden)
     }

@@ -83,7 +83,7 @@ impl Resnet {
 
 impl Backbone for Resnet {
     fn forward(&self, input: &Tensor, pass: &Pass) -> Result<Tensor, TchError> {
-        let mut hidden = self.stem.forward(input, pass)?.f_relu_()?;
+        let mut hidden = self.stem.forward_relu(input, None, pass)?;
         if self.pool {
             hidden = hidden.f_max_pool2d([3, 3], [2, 2], [1, 1], [1, 1], false)?;
         }
@@ -143,13 +143,12 @@ impl Block {
     fn forward(&self, input: &Tensor, pass: &Pass) -> Result<Tensor, TchError> {
         let mut hidden = input.shallow_clone();
         for layer in &self.inner {
-            hidden = layer.forward(&hidden, pass)?.f_relu_()?;
+            hidden = layer.forward_relu(&hidden, None, pass)?;
         }
-        hidden = self.last.forward(&hidden, pass)?;
-        let mut sum = match &self.downsample {
-            Some(downsample) => hidden.f_add_(&downsample.forward(input, pass)?)?,
-            None => hidden.f_add_(input)?,
+        let shortcut = match &self.downsample {
+            Some(downsample) => downsample.forward(input, pass)?,
+            None => input.shallow_clone(),
         };
-        sum.f_relu_()
+        self.last.forward_relu(&hidden, Some(&shortcut), pass)
     }
 }

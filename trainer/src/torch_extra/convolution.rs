@@ -53,7 +53,7 @@ mod tests {
 
     /// Output and gradients of input and weight.
     fn outcome(input: &Tensor, weight: &Tensor, stride: i64, padding: i64, kind: Kind) -> [Tensor; 3] {
-        let leaf = |tensor: &Tensor, kind| tensor.to_kind(kind).set_requires_grad(true);
+        let leaf = |tensor: &Tensor, kind| tensor.detach().to_kind(kind).set_requires_grad(true);
         let weights = if kind == Kind::BFloat16 { Kind::Float } else { kind };
         let (input, weight) = (leaf(input, weights), leaf(weight, weights));
         let output = {
