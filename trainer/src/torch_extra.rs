@@ -262,7 +262,7 @@ pub fn batch_norm(
     after: After<'_>,
     all_ranks: Option<&SyncStatistics>,
 ) -> Result<Tensor, TchError> {
-    let pointer = |tensor: Option<&Tensor>| tensor.map_or(std::ptr::null(), |t| t.as_ptr().cast_const());
+    let pointer = |tensor: Option<&Tensor>| tensor.map_or(std::ptr::null(), Tensor::as_ptr);
     let (running_mean, running_var) = tensors.running.unzip();
     let (relu, shortcut) = match after {
         After::Nothing => (false, None),

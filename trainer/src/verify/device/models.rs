@@ -20,7 +20,7 @@ use crate::model::norm::NormConfig;
 use crate::model::parameters::Parameters;
 use crate::model::projector::Projector;
 use crate::model::{Pass, build_backbone};
-use crate::torch_extra::{GradientHooks, SyncStatistics};
+use crate::torch_extra::{After, GradientHooks, SyncStatistics};
 
 const BATCH: i64 = 6;
 const CHANNELS: i64 = 3;
@@ -103,7 +103,7 @@ fn synchronized_batch_norm(setting: &Setting) -> Result<Compared, TrainError> {
             Some(kind) => input.to_kind(kind),
             None => input.shallow_clone(),
         };
-        layer.forward(&input, &Pass::train(sync.clone()))
+        layer.forward(&input, &Pass::train(sync.clone()), After::Nothing)
     })
 }
 
