@@ -11,6 +11,7 @@
 #include <algorithm>
 #include <cstdint>
 #include <functional>
+#include <optional>
 #include <vector>
 
 // Batch norm, the sum with a residual block's shortcut, and ReLU, in one pass over memory after the statistics; backward in
@@ -198,8 +199,9 @@ Tensor gradient_sums(const Kernels &kernels, const Tensor &opened, const Tensor 
 
 struct FusedNormRelu : torch::autograd::Function<FusedNormRelu> {
   static Tensor forward(AutogradContext *context, const Tensor &input, const Tensor &weight, const Tensor &bias,
-                        const Tensor &shortcut, const Statistics &statistics, double epsilon,
+                        const std::optional<Tensor> &added, const Statistics &statistics, double epsilon,
                         const c10::intrusive_ptr<SumCallback> &all_ranks) {
+    const auto shortcut = added.value_or(Tensor());
     const auto type = weight.scalar_type();
     const auto scale = weight.to(at::kDouble) * (statistics.var + epsilon).rsqrt();
     const auto slope = scale.to(type), offset = (bias.to(at::kDouble) - scale * statistics.mean).to(type);
@@ -270,5 +272,7 @@ bool can_fuse(const Tensor &input, const Tensor &weight, const Tensor &shortcut)
 Tensor fused_norm_relu(const Tensor &input, const Tensor &weight, const Tensor &bias, const Tensor &shortcut,
                        const Statistics &statistics, double epsilon,
                        const c10::intrusive_ptr<SumCallback> &all_ranks) {
-  return FusedNormRelu::apply(input, weight, bias, shortcut, statistics, epsilon, all_ranks);
+  // An argument that is no tensor has to say so.
+  const auto added = shortcut.defined() ? std::make_optional(shortcut) : std::nullopt;
+  return FusedNormRelu::apply(input, weight, bias, added, statistics, epsilon, all_ranks);
 }
