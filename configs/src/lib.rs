@@ -41,4 +41,5 @@ pub use compose::{ComposeOptions, Composition, compose, load, load_with_override
 pub use error::{ConfigErrors, Problem};
 pub use schema::RunConfig;
 pub use source::{Place, Source, SourceKind};
+pub use suggest::choice_hint;
 pub use yaml::to_yaml;

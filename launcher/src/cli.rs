@@ -30,6 +30,8 @@ pub enum Verb {
     Train(TrainArgs),
     /// Go on with a run exactly where it stopped
     Resume(ResumeArgs),
+    /// Ask a run to save and end, and wait until it has
+    Stop(StopArgs),
     /// Probe a checkpoint: kNN, linear, classifier
     Eval(EvalArgs),
     /// Write the embeddings of a checkpoint to a safetensors file
@@ -146,6 +148,22 @@ To start a new run from the weights of another one, use `init_from=RUN` with `dt
 pub struct ResumeArgs {
     /// Run directory
     pub run: PathBuf,
+}
+
+/// `dtrain stop`.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+The run hears of it within a second, on whatever machine it runs, finishes the step, evaluation or checkpoint at hand,
+saves and ends with 130, or with 75 after --requeue.
+
+Example:
+  dtrain stop runs/supcon_birdsong/2026-11-21_10-00-00")]
+pub struct StopArgs {
+    /// Run directory
+    pub run: PathBuf,
+    /// Let whoever started the run start it again
+    #[arg(long)]
+    pub requeue: bool,
 }
 
 /// `dtrain eval`.

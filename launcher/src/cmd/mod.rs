@@ -6,6 +6,7 @@ mod embed;
 mod eval;
 mod listing;
 mod resume;
+mod stop;
 mod train;
 mod verify;
 mod verify_device;
@@ -59,6 +60,7 @@ pub fn run(cli: Cli, printer: &Printer) -> Result<Exit, Failure> {
     match cli.verb {
         Verb::Train(args) => train::run(args, printer),
         Verb::Resume(args) => resume::run(&args, printer),
+        Verb::Stop(args) => stop::run(&args, printer),
         Verb::Eval(args) => eval::run(&args, printer),
         Verb::Embed(args) => embed::run(&args, printer),
         Verb::Data { action } => data::run(action, printer),

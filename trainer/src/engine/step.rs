@@ -30,6 +30,8 @@ pub struct StepOutcome {
     pub step: u64,
     /// Loss of the global batch.
     pub loss: f64,
+    /// Value of each of the method's losses before it is weighed; empty where there is only one.
+    pub losses: Vec<f64>,
     /// Named means over the global batch.
     pub means: Vec<(&'static str, f64)>,
     /// Global gradient norm before clipping.
@@ -56,9 +58,10 @@ pub struct StepOutcome {
 pub(super) struct InFlight {
     outcome: StepOutcome,
     active: ActiveSet,
+    num_losses: usize,
     names: Vec<&'static str>,
     global_samples: f64,
-    /// Loss, sums of the means, gradient norm.
+    /// Loss, losses before they are weighed, sums of the means, gradient norm.
     values: HostCopy,
     /// On a GPU: the end of backward, and of the last gradient sum.
     tail: Option<(Event, Event)>,
@@ -68,6 +71,8 @@ pub(super) struct InFlight {
 struct LocalSums {
     /// 0-dimensional, f64.
     loss: Tensor,
+    /// As [`StepOutcome::losses`], 0-dimensional, f64.
+    losses: Vec<Tensor>,
     means: Vec<(&'static str, Tensor)>,
     anchors: Option<u64>,
     /// For the method's memory queue, if it has one.
@@ -93,6 +98,7 @@ impl Engine {
     fn try_step(&mut self, batch: &LocalBatch, plan: &StepPlan) -> Result<Option<StepOutcome>, TrainError> {
         let begin = Instant::now();
         let blocked = self.ranks.blocked();
+        self.enter_phase(plan.phase)?;
         self.flat.zero_gradients();
         self.reducer.begin();
         let statistics = self.buffers.snapshot();
@@ -110,7 +116,9 @@ impl Engine {
         }
         let active = self.flat.active_set(&self.ranks.any(&self.reducer.touched())?);
         let names: Vec<&'static str> = sums.means.iter().map(|mean| mean.0).collect();
+        let num_losses = sums.losses.len();
         let mut values: Vec<Tensor> = vec![sums.loss];
+        values.extend(sums.losses);
         values.extend(sums.means.into_iter().map(|mean| mean.1));
         let mut values = Tensor::f_stack(&values, 0)?;
         self.ranks.sum_f64(&mut values)?;
@@ -129,6 +137,7 @@ impl Engine {
                 ..StepOutcome::default()
             },
             active,
+            num_losses,
             names,
             global_samples: (plan.global_samples as f64).max(1.0),
             values: HostCopy::start(&values)?,
@@ -233,8 +242,12 @@ impl Engine {
         }
     }
 
-    /// `rows.backward(gradient)`, or `rows.backward()` of a scalar, times the loss scale.
+    /// `rows.backward(gradient)`, or `rows.backward()` of a scalar, times the loss scale. Nothing happens where all that
+    /// leads to `rows` is frozen.
     fn backward(&self, rows: &Tensor, gradient: Option<&Tensor>) -> Result<(), TrainError> {
+        if !rows.requires_grad() {
+            return Ok(());
+        }
         let scalar = match gradient {
             Some(gradient) => (rows * gradient).f_sum(rows.kind())?,
             None => rows.shallow_clone(),
@@ -257,7 +270,12 @@ impl Engine {
             let Objective::Direct(direct) = self.objective(&part, &self.training_pass(true))? else {
                 return Err(TrainError::internal("a method without a pair loss returned pairs"));
             };
-            sums.loss += direct.loss.detach().to_kind(Kind::Double);
+            let loss = self.weighed(&direct)?;
+            sums.loss += loss.detach().to_kind(Kind::Double);
+            if direct.terms.len() > 1 {
+                let terms = direct.terms.iter().map(|term| term.detach().to_kind(Kind::Double));
+                add_up(&mut sums.losses, terms);
+            }
             for (index, (name, sum)) in direct.sums.into_iter().enumerate() {
                 let sum = sum.to_kind(Kind::Double);
                 match sums.means.get_mut(index) {
@@ -268,7 +286,7 @@ impl Engine {
             if index == last {
                 self.reducer.arm();
             }
-            self.backward(&direct.loss, None)?;
+            self.backward(&loss, None)?;
         }
         Ok(sums)
     }
@@ -379,11 +397,18 @@ impl Engine {
         let problem = PairProblem::new(&z, &keys, self.method.queue(), &loss);
         let statistics = problem.row_statistics(own.clone());
         let lse = self.ranks.gather_rows(&statistics.lse, &per_rank)?;
-        let gradient = problem.gradient(own, &lse);
+        let mut gradient = problem.gradient(own, &lse);
         let num_anchors = problem.num_anchors();
+        let mut loss = statistics.loss_sum() / (num_anchors as f64).max(1.0);
+        let weight = self.pair_weight();
+        if weight != 1.0 {
+            gradient *= weight;
+            loss *= weight;
+        }
 
         let sums = LocalSums {
-            loss: statistics.loss_sum() / (num_anchors as f64).max(1.0),
+            loss,
+            losses: Vec::new(),
             means: Vec::new(),
             anchors: Some(num_anchors as u64),
             rows: self.method.queue().map(|_| self.in_global_order(&z, &keys, plan)),
@@ -412,10 +437,21 @@ impl Drop for WithoutTf32 {
     }
 }
 
+/// Adds `more` to `totals`, which is empty before the first micro-batch.
+fn add_up(totals: &mut Vec<Tensor>, more: impl Iterator<Item = Tensor>) {
+    for (index, value) in more.enumerate() {
+        match totals.get_mut(index) {
+            Some(total) => *total += value,
+            None => totals.push(value),
+        }
+    }
+}
+
 impl LocalSums {
     fn zero(device: Device) -> Self {
         Self {
             loss: Tensor::zeros([0i64; 0], (Kind::Double, device)),
+            losses: Vec::new(),
             means: Vec::new(),
             anchors: None,
             rows: None,
@@ -436,6 +472,8 @@ impl InFlight {
         let (loss, rest) = values.split_first().unwrap_or((&f64::NAN, &[]));
         let (norm, sums) = rest.split_last().unwrap_or((&f64::NAN, &[]));
         (outcome.loss, outcome.grad_norm) = (*loss, *norm);
+        let (losses, sums) = sums.split_at(self.num_losses.min(sums.len()));
+        outcome.losses = losses.to_vec();
         outcome.means =
             self.names.into_iter().zip(sums).map(|(name, sum)| (name, sum / self.global_samples)).collect();
         outcome.finite = loss.is_finite() && norm.is_finite();

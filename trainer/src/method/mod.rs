@@ -77,10 +77,20 @@ pub enum Objective {
 /// A loss that needs no other rank.
 #[derive(Debug)]
 pub struct DirectLoss {
-    /// Scalar with graph.
-    pub loss: Tensor,
+    /// One scalar with graph for each of [`Method::loss_names`], in that order. The engine weighs and adds them.
+    pub terms: Vec<Tensor>,
     /// Named sums over this rank's samples, 0-dimensional and on the device; the engine divides by the global count.
     pub sums: Vec<(&'static str, Tensor)>,
+}
+
+impl DirectLoss {
+    /// All terms at their own weight.
+    ///
+    /// # Errors
+    /// When memory runs out.
+    pub fn sum(&self) -> Result<Tensor, TchError> {
+        Tensor::f_stack(&self.terms, 0)?.f_sum(None::<Kind>)
+    }
 }
 
 /// A training objective with its network.
@@ -90,6 +100,10 @@ pub trait Method: Send {
 
     /// How batches are drawn.
     fn sampling(&self) -> Sampling;
+
+    /// Names of the losses that add up to the objective. A phase may change their weights or switch some of them off; a
+    /// term that is switched off takes no part in backward, so that what only it trains stays as it is.
+    fn loss_names(&self) -> Vec<String>;
 
     /// The pair loss of the method, when it has one.
     fn pair_loss(&self) -> Option<PairLoss> {

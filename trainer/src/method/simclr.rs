@@ -41,6 +41,10 @@ impl Method for Simclr {
         NUM_VIEWS
     }
 
+    fn loss_names(&self) -> Vec<String> {
+        vec!["nt_xent".into()]
+    }
+
     fn sampling(&self) -> Sampling {
         self.sampling
     }

@@ -46,6 +46,10 @@ impl Method for Supcon {
         NUM_VIEWS
     }
 
+    fn loss_names(&self) -> Vec<String> {
+        vec!["supcon".into()]
+    }
+
     fn sampling(&self) -> Sampling {
         Sampling::Balanced { samples_per_class: self.samples_per_class }
     }

@@ -36,6 +36,10 @@ impl Method for Supervised {
         1
     }
 
+    fn loss_names(&self) -> Vec<String> {
+        vec!["cross_entropy".into()]
+    }
+
     fn sampling(&self) -> Sampling {
         Sampling::ShuffledLabelled
     }
@@ -45,7 +49,7 @@ impl Method for Supervised {
         let classes = Tensor::from_slice(&targets.classes).to_device(inputs.device());
         let loss = cross_entropy(&logits, &classes, targets.global_samples, self.label_smoothing);
         let hits = logits.argmax(1, false).eq_tensor(&classes).sum(Kind::Double);
-        Ok(Objective::Direct(DirectLoss { loss, sums: vec![("acc", hits)] }))
+        Ok(Objective::Direct(DirectLoss { terms: vec![loss], sums: vec![("acc", hits)] }))
     }
 
     fn embed(&self, inputs: &Tensor, pass: &Pass) -> Result<Tensor, TchError> {

@@ -3,6 +3,7 @@
 pub mod batch_norm;
 pub mod classifier;
 pub mod cnn_small;
+pub mod freeze;
 pub mod group_norm;
 pub mod layers;
 pub mod norm;

@@ -54,6 +54,11 @@ impl RunDir {
         self.root.join("checkpoints")
     }
 
+    /// What `dtrain stop` leaves until the run has heard it.
+    pub fn stop(&self) -> PathBuf {
+        self.root.join("stop")
+    }
+
     /// One file per rank.
     pub fn log(&self, rank: usize) -> PathBuf {
         self.root.join("logs").join(format!("rank_{rank:03}.log"))

@@ -3,10 +3,13 @@
 mod agree;
 mod banner;
 mod data_root;
+mod deadline;
 mod evaluate;
 mod layout;
 mod micro_batch;
 mod observer;
+mod pace;
+mod phases;
 mod prepare;
 mod probe;
 mod resolve;
@@ -16,8 +19,10 @@ mod scaling;
 mod session;
 mod start;
 mod state;
+mod stop_file;
 mod tracker;
 mod transport;
+mod wishes;
 
 pub use agree::agreed;
 pub use banner::{Banner, Line};
@@ -32,6 +37,7 @@ pub use runner::{StepRunner, Stepped};
 pub use session::{Outcome, Session, local_batch};
 pub use start::{Extent, TrainRequest, train};
 pub use state::{DroppedSample, LoopState};
+pub use stop_file::request_stop;
 pub use tracker::Tracker;
 pub use transport::connect as connect_tensors;
 

@@ -18,7 +18,7 @@ use crate::engine::Engine;
 use crate::error::TrainError;
 
 /// `state.bin`.
-const STATE: FrameKind = FrameKind { name: "loop state", tag: *b"LOOP", version: 2 };
+const STATE: FrameKind = FrameKind { name: "loop state", tag: *b"LOOP", version: 3 };
 
 /// A checkpoint's content, read by rank 0 and known to all ranks.
 pub struct Restored {
@@ -80,13 +80,17 @@ impl Session<'_> {
 
 /// Asks whether a checkpoint will fit before there is anything to save.
 pub fn require_room(run_dir: &RunDir, engine: &Engine) -> Result<(), TrainError> {
+    Ok(CheckpointStore::inspect(run_dir.path()).require_space(checkpoint_bytes(engine)?)?)
+}
+
+/// What a checkpoint takes on the disk, but for the loop's state.
+pub fn checkpoint_bytes(engine: &Engine) -> Result<u64, TrainError> {
     let none = BTreeMap::new();
     let model = specs(&model_tensors(engine))?;
     let element_bytes = engine.kind().elt_size_in_bytes() as u64;
     let elements = |shape: &Vec<i64>| shape.iter().product::<i64>() as u64;
     let moments: u64 = engine.moment_specs().iter().map(|(_, shape)| elements(shape) * element_bytes).sum();
-    let bytes = file_bytes(&model, &none)? + moments;
-    Ok(CheckpointStore::inspect(run_dir.path()).require_space(bytes)?)
+    Ok(file_bytes(&model, &none)? + moments)
 }
 
 /// Loads the newest valid checkpoint of a run; `None` when there is none yet. Rank 0 reads, all ranks know.

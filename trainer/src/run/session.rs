@@ -9,8 +9,10 @@ use serde::{Deserialize, Serialize};
 
 use super::agree::{Told, settle};
 use super::micro_batch::explain;
+use super::pace::Work;
 use super::prepare::Prepared;
-use super::{DroppedSample, LoopState, Observer, Progress, RunDir, StopFlag, Tracker, agreed};
+use super::wishes::Wishes;
+use super::{DroppedSample, LoopState, Observer, Progress, RunDir, Tracker, agreed};
 use crate::checkpoint::{FrameKind, decode, encode};
 use crate::coordinator::{Coordinator, CoordinatorState, Directive, Report, StepPlan, StopReason};
 use crate::data::{Batch, BatchRequest, LabelColumn, Loader, LoaderOptions, share};
@@ -21,8 +23,8 @@ use crate::method::Targets;
 use crate::track::{RunResult, SessionStatus};
 
 /// Messages between ranks.
-const REPORT: FrameKind = FrameKind { name: "report", tag: *b"REPT", version: 1 };
-const DIRECTIVE: FrameKind = FrameKind { name: "directive", tag: *b"DIRV", version: 1 };
+const REPORT: FrameKind = FrameKind { name: "report", tag: *b"REPT", version: 2 };
+const DIRECTIVE: FrameKind = FrameKind { name: "directive", tag: *b"DIRV", version: 2 };
 
 /// What a rank says before each directive.
 #[derive(Serialize, Deserialize)]
@@ -62,7 +64,7 @@ pub struct Session<'a> {
     /// What was measured after the step named first, on its weights.
     measured: (u64, BTreeMap<String, f64>),
     pub(super) limits: Limits,
-    stop: StopFlag,
+    pub(super) wishes: Wishes,
     loader: Loader,
     /// The next step's batch, asked for before the directive that uses it.
     pending: Option<Batch>,
@@ -73,6 +75,9 @@ pub struct Session<'a> {
     /// A failure of this rank alone, such as a full disk under the metrics, until the others hear of it.
     failure: Option<TrainError>,
     pub(super) monitored: Option<f64>,
+    pub(super) watched: Option<f64>,
+    /// Monitors that the first evaluation did not measure, once they have been named.
+    pub(super) missed: BTreeSet<String>,
     window: Window,
     started: Instant,
     earlier_secs: f64,
@@ -93,8 +98,8 @@ pub struct SessionParts<'a> {
     pub tracker: Tracker,
     /// The person in front of rank 0.
     pub observer: &'a mut dyn Observer,
-    /// Set by signal handlers.
-    pub stop: StopFlag,
+    /// What may want the run to end.
+    pub(super) wishes: Wishes,
     /// For a quick look.
     pub limits: Limits,
     /// Where a checkpoint left off.
@@ -140,7 +145,7 @@ impl<'a> Session<'a> {
             run_dir: parts.run_dir,
             tracker: parts.tracker,
             observer: parts.observer,
-            stop: parts.stop,
+            wishes: parts.wishes,
             limits: parts.limits,
             dropped,
             left_out: BTreeSet::new(),
@@ -151,6 +156,8 @@ impl<'a> Session<'a> {
             last_step_finite: state.as_ref().and_then(|s| s.unreported_finite),
             failure: None,
             monitored: None,
+            watched: None,
+            missed: BTreeSet::new(),
             window: Window::default(),
             started: Instant::now(),
         })
@@ -159,17 +166,20 @@ impl<'a> Session<'a> {
     /// Runs to the end.
     pub fn run(mut self) -> Result<Outcome, TrainError> {
         let reason = loop {
+            let begun = Instant::now();
             let directive = self.next_directive()?;
+            let work = Work::from(&directive);
             let _span = tracing::info_span!("step", step = directive.step()).entered();
             if !matches!(directive, Directive::Step(_)) {
                 self.settle_all()?;
             }
             match directive {
                 Directive::Step(plan) => self.step(plan)?,
-                Directive::Evaluate { step } => self.evaluate(step)?,
+                Directive::Evaluate { step, last } => self.evaluate(step, last)?,
                 Directive::Save { step, .. } => self.save(step)?,
                 Directive::Stop(reason) => break reason,
             }
+            self.wishes.pace.took(work, begun.elapsed());
         };
         self.observer.ended(&reason);
         let state = self.coordinator.state();
@@ -198,7 +208,7 @@ impl<'a> Session<'a> {
         result.write(&run_dir.result())?;
         // A run that will be continued has not ended for TensorBoard.
         match outcome.reason {
-            StopReason::Finished => self.tracker.end(SessionStatus::Success)?,
+            StopReason::Finished | StopReason::EarlyStopped => self.tracker.end(SessionStatus::Success)?,
             StopReason::NonFinite => self.tracker.end(SessionStatus::Failure)?,
             StopReason::Interrupted | StopReason::Requeue => {}
         }
@@ -216,9 +226,10 @@ impl<'a> Session<'a> {
         let ranks = Arc::clone(self.prepared.engine.collective());
         let report = Report {
             ready_samples: self.pending.as_ref().map_or(0, |b| b.kept.len() as u32),
-            interrupt: self.stop.interrupt(),
+            interrupt: self.wishes.interrupt(),
             last_step_finite: self.last_step_finite.take(),
             monitored: self.monitored.take(),
+            watched: self.watched.take(),
             failed_samples: self.take_failures(),
         };
         let message = Message { report, failure: ready.as_ref().err().map(Told::of) };
@@ -236,6 +247,9 @@ impl<'a> Session<'a> {
         let mut message = Vec::new();
         if ranks.world().rank == 0 {
             message = encode(&DIRECTIVE, &self.coordinator.next(&reports))?;
+            if self.coordinator.ending().is_some() {
+                self.wishes.agreed();
+            }
         }
         Ok(decode(&DIRECTIVE, &ranks.broadcast_bytes(message, 0)?)?)
     }
@@ -361,6 +375,11 @@ impl<'a> Session<'a> {
             );
             let per_step = 1.0 / self.window.steps.max(1) as f64;
             let mut values = vec![("train/loss".to_owned(), outcome.loss)];
+            if self.prepared.plan.phases.is_staged() {
+                values.push(("train/phase".into(), f64::from(plan.phase + 1)));
+            }
+            let losses = self.prepared.engine.method().loss_names().into_iter().zip(&outcome.losses);
+            values.extend(losses.map(|(name, loss)| (format!("train/{name}_loss"), *loss)));
             values.extend(outcome.means.iter().map(|(name, mean)| (format!("train/{name}"), *mean)));
             for (name, value) in [
                 ("opt/lr", outcome.lr),

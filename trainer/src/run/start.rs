@@ -2,16 +2,20 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::SystemTime;
+use std::time::{Instant, SystemTime};
 
 use dtrain_comm::{Collective, CollectiveExt};
 use dtrain_configs::RunConfig;
 use dtrain_configs::schema::ResumeMode;
 
+use super::deadline::Deadline;
+use super::pace::Pace;
 use super::prepare::{Prepared, Purpose, prepare};
-use super::save::{Restored, init_weights, load_newest, require_room};
+use super::save::{Restored, checkpoint_bytes, init_weights, load_newest, require_room};
 use super::scaling::plan_for;
 use super::session::{Limits, SessionParts};
+use super::stop_file::StopFile;
+use super::wishes::Wishes;
 use super::{Banner, Observer, Outcome, RunDir, Session, StopFlag, Tracker, agreed};
 use crate::checkpoint::durable::write_atomic;
 use crate::error::TrainError;
@@ -61,6 +65,7 @@ const FAST_DEV_EVAL_SAMPLES: usize = 256;
 
 /// Runs a training run; `None` for a dry run.
 pub fn train(mut request: TrainRequest<'_>) -> Result<Option<Outcome>, TrainError> {
+    let (started, wall_clock) = (Instant::now(), SystemTime::now());
     let ranks = Arc::clone(&request.collective);
     if let Extent::FastDev { steps } = request.extent {
         let trainer = &mut request.config.trainer;
@@ -68,6 +73,7 @@ pub fn train(mut request: TrainRequest<'_>) -> Result<Option<Outcome>, TrainErro
         trainer.max_steps = Some(steps.max(1));
         request.config.checkpoint.every_steps = Some(0);
         request.config.track.every_steps = 1;
+        request.config.phases.share_evenly();
     }
     let run_dir = match request.extent {
         Extent::Full => Some(choose_run_dir(&request.config, &*ranks)?),
@@ -92,6 +98,9 @@ pub fn train(mut request: TrainRequest<'_>) -> Result<Option<Outcome>, TrainErro
         }
     }
 
+    let pace = Pace::expecting(checkpoint_bytes(&prepared.engine)?);
+    let deadline = Deadline::new(&prepared.config.stop, started);
+    agreed(&*ranks, deadline.as_ref().map_or(Ok(()), |deadline| deadline.check(&pace)))?;
     if let Some(run_dir) = &run_dir {
         let created =
             fs_err::create_dir_all(run_dir.path().join("logs")).and_then(|()| (request.on_run_dir)(run_dir));
@@ -109,6 +118,10 @@ pub fn train(mut request: TrainRequest<'_>) -> Result<Option<Outcome>, TrainErro
     }
 
     let mut banner = banner(&prepared, run_dir.as_ref(), restored.as_ref());
+    if let Some(deadline) = &deadline {
+        let (limit, reason) = deadline.describe(&pace);
+        banner.line("time limit", limit, reason);
+    }
     if let Extent::DryRun { world } = request.extent {
         if let Some(world) = world {
             add_plan(&mut banner, agreed(&*ranks, plan_for(&prepared, world))?);
@@ -130,11 +143,13 @@ pub fn train(mut request: TrainRequest<'_>) -> Result<Option<Outcome>, TrainErro
         Extent::FastDev { .. } => Limits { eval_samples: Some(FAST_DEV_EVAL_SAMPLES) },
         Extent::Full | Extent::DryRun { .. } => Limits::default(),
     };
+    let file = run_dir.as_ref().filter(|_| ranks.world().rank == 0);
+    let file = file.map(|run_dir| StopFile::watch(run_dir, wall_clock));
     let parts = SessionParts {
         run_dir,
         tracker,
         observer: request.observer,
-        stop: request.stop,
+        wishes: Wishes { flag: request.stop, file, deadline, pace },
         limits,
         state: restored.map(|r| r.state),
     };
@@ -214,6 +229,9 @@ fn differences(stored: &RunConfig, now: &RunConfig) -> Vec<String> {
     let flat = |config: &RunConfig| {
         let mut config = config.clone();
         config.run = Default::default();
+        // Of each start by itself.
+        config.stop.time_limit_secs = None;
+        config.stop.margin_secs = Default::default();
         let mut values = std::collections::BTreeMap::new();
         if let Ok(tree) = serde_json::to_value(&config) {
             flatten(&tree, String::new(), &mut values);

@@ -38,6 +38,10 @@ impl Method for Plain {
         1 + u32::from(self.pairs)
     }
 
+    fn loss_names(&self) -> Vec<String> {
+        vec!["loss".into()]
+    }
+
     fn sampling(&self) -> Sampling {
         Sampling::Shuffled
     }
@@ -59,7 +63,7 @@ impl Method for Plain {
         }
         let classes = Tensor::from_slice(&targets.classes);
         let loss = cross_entropy(&rows, &classes, targets.global_samples, 0.0);
-        Ok(Objective::Direct(DirectLoss { loss, sums: Vec::new() }))
+        Ok(Objective::Direct(DirectLoss { terms: vec![loss], sums: Vec::new() }))
     }
 
     fn embed(&self, inputs: &Tensor, _: &Pass) -> Result<Tensor, TchError> {

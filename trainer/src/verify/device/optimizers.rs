@@ -117,6 +117,10 @@ impl Method for GivenGradient {
         1
     }
 
+    fn loss_names(&self) -> Vec<String> {
+        vec!["loss".into()]
+    }
+
     fn sampling(&self) -> Sampling {
         Sampling::Shuffled
     }
@@ -130,7 +134,7 @@ impl Method for GivenGradient {
             loss += (parameter * coefficients).f_sum(None::<Kind>)?;
             offset += len;
         }
-        Ok(Objective::Direct(DirectLoss { loss, sums: Vec::new() }))
+        Ok(Objective::Direct(DirectLoss { terms: vec![loss], sums: Vec::new() }))
     }
 
     fn embed(&self, inputs: &Tensor, _pass: &Pass) -> Result<Tensor, TchError> {
