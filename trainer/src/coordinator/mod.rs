@@ -19,6 +19,8 @@ pub struct RunPlan {
     pub total_steps: u64,
     /// Steps between two checkpoints; `None` saves at each end of an epoch; `Some(0)` never saves.
     pub save_every_steps: Option<u64>,
+    /// Steps between two checkpoints on the fast tier, besides the others; `None`: there is no such tier.
+    pub local_save_every_steps: Option<u64>,
     /// Epochs between two evaluations; 0 switches evaluation off.
     pub eval_every_epochs: u64,
     /// Whether more of the monitored metric is better.
@@ -38,6 +40,8 @@ pub struct CoordinatorState {
     pub evaluated_at: Option<u64>,
     /// Step of the last checkpoint.
     pub saved_at: Option<u64>,
+    /// Step of the last checkpoint on the fast tier.
+    pub saved_locally_at: Option<u64>,
     /// Best monitored value and its step.
     pub best: Option<(f64, u64)>,
     /// Non-finite steps since the last finite one.
@@ -84,6 +88,10 @@ impl Coordinator {
             self.state.saved_at = Some(self.state.step);
             let kind = if self.ending.is_some() { SaveKind::Final } else { SaveKind::Periodic };
             return Directive::Save { step: self.state.step, kind };
+        }
+        if self.local_save_is_due() {
+            self.state.saved_locally_at = Some(self.state.step);
+            return Directive::Save { step: self.state.step, kind: SaveKind::Local };
         }
         if let Some(reason) = &self.ending {
             return Directive::Stop(reason.clone());
@@ -156,6 +164,14 @@ impl Coordinator {
             (None, None) => self.at_epoch_end(),
         }
     }
+
+    /// Between two durable checkpoints; never at a step that has one, and never at the end, which is durable.
+    fn local_save_is_due(&self) -> bool {
+        let Some(every) = self.plan.local_save_every_steps.filter(|&every| every > 0) else { return false };
+        let step = self.state.step;
+        let saved = [self.state.saved_at, self.state.saved_locally_at].contains(&Some(step));
+        self.ending.is_none() && !saved && step > 0 && step.is_multiple_of(every)
+    }
 }
 
 #[cfg(test)]
@@ -168,6 +184,7 @@ mod tests {
             steps_per_epoch: 4,
             total_steps: 10,
             save_every_steps: Some(3),
+            local_save_every_steps: None,
             eval_every_epochs: 1,
             monitor_mode: MonitorMode::Max,
             max_nonfinite_steps: 10,
@@ -206,6 +223,17 @@ mod tests {
     }
 
     #[test]
+    fn the_fast_tier_is_saved_between_durable_checkpoints() {
+        let plan = RunPlan { local_save_every_steps: Some(2), eval_every_epochs: 0, ..plan() };
+        let mut coordinator = Coordinator::new(plan, CoordinatorState::default());
+        assert_eq!(
+            names(&mut coordinator).join(" "),
+            "step0 step1 save-Local step2 save-Periodic step3 save-Local step4 step5 save-Periodic step6 step7 \
+             save-Local step8 save-Periodic step9 save-Final stop-Finished"
+        );
+    }
+
+    #[test]
     fn an_interrupt_of_any_rank_saves_and_stops_all() {
         let mut coordinator = Coordinator::new(plan(), CoordinatorState::default());
         coordinator.next(&ready(8));
@@ -241,10 +269,11 @@ mod tests {
         #[test]
         fn a_resumed_coordinator_continues_as_the_uninterrupted_one(
             steps_per_epoch in 1u64..6, total in 1u64..30, every in proptest::option::of(1u64..7), eval in 0u64..3,
-            cut in 0usize..60,
+            local in proptest::option::of(1u64..4), cut in 0usize..60,
         ) {
             let plan = RunPlan {
-                steps_per_epoch, total_steps: total, save_every_steps: every, eval_every_epochs: eval,
+                steps_per_epoch, total_steps: total, save_every_steps: every,
+                local_save_every_steps: local, eval_every_epochs: eval,
                 monitor_mode: MonitorMode::Max, max_nonfinite_steps: 10,
             };
             let mut whole = Coordinator::new(plan.clone(), CoordinatorState::default());

@@ -8,14 +8,16 @@ use dtrain_comm::{Collective, CollectiveExt};
 use dtrain_configs::RunConfig;
 use dtrain_configs::schema::ResumeMode;
 
+use super::load::{Restored, init_weights, load_newest};
 use super::prepare::{Prepared, Purpose, prepare};
-use super::save::{Restored, init_weights, load_newest, require_room};
+use super::saver::describe_saving;
 use super::scaling::plan_for;
 use super::session::{Limits, SessionParts};
-use super::{Banner, Observer, Outcome, RunDir, Session, StopFlag, Tracker, agreed};
+use super::{Banner, Observer, Outcome, RunDir, Saver, Session, StopFlag, Tracker, agreed};
 use crate::checkpoint::durable::write_atomic;
 use crate::error::TrainError;
 use crate::plan::ScalingPlan;
+use crate::state::Layout;
 use crate::track::{Environment, HparamValue, Versions, rfc3339};
 
 /// What a training run is asked for.
@@ -92,6 +94,9 @@ pub fn train(mut request: TrainRequest<'_>) -> Result<Option<Outcome>, TrainErro
         }
     }
 
+    let layouts =
+        prepared.engine.stateful().iter().map(|part| part.layout()).collect::<Result<Vec<_>, _>>()?;
+    let mut saver = None;
     if let Some(run_dir) = &run_dir {
         let created =
             fs_err::create_dir_all(run_dir.path().join("logs")).and_then(|()| (request.on_run_dir)(run_dir));
@@ -104,11 +109,13 @@ pub fn train(mut request: TrainRequest<'_>) -> Result<Option<Outcome>, TrainErro
                 )
             }),
         )?;
-        let room = if ranks.world().rank == 0 { require_room(run_dir, &prepared.engine) } else { Ok(()) };
-        agreed(&*ranks, room)?;
+        saver = agreed(&*ranks, open_saver(run_dir, &prepared, &layouts))?;
     }
 
     let mut banner = banner(&prepared, run_dir.as_ref(), restored.as_ref());
+    if run_dir.is_some() {
+        describe_saving(&mut banner, &prepared.config.checkpoint, &layouts);
+    }
     if let Extent::DryRun { world } = request.extent {
         if let Some(world) = world {
             add_plan(&mut banner, agreed(&*ranks, plan_for(&prepared, world))?);
@@ -133,6 +140,7 @@ pub fn train(mut request: TrainRequest<'_>) -> Result<Option<Outcome>, TrainErro
     let parts = SessionParts {
         run_dir,
         tracker,
+        saver,
         observer: request.observer,
         stop: request.stop,
         limits,
@@ -182,7 +190,7 @@ fn continue_run(
             "choose another `run.dir`, or `run.resume=auto` to go on with it",
         ));
     }
-    let restored = load_newest(&**ranks, run_dir)?;
+    let restored = load_newest(&**ranks, run_dir, config.checkpoint.local_dir.as_deref())?;
     let stored = agreed(
         &**ranks,
         dtrain_configs::load(&run_dir.config()).map_err(|e| {
@@ -214,6 +222,8 @@ fn differences(stored: &RunConfig, now: &RunConfig) -> Vec<String> {
     let flat = |config: &RunConfig| {
         let mut config = config.clone();
         config.run = Default::default();
+        // A job that is started again may have another node's disk.
+        config.checkpoint.local_dir = None;
         let mut values = std::collections::BTreeMap::new();
         if let Ok(tree) = serde_json::to_value(&config) {
             flatten(&tree, String::new(), &mut values);
@@ -241,6 +251,19 @@ fn flatten(tree: &serde_json::Value, path: String, values: &mut std::collections
             values.insert(path, other.to_string());
         }
     }
+}
+
+/// Rank 0's saver; the others have none, and neither has a run that never saves.
+fn open_saver(
+    run_dir: &RunDir,
+    prepared: &Prepared,
+    layouts: &[Layout],
+) -> Result<Option<Saver>, TrainError> {
+    let config = &prepared.config.checkpoint;
+    if prepared.engine.collective().world().rank != 0 || config.every_steps == Some(0) {
+        return Ok(None);
+    }
+    Ok(Some(Saver::open(run_dir, config, layouts, prepared.engine.device())?))
 }
 
 fn same_data(restored: &Restored, prepared: &Prepared) -> Result<(), TrainError> {
@@ -271,7 +294,11 @@ fn banner(prepared: &Prepared, run_dir: Option<&RunDir>, restored: Option<&Resto
     let Some(restored) = restored else { return banner };
     let state = &restored.state;
     let world_size = prepared.engine.collective().world().world_size;
-    banner.line("resumed at", format!("step {}", state.coordinator.step), "");
+    let found = restored
+        .found
+        .as_ref()
+        .map_or_else(String::new, |(path, tier)| format!("{tier} checkpoint {}", path.display()));
+    banner.line("resumed at", format!("step {}", state.coordinator.step), found);
     if state.world_size != world_size {
         banner.warn(format!(
             "the checkpoint was written by {} ranks and {world_size} go on: the same samples in the same order, but \
