@@ -42,6 +42,12 @@ pub enum Verb {
         #[command(subcommand)]
         action: DataAction,
     },
+    /// Look at the checkpoints of a run
+    Checkpoint {
+        /// What to do with them.
+        #[command(subcommand)]
+        action: CheckpointAction,
+    },
     /// Prove a promise of this program on this machine
     Verify {
         /// What to prove.
@@ -249,6 +255,49 @@ pub enum Generator {
     SpokenDigits,
 }
 
+/// `dtrain checkpoint`.
+#[derive(Debug, Subcommand)]
+pub enum CheckpointAction {
+    /// All checkpoints of a run, on both tiers: step, size, which one a resume takes, which is the best
+    Ls {
+        /// Run directory.
+        run: PathBuf,
+        /// Print JSON to stdout
+        #[arg(long)]
+        json: bool,
+    },
+    /// Read every file and compare it with its checksum; exit code 1: something is damaged
+    #[command(after_help = "\
+Examples:
+  dtrain checkpoint verify runs/first
+  dtrain checkpoint verify runs/first/checkpoints/step-00001200 --json")]
+    Verify {
+        /// Run directory (all of its checkpoints) or checkpoint folder.
+        #[arg(value_name = "RUN|CHECKPOINT")]
+        path: PathBuf,
+        /// Print JSON to stdout
+        #[arg(long)]
+        json: bool,
+    },
+    /// Delete old checkpoints; the best one and the newest valid one stay
+    #[command(after_help = "\
+Example:
+  dtrain checkpoint prune runs/first --keep-last 1 --dry-run")]
+    Prune {
+        /// Run directory.
+        run: PathBuf,
+        /// Newest valid checkpoints that stay
+        #[arg(long, value_name = "N")]
+        keep_last: NonZeroUsize,
+        /// Say what would be deleted, and delete nothing
+        #[arg(long)]
+        dry_run: bool,
+        /// Print JSON to stdout
+        #[arg(long)]
+        json: bool,
+    },
+}
+
 /// `dtrain verify`.
 #[derive(Debug, Subcommand)]
 pub enum VerifyTarget {
@@ -389,6 +438,23 @@ Example:
         /// Times that each size is measured.
         #[arg(long, default_value_t = 20)]
         reps: usize,
+        #[command(flatten)]
+        settings: BenchSettings,
+    },
+    /// Saving: how long training pauses, and the speed of writing beside a plain write and fsync of the same size
+    #[command(after_help = "\
+Without other settings it is ResNet-50 with AdamW. Every round saves once without and once with the thread, and writes as
+many bytes plainly, in turn.
+
+Example:
+  dtrain bench checkpoint --dir /scratch --rounds 5 --json checkpoint.json")]
+    Checkpoint {
+        /// Folder on the disk that is measured
+        #[arg(long, value_name = "DIR", default_value = ".")]
+        dir: PathBuf,
+        /// Times that everything is measured
+        #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..))]
+        rounds: u32,
         #[command(flatten)]
         settings: BenchSettings,
     },

@@ -16,6 +16,7 @@ const LAYOUT: Layout = Layout {
     layers: &[
         "torch_extra",
         "device",
+        "state",
         "data",
         "model",
         "loss",

@@ -3,7 +3,7 @@
 //! Imports go one way, later uses earlier:
 //!
 //! ```text
-//! torch_extra -> device -> data -> model -> loss -> method -> engine -> plan -> eval -> run -> verify -> bench
+//! torch_extra -> device -> state -> data -> model -> loss -> method -> engine -> plan -> eval -> run -> verify -> bench
 //!                coordinator, checkpoint and track stand beside them and use none of them
 //! ```
 
@@ -20,6 +20,7 @@ pub mod method;
 pub mod model;
 pub mod plan;
 pub mod run;
+pub mod state;
 pub mod torch_extra;
 pub mod track;
 pub mod verify;

@@ -1,6 +1,7 @@
 //! One file per verb.
 
 mod bench;
+mod checkpoint;
 mod data;
 mod embed;
 mod eval;
@@ -64,6 +65,7 @@ pub fn run(cli: Cli, printer: &Printer) -> Result<Exit, Failure> {
         Verb::Eval(args) => eval::run(&args, printer),
         Verb::Embed(args) => embed::run(&args, printer),
         Verb::Data { action } => data::run(action, printer),
+        Verb::Checkpoint { action } => checkpoint::run(&action, printer),
         Verb::Verify { what } => verify::run(what, printer),
         Verb::Bench { what } => bench::run(what, printer),
         Verb::Ls(config) => listing::experiments(&config, printer),

@@ -114,7 +114,8 @@ pub fn synthetic(
     })
 }
 
-fn build(
+/// Method, network and optimizer of `config` for views of `channels`, without data.
+pub(super) fn build(
     config: &RunConfig,
     collective: &Arc<dyn Collective>,
     resolved: &Resolved,
@@ -129,6 +130,7 @@ fn build(
         steps_per_epoch: total_steps,
         total_steps,
         save_every_steps: Some(0),
+        local_save_every_steps: None,
         eval_every_epochs: 0,
         monitor_mode: config.checkpoint.mode,
         max_nonfinite_steps: config.trainer.max_nonfinite_steps,

@@ -48,6 +48,10 @@ impl Coordinator {
             let kind = if self.ending.is_some() { SaveKind::Final } else { SaveKind::Periodic };
             return Directive::Save { step, kind };
         }
+        if self.local_save_is_due() {
+            self.state.saved_locally_at = Some(step);
+            return Directive::Save { step, kind: SaveKind::Local };
+        }
         match &self.ending {
             Some(reason) => Directive::Stop(reason.clone()),
             None => Directive::Step(self.next_step(reports)),
@@ -121,6 +125,14 @@ impl Coordinator {
         }
     }
 
+    /// Between two durable checkpoints; never at a step that has one, and never at the end, which is durable.
+    fn local_save_is_due(&self) -> bool {
+        let Some(every) = self.plan.local_save_every_steps.filter(|&every| every > 0) else { return false };
+        let step = self.state.step;
+        let saved = [self.state.saved_at, self.state.saved_locally_at].contains(&Some(step));
+        self.ending.is_none() && !saved && step > 0 && step.is_multiple_of(every)
+    }
+
     fn next_step(&mut self, reports: &[Report]) -> StepPlan {
         let counts: Vec<u32> = reports.iter().map(|report| report.ready_samples).collect();
         let global_samples = counts.iter().map(|&n| u64::from(n)).sum();
@@ -149,6 +161,7 @@ mod tests {
             steps_per_epoch: 4,
             total_steps,
             save_every_steps: Some(3),
+            local_save_every_steps: None,
             eval_every_epochs: 1,
             monitor_mode: MonitorMode::Max,
             max_nonfinite_steps: 10,
@@ -201,6 +214,17 @@ mod tests {
              save-Periodic step9 eval-last save-Final stop-Finished"
         );
         assert_eq!(coordinator.state().samples_seen, 160);
+    }
+
+    #[test]
+    fn the_fast_tier_is_saved_between_durable_checkpoints() {
+        let plan = RunPlan { local_save_every_steps: Some(2), eval_every_epochs: 0, ..plan(10) };
+        let mut coordinator = Coordinator::new(plan, CoordinatorState::default());
+        assert_eq!(
+            names(&mut coordinator, |_| None),
+            "step0 step1 save-Local step2 save-Periodic step3 save-Local step4 step5 save-Periodic step6 step7 \
+             save-Local step8 save-Periodic step9 save-Final stop-Finished"
+        );
     }
 
     #[test]

@@ -65,6 +65,8 @@ impl StepPlan {
 pub enum SaveKind {
     /// It was time.
     Periodic,
+    /// It was time for one on the fast tier, near rank 0.
+    Local,
     /// The run ends here.
     Final,
 }

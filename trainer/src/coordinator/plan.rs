@@ -15,6 +15,8 @@ pub struct RunPlan {
     pub total_steps: u64,
     /// Steps between two checkpoints; `None` saves at each end of an epoch; `Some(0)` never saves.
     pub save_every_steps: Option<u64>,
+    /// Steps between two checkpoints on the fast tier, besides the others; `None`: there is no such tier.
+    pub local_save_every_steps: Option<u64>,
     /// Epochs between two evaluations; 0 switches evaluation off.
     pub eval_every_epochs: u64,
     /// Whether more of the monitored metric is better.

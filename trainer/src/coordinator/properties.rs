@@ -53,6 +53,7 @@ struct Rank {
     samples: u64,
     evaluated: Vec<(u64, bool)>,
     saved: Vec<u64>,
+    saved_locally: Vec<u64>,
     phases: Vec<u32>,
     stopped: Option<StopReason>,
 }
@@ -72,9 +73,12 @@ impl Rank {
                 assert_eq!(*step, self.steps);
                 self.evaluated.push((*step, *last));
             }
-            Directive::Save { step, .. } => {
+            Directive::Save { step, kind } => {
                 assert_eq!(*step, self.steps);
-                self.saved.push(*step);
+                match kind {
+                    SaveKind::Local => self.saved_locally.push(*step),
+                    SaveKind::Periodic | SaveKind::Final => self.saved.push(*step),
+                }
             }
             Directive::Stop(reason) => self.stopped = Some(reason.clone()),
         }
@@ -108,8 +112,8 @@ impl History {
 fn simulate(plan: &RunPlan, state: &CoordinatorState, script: &Script, first: usize) -> History {
     let mut coordinator = Coordinator::new(plan.clone(), state.clone());
     let begun = state.step;
-    // Each step may bring an evaluation and a checkpoint, and the end one of each besides.
-    let bound = 3 * (plan.total_steps - begun.min(plan.total_steps)) as usize + 4;
+    // Each step may bring an evaluation and a checkpoint of each tier, and the end one of each besides.
+    let bound = 4 * (plan.total_steps - begun.min(plan.total_steps)) as usize + 5;
     let (mut heard, mut wished_at) = (Vec::new(), None);
     let (mut stepped, mut evaluated) = (false, false);
     for number in 0..bound {
@@ -138,11 +142,11 @@ fn simulate(plan: &RunPlan, state: &CoordinatorState, script: &Script, first: us
 fn plans() -> impl Strategy<Value = RunPlan> {
     let early_stop = prop::option::of((any::<bool>(), 1_u64..4, prop_oneof![Just(0.0), Just(0.3)]));
     (
-        (1_u64..6, 1_u64..30, prop::option::of(1_u64..7), 0_u64..3, 1_u64..5),
+        (1_u64..6, 1_u64..30, prop::option::of(1_u64..7), prop::option::of(1_u64..4), 0_u64..3, 1_u64..5),
         early_stop,
         prop::collection::vec(0.05_f64..1.0, 1..5),
     )
-        .prop_map(|((steps_per_epoch, total_steps, save, eval, nonfinite), early_stop, fracs)| {
+        .prop_map(|((steps_per_epoch, total_steps, save, local, eval, nonfinite), early_stop, fracs)| {
             let mode = |max: bool| if max { MonitorMode::Max } else { MonitorMode::Min };
             let list = vec![PhaseConfig::default(); fracs.len()];
             let phases = PhasesConfig { enabled: true, fracs, list };
@@ -150,6 +154,7 @@ fn plans() -> impl Strategy<Value = RunPlan> {
                 steps_per_epoch,
                 total_steps,
                 save_every_steps: save,
+                local_save_every_steps: local,
                 eval_every_epochs: eval,
                 monitor_mode: MonitorMode::Max,
                 max_nonfinite_steps: nonfinite,
@@ -202,6 +207,7 @@ proptest! {
 
         let unique = |steps: &[u64]| steps.iter().collect::<BTreeSet<_>>().len() == steps.len();
         prop_assert!(unique(&rank.saved), "saved at {:?}", rank.saved);
+        prop_assert!(unique(&rank.saved_locally), "saved locally at {:?}", rank.saved_locally);
         for last in [false, true] {
             let of_kind = rank.evaluated.iter().filter(|(_, kind)| *kind == last);
             let steps: Vec<u64> = of_kind.map(|(step, _)| *step).collect();

@@ -18,6 +18,8 @@ pub struct CoordinatorState {
     pub concluded_at: Option<u64>,
     /// Step of the last checkpoint.
     pub saved_at: Option<u64>,
+    /// Step of the last checkpoint on the fast tier.
+    pub saved_locally_at: Option<u64>,
     /// Best monitored value and its step.
     pub best: Option<(f64, u64)>,
     /// Early stopping.

@@ -16,6 +16,7 @@ mod replica;
 pub mod schedule;
 mod shard;
 mod state;
+mod stateful;
 mod step;
 
 use std::ops::Range;
@@ -25,7 +26,7 @@ use dtrain_comm::Collective;
 use dtrain_configs::schema::{OptimizerConfig, ScheduleConfig};
 use tch::{Device, Kind, Tensor};
 
-pub use gather::{bytes_of, gather_i64, gather_rows};
+pub use gather::{gather_i64, gather_rows};
 pub use phases::loss_weights;
 pub use precision::Arithmetic;
 pub use ranks::Ranks;
@@ -186,18 +187,6 @@ impl Engine {
         };
         let buckets = self.reducer.buckets().iter();
         buckets.map(|bucket| (bucket.len() as u64 * element_bytes, inside(bucket))).collect()
-    }
-
-    /// The loss scale of 16-bit floats, to be saved.
-    pub fn loss_scale(&self) -> Option<&LossScale> {
-        self.loss_scale.as_ref()
-    }
-
-    /// Restores what [`Engine::loss_scale`] gave.
-    pub fn restore_loss_scale(&mut self, saved: Option<LossScale>) {
-        if self.loss_scale.is_some() && saved.is_some() {
-            self.loss_scale = saved;
-        }
     }
 
     /// Where tensors live.

@@ -16,6 +16,7 @@ pub use pairs::PairBatch;
 pub use crate::loss::contrastive::{PairKeys, PairLoss, Queue};
 use crate::model::Pass;
 use crate::model::parameters::Parameters;
+use crate::state::Stateful;
 
 /// Scope of the backbone's parameters; what follows `backbone.` are torchvision's names.
 pub const BACKBONE: &str = "backbone";
@@ -95,6 +96,10 @@ impl DirectLoss {
 
 /// A training objective with its network.
 pub trait Method: Send {
+    /// What it has learned besides registered parameters and buffers, which are saved with the model. Without a default:
+    /// whoever writes a method says that there is nothing.
+    fn own_state(&mut self) -> Option<&mut dyn Stateful>;
+
     /// Views of each sample in a training batch.
     fn num_views(&self) -> u32;
 

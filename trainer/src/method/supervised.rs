@@ -9,6 +9,7 @@ use crate::loss::cross_entropy::cross_entropy;
 use crate::model::classifier::Classifier;
 use crate::model::parameters::Parameters;
 use crate::model::{Backbone, Pass};
+use crate::state::Stateful;
 
 /// Backbone and linear classifier.
 pub struct Supervised {
@@ -32,6 +33,10 @@ impl Supervised {
 }
 
 impl Method for Supervised {
+    fn own_state(&mut self) -> Option<&mut dyn Stateful> {
+        None
+    }
+
     fn num_views(&self) -> u32 {
         1
     }

@@ -10,6 +10,7 @@ pub mod norm;
 pub mod parameters;
 pub mod projector;
 pub mod resnet;
+mod stateful;
 
 use dtrain_configs::schema::{ModelConfig, ModelName};
 use tch::{TchError, Tensor};

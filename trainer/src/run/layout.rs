@@ -29,6 +29,11 @@ impl RunDir {
         self.root.join("overrides.txt")
     }
 
+    /// Identity of the run.
+    pub fn run_id(&self) -> PathBuf {
+        self.root.join("run_id")
+    }
+
     /// Machine, versions, command line.
     pub fn environment(&self) -> PathBuf {
         self.root.join("environment.json")

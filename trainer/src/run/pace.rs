@@ -31,7 +31,6 @@ impl Pace {
         match work {
             Work::Step => self.step = self.step.max(took),
             Work::Evaluation => self.evaluation = self.evaluation.max(took),
-            Work::Save => self.saved(took),
             Work::Other => {}
         }
     }
@@ -55,9 +54,7 @@ pub enum Work {
     Step,
     /// An evaluation.
     Evaluation,
-    /// A checkpoint. One that is written in the background reports its own time with [`Pace::saved`].
-    Save,
-    /// Nothing that takes time.
+    /// Nothing that takes time, or a checkpoint, which tells by [`Pace::saved`] when it has become durable.
     Other,
 }
 
@@ -66,8 +63,7 @@ impl From<&Directive> for Work {
         match directive {
             Directive::Step(_) => Work::Step,
             Directive::Evaluate { .. } => Work::Evaluation,
-            Directive::Save { .. } => Work::Save,
-            Directive::Stop(_) => Work::Other,
+            Directive::Save { .. } | Directive::Stop(_) => Work::Other,
         }
     }
 }

@@ -180,6 +180,10 @@ fn run_plan(config: &RunConfig, steps_per_epoch: u64, phases: Phases, total_step
         steps_per_epoch,
         total_steps,
         save_every_steps: config.checkpoint.every_steps,
+        local_save_every_steps: config
+            .checkpoint
+            .local_every_steps
+            .filter(|_| config.checkpoint.local_dir.is_some()),
         eval_every_epochs: config.eval.every_epochs,
         monitor_mode: config.checkpoint.mode,
         max_nonfinite_steps: config.trainer.max_nonfinite_steps,

@@ -9,8 +9,8 @@ use dtrain_configs::RunConfig;
 
 use super::agreed;
 use super::evaluate::final_parts;
+use super::load::load_at;
 use super::prepare::{Prepared, Purpose, prepare};
-use super::save::load_at;
 use super::session::loader_options;
 use crate::checkpoint::durable::replace_atomic;
 use crate::checkpoint::{Dtype, TensorSpec, write_tensors};
@@ -28,8 +28,8 @@ pub struct Probed {
 /// Loads the checkpoint at `path` under `config`.
 pub fn open(config: RunConfig, ranks: &Arc<dyn Collective>, path: &Path) -> Result<Probed, TrainError> {
     let restored = load_at(&**ranks, path)?;
-    let mut prepared = prepare(config, ranks, Purpose::Evaluate, None)?;
-    agreed(&**ranks, restored.apply_weights(&mut prepared))?;
+    let prepared = prepare(config, ranks, Purpose::Evaluate, None)?;
+    agreed(&**ranks, restored.apply_weights(&prepared))?;
     Ok(Probed { prepared, step: restored.state.coordinator.step })
 }
 

@@ -12,7 +12,7 @@ use super::micro_batch::explain;
 use super::pace::Work;
 use super::prepare::Prepared;
 use super::wishes::Wishes;
-use super::{DroppedSample, LoopState, Observer, Progress, RunDir, Tracker, agreed};
+use super::{DroppedSample, LoopState, Observer, Pause, Progress, RunDir, Saver, Tracker, agreed};
 use crate::checkpoint::{FrameKind, decode, encode};
 use crate::coordinator::{Coordinator, CoordinatorState, Directive, Report, StepPlan, StopReason};
 use crate::data::{Batch, BatchRequest, LabelColumn, Loader, LoaderOptions, share};
@@ -55,6 +55,8 @@ pub struct Session<'a> {
     pub(super) coordinator: Coordinator,
     pub(super) run_dir: Option<RunDir>,
     pub(super) tracker: Tracker,
+    /// Rank 0's, where there is a run directory.
+    pub(super) saver: Option<Saver>,
     pub(super) observer: &'a mut dyn Observer,
     pub(super) dropped: Vec<DroppedSample>,
     /// What evaluations could not read and have said so.
@@ -78,7 +80,7 @@ pub struct Session<'a> {
     pub(super) watched: Option<f64>,
     /// Monitors that the first evaluation did not measure, once they have been named.
     pub(super) missed: BTreeSet<String>,
-    window: Window,
+    pub(super) window: Window,
     started: Instant,
     earlier_secs: f64,
 }
@@ -96,6 +98,8 @@ pub struct SessionParts<'a> {
     pub run_dir: Option<RunDir>,
     /// Metrics files.
     pub tracker: Tracker,
+    /// How rank 0 saves.
+    pub saver: Option<Saver>,
     /// The person in front of rank 0.
     pub observer: &'a mut dyn Observer,
     /// What may want the run to end.
@@ -115,7 +119,7 @@ struct Launched {
 
 /// Sums since the last logged step.
 #[derive(Default)]
-struct Window {
+pub(super) struct Window {
     steps: u64,
     samples: u64,
     /// Waiting for batches.
@@ -125,7 +129,18 @@ struct Window {
     wait_secs: f64,
     /// Waiting for other ranks within the step.
     comm_secs: f64,
+    /// The longest of each, over the checkpoints of rank 0.
+    saved: Option<Pause>,
     started: Option<Instant>,
+}
+
+impl Window {
+    /// A checkpoint was handed over; `gather_secs` went into the ranks' parts.
+    pub(super) fn saved(&mut self, pause: Pause, gather_secs: f64) {
+        let longest = self.saved.get_or_insert_default();
+        longest.wait_secs = longest.wait_secs.max(pause.wait_secs);
+        longest.pause_secs = longest.pause_secs.max(pause.pause_secs + gather_secs);
+    }
 }
 
 impl<'a> Session<'a> {
@@ -144,6 +159,7 @@ impl<'a> Session<'a> {
             earlier_secs: state.as_ref().map_or(0.0, |s| s.wall_secs),
             run_dir: parts.run_dir,
             tracker: parts.tracker,
+            saver: parts.saver,
             observer: parts.observer,
             wishes: parts.wishes,
             limits: parts.limits,
@@ -176,11 +192,12 @@ impl<'a> Session<'a> {
             match directive {
                 Directive::Step(plan) => self.step(plan)?,
                 Directive::Evaluate { step, last } => self.evaluate(step, last)?,
-                Directive::Save { step, .. } => self.save(step)?,
+                Directive::Save { step, kind } => self.save(step, kind)?,
                 Directive::Stop(reason) => break reason,
             }
             self.wishes.pace.took(work, begun.elapsed());
         };
+        self.finish_saving(reason != StopReason::NonFinite)?;
         self.observer.ended(&reason);
         let state = self.coordinator.state();
         let outcome = Outcome {
@@ -197,7 +214,7 @@ impl<'a> Session<'a> {
     fn write_result(&mut self, outcome: &Outcome) -> Result<(), TrainError> {
         let Some(run_dir) = &self.run_dir else { return Ok(()) };
         let result = RunResult {
-            world_size: self.prepared.engine.collective().world().world_size,
+            world_size: self.world_size(),
             stop_reason: outcome.reason.as_str().to_owned(),
             step: outcome.steps,
             epoch: outcome.steps / self.prepared.plan.steps_per_epoch.max(1),
@@ -215,6 +232,52 @@ impl<'a> Session<'a> {
         Ok(())
     }
 
+    /// What a checkpoint keeps of the loop, at the border of a step.
+    pub(super) fn loop_state(&self) -> LoopState {
+        // Field by field, so that a new one does not compile until it is said whether it is saved.
+        let Self {
+            prepared,
+            coordinator,
+            dropped,
+            metrics,
+            last_step_finite,
+            // Counted on from what the checkpoint says.
+            started: _,
+            earlier_secs: _,
+            // Of the process and not of the run.
+            run_dir: _,
+            tracker: _,
+            saver: _,
+            observer: _,
+            left_out: _,
+            limits: _,
+            stop: _,
+            // A function of the step.
+            loader: _,
+            pending: _,
+            // Empty at the border of a step, or reported before a directive.
+            in_flight: _,
+            failure: _,
+            monitored: _,
+            measured: _,
+            window: _,
+        } = self;
+        LoopState {
+            coordinator: coordinator.state().clone(),
+            wall_secs: self.wall_secs(),
+            dropped: dropped.clone(),
+            metrics: metrics.clone(),
+            data_fingerprint: prepared.dataset.fingerprint,
+            resolved: prepared.resolved,
+            world_size: self.world_size(),
+            unreported_finite: *last_step_finite,
+        }
+    }
+
+    pub(super) fn world_size(&self) -> usize {
+        self.prepared.engine.collective().world().world_size
+    }
+
     /// Seconds of training so far.
     pub(super) fn wall_secs(&self) -> f64 {
         self.earlier_secs + self.started.elapsed().as_secs_f64()
@@ -222,6 +285,9 @@ impl<'a> Session<'a> {
 
     /// Every rank reports, rank 0 decides, all hear.
     fn next_directive(&mut self) -> Result<Directive, TrainError> {
+        if let Err(error) = self.look_after_save() {
+            self.failure.get_or_insert(error);
+        }
         let ready = self.failure.take().map_or_else(|| self.fetch_batch(), Err);
         let ranks = Arc::clone(self.prepared.engine.collective());
         let report = Report {
@@ -393,6 +459,10 @@ impl<'a> Session<'a> {
                 values.push((name.to_owned(), value));
             }
             values.extend(self.slowest_rank(per_step)?);
+            if let Some(Pause { wait_secs, pause_secs }) = self.window.saved {
+                values.push(("perf/save_pause_s".into(), pause_secs));
+                values.push(("perf/save_wait_s".into(), wait_secs));
+            }
             if outcome.loss_scale != 1.0 {
                 values.push(("opt/loss_scale".into(), outcome.loss_scale));
             }

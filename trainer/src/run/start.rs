@@ -9,17 +9,19 @@ use dtrain_configs::RunConfig;
 use dtrain_configs::schema::ResumeMode;
 
 use super::deadline::Deadline;
+use super::load::{Restored, init_weights, load_newest};
 use super::pace::Pace;
 use super::prepare::{Prepared, Purpose, prepare};
-use super::save::{Restored, checkpoint_bytes, init_weights, load_newest, require_room};
+use super::saver::{checkpoint_bytes, describe_saving};
 use super::scaling::plan_for;
 use super::session::{Limits, SessionParts};
 use super::stop_file::StopFile;
 use super::wishes::Wishes;
-use super::{Banner, Observer, Outcome, RunDir, Session, StopFlag, Tracker, agreed};
+use super::{Banner, Observer, Outcome, RunDir, Saver, Session, StopFlag, Tracker, agreed};
 use crate::checkpoint::durable::write_atomic;
 use crate::error::TrainError;
 use crate::plan::ScalingPlan;
+use crate::state::Layout;
 use crate::track::{Environment, HparamValue, Versions, rfc3339};
 
 /// What a training run is asked for.
@@ -98,9 +100,12 @@ pub fn train(mut request: TrainRequest<'_>) -> Result<Option<Outcome>, TrainErro
         }
     }
 
-    let pace = Pace::expecting(checkpoint_bytes(&prepared.engine)?);
+    let layouts =
+        prepared.engine.stateful().iter().map(|part| part.layout()).collect::<Result<Vec<_>, _>>()?;
+    let pace = Pace::expecting(checkpoint_bytes(&layouts)?);
     let deadline = Deadline::new(&prepared.config.stop, started);
     agreed(&*ranks, deadline.as_ref().map_or(Ok(()), |deadline| deadline.check(&pace)))?;
+    let mut saver = None;
     if let Some(run_dir) = &run_dir {
         let created =
             fs_err::create_dir_all(run_dir.path().join("logs")).and_then(|()| (request.on_run_dir)(run_dir));
@@ -113,11 +118,13 @@ pub fn train(mut request: TrainRequest<'_>) -> Result<Option<Outcome>, TrainErro
                 )
             }),
         )?;
-        let room = if ranks.world().rank == 0 { require_room(run_dir, &prepared.engine) } else { Ok(()) };
-        agreed(&*ranks, room)?;
+        saver = agreed(&*ranks, open_saver(run_dir, &prepared, &layouts))?;
     }
 
     let mut banner = banner(&prepared, run_dir.as_ref(), restored.as_ref());
+    if run_dir.is_some() {
+        describe_saving(&mut banner, &prepared.config.checkpoint, &layouts);
+    }
     if let Some(deadline) = &deadline {
         let (limit, reason) = deadline.describe(&pace);
         banner.line("time limit", limit, reason);
@@ -148,6 +155,7 @@ pub fn train(mut request: TrainRequest<'_>) -> Result<Option<Outcome>, TrainErro
     let parts = SessionParts {
         run_dir,
         tracker,
+        saver,
         observer: request.observer,
         wishes: Wishes { flag: request.stop, file, deadline, pace },
         limits,
@@ -197,7 +205,7 @@ fn continue_run(
             "choose another `run.dir`, or `run.resume=auto` to go on with it",
         ));
     }
-    let restored = load_newest(&**ranks, run_dir)?;
+    let restored = load_newest(&**ranks, run_dir, config.checkpoint.local_dir.as_deref())?;
     let stored = agreed(
         &**ranks,
         dtrain_configs::load(&run_dir.config()).map_err(|e| {
@@ -232,6 +240,8 @@ fn differences(stored: &RunConfig, now: &RunConfig) -> Vec<String> {
         // Of each start by itself.
         config.stop.time_limit_secs = None;
         config.stop.margin_secs = Default::default();
+        // A job that is started again may have another node's disk.
+        config.checkpoint.local_dir = None;
         let mut values = std::collections::BTreeMap::new();
         if let Ok(tree) = serde_json::to_value(&config) {
             flatten(&tree, String::new(), &mut values);
@@ -259,6 +269,19 @@ fn flatten(tree: &serde_json::Value, path: String, values: &mut std::collections
             values.insert(path, other.to_string());
         }
     }
+}
+
+/// Rank 0's saver; the others have none, and neither has a run that never saves.
+fn open_saver(
+    run_dir: &RunDir,
+    prepared: &Prepared,
+    layouts: &[Layout],
+) -> Result<Option<Saver>, TrainError> {
+    let config = &prepared.config.checkpoint;
+    if prepared.engine.collective().world().rank != 0 || config.every_steps == Some(0) {
+        return Ok(None);
+    }
+    Ok(Some(Saver::open(run_dir, config, layouts, prepared.engine.device())?))
 }
 
 fn same_data(restored: &Restored, prepared: &Prepared) -> Result<(), TrainError> {
@@ -289,7 +312,11 @@ fn banner(prepared: &Prepared, run_dir: Option<&RunDir>, restored: Option<&Resto
     let Some(restored) = restored else { return banner };
     let state = &restored.state;
     let world_size = prepared.engine.collective().world().world_size;
-    banner.line("resumed at", format!("step {}", state.coordinator.step), "");
+    let found = restored
+        .found
+        .as_ref()
+        .map_or_else(String::new, |(path, tier)| format!("{tier} checkpoint {}", path.display()));
+    banner.line("resumed at", format!("step {}", state.coordinator.step), found);
     if state.world_size != world_size {
         banner.warn(format!(
             "the checkpoint was written by {} ranks and {world_size} go on: the same samples in the same order, but \

@@ -14,6 +14,7 @@ use crate::error::TrainError;
 use crate::method::{DirectLoss, Method, Objective, Sampling, Targets};
 use crate::model::Pass;
 use crate::model::parameters::{Init, Parameters, Role};
+use crate::state::Stateful;
 
 const STEPS: u64 = 6;
 
@@ -113,6 +114,10 @@ impl GivenGradient {
 }
 
 impl Method for GivenGradient {
+    fn own_state(&mut self) -> Option<&mut dyn Stateful> {
+        None
+    }
+
     fn num_views(&self) -> u32 {
         1
     }
