@@ -11,3 +11,4 @@ mod signals;
 mod small_runs;
 mod transports;
 mod verify_equivalence;
+mod watchdog;

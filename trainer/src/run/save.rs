@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use dtrain_comm::{Collective, CollectiveExt};
+use dtrain_comm::{Collective, CollectiveExt, Stage};
 use tch::{Device, Kind, Tensor};
 
 use super::prepare::Prepared;
@@ -112,6 +112,7 @@ fn broadcast(
     collective: &dyn Collective,
     find: impl FnOnce() -> Result<Option<Loaded>, TrainError>,
 ) -> Result<Option<Restored>, TrainError> {
+    let _stage = collective.heartbeat().enter(Stage::Loading);
     let read = || -> Result<Option<[Vec<u8>; 3]>, TrainError> {
         let Some(loaded) = find()? else { return Ok(None) };
         for warning in &loaded.warnings {
@@ -179,6 +180,7 @@ pub fn init_weights(
     prepared: &mut Prepared,
     path: &Path,
 ) -> Result<usize, TrainError> {
+    let _stage = collective.heartbeat().enter(Stage::Loading);
     let bytes = || -> Result<Vec<u8>, TrainError> {
         if !path.exists() {
             return Err(TrainError::config(

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::Instant;
 
-use dtrain_comm::CollectiveExt;
+use dtrain_comm::{CollectiveExt, Stage, StageGuard};
 use serde::{Deserialize, Serialize};
 
 use super::agree::{Told, settle};
@@ -166,11 +166,18 @@ impl<'a> Session<'a> {
             }
             match directive {
                 Directive::Step(plan) => self.step(plan)?,
-                Directive::Evaluate { step } => self.evaluate(step)?,
-                Directive::Save { step, .. } => self.save(step)?,
+                Directive::Evaluate { step } => {
+                    let _stage = self.enter(Stage::Evaluating);
+                    self.evaluate(step)?;
+                }
+                Directive::Save { step, .. } => {
+                    let _stage = self.enter(Stage::Saving);
+                    self.save(step)?;
+                }
                 Directive::Stop(reason) => break reason,
             }
         };
+        let _stage = self.enter(Stage::Concluding);
         self.observer.ended(&reason);
         let state = self.coordinator.state();
         let outcome = Outcome {
@@ -210,9 +217,15 @@ impl<'a> Session<'a> {
         self.earlier_secs + self.started.elapsed().as_secs_f64()
     }
 
+    /// Tells the others what this rank is doing.
+    fn enter(&self, stage: Stage) -> StageGuard {
+        self.prepared.engine.collective().heartbeat().enter(stage)
+    }
+
     /// Every rank reports, rank 0 decides, all hear.
     fn next_directive(&mut self) -> Result<Directive, TrainError> {
         let ready = self.failure.take().map_or_else(|| self.fetch_batch(), Err);
+        let _stage = self.enter(Stage::Reporting);
         let ranks = Arc::clone(self.prepared.engine.collective());
         let report = Report {
             ready_samples: self.pending.as_ref().map_or(0, |b| b.kept.len() as u32),
@@ -242,6 +255,7 @@ impl<'a> Session<'a> {
 
     fn fetch_batch(&mut self) -> Result<(), TrainError> {
         if self.pending.is_none() {
+            let _stage = self.enter(Stage::Data);
             let waiting = Instant::now();
             self.pending = self.loader.next().transpose()?;
             self.window.data_secs += waiting.elapsed().as_secs_f64();
@@ -287,6 +301,7 @@ impl<'a> Session<'a> {
 
     fn step(&mut self, plan: StepPlan) -> Result<(), TrainError> {
         self.window.started.get_or_insert_with(Instant::now);
+        self.prepared.engine.collective().heartbeat().set_step(plan.step);
         let Some(batch) = self.pending.take() else {
             return Err(TrainError::internal("a step was directed without a batch"));
         };
@@ -306,6 +321,7 @@ impl<'a> Session<'a> {
         let every = self.prepared.config.trainer.replica_check_steps;
         if every > 0 && done.is_multiple_of(every) {
             self.settle_all()?;
+            let _stage = self.enter(Stage::Comparing);
             self.prepared.engine.check_replicas(done)?;
         }
         Ok(())
