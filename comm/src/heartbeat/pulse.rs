@@ -83,6 +83,10 @@ impl Heartbeat {
     /// Of a process whose thread shows in `memory` that it lives.
     pub(super) fn start(memory: Memory, rank: usize, members: Vec<Member>) -> std::io::Result<Self> {
         let memory = Arc::new(memory);
+        // The others see it from now on, whatever happens before the thread runs.
+        if let Some(page) = memory.page(rank) {
+            page.beat(Moment::now());
+        }
         let beats = Beats::start(memory.clone(), rank)?;
         Ok(Self::new(memory, rank, members, Some(beats)))
     }

@@ -27,7 +27,7 @@ const SHORTEST_PAUSE: Duration = Duration::from_millis(1);
 const LONGEST_PAUSE: Duration = Duration::from_millis(500);
 
 /// How long the rank that should speak may be silent before another one does.
-const HANDOVER: Duration = Duration::from_secs(2);
+const HANDOVER: Duration = Duration::from_millis(1500);
 /// How long a rank lives on after another one has taken the word: its launcher should have ended it by then.
 const FAREWELL: Duration = Duration::from_secs(5);
 /// How long telling and ending may take before the process is killed.
@@ -142,10 +142,11 @@ fn turn(rows: &[Row], rank: usize, overdue: Duration, spoken: Option<usize>) -> 
                 Turn::Wait
             }
         }
-        // A rank that is cut off from the node of rank 0 does not see who speaks there.
-        _ if speaker(rows) == Some(rank) && !is_cut_off(rows, rank) => Turn::Speak,
-        _ if overdue > HANDOVER => Turn::Speak,
-        _ => Turn::Wait,
+        _ => {
+            // A rank that is cut off from the node of rank 0 does not see who speaks there.
+            let before = u32::from(speaker(rows) != Some(rank)) + u32::from(is_cut_off(rows, rank));
+            if overdue >= HANDOVER * before { Turn::Speak } else { Turn::Wait }
+        }
     }
 }
 

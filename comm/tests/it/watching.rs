@@ -243,7 +243,8 @@ fn slow_work_of_a_process_that_is_stopped_is_none() {
 /// Whatever ends the job early leaves no file behind, since the name is gone before the work begins.
 #[test]
 fn the_shared_memory_has_no_name() {
-    in_worlds("watching::the_shared_memory_has_no_name", &[1, 3], |_| {
+    in_worlds("watching::the_shared_memory_has_no_name", &[1, 3], |session| {
+        session.collective().barrier().unwrap();
         let maps = std::fs::read_to_string("/proc/self/maps").unwrap();
         let own: Vec<&str> = maps.lines().filter(|line| line.contains("dtrain-heartbeat-")).collect();
         assert!(!own.is_empty() && own.iter().all(|line| line.ends_with("(deleted)")), "{own:?}");
