@@ -244,6 +244,20 @@ pub enum CommError {
         /// Number of ranks.
         world_size: usize,
     },
+    /// The network interface that the nodes are to talk over is not there.
+    #[error("`comm.interface` is `{name}`, which this machine lacks or which has no address")]
+    NoInterface {
+        /// As in the settings.
+        name: String,
+        /// Names of those that are there.
+        known: String,
+    },
+    /// No socket for news between nodes.
+    #[error("no socket can be opened: {reason}")]
+    NoSocket {
+        /// What the system says.
+        reason: String,
+    },
     /// Other ranks failed in a step that all take together.
     #[error("{failures}")]
     OtherRanks {
@@ -306,7 +320,13 @@ impl CommError {
             Self::TimedOut { .. } => {
                 "a rank has died, sleeps, or does something else: look at the logs of all ranks for the last step"
             }
+            Self::NoInterface { known, .. } => {
+                return Some(format!(
+                    "the node of rank 0 has {known}; `comm.interface=null` chooses by itself"
+                ));
+            }
             Self::AlreadyInitialized
+            | Self::NoSocket { .. }
             | Self::Aborted { .. }
             | Self::OtherRanks { .. }
             | Self::Argument { .. }
@@ -334,6 +354,8 @@ impl CommError {
             | Self::DuplicateDevice { .. }
             | Self::HostMemory { .. }
             | Self::Cuda { .. }
+            | Self::NoInterface { .. }
+            | Self::NoSocket { .. }
             | Self::OtherRanks { .. } => true,
             Self::AlreadyInitialized
             | Self::Argument { .. }

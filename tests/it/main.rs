@@ -14,3 +14,4 @@ mod small_runs;
 mod stopping;
 mod transports;
 mod verify_equivalence;
+mod watchdog;

@@ -99,11 +99,19 @@ fn check_trainer(config: &RunConfig, checks: &mut Checks) {
     checks.count("trainer.bucket_bytes", trainer.bucket_bytes as u64, 1, 1 << 40);
     checks.count("trainer.first_bucket_bytes", trainer.first_bucket_bytes as u64, 1, 1 << 40);
     checks.count("trainer.max_nonfinite_steps", trainer.max_nonfinite_steps, 1, u64::MAX);
-    checks.positive("comm.timeout_secs", config.comm.timeout_secs);
+    check_comm(config, checks);
     checks.count("model.norm_groups", config.model.norm_groups as u64, 1, MAX_DIM);
     check_precision(config, checks);
     checks.count("trainer.prefetch_batches", trainer.prefetch_batches as u64, 1, 1024);
     checks.count("trainer.prefetch_bytes", trainer.prefetch_bytes, 1, u64::MAX);
+}
+
+fn check_comm(config: &RunConfig, checks: &mut Checks) {
+    checks.positive("comm.timeout_secs", config.comm.timeout_secs);
+    checks.positive("comm.slow_work_timeout_secs", config.comm.slow_work_timeout_secs);
+    if let Some(interface) = &config.comm.interface {
+        checks.filled("comm.interface", interface);
+    }
 }
 
 fn check_precision(config: &RunConfig, checks: &mut Checks) {

@@ -3,10 +3,12 @@
 use std::ops::Range;
 use std::time::Instant;
 
+use dtrain_comm::Stage;
 use tch::{Device, Kind, Tensor};
 
 use super::flat::ActiveSet;
 use super::optimizer::Update;
+use super::ranks::Ranks;
 use super::{Engine, clip, state};
 use crate::coordinator::StepPlan;
 use crate::error::TrainError;
@@ -96,6 +98,7 @@ impl Engine {
     }
 
     fn try_step(&mut self, batch: &LocalBatch, plan: &StepPlan) -> Result<Option<StepOutcome>, TrainError> {
+        let _stage = self.ranks.enter(Stage::Forward);
         let begin = Instant::now();
         let blocked = self.ranks.blocked();
         self.enter_phase(plan.phase)?;
@@ -156,7 +159,7 @@ impl Engine {
             return Ok(earlier);
         }
         let active = in_flight.active.clone();
-        let mut outcome = in_flight.settle()?;
+        let mut outcome = in_flight.settle(&self.ranks)?;
         if outcome.finite {
             if let Some(max_norm) = self.settings.grad_clip {
                 clip::scale_to(&self.flat, &active, outcome.grad_norm, max_norm);
@@ -177,7 +180,7 @@ impl Engine {
     pub fn flush(&mut self) -> Result<Option<StepOutcome>, TrainError> {
         let Some(in_flight) = self.in_flight.take() else { return Ok(None) };
         let active = in_flight.active.clone();
-        let outcome = in_flight.settle()?;
+        let outcome = in_flight.settle(&self.ranks)?;
         if !outcome.finite {
             self.optimizer.forget_step(&active);
         }
@@ -198,6 +201,7 @@ impl Engine {
 
     /// Weights move by the gradients; where ranks keep parts, each then receives the weights of the others.
     fn update(&mut self, active: &ActiveSet, lr: f64, skip: Option<&Tensor>) -> Result<(), TrainError> {
+        let _stage = self.ranks.enter(Stage::Update);
         let update = Update { lr, shard: &self.shard, ranks: &self.ranks, skip };
         self.optimizer.step(&self.flat, active, &update)?;
         if self.shard.is_whole() {
@@ -248,6 +252,7 @@ impl Engine {
         if !rows.requires_grad() {
             return Ok(());
         }
+        let _stage = self.ranks.enter(Stage::Backward);
         let scalar = match gradient {
             Some(gradient) => (rows * gradient).f_sum(rows.kind())?,
             None => rows.shallow_clone(),
@@ -461,7 +466,8 @@ impl LocalSums {
 
 impl InFlight {
     /// Waits for the values.
-    fn settle(self) -> Result<StepOutcome, TrainError> {
+    fn settle(self, ranks: &Ranks) -> Result<StepOutcome, TrainError> {
+        let _stage = ranks.enter(Stage::Device);
         let values = self.values.wait()?;
         let mut outcome = self.outcome;
         if let Some((backward, summed)) = &self.tail {

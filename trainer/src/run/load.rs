@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use dtrain_comm::{Collective, CollectiveExt};
+use dtrain_comm::{Collective, CollectiveExt, Stage};
 
 use super::prepare::Prepared;
 use super::tiers::{TierName, newest};
@@ -79,6 +79,7 @@ fn broadcast(
     collective: &dyn Collective,
     find: impl FnOnce() -> Result<Option<(Loaded, TierName)>, TrainError>,
 ) -> Result<Option<Restored>, TrainError> {
+    let _stage = collective.heartbeat().enter(Stage::Loading);
     let read = || -> Result<Option<([Vec<u8>; 3], PathBuf, TierName)>, TrainError> {
         let Some((loaded, tier)) = find()? else { return Ok(None) };
         for warning in &loaded.warnings {
@@ -126,6 +127,7 @@ pub fn init_weights(
     prepared: &mut Prepared,
     path: &Path,
 ) -> Result<usize, TrainError> {
+    let _stage = collective.heartbeat().enter(Stage::Loading);
     let bytes = || -> Result<Vec<u8>, TrainError> {
         if !path.exists() {
             return Err(TrainError::config(

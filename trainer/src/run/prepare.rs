@@ -13,7 +13,7 @@ use crate::error::TrainError;
 use crate::method::{self, Method, Sampling};
 use crate::model::parameters::Parameters;
 use crate::torch_extra::{set_deterministic, set_tf32};
-use dtrain_comm::{Collective, CollectiveExt};
+use dtrain_comm::{Collective, CollectiveExt, Stage};
 use dtrain_configs::RunConfig;
 
 /// What a session is for.
@@ -69,6 +69,7 @@ pub fn prepare(
     stored: Option<Resolved>,
 ) -> Result<Prepared, TrainError> {
     let ranks = &**collective;
+    let _stage = ranks.heartbeat().enter(Stage::Preparing);
     let (mut resolved, place, mut choices) = resolve(&config, ranks, stored.as_ref())?;
     tch::set_num_threads(resolved.threads as i32);
     set_tf32(config.trainer.tf32);

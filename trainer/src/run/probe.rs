@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 
-use dtrain_comm::{Collective, CollectiveExt};
+use dtrain_comm::{Collective, CollectiveExt, Stage};
 use dtrain_configs::RunConfig;
 
 use super::agreed;
@@ -37,6 +37,7 @@ impl Probed {
     /// All probes on train, val and test.
     pub fn evaluate(&self) -> Result<Vec<Evaluation>, TrainError> {
         let prepared = &self.prepared;
+        let _stage = prepared.engine.collective().heartbeat().enter(Stage::Evaluating);
         let config = &prepared.config.eval;
         let parts = final_parts(&prepared.dataset);
         if parts.is_empty() {
@@ -70,6 +71,7 @@ impl Probed {
         let prepared = &self.prepared;
         let dataset = &prepared.dataset;
         let ranks = prepared.engine.collective();
+        let _stage = ranks.heartbeat().enter(Stage::Evaluating);
         let all: Vec<u32> = (0..dataset.samples.len() as u32).collect();
         let ids = match part {
             Some("train") => &dataset.train,

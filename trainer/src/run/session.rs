@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::Instant;
 
-use dtrain_comm::CollectiveExt;
+use dtrain_comm::{CollectiveExt, Stage, StageGuard};
 use serde::{Deserialize, Serialize};
 
 use super::agree::{Told, settle};
@@ -191,12 +191,19 @@ impl<'a> Session<'a> {
             }
             match directive {
                 Directive::Step(plan) => self.step(plan)?,
-                Directive::Evaluate { step, last } => self.evaluate(step, last)?,
-                Directive::Save { step, kind } => self.save(step, kind)?,
+                Directive::Evaluate { step, last } => {
+                    let _stage = self.enter(Stage::Evaluating);
+                    self.evaluate(step, last)?;
+                }
+                Directive::Save { step, kind } => {
+                    let _stage = self.enter(Stage::Saving);
+                    self.save(step, kind)?;
+                }
                 Directive::Stop(reason) => break reason,
             }
             self.wishes.pace.took(work, begun.elapsed());
         };
+        let _stage = self.enter(Stage::Concluding);
         self.finish_saving(reason != StopReason::NonFinite)?;
         self.observer.ended(&reason);
         let state = self.coordinator.state();
@@ -283,12 +290,18 @@ impl<'a> Session<'a> {
         self.earlier_secs + self.started.elapsed().as_secs_f64()
     }
 
+    /// Tells the others what this rank is doing.
+    fn enter(&self, stage: Stage) -> StageGuard {
+        self.prepared.engine.collective().heartbeat().enter(stage)
+    }
+
     /// Every rank reports, rank 0 decides, all hear.
     fn next_directive(&mut self) -> Result<Directive, TrainError> {
         if let Err(error) = self.look_after_save() {
             self.failure.get_or_insert(error);
         }
         let ready = self.failure.take().map_or_else(|| self.fetch_batch(), Err);
+        let _stage = self.enter(Stage::Reporting);
         let ranks = Arc::clone(self.prepared.engine.collective());
         let report = Report {
             ready_samples: self.pending.as_ref().map_or(0, |b| b.kept.len() as u32),
@@ -322,6 +335,7 @@ impl<'a> Session<'a> {
 
     fn fetch_batch(&mut self) -> Result<(), TrainError> {
         if self.pending.is_none() {
+            let _stage = self.enter(Stage::Data);
             let waiting = Instant::now();
             self.pending = self.loader.next().transpose()?;
             self.window.data_secs += waiting.elapsed().as_secs_f64();
@@ -367,6 +381,7 @@ impl<'a> Session<'a> {
 
     fn step(&mut self, plan: StepPlan) -> Result<(), TrainError> {
         self.window.started.get_or_insert_with(Instant::now);
+        self.prepared.engine.collective().heartbeat().set_step(plan.step);
         let Some(batch) = self.pending.take() else {
             return Err(TrainError::internal("a step was directed without a batch"));
         };
@@ -386,6 +401,7 @@ impl<'a> Session<'a> {
         let every = self.prepared.config.trainer.replica_check_steps;
         if every > 0 && done.is_multiple_of(every) {
             self.settle_all()?;
+            let _stage = self.enter(Stage::Comparing);
             self.prepared.engine.check_replicas(done)?;
         }
         Ok(())

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Instant, SystemTime};
 
-use dtrain_comm::{Collective, CollectiveExt};
+use dtrain_comm::{Collective, CollectiveExt, Stage};
 use dtrain_configs::RunConfig;
 use dtrain_configs::schema::ResumeMode;
 
@@ -69,6 +69,7 @@ const FAST_DEV_EVAL_SAMPLES: usize = 256;
 pub fn train(mut request: TrainRequest<'_>) -> Result<Option<Outcome>, TrainError> {
     let (started, wall_clock) = (Instant::now(), SystemTime::now());
     let ranks = Arc::clone(&request.collective);
+    let preparing = ranks.heartbeat().enter(Stage::Preparing);
     if let Extent::FastDev { steps } = request.extent {
         let trainer = &mut request.config.trainer;
         trainer.max_epochs = None;
@@ -161,7 +162,9 @@ pub fn train(mut request: TrainRequest<'_>) -> Result<Option<Outcome>, TrainErro
         limits,
         state: restored.map(|r| r.state),
     };
-    Session::new(prepared, parts)?.run().map(Some)
+    let session = Session::new(prepared, parts)?;
+    drop(preparing);
+    session.run().map(Some)
 }
 
 /// `run.dir`, or `<run.root>/<experiment>/<date_time>`; rank 0 names it.
