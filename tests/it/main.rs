@@ -4,6 +4,7 @@
 mod bad_input;
 mod first_light;
 mod imports;
+mod launch;
 mod pack;
 mod ranks_equal_one;
 mod resume_exact;
