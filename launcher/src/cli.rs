@@ -6,13 +6,15 @@ use std::path::PathBuf;
 
 use clap::{Args, CommandFactory, Parser, Subcommand};
 
+use crate::launch::LaunchArgs;
+
 /// Distributed multi-GPU trainer for representation learning on sound and images.
 #[derive(Debug, Parser)]
 #[command(name = "dtrain", version, max_term_width = 110, disable_help_subcommand = true)]
 #[command(after_help = "\
 Examples:
   dtrain                                            train the default experiment on generated bird song
-  mpirun -n 2 dtrain experiment=simclr_birdsong     the same batch over two processes
+  dtrain launch -n 2 experiment=simclr_birdsong     the same batch over two processes
   dtrain experiment=supcon_fsdd data.root=fsdd/recordings trainer.max_epochs=5
   dtrain ls                                         the experiments
 
@@ -28,6 +30,8 @@ pub struct Cli {
 pub enum Verb {
     /// Train a model (the default verb)
     Train(TrainArgs),
+    /// Start one process per GPU, watch them, and start them again when they die
+    Launch(LaunchArgs),
     /// Go on with a run exactly where it stopped
     Resume(ResumeArgs),
     /// Ask a run to save and end, and wait until it has
@@ -69,6 +73,9 @@ pub enum Verb {
         #[command(flatten)]
         config: ConfigDir,
     },
+    /// Print the number of GPUs that the driver shows
+    #[command(hide = true)]
+    CountGpus,
     /// Print a completion script
     Completions {
         /// Which shell.

@@ -5,6 +5,7 @@ mod bad_input;
 mod checkpoints;
 mod first_light;
 mod imports;
+mod launch;
 mod pack;
 mod phases;
 mod ranks_equal_one;

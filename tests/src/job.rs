@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
-use crate::processes::{descendants, kill_tree, mpi_rank, runs, send};
+use crate::processes::{descendants, is_called, kill_tree, mpi_rank, runs, send};
 use crate::program::dtrain_binary;
 
 /// A program that takes longer hangs.
@@ -82,8 +82,9 @@ impl Job {
 
     /// Starts it.
     pub fn start(self) -> Running {
+        let launches = self.args.first().is_some_and(|verb| verb == "launch");
         let (mut command, turn) = match self.ranks {
-            None => (Command::new(dtrain_binary()), None),
+            None => (Command::new(dtrain_binary()), launches.then(turn)),
             Some(ranks) => (mpirun(ranks, &self.scratch), Some(turn())),
         };
         command.args(&self.args).current_dir(&self.work);
@@ -92,8 +93,8 @@ impl Job {
                 command.env_remove(&name);
             }
         }
-        for (name, value) in launcher_variables(&self.scratch) {
-            command.env(name, value);
+        if !launches {
+            command.envs(launcher_variables(&self.scratch));
         }
         command.env("RUST_BACKTRACE", "1");
         command.envs(self.variables.iter().map(|(name, value)| (name, value)));
@@ -179,6 +180,23 @@ impl Running {
         pids.retain(|pid| runs(*pid, &binary));
         pids.sort_by_key(|pid| mpi_rank(*pid));
         pids
+    }
+
+    /// Ranks that `dtrain launch` has started through mpirun, by rank; mpirun itself is not among them.
+    pub fn launched_ranks(&self) -> Vec<u32> {
+        self.rank_pids().into_iter().filter(|pid| mpi_rank(*pid).is_some()).collect()
+    }
+
+    /// The mpirun that `dtrain launch` has started.
+    pub fn launched_mpirun(&self) -> Option<u32> {
+        descendants(self.child.id())
+            .into_iter()
+            .find(|pid| is_called(*pid, "mpirun") || is_called(*pid, "orterun"))
+    }
+
+    /// All processes that it has started, directly or not.
+    pub fn descendants(&self) -> Vec<u32> {
+        descendants(self.child.id())
     }
 
     /// Whether it has ended by itself.

@@ -17,6 +17,7 @@ mod sandbox;
 
 pub use import_rule::{Import, Layout, Violation, check_imports, imports_of};
 pub use job::{Finished, Job, Running};
+pub use processes::is_alive;
 pub use program::{dtrain_binary, workspace_root};
 pub use recordings::{write_classes, write_float_wav, write_wav};
 pub use run_files::{MetricsLine, RunFiles, Weights};

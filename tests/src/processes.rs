@@ -44,6 +44,18 @@ pub fn mpi_rank(pid: u32) -> Option<u32> {
     variables.find_map(|variable| variable.strip_prefix("OMPI_COMM_WORLD_RANK="))?.parse().ok()
 }
 
+/// Whether `pid` runs and has this name.
+pub fn is_called(pid: u32, name: &str) -> bool {
+    std::fs::read_to_string(format!("/proc/{pid}/comm")).is_ok_and(|comm| comm.trim() == name)
+}
+
+/// Whether `pid` runs; a process that has ended and waits for its parent does not.
+pub fn is_alive(pid: u32) -> bool {
+    let Ok(stat) = std::fs::read_to_string(format!("/proc/{pid}/stat")) else { return false };
+    let state = stat.rfind(')').and_then(|end| stat.get(end + 1..)?.split_whitespace().next());
+    !matches!(state, None | Some("Z" | "X"))
+}
+
 /// Sends `signal` (such as `TERM`) to each of `pids`; those that are gone are passed over.
 pub fn send(signal: &str, pids: &[u32]) {
     for pid in pids {

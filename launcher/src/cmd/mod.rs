@@ -12,6 +12,9 @@ mod train;
 mod verify;
 mod verify_device;
 
+pub use resume::stored_for_resuming;
+pub use train::composed_for_training;
+
 use dtrain_configs::ConfigErrors;
 use dtrain_trainer::TrainError;
 
@@ -60,6 +63,11 @@ impl From<TrainError> for Failure {
 pub fn run(cli: Cli, printer: &Printer) -> Result<Exit, Failure> {
     match cli.verb {
         Verb::Train(args) => train::run(args, printer),
+        Verb::Launch(args) => crate::launch::run(&args, printer),
+        Verb::CountGpus => {
+            crate::launch::print_num_gpus(printer);
+            Ok(Exit::Done)
+        }
         Verb::Resume(args) => resume::run(&args, printer),
         Verb::Stop(args) => stop::run(&args, printer),
         Verb::Eval(args) => eval::run(&args, printer),

@@ -69,6 +69,26 @@ impl RunDir {
         self.root.join("logs").join(format!("rank_{rank:03}.log"))
     }
 
+    /// Locked by the process that trains here.
+    pub fn lock(&self) -> PathBuf {
+        self.root.join(".lock")
+    }
+
+    /// What the launcher files about the ranks that it starts for the `attempt`th time.
+    pub fn launch_log(&self, attempt: u32) -> PathBuf {
+        self.launch_logs().join(format!("attempt_{attempt}"))
+    }
+
+    /// Folder of all such attempts.
+    pub fn launch_logs(&self) -> PathBuf {
+        self.root.join("logs").join("launch")
+    }
+
+    /// One object per attempt of the launcher.
+    pub fn restarts(&self) -> PathBuf {
+        self.root.join("restarts.jsonl")
+    }
+
     /// Whether a run has begun here.
     pub fn holds_a_run(&self) -> bool {
         self.config().exists()

@@ -1,6 +1,7 @@
 //! The beginning of a run: its directory, whether it continues, its banner, its files; then the loop.
 
-use std::path::PathBuf;
+use std::ffi::OsString;
+use std::os::unix::ffi::OsStringExt;
 use std::sync::Arc;
 use std::time::{Instant, SystemTime};
 
@@ -10,6 +11,7 @@ use dtrain_configs::schema::ResumeMode;
 
 use super::deadline::Deadline;
 use super::load::{Restored, init_weights, load_newest};
+use super::lock::{lock_existing, lock_new};
 use super::pace::Pace;
 use super::prepare::{Prepared, Purpose, prepare};
 use super::saver::{checkpoint_bytes, describe_saving};
@@ -22,7 +24,7 @@ use crate::checkpoint::durable::write_atomic;
 use crate::error::TrainError;
 use crate::plan::ScalingPlan;
 use crate::state::Layout;
-use crate::track::{Environment, HparamValue, Versions, rfc3339};
+use crate::track::{Environment, HparamValue, Versions};
 
 /// What a training run is asked for.
 pub struct TrainRequest<'a> {
@@ -82,8 +84,16 @@ pub fn train(mut request: TrainRequest<'_>) -> Result<Option<Outcome>, TrainErro
         Extent::Full => Some(choose_run_dir(&request.config, &*ranks)?),
         Extent::FastDev { .. } | Extent::DryRun { .. } => None,
     };
+    let mut lock = match &run_dir {
+        Some(run_dir) => lock_existing(&*ranks, run_dir)?,
+        None => None,
+    };
+    let continues = match &run_dir {
+        Some(run_dir) => holds_a_run(&*ranks, run_dir)?,
+        None => false,
+    };
     let restored = match &run_dir {
-        Some(run_dir) if holds_a_run(&*ranks, run_dir)? => continue_run(&request.config, &ranks, run_dir)?,
+        Some(run_dir) if continues => continue_run(&request.config, &ranks, run_dir)?,
         _ => None,
     };
     let stored = restored.as_ref().map(|r| r.state.resolved);
@@ -119,7 +129,15 @@ pub fn train(mut request: TrainRequest<'_>) -> Result<Option<Outcome>, TrainErro
                 )
             }),
         )?;
-        saver = agreed(&*ranks, open_saver(run_dir, &prepared, &layouts))?;
+        let begun = if ranks.world().rank == 0 {
+            lock_new(run_dir, lock.take(), continues).and_then(|held| {
+                let saver = open_saver(run_dir, &prepared, &layouts)?;
+                Ok((Some(held), saver))
+            })
+        } else {
+            Ok((None, None))
+        };
+        (lock, saver) = agreed(&*ranks, begun)?;
     }
 
     let mut banner = banner(&prepared, run_dir.as_ref(), restored.as_ref());
@@ -164,30 +182,19 @@ pub fn train(mut request: TrainRequest<'_>) -> Result<Option<Outcome>, TrainErro
     };
     let session = Session::new(prepared, parts)?;
     drop(preparing);
-    session.run().map(Some)
+    let outcome = session.run();
+    // Nothing is written after this.
+    drop(lock);
+    outcome.map(Some)
 }
 
-/// `run.dir`, or `<run.root>/<experiment>/<date_time>`; rank 0 names it.
+/// Rank 0 names the directory; all ranks hear its name.
 fn choose_run_dir(config: &RunConfig, collective: &dyn Collective) -> Result<RunDir, TrainError> {
-    if let Some(dir) = &config.run.dir {
-        return Ok(RunDir::new(dir.clone()));
-    }
-    let experiment = config.experiment.as_deref().unwrap_or(config.method.name());
-    let stem = experiment.rsplit('/').next().unwrap_or(experiment).trim_end_matches(".yaml");
-    let parent = config.run.root.join(stem);
-    let mut name = String::new();
-    if collective.world().rank == 0 {
-        // 2026-11-21T10:00:00Z, without the signs that file systems or shells dislike.
-        let stamp = rfc3339(SystemTime::now()).replace('T', "_").replace(':', "-").replace('Z', "");
-        name = stamp.clone();
-        let mut attempt = 2;
-        while parent.join(&name).exists() {
-            name = format!("{stamp}-{attempt}");
-            attempt += 1;
-        }
-    }
-    let name = collective.broadcast_bytes(name.into_bytes(), 0)?;
-    Ok(RunDir::new(parent.join(PathBuf::from(String::from_utf8_lossy(&name).into_owned()))))
+    let here = match collective.world().rank {
+        0 => RunDir::choose(config, SystemTime::now()).path().as_os_str().as_encoded_bytes().to_vec(),
+        _ => Vec::new(),
+    };
+    Ok(RunDir::new(OsString::from_vec(collective.broadcast_bytes(here, 0)?)))
 }
 
 fn holds_a_run(collective: &dyn Collective, run_dir: &RunDir) -> Result<bool, TrainError> {
