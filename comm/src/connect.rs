@@ -17,6 +17,7 @@ use crate::collective::Collective;
 use crate::error::CommError;
 use crate::hint::Hint;
 use crate::mpi::{MpiCollective, Runtime};
+use crate::service::check_service;
 use crate::single::Single;
 use crate::warning::Warning;
 use crate::watch::{Stuck, Watch};
@@ -66,12 +67,8 @@ pub fn connect() -> Result<Session, CommError> {
 /// # Errors
 /// As for [`connect`].
 pub fn connect_mpi(hint: &Hint) -> Result<Session, CommError> {
-    if !hint.can_connect
-        && let Some(tasks) = hint.world_size.filter(|&tasks| tasks > 1)
-    {
-        // Checked here, since MPI_Init would end the process instead of returning.
-        return Err(CommError::NoProcessManager { tasks });
-    }
+    // Checked here, since MPI_Init would end the process instead of returning.
+    check_service(hint, &|name| std::env::var(name).ok(), Runtime::is_open_mpi)?;
     let warnings = yield_when_idle().into_iter().collect();
     let mpi = Arc::new(Runtime::start(hint)?);
     let World { rank, world_size, node, num_nodes, .. } = mpi.world();

@@ -21,6 +21,7 @@ mod hint;
 mod local;
 mod mpi;
 mod nccl;
+mod service;
 mod single;
 mod threads;
 mod transport;

@@ -6,6 +6,8 @@ use std::path::PathBuf;
 
 use clap::{Args, CommandFactory, Parser, Subcommand};
 
+use crate::slurm::args::SlurmTarget;
+
 /// Distributed multi-GPU trainer for representation learning on sound and images.
 #[derive(Debug, Parser)]
 #[command(name = "dtrain", version, max_term_width = 110, disable_help_subcommand = true)]
@@ -51,6 +53,12 @@ pub enum Verb {
         /// What to measure.
         #[command(subcommand)]
         what: BenchTarget,
+    },
+    /// Write or submit a SLURM job
+    Slurm {
+        /// What the job does.
+        #[command(subcommand)]
+        what: SlurmTarget,
     },
     /// List the experiments
     Ls(ConfigDir),

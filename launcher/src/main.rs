@@ -6,6 +6,7 @@ mod context;
 mod exit;
 mod logging;
 mod signals;
+mod slurm;
 mod ui;
 
 use std::process::ExitCode;

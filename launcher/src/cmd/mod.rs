@@ -6,6 +6,7 @@ mod embed;
 mod eval;
 mod listing;
 mod resume;
+mod slurm;
 mod train;
 mod verify;
 mod verify_device;
@@ -64,6 +65,7 @@ pub fn run(cli: Cli, printer: &Printer) -> Result<Exit, Failure> {
         Verb::Data { action } => data::run(action, printer),
         Verb::Verify { what } => verify::run(what, printer),
         Verb::Bench { what } => bench::run(what, printer),
+        Verb::Slurm { what } => slurm::run(what, printer),
         Verb::Ls(config) => listing::experiments(&config, printer),
         Verb::Show { name, config } => listing::show(&name, &config, printer),
         Verb::Completions { shell } => listing::completions(shell, printer),
