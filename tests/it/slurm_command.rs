@@ -34,7 +34,34 @@ fn a_script_for_two_nodes() {
     ];
     let done = sandbox.dtrain(words(&asked)).finish().succeeded();
     assert_eq!(done.stderr, "");
-    insta::assert_snapshot!(head(&done.stdout), @"");
+    insta::assert_snapshot!(head(&done.stdout), @r#"
+    #!/usr/bin/env bash
+    # Written by `dtrain slurm train` 0.1.0. Submit it with `sbatch FILE`; further settings may follow the file's name.
+    #SBATCH --job-name=supcon_birdsong
+    #SBATCH --nodes=2
+    #SBATCH --ntasks-per-node=8
+    #SBATCH --gpus-per-node=8
+    #SBATCH --cpus-per-task=12
+    #SBATCH --mem=0
+    #SBATCH --time=2-12:00:00
+    #SBATCH --partition=gpu
+    #SBATCH --account=birds
+    #SBATCH --qos=high
+    #SBATCH --output=%x-%j.out
+    #SBATCH --requeue
+    #SBATCH --open-mode=append
+    #SBATCH --signal=B:USR1@300
+    #SBATCH --constraint=a100
+
+    : "${DTRAIN:=[dtrain]}"
+    # Settings: those of `dtrain slurm train`, then the arguments after the script's name.
+    set -- experiment=supcon_birdsong 'tags=[a, b]' "$@"
+    settle() {
+      settings=("$@")
+      job=${SLURM_JOB_ID:-0} # as scontrol calls it
+      number=$job            # of the run directory
+    }
+    "#);
     assert!(sandbox.listing().is_empty());
 }
 
@@ -53,7 +80,25 @@ fn a_script_for_a_sweep() {
     let done = sandbox.dtrain(words(&asked)).finish().succeeded();
     let head = head(&done.stdout).replace(&sandbox.path().display().to_string(), "[work]");
     let (options, _) = head.split_once("settle()").unwrap();
-    insta::assert_snapshot!(options, @"");
+    insta::assert_snapshot!(options, @r#"
+    #!/usr/bin/env bash
+    # Written by `dtrain slurm train` 0.1.0. Submit it with `sbatch FILE`; further settings may follow the file's name.
+    #SBATCH --job-name=simclr
+    #SBATCH --nodes=1
+    #SBATCH --ntasks-per-node=1
+    #SBATCH --gpus-per-node=1
+    #SBATCH --time=00:30:00
+    #SBATCH --array=1-2%1
+    #SBATCH --output=%x-%A_%a.out
+    #SBATCH --requeue
+    #SBATCH --open-mode=append
+    #SBATCH --signal=B:USR1@120
+
+    : "${DTRAIN:=[dtrain]}"
+    : "${DTRAIN_LAUNCHER:=srun}"
+    # Settings: those of `dtrain slurm train`, then the arguments after the script's name.
+    set -- [work]/sweep.txt method=simclr experiment=null "$@"
+    "#);
 }
 
 #[test]
@@ -61,8 +106,10 @@ fn the_processor_needs_no_gpu() {
     let sandbox = Sandbox::new();
     let script = |more: &[&str]| {
         let done = sandbox.dtrain(words(&[&["trainer.device=cpu"], more].concat())).finish().succeeded();
-        let options =
-            done.stdout.lines().filter(|line| line.starts_with("#SBATCH --n") || line.contains("gpu"));
+        let options = done
+            .stdout
+            .lines()
+            .filter(|line| line.starts_with("#SBATCH --n") || line.starts_with("#SBATCH --gpus"));
         options.map(str::to_owned).collect::<Vec<_>>()
     };
     assert_eq!(script(&[]), ["#SBATCH --nodes=1", "#SBATCH --ntasks-per-node=1"]);
@@ -90,7 +137,11 @@ fn refusal(sandbox: &Sandbox, asked: &[&str], code: i32) -> String {
 #[test]
 fn what_cannot_run_is_refused_at_once() {
     let sandbox = Sandbox::new();
-    insta::assert_snapshot!(refusal(&sandbox, &["--time=3"], 2), @"");
+    insta::assert_snapshot!(refusal(&sandbox, &["--time=3"], 2), @r"
+    error: a time limit of 00:03:00 leaves no time to train: the run saves 120 s before it, and SLURM may be 60 s early
+
+    hint: give at least `--time 00:04:00`, or a shorter `--save-margin-secs`
+    ");
     let many = [
         "trainer.batch_size=16",
         "trainer.device=cpu",
@@ -100,8 +151,29 @@ fn what_cannot_run_is_refused_at_once() {
         "--partition=a b",
         "--sbatch-arg=constraint",
     ];
-    insta::assert_snapshot!(refusal(&sandbox, &many, 2), @"");
-    insta::assert_snapshot!(refusal(&sandbox, &["trainer.device=cuda", "--gpus-per-node=0"], 2), @"");
+    insta::assert_snapshot!(refusal(&sandbox, &many, 2), @r"
+    error: 5 problems with the job
+
+    `trainer.batch_size=16` is less than one sample for each of 32 ranks
+    hint: raise `trainer.batch_size`, or ask for fewer nodes or tasks
+
+    `trainer.device=cpu` does not use the 8 GPU(s) of a node that are asked for
+    hint: leave `--gpus-per-node` out, or choose `trainer.device=auto`; `--tasks-per-node` gives CPU ranks
+
+    a time limit of 00:01:30 leaves no time to train: the run saves 120 s before it, and SLURM may be 60 s early
+    hint: give at least `--time 00:04:00`, or a shorter `--save-margin-secs`
+
+    `--partition` is `a b`, which is not a single word
+    hint: use letters, digits and signs, without blanks and quotes
+
+    `--sbatch-arg` is `constraint`, which is not an option of sbatch
+    hint: write it as `--sbatch-arg=--constraint=a100`
+    ");
+    insta::assert_snapshot!(refusal(&sandbox, &["trainer.device=cuda", "--gpus-per-node=0"], 2), @r"
+    error: `trainer.device=cuda` needs a GPU, and none is asked for
+
+    hint: give `--gpus-per-node N`
+    ");
     assert!(refusal(&sandbox, &["trainer.batch_sise=16"], 2).contains("did you mean `trainer.batch_size`"));
     assert!(
         sandbox.dtrain(words(&["--time=soon"])).finish().expect(2).stderr.contains("not a time such as 90")
@@ -112,17 +184,46 @@ fn what_cannot_run_is_refused_at_once() {
 fn each_line_of_a_sweep_is_checked() {
     let sandbox = Sandbox::new();
     std::fs::write(sandbox.join("sweep.txt"), "seed=1\nseed=two\n\ntrainer.batch_sise=64\n").unwrap();
-    insta::assert_snapshot!(refusal(&sandbox, &["--array=sweep.txt"], 2), @"");
+    insta::assert_snapshot!(refusal(&sandbox, &["--array=sweep.txt"], 2), @r"
+    error: 2 line(s) of `sweep.txt` cannot be run
+
+    line 2: 1 problem in the configuration
+
+    `seed` must be a whole number of at least 0, not `two`
+     --> override 1
+      | seed=two
+      |      ^^^
+
+    line 4: 1 problem in the configuration
+
+    `trainer.batch_sise` is not a setting
+     --> override 1
+      | trainer.batch_sise=64
+      | ^^^^^^^^^^^^^^^^^^
+    hint: did you mean `trainer.batch_size` (default 128)?
+    ");
     std::fs::write(sandbox.join("sweep.txt"), "# none\n").unwrap();
-    insta::assert_snapshot!(refusal(&sandbox, &["--array=sweep.txt"], 2), @"");
-    insta::assert_snapshot!(refusal(&sandbox, &["--array=nowhere.txt"], 2), @"");
+    insta::assert_snapshot!(refusal(&sandbox, &["--array=sweep.txt"], 2), @r"
+    error: `sweep.txt` holds no settings
+
+    hint: write the settings of one run a line; empty lines and lines that begin with `#` do not count
+    ");
+    insta::assert_snapshot!(refusal(&sandbox, &["--array=nowhere.txt"], 2), @r"
+    error: the sweep file cannot be read: failed to open file `nowhere.txt`: No such file or directory (os error 2)
+
+    hint: give a text file with the settings of one run a line, such as `optimizer.lr=0.001 seed=1`
+    ");
 }
 
 #[test]
 fn without_slurm_it_cannot_be_submitted() {
     let sandbox = Sandbox::new();
     let done = sandbox.dtrain(words(&["--submit"])).env("PATH", "/nowhere").finish().expect(3);
-    insta::assert_snapshot!(done.error(sandbox.path()), @"");
+    insta::assert_snapshot!(done.error(sandbox.path()), @r"
+    error: there is no `sbatch` on this machine
+
+    hint: run it where jobs are submitted, or write the script with --print
+    ");
 }
 
 #[test]

@@ -6,7 +6,7 @@ use dtrain_tests::{RunFiles, Sandbox, SlurmLab};
 use crate::small_runs::{settings, with_recordings};
 
 /// Long enough for every loss to come in its midst.
-const STEPS: u64 = 1500;
+const STEPS: u64 = 400;
 
 fn long_run(run: &str) -> Vec<String> {
     let (dir, steps) = (format!("run.dir={run}"), format!("trainer.max_steps={STEPS}"));

@@ -18,7 +18,7 @@ use crate::program::{dtrain_binary, workspace_root};
 use crate::slurm_conf::SlurmConf;
 
 /// Whatever takes longer hangs.
-const TIMEOUT: Duration = Duration::from_secs(120);
+const TIMEOUT: Duration = Duration::from_secs(300);
 const POLL: Duration = Duration::from_millis(100);
 const DAEMONS: [&str; 3] = ["munged", "slurmctld", "slurmd"];
 

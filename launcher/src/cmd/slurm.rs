@@ -45,7 +45,11 @@ fn runs(args: &SlurmTrainArgs) -> Result<Vec<Run>, Failure> {
         let settings: Vec<String> = args.overrides.iter().cloned().chain(run.settings).collect();
         match compose(&settings, &options) {
             Ok(composition) => runs.push(Run { line: Some(run.line), config: composition.config }),
-            Err(errors) => problems.push(format!("line {}: {errors}", run.line)),
+            Err(errors) => {
+                let text = errors.to_string();
+                let text = text.strip_prefix("error: ").unwrap_or(&text);
+                problems.push(format!("line {}: {text}", run.line));
+            }
         }
     }
     if problems.is_empty() { Ok(runs) } else { Err(broken_lines(path, &problems)) }

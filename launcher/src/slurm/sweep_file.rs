@@ -2,6 +2,7 @@
 //! here as there: blanks separate, both kinds of quotes hold together, a backslash outside of quotes takes the next
 //! character as it is.
 
+use std::io::Read;
 use std::path::{Path, PathBuf};
 
 /// Largest file that is read.
@@ -74,10 +75,12 @@ impl SweepFile {
     /// # Errors
     /// The file cannot be read, holds no run, or a line cannot be split into words.
     pub fn read(path: &Path) -> Result<Self, SweepFileError> {
-        if fs_err::metadata(path)?.len() > MAX_BYTES {
+        let mut text = String::new();
+        fs_err::File::open(path)?.take(MAX_BYTES + 1).read_to_string(&mut text)?;
+        if text.len() as u64 > MAX_BYTES {
             return Err(SweepFileError::TooLarge { path: path.to_owned() });
         }
-        Self::parse(&fs_err::read_to_string(path)?, path)
+        Self::parse(&text, path)
     }
 
     fn parse(text: &str, path: &Path) -> Result<Self, SweepFileError> {
