@@ -13,6 +13,10 @@ use crate::ui::Printer;
 /// Writes the script of a job, or submits it.
 pub fn run(what: SlurmTarget, printer: &Printer) -> Result<Exit, Failure> {
     let SlurmTarget::Train(args) = what;
+    if !printer.speaks() {
+        // One of several ranks: a job is submitted once.
+        return Ok(Exit::Done);
+    }
     let runs = runs(&args)?;
     let job = Job::new(&args, &runs).map_err(|problems| {
         let (message, hint) = report(&problems);

@@ -56,11 +56,11 @@ pub struct SlurmTrainArgs {
 }
 
 /// What the job asks SLURM for. Absent options are left to the cluster's defaults.
-#[derive(Debug, Clone, Default, Args)]
+#[derive(Debug, Clone, Args)]
 pub struct Resources {
     /// Nodes of a run
     #[arg(long, value_name = "N", default_value = "1")]
-    pub nodes: Option<NonZeroUsize>,
+    pub nodes: NonZeroUsize,
     /// GPUs and tasks on each node: one task per GPU [default: 1; 0 with trainer.device=cpu]
     #[arg(long, value_name = "G", conflicts_with = "tasks_per_node")]
     pub gpus_per_node: Option<usize>,

@@ -1,6 +1,5 @@
 //! A job that was checked: the options of sbatch and the settings of its runs.
 
-use std::num::NonZeroUsize;
 use std::path::PathBuf;
 
 use dtrain_configs::RunConfig;
@@ -47,7 +46,7 @@ impl Job {
     /// Everything that speaks against submitting it.
     pub fn new(args: &SlurmTrainArgs, runs: &[Run]) -> Result<Self, Vec<Problem>> {
         let resources = &args.resources;
-        let nodes = resources.nodes.map_or(1, NonZeroUsize::get);
+        let nodes = resources.nodes.get();
         let (gpus, tasks_per_node) = per_node(resources, runs);
         let mut problems = Vec::new();
         let world = nodes.checked_mul(tasks_per_node).filter(|&world| i32::try_from(world).is_ok());
