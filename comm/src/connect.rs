@@ -17,7 +17,7 @@ use crate::collective::Collective;
 use crate::error::CommError;
 use crate::hint::Hint;
 use crate::mpi::{MpiCollective, Runtime};
-use crate::service::check_service;
+use crate::service::{check_service, unused_tasks};
 use crate::single::Single;
 use crate::warning::Warning;
 use crate::watch::{Stuck, Watch};
@@ -57,7 +57,8 @@ pub fn connect() -> Result<Session, CommError> {
     let hint = Hint::from_environment(&|name| std::env::var(name).ok())?;
     if hint.is_single() {
         let collective = Arc::new(Single::of(World::of_one(hint.source)));
-        return Ok(Session { collective, mpi: None, warnings: Vec::new(), stays_on_its_thread: PhantomData });
+        let warnings = unused_tasks(&hint, &|name| std::env::var(name).ok()).into_iter().collect();
+        return Ok(Session { collective, mpi: None, warnings, stays_on_its_thread: PhantomData });
     }
     connect_mpi(&hint)
 }

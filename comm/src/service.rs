@@ -1,8 +1,9 @@
-//! Whether the service through which `srun` connects its tasks is one that the MPI library knows. With another one
-//! `MPI_Init` ends the process, or finds every task alone in a world of one.
+//! Whether a job's tasks become one world. The service through which `srun` connects them must be one that the MPI
+//! library knows: with another one `MPI_Init` ends the process, or finds every task alone in a world of one.
 
 use crate::error::CommError;
 use crate::hint::Hint;
+use crate::warning::Warning;
 use crate::world::Source;
 
 type Variables<'a> = &'a dyn Fn(&str) -> Option<String>;
@@ -30,15 +31,28 @@ pub(crate) fn check_service(
     Ok(())
 }
 
+/// What to say when the script of a job starts the program by itself although the job has several tasks: they idle.
+pub(crate) fn unused_tasks(hint: &Hint, variables: Variables<'_>) -> Option<Warning> {
+    let tasks: usize = variables("SLURM_NTASKS")?.trim().parse().ok()?;
+    let is_script = hint.source == Source::Single && variables("SLURM_JOB_ID").is_some();
+    (is_script && tasks > 1).then(|| Warning {
+        what: format!("this SLURM job has {tasks} tasks, but dtrain was started once, outside of `srun`"),
+        hint: "start it with `srun --mpi=pmix` or `mpirun`, as slurm/train.sbatch does; `unset SLURM_NTASKS` silences this"
+            .to_owned(),
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    fn find(words: &str, name: &str) -> Option<String> {
+        let mut pairs = words.split_whitespace().filter_map(|word| word.split_once('='));
+        pairs.find(|(known, _)| *known == name).map(|(_, value)| value.to_owned())
+    }
+
     fn check(words: &str, is_open_mpi: bool) -> Result<(), CommError> {
-        let get = |name: &str| {
-            let mut pairs = words.split_whitespace().filter_map(|word| word.split_once('='));
-            pairs.find(|(known, _)| *known == name).map(|(_, value)| value.to_owned())
-        };
+        let get = |name: &str| find(words, name);
         check_service(&Hint::from_environment(&get).unwrap(), &get, || is_open_mpi)
     }
 
@@ -62,5 +76,30 @@ mod tests {
         assert_eq!(check(PMI2, true), Ok(()), "mpiexec outside of SLURM");
         assert_eq!(check("SLURM_STEP_ID=0 SLURM_NTASKS=1 SLURM_PROCID=0", true), Ok(()));
         assert_eq!(check("", true), Ok(()));
+    }
+
+    #[test]
+    fn one_process_for_many_tasks_is_told() {
+        let told = |words: &str| {
+            let get = |name: &str| find(words, name);
+            unused_tasks(&Hint::from_environment(&get).unwrap(), &get).map(|warning| warning.what)
+        };
+        let script = "SLURM_JOB_ID=7 SLURM_PROCID=0 SLURM_LOCALID=0";
+        assert_eq!(
+            told(&format!("{script} SLURM_NTASKS=8")).unwrap(),
+            "this SLURM job has 8 tasks, but dtrain was started once, outside of `srun`"
+        );
+        for words in [
+            "",
+            script,
+            "SLURM_NTASKS=8",
+            NONE,
+            "SLURM_JOB_ID=7 SLURM_NTASKS=1",
+            "SLURM_JOB_ID=7 SLURM_NTASKS=x",
+        ] {
+            assert_eq!(told(words), None, "{words}");
+        }
+        let mpirun = "OMPI_COMM_WORLD_RANK=0 OMPI_COMM_WORLD_SIZE=1 SLURM_JOB_ID=7 SLURM_NTASKS=8";
+        assert_eq!(told(mpirun), None);
     }
 }
