@@ -19,6 +19,7 @@ use crate::heartbeat::{Relay, Stall, Watch, WatchOptions};
 use crate::hint::Hint;
 use crate::last_resort;
 use crate::mpi::{MpiCollective, Runtime};
+use crate::service::{check_service, unused_tasks};
 use crate::single::Single;
 use crate::warning::Warning;
 use crate::world::World;
@@ -61,7 +62,8 @@ pub fn connect() -> Result<Session, CommError> {
     if hint.is_single() {
         let collective = Arc::new(Single::of(World::of_one(hint.source)));
         collective.heartbeat().publish();
-        return Ok(Session { collective, mpi: None, warnings: Vec::new(), stays_on_its_thread: PhantomData });
+        let warnings = unused_tasks(&hint, &|name| std::env::var(name).ok()).into_iter().collect();
+        return Ok(Session { collective, mpi: None, warnings, stays_on_its_thread: PhantomData });
     }
     connect_mpi(&hint)
 }
@@ -71,12 +73,8 @@ pub fn connect() -> Result<Session, CommError> {
 /// # Errors
 /// As for [`connect`].
 pub fn connect_mpi(hint: &Hint) -> Result<Session, CommError> {
-    if !hint.can_connect
-        && let Some(tasks) = hint.world_size.filter(|&tasks| tasks > 1)
-    {
-        // Checked here, since MPI_Init would end the process instead of returning.
-        return Err(CommError::NoProcessManager { tasks });
-    }
+    // Checked here, since MPI_Init would end the process instead of returning.
+    check_service(hint, &|name| std::env::var(name).ok(), Runtime::is_open_mpi)?;
     let spinning = yield_when_idle();
     let (mpi, unseen) = Runtime::start(hint)?;
     let (mpi, warnings) = (Arc::new(mpi), spinning.into_iter().chain(unseen).collect());

@@ -31,6 +31,12 @@ pub enum CommError {
         /// Number of tasks of the step.
         tasks: usize,
     },
+    /// `srun` offers a service that this MPI library does not know.
+    #[error("`srun` started {tasks} tasks with PMI-2, but the MPI library of dtrain wants PMIx")]
+    WrongProcessManager {
+        /// Number of tasks of the step.
+        tasks: usize,
+    },
     /// The launcher and MPI disagree about who this process is.
     #[error("{source_name} started rank {rank} of {expected}, but MPI sees rank {mpi_rank} of {mpi_size}", source_name = .launcher.name())]
     WorldMismatch {
@@ -286,6 +292,10 @@ impl CommError {
                 "start the step with `srun --mpi=pmix` (`srun --mpi=list` shows what the cluster has), \
                  or use `mpirun` inside the allocation"
             }
+            Self::WrongProcessManager { .. } => {
+                "start the step with `srun --mpi=pmix`, or use `mpirun` inside the allocation; an Open MPI that was built \
+                 with PMI-2 is told so by `OMPI_MCA_pmix=s2`"
+            }
             Self::WorldMismatch { launcher: Source::OpenMpi | Source::Pmi, .. } => {
                 "use the `mpirun` of the MPI library that dtrain was built with; `dtrain doctor` names it"
             }
@@ -344,6 +354,7 @@ impl CommError {
             Self::BadVariable { .. }
             | Self::MissingVariable { .. }
             | Self::NoProcessManager { .. }
+            | Self::WrongProcessManager { .. }
             | Self::WorldMismatch { .. }
             | Self::ThreadLevel { .. }
             | Self::UnsupportedLibrary { .. }
@@ -369,6 +380,17 @@ impl CommError {
             | Self::TimedOut { .. }
             | Self::Aborted { .. } => false,
         }
+    }
+
+    /// Whether every rank meets the same error, because it lies in how all of them were started.
+    #[must_use]
+    pub fn is_shared(&self) -> bool {
+        matches!(
+            self,
+            Self::NoProcessManager { .. }
+                | Self::WrongProcessManager { .. }
+                | Self::WorldMismatch { launcher: Source::Slurm, mpi_size: 1, .. }
+        )
     }
 
     /// An argument error of `operation` on this rank.

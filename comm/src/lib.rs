@@ -26,6 +26,7 @@ mod last_resort;
 mod local;
 mod mpi;
 mod nccl;
+mod service;
 mod single;
 mod threads;
 mod transport;

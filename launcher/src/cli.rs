@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use clap::{Args, CommandFactory, Parser, Subcommand};
 
 use crate::launch::LaunchArgs;
+use crate::slurm::args::SlurmTarget;
 
 /// Distributed multi-GPU trainer for representation learning on sound and images.
 #[derive(Debug, Parser)]
@@ -63,6 +64,12 @@ pub enum Verb {
         /// What to measure.
         #[command(subcommand)]
         what: BenchTarget,
+    },
+    /// Write or submit a SLURM job
+    Slurm {
+        /// What the job does.
+        #[command(subcommand)]
+        what: SlurmTarget,
     },
     /// List the experiments
     Ls(ConfigDir),

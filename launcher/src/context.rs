@@ -35,7 +35,7 @@ pub fn with_session(
         hint: e.hint(),
         message: e.to_string(),
         exit: Exit::Environment,
-        agreed: false,
+        agreed: e.is_shared(),
     })?;
     for warning in session.warnings() {
         printer.warn(&warning.to_string());

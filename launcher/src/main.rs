@@ -7,6 +7,7 @@ mod exit;
 mod launch;
 mod logging;
 mod signals;
+mod slurm;
 mod ui;
 
 use std::process::ExitCode;

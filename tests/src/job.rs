@@ -14,7 +14,7 @@ const TIMEOUT: Duration = Duration::from_secs(180);
 const POLL: Duration = Duration::from_millis(5);
 
 /// Variables of launchers and of the caller that would change what the program does.
-const FOREIGN: [&str; 8] =
+pub(crate) const FOREIGN: [&str; 8] =
     ["OMPI_", "PMIX_", "PMI_", "SLURM_", "RUST_LOG", "NO_COLOR", "DTRAIN_", "CLICOLOR"];
 
 /// What no user should ever read.
@@ -136,7 +136,7 @@ fn launcher_variables(scratch: &Path) -> Vec<(&'static str, String)> {
 }
 
 /// One job of several ranks at a time on this machine.
-fn turn() -> File {
+pub(crate) fn turn() -> File {
     let path = std::env::temp_dir().join("dtrain-tests.lock");
     let file = File::options().create(true).append(true).open(&path).expect("the lock file can be opened");
     file.lock().expect("the lock can be taken");

@@ -14,11 +14,14 @@ mod program;
 mod recordings;
 mod run_files;
 mod sandbox;
+mod slurm_conf;
+mod slurm_lab;
 
 pub use import_rule::{Import, Layout, Violation, check_imports, imports_of};
 pub use job::{Finished, Job, Running};
-pub use processes::is_alive;
+pub use processes::{is_alive, send};
 pub use program::{dtrain_binary, workspace_root};
 pub use recordings::{write_classes, write_float_wav, write_wav};
 pub use run_files::{MetricsLine, RunFiles, Weights};
 pub use sandbox::Sandbox;
+pub use slurm_lab::{JobInfo, SlurmLab};

@@ -64,6 +64,11 @@ impl Runtime {
         Ok((unnoted.noted_in(heartbeat, Purpose::Control), warning))
     }
 
+    /// Whether the library is Open MPI; may be asked before MPI is initialized.
+    pub(crate) fn is_open_mpi() -> bool {
+        raw::library_version().starts_with("Open MPI")
+    }
+
     /// Keeps MPI from being finalized while the guard lives.
     ///
     /// # Errors

@@ -7,6 +7,7 @@ mod embed;
 mod eval;
 mod listing;
 mod resume;
+mod slurm;
 mod stop;
 mod train;
 mod verify;
@@ -76,6 +77,7 @@ pub fn run(cli: Cli, printer: &Printer) -> Result<Exit, Failure> {
         Verb::Checkpoint { action } => checkpoint::run(&action, printer),
         Verb::Verify { what } => verify::run(what, printer),
         Verb::Bench { what } => bench::run(what, printer),
+        Verb::Slurm { what } => slurm::run(what, printer),
         Verb::Ls(config) => listing::experiments(&config, printer),
         Verb::Show { name, config } => listing::show(&name, &config, printer),
         Verb::Completions { shell } => listing::completions(shell, printer),
