@@ -35,6 +35,13 @@ pub use state::{DroppedSample, LoopState};
 pub use tracker::Tracker;
 pub use transport::connect as connect_tensors;
 
+pub(crate) use save::STATE;
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) use {
+    agree::Told,
+    session::{DIRECTIVE, Message, REPORT},
+};
+
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
 

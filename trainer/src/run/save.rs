@@ -18,7 +18,7 @@ use crate::engine::Engine;
 use crate::error::TrainError;
 
 /// `state.bin`.
-const STATE: FrameKind = FrameKind { name: "loop state", tag: *b"LOOP", version: 2 };
+pub(crate) const STATE: FrameKind = FrameKind { name: "loop state", tag: *b"LOOP", version: 2 };
 
 /// A checkpoint's content, read by rank 0 and known to all ranks.
 pub struct Restored {
