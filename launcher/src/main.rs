@@ -5,6 +5,7 @@ mod cmd;
 mod context;
 mod exit;
 mod logging;
+mod resume_proof;
 mod signals;
 mod ui;
 

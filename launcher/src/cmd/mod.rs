@@ -9,6 +9,7 @@ mod resume;
 mod train;
 mod verify;
 mod verify_device;
+mod verify_resume;
 
 use dtrain_configs::ConfigErrors;
 use dtrain_trainer::TrainError;
