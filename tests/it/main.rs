@@ -2,6 +2,7 @@
 #![allow(clippy::expect_used, clippy::panic, clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod bad_input;
+mod faults;
 mod first_light;
 mod imports;
 mod pack;
@@ -11,3 +12,4 @@ mod signals;
 mod small_runs;
 mod transports;
 mod verify_equivalence;
+mod verify_resume;
