@@ -24,6 +24,8 @@ pub mod compose;
 mod composer;
 mod decode;
 mod error;
+#[cfg(any(test, feature = "fuzzing"))]
+pub mod fuzzing;
 mod node;
 pub mod overrides;
 mod read;

@@ -1,5 +1,7 @@
 //! What can be typed.
 
+mod resume_proof;
+
 use std::ffi::OsString;
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
@@ -8,6 +10,7 @@ use clap::{Args, CommandFactory, Parser, Subcommand};
 
 use crate::launch::LaunchArgs;
 use crate::slurm::args::SlurmTarget;
+pub use resume_proof::ResumeProofArgs;
 
 /// Distributed multi-GPU trainer for representation learning on sound and images.
 #[derive(Debug, Parser)]
@@ -326,6 +329,17 @@ Examples:
   dtrain verify equivalence experiment=simclr_fsdd --ranks 1,2,8 --batch 24 --json equivalence.json
   mpirun -n 4 dtrain verify equivalence comm.backend=nccl")]
     Equivalence(EquivalenceArgs),
+    /// A run that is killed and resumed ends as one that is not, bit for bit
+    #[command(after_help = "\
+Trains the experiment twice for the same number of steps in child processes of this program: undisturbed, and killed with
+SIGKILL at random moments, each time followed by the same command or `dtrain resume`. Then everything that is saved and
+recorded is compared: weights, moments, state, metrics. Exit code 1: something differs.
+
+Examples:
+  dtrain verify resume
+  dtrain verify resume experiment=simclr_fsdd --world 2 --steps 60 --kills 5 --json resume.json
+  dtrain verify resume experiment=supcon_birdsong --world 2,1,3")]
+    Resume(ResumeProofArgs),
     /// A device computes what the CPU computes in 64 bits
     #[command(after_help = "\
 Every loss, network, method and optimizer, forward and backward, in each precision by itself. Exit code 1: a result is

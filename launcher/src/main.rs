@@ -6,6 +6,7 @@ mod context;
 mod exit;
 mod launch;
 mod logging;
+mod resume_proof;
 mod signals;
 mod slurm;
 mod ui;

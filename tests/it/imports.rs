@@ -27,6 +27,7 @@ const LAYOUT: Layout = Layout {
         "run",
         "verify",
         "bench",
+        "fuzzing",
     ],
     beside: &[("coordinator", &[]), ("checkpoint", &[]), ("track", &["checkpoint"])],
     reserved: &["tch", "torch_sys"],

@@ -3,6 +3,7 @@
 
 mod bad_input;
 mod checkpoints;
+mod faults;
 mod first_light;
 mod imports;
 mod launch;
@@ -19,4 +20,5 @@ mod small_runs;
 mod stopping;
 mod transports;
 mod verify_equivalence;
+mod verify_resume;
 mod watchdog;

@@ -25,6 +25,8 @@ const UNSIGHTLY: [&str; 5] =
 pub struct Job {
     args: Vec<String>,
     ranks: Option<usize>,
+    exclusive: bool,
+    before: Option<String>,
     variables: Vec<(String, String)>,
     work: PathBuf,
     scratch: PathBuf,
@@ -61,6 +63,8 @@ impl Job {
         Self {
             args,
             ranks: None,
+            exclusive: false,
+            before: None,
             variables: Vec::new(),
             work: work.to_owned(),
             scratch: scratch.to_owned(),
@@ -80,13 +84,37 @@ impl Job {
         self
     }
 
+    /// Alone on this machine, for a program that starts ranks itself.
+    pub fn exclusive(mut self) -> Self {
+        self.exclusive = true;
+        self
+    }
+
+    /// Longest time until its end.
+    pub fn timeout(mut self, timeout: Duration) -> Self {
+        self.timeout = timeout;
+        self
+    }
+
+    /// With words of the shell in the same process before it, such as `ulimit`; for one process.
+    pub fn after(mut self, words: &str) -> Self {
+        self.before = Some(words.to_owned());
+        self
+    }
+
     /// Starts it.
     pub fn start(self) -> Running {
-        let launches = self.args.first().is_some_and(|verb| verb == "launch");
-        let (mut command, turn) = match self.ranks {
-            None => (Command::new(dtrain_binary()), launches.then(turn)),
-            Some(ranks) => (mpirun(ranks, &self.scratch), Some(turn())),
+        let mut command = match (self.ranks, &self.before) {
+            (Some(ranks), _) => mpirun(ranks, &self.scratch),
+            (None, None) => Command::new(dtrain_binary()),
+            (None, Some(words)) => {
+                let mut shell = Command::new("sh");
+                shell.arg("-c").arg(format!("{words}; exec \"$0\" \"$@\"")).arg(dtrain_binary());
+                shell
+            }
         };
+        let launches = self.args.first().is_some_and(|verb| verb == "launch");
+        let turn = (self.exclusive || launches || self.ranks.is_some()).then(turn);
         command.args(&self.args).current_dir(&self.work);
         for (name, _) in std::env::vars_os() {
             if name.to_str().is_some_and(|name| FOREIGN.iter().any(|foreign| name.starts_with(foreign))) {
@@ -197,6 +225,16 @@ impl Running {
     /// All processes that it has started, directly or not.
     pub fn descendants(&self) -> Vec<u32> {
         descendants(self.child.id())
+    }
+
+    /// The process that was started: the program, or mpirun.
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// That process and all below it.
+    pub fn pids(&self) -> Vec<u32> {
+        std::iter::once(self.child.id()).chain(descendants(self.child.id())).collect()
     }
 
     /// Whether it has ended by itself.

@@ -12,6 +12,7 @@ mod stop;
 mod train;
 mod verify;
 mod verify_device;
+mod verify_resume;
 
 pub use resume::stored_for_resuming;
 pub use train::composed_for_training;

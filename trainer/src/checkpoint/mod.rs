@@ -38,6 +38,8 @@ pub use manifest::{
     Validation,
 };
 pub use retention::{Existing, RetentionAction, RetentionPolicy};
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) use sections::STATE;
 pub use sections::Sections;
 pub use staged::Staged;
 pub use store::{CheckpointStore, Listed, LoadWarning, Loaded};

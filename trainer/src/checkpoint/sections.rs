@@ -10,7 +10,7 @@ use super::error::CheckpointError;
 use super::format::{FrameKind, decode, encode};
 
 /// The frame around all sections.
-const STATE: FrameKind = FrameKind { name: "state.bin", tag: *b"STAT", version: 3 };
+pub(crate) const STATE: FrameKind = FrameKind { name: "state.bin", tag: *b"STAT", version: 3 };
 
 /// Sections by the names of their components.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -63,6 +63,11 @@ impl Sections {
     /// Names of all sections, sorted.
     pub fn names(&self) -> impl Iterator<Item = &str> {
         self.0.keys().map(String::as_str)
+    }
+
+    /// The sections as they are stored, by name.
+    pub fn raw(&self) -> impl Iterator<Item = (&str, &[u8])> {
+        self.0.iter().map(|(name, section)| (name.as_str(), section.as_slice()))
     }
 
     /// Takes a section of `other` over, as it is.

@@ -52,6 +52,14 @@ pub use tiers::{TierName, local_folder};
 pub use tracker::Tracker;
 pub use transport::connect as connect_tensors;
 
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) use state::parse_section;
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) use {
+    agree::Told,
+    session::{DIRECTIVE, Message, REPORT},
+};
+
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
 

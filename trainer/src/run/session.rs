@@ -23,15 +23,15 @@ use crate::method::Targets;
 use crate::track::{RunResult, SessionStatus};
 
 /// Messages between ranks.
-const REPORT: FrameKind = FrameKind { name: "report", tag: *b"REPT", version: 2 };
-const DIRECTIVE: FrameKind = FrameKind { name: "directive", tag: *b"DIRV", version: 2 };
+pub(crate) const REPORT: FrameKind = FrameKind { name: "report", tag: *b"REPT", version: 2 };
+pub(crate) const DIRECTIVE: FrameKind = FrameKind { name: "directive", tag: *b"DIRV", version: 2 };
 
 /// What a rank says before each directive.
 #[derive(Serialize, Deserialize)]
-struct Message {
-    report: Report,
+pub(crate) struct Message {
+    pub(crate) report: Report,
     /// Why it cannot go on.
-    failure: Option<Told>,
+    pub(crate) failure: Option<Told>,
 }
 
 /// How a run ended.

@@ -16,7 +16,7 @@ const LOOP: FrameKind = FrameKind { name: "loop", tag: *b"LOOP", version: 1 };
 const RUN: FrameKind = FrameKind { name: "run", tag: *b"RUNS", version: 1 };
 
 /// The loop's state. The position in the data is `coordinator.step`: batches are a pure function of it.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct LoopState {
     /// Step, evaluations, best metric.
     pub coordinator: CoordinatorState,
@@ -80,6 +80,16 @@ impl LoopState {
             unreported_finite,
         })
     }
+}
+
+/// Whether `section` is one of the loop's: for the fuzzer, which cannot make checksums.
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) fn parse_section(payload: &[u8]) -> bool {
+    use crate::checkpoint::{decode, format::seal};
+    type Loop = (f64, Vec<DroppedSample>, BTreeMap<String, f64>, Option<bool>);
+    decode::<CoordinatorState>(&COORDINATOR, &seal(&COORDINATOR, payload)).is_ok()
+        || decode::<Loop>(&LOOP, &seal(&LOOP, payload)).is_ok()
+        || decode::<(u64, Resolved, usize)>(&RUN, &seal(&RUN, payload)).is_ok()
 }
 
 /// A sample that could not be read.
