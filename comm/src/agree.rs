@@ -89,7 +89,7 @@ impl Display for Failures {
 }
 
 /// `rank 3`, or `ranks 0-3, 5`; `ranks` is ascending.
-fn rank_list(ranks: &[usize]) -> String {
+pub(crate) fn rank_list(ranks: &[usize]) -> String {
     let mut spans: Vec<(usize, usize)> = Vec::new();
     for &rank in ranks {
         match spans.last_mut() {

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use crate::buffer::Buffer;
 use crate::error::CommError;
+use crate::heartbeat::Heartbeat;
 use crate::transport::Backend;
 use crate::world::World;
 
@@ -31,6 +32,9 @@ pub trait Collective: Send + Sync + std::fmt::Debug {
 
     /// What carries the bytes.
     fn backend(&self) -> Backend;
+
+    /// Where this rank notes what it is doing.
+    fn heartbeat(&self) -> &Heartbeat;
 
     /// Combines the buffers of all ranks element by element; every rank ends with the result, the same bits on each.
     ///

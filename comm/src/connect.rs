@@ -15,15 +15,20 @@ use std::time::Duration;
 
 use crate::collective::Collective;
 use crate::error::CommError;
+use crate::heartbeat::{Relay, Stall, Watch, WatchOptions};
 use crate::hint::Hint;
+use crate::last_resort;
 use crate::mpi::{MpiCollective, Runtime};
+use crate::service::{check_service, unused_tasks};
 use crate::single::Single;
 use crate::warning::Warning;
-use crate::watch::{Stuck, Watch};
 use crate::world::World;
 
 /// Exit code of a Rust process that panics.
 const PANIC_CODE: i32 = 101;
+
+/// How long MPI's abort may take before the process is killed.
+const ABORT: Duration = Duration::from_secs(5);
 
 const YIELD: &str = "OMPI_MCA_mpi_yield_when_idle";
 
@@ -56,7 +61,9 @@ pub fn connect() -> Result<Session, CommError> {
     let hint = Hint::from_environment(&|name| std::env::var(name).ok())?;
     if hint.is_single() {
         let collective = Arc::new(Single::of(World::of_one(hint.source)));
-        return Ok(Session { collective, mpi: None, warnings: Vec::new(), stays_on_its_thread: PhantomData });
+        collective.heartbeat().publish();
+        let warnings = unused_tasks(&hint, &|name| std::env::var(name).ok()).into_iter().collect();
+        return Ok(Session { collective, mpi: None, warnings, stays_on_its_thread: PhantomData });
     }
     connect_mpi(&hint)
 }
@@ -66,14 +73,11 @@ pub fn connect() -> Result<Session, CommError> {
 /// # Errors
 /// As for [`connect`].
 pub fn connect_mpi(hint: &Hint) -> Result<Session, CommError> {
-    if !hint.can_connect
-        && let Some(tasks) = hint.world_size.filter(|&tasks| tasks > 1)
-    {
-        // Checked here, since MPI_Init would end the process instead of returning.
-        return Err(CommError::NoProcessManager { tasks });
-    }
-    let warnings = yield_when_idle().into_iter().collect();
-    let mpi = Arc::new(Runtime::start(hint)?);
+    // Checked here, since MPI_Init would end the process instead of returning.
+    check_service(hint, &|name| std::env::var(name).ok(), Runtime::is_open_mpi)?;
+    let spinning = yield_when_idle();
+    let (mpi, unseen) = Runtime::start(hint)?;
+    let (mpi, warnings) = (Arc::new(mpi), spinning.into_iter().chain(unseen).collect());
     let World { rank, world_size, node, num_nodes, .. } = mpi.world();
     tracing::debug!(rank, world_size, node, num_nodes, "connected through MPI");
     Ok(Session { collective: mpi.clone(), mpi: Some(mpi), warnings, stays_on_its_thread: PhantomData })
@@ -112,22 +116,25 @@ impl Session {
         self.mpi.as_ref().map(|mpi| mpi.duplicate()).transpose()
     }
 
-    /// Calls `on_stuck` once, on a thread of its own, when a blocking call of this session's collectives or their
-    /// duplicates lasts longer than `timeout`: a rank that died without its launcher's notice, sleeps or went another way
-    /// keeps the others waiting for ever. `on_stuck` says so and ends the job through an [`AbortHandle`].
+    /// Calls `on_stall` once, on a thread of its own, when a blocking call of this session's collectives or their
+    /// duplicates, or an operation of NCCL, lasts too long: a rank that has died without its launcher's notice, sleeps or
+    /// went another way keeps the others waiting for ever. `on_stall` says so, if it is this rank that speaks, and ends
+    /// the job through an [`AbortHandle`]. Should it not come back, the process is killed. All ranks call it.
     ///
-    /// Work of a rank between its calls counts for the others as waiting, so `timeout` is longer than the longest.
+    /// Work of a rank between its calls counts for the others as waiting, so the limit is longer than the longest; work
+    /// that was announced as slow ([`crate::Stage::is_slow`]) has a limit of its own.
     ///
     /// # Errors
-    /// [`CommError::CommThread`] when the system gives no thread.
+    /// [`CommError::CommThread`] when the system gives no thread, [`CommError::NoInterface`] on all ranks when rank 0 has
+    /// no such interface; what MPI reports.
     pub fn watch(
         &self,
-        timeout: Duration,
-        on_stuck: impl Fn(Stuck) + Send + 'static,
+        options: &WatchOptions,
+        on_stall: impl Fn(Stall) + Send + 'static,
     ) -> Result<Watch, CommError> {
         let Some(mpi) = &self.mpi else { return Ok(Watch::of_nothing()) };
-        let runtime = mpi.watched();
-        Watch::start(self.world(), timeout, move || runtime.progress(), on_stuck)
+        let relay = Relay::start(&**mpi, mpi.heartbeat(), options.interface.as_deref())?;
+        Watch::start(mpi.heartbeat(), options, relay, on_stall)
     }
 
     /// Sums `buffer` over all ranks with one raw `MPI_Allreduce` in place and nothing else, as a measure for the others;
@@ -173,6 +180,7 @@ impl Session {
 impl AbortHandle {
     /// As [`Session::abort`].
     pub fn abort(&self, code: i32) -> ! {
+        let _armed = last_resort::arm(ABORT);
         if self.has_peers {
             Runtime::abort(code);
         }

@@ -31,6 +31,12 @@ pub enum CommError {
         /// Number of tasks of the step.
         tasks: usize,
     },
+    /// `srun` offers a service that this MPI library does not know.
+    #[error("`srun` started {tasks} tasks with PMI-2, but the MPI library of dtrain wants PMIx")]
+    WrongProcessManager {
+        /// Number of tasks of the step.
+        tasks: usize,
+    },
     /// The launcher and MPI disagree about who this process is.
     #[error("{source_name} started rank {rank} of {expected}, but MPI sees rank {mpi_rank} of {mpi_size}", source_name = .launcher.name())]
     WorldMismatch {
@@ -244,6 +250,20 @@ pub enum CommError {
         /// Number of ranks.
         world_size: usize,
     },
+    /// The network interface that the nodes are to talk over is not there.
+    #[error("`comm.interface` is `{name}`, which this machine lacks or which has no address")]
+    NoInterface {
+        /// As in the settings.
+        name: String,
+        /// Names of those that are there.
+        known: String,
+    },
+    /// No socket for news between nodes.
+    #[error("no socket can be opened: {reason}")]
+    NoSocket {
+        /// What the system says.
+        reason: String,
+    },
     /// Other ranks failed in a step that all take together.
     #[error("{failures}")]
     OtherRanks {
@@ -271,6 +291,10 @@ impl CommError {
             Self::NoProcessManager { .. } => {
                 "start the step with `srun --mpi=pmix` (`srun --mpi=list` shows what the cluster has), \
                  or use `mpirun` inside the allocation"
+            }
+            Self::WrongProcessManager { .. } => {
+                "start the step with `srun --mpi=pmix`, or use `mpirun` inside the allocation; an Open MPI that was built \
+                 with PMI-2 is told so by `OMPI_MCA_pmix=s2`"
             }
             Self::WorldMismatch { launcher: Source::OpenMpi | Source::Pmi, .. } => {
                 "use the `mpirun` of the MPI library that dtrain was built with; `dtrain doctor` names it"
@@ -306,7 +330,13 @@ impl CommError {
             Self::TimedOut { .. } => {
                 "a rank has died, sleeps, or does something else: look at the logs of all ranks for the last step"
             }
+            Self::NoInterface { known, .. } => {
+                return Some(format!(
+                    "the node of rank 0 has {known}; `comm.interface=null` chooses by itself"
+                ));
+            }
             Self::AlreadyInitialized
+            | Self::NoSocket { .. }
             | Self::Aborted { .. }
             | Self::OtherRanks { .. }
             | Self::Argument { .. }
@@ -324,6 +354,7 @@ impl CommError {
             Self::BadVariable { .. }
             | Self::MissingVariable { .. }
             | Self::NoProcessManager { .. }
+            | Self::WrongProcessManager { .. }
             | Self::WorldMismatch { .. }
             | Self::ThreadLevel { .. }
             | Self::UnsupportedLibrary { .. }
@@ -334,6 +365,8 @@ impl CommError {
             | Self::DuplicateDevice { .. }
             | Self::HostMemory { .. }
             | Self::Cuda { .. }
+            | Self::NoInterface { .. }
+            | Self::NoSocket { .. }
             | Self::OtherRanks { .. } => true,
             Self::AlreadyInitialized
             | Self::Argument { .. }
@@ -347,6 +380,17 @@ impl CommError {
             | Self::TimedOut { .. }
             | Self::Aborted { .. } => false,
         }
+    }
+
+    /// Whether every rank meets the same error, because it lies in how all of them were started.
+    #[must_use]
+    pub fn is_shared(&self) -> bool {
+        matches!(
+            self,
+            Self::NoProcessManager { .. }
+                | Self::WrongProcessManager { .. }
+                | Self::WorldMismatch { launcher: Source::Slurm, mpi_size: 1, .. }
+        )
     }
 
     /// An argument error of `operation` on this rank.

@@ -7,6 +7,9 @@
 //!
 //! Tensors cross ranks through a [`Transport`]: [`Inline`] and [`Background`] carry host memory over a [`Collective`],
 //! [`NcclTransport`] carries device memory over NCCL, which is found at run time, as the GPUs are ([`gpus`]).
+//!
+//! Every rank notes what it is doing in its [`Heartbeat`]; a [`Watch`] reads those of all ranks and ends a job that is
+//! stuck with a [`Stall`], which names the rank that keeps the others waiting.
 
 mod agree;
 mod buffer;
@@ -17,15 +20,17 @@ mod cuda;
 mod dynamic;
 mod error;
 mod ext;
+mod heartbeat;
 mod hint;
+mod last_resort;
 mod local;
 mod mpi;
 mod nccl;
+mod service;
 mod single;
 mod threads;
 mod transport;
 mod warning;
-mod watch;
 mod world;
 
 pub use agree::{Cause, Disagreement, Failures};
@@ -35,6 +40,7 @@ pub use connect::{AbortHandle, Session, connect, connect_mpi};
 pub use cuda::{Gpu, NoGpu, gpus};
 pub use error::CommError;
 pub use ext::CollectiveExt;
+pub use heartbeat::{Heartbeat, LastStage, Stage, StageGuard, Stall, Watch, WatchOptions, last_stage};
 pub use hint::Hint;
 pub use local::local_world;
 pub use mpi::MpiCollective;
@@ -43,5 +49,4 @@ pub use single::Single;
 pub use threads::{ThreadPlan, allowed_cores, plan_threads, threads_for};
 pub use transport::{Backend, Background, Inline, TensorOp, Ticket, Transport};
 pub use warning::Warning;
-pub use watch::{Stuck, Watch};
 pub use world::{Source, World};

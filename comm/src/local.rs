@@ -8,6 +8,7 @@ use crate::collective::{
     Collective, ReduceOp, check_all_gather, check_parts, check_reduce_scatter, check_root, part_range,
 };
 use crate::error::CommError;
+use crate::heartbeat::Heartbeat;
 use crate::transport::Backend;
 use crate::world::{Source, World};
 
@@ -28,7 +29,8 @@ pub fn local_world(world_size: usize) -> Vec<Arc<dyn Collective>> {
             num_nodes: 1,
             source: Source::Threads,
         };
-        Arc::new(Local { world, meeting: meeting.clone(), num_others: AtomicUsize::new(0) })
+        let heartbeat = Heartbeat::detached(&world);
+        Arc::new(Local { world, heartbeat, meeting: meeting.clone(), num_others: AtomicUsize::new(0) })
     };
     (0..world_size).map(rank).collect()
 }
@@ -36,6 +38,7 @@ pub fn local_world(world_size: usize) -> Vec<Arc<dyn Collective>> {
 #[derive(Debug)]
 struct Local {
     world: World,
+    heartbeat: Heartbeat,
     meeting: Arc<Meeting>,
     /// How often this rank has asked for another meeting.
     num_others: AtomicUsize,
@@ -159,6 +162,10 @@ impl Collective for Local {
         Backend::Threads
     }
 
+    fn heartbeat(&self) -> &Heartbeat {
+        &self.heartbeat
+    }
+
     fn all_reduce(&self, mut buffer: Buffer<'_>, op: ReduceOp) -> Result<(), CommError> {
         let (kind, len) = (buffer.kind(), buffer.len());
         let bytes = buffer.bytes_mut();
@@ -232,7 +239,12 @@ impl Collective for Local {
     fn another(&self) -> Result<Arc<dyn Collective>, CommError> {
         let number = self.num_others.fetch_add(1, Ordering::Relaxed);
         let meeting = self.meeting.other(number, self.world.world_size);
-        Ok(Arc::new(Self { world: self.world.clone(), meeting, num_others: AtomicUsize::new(0) }))
+        Ok(Arc::new(Self {
+            world: self.world.clone(),
+            heartbeat: self.heartbeat.clone(),
+            meeting,
+            num_others: AtomicUsize::new(0),
+        }))
     }
 }
 

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use crate::buffer::Buffer;
 use crate::collective::{Collective, ReduceOp, check_all_gather, check_parts, check_root};
 use crate::error::CommError;
+use crate::heartbeat::Heartbeat;
 use crate::transport::Backend;
 use crate::world::World;
 
@@ -12,18 +13,20 @@ use crate::world::World;
 #[derive(Debug, Clone)]
 pub struct Single {
     world: World,
+    heartbeat: Heartbeat,
 }
 
 impl Single {
     /// A process that was started by hand.
     #[must_use]
     pub fn new() -> Self {
-        Self { world: World::single() }
+        Self::of(World::single())
     }
 
     /// The only process of `world`'s launcher.
     pub(crate) fn of(world: World) -> Self {
-        Self { world }
+        let heartbeat = Heartbeat::detached(&world);
+        Self { world, heartbeat }
     }
 }
 
@@ -40,6 +43,10 @@ impl Collective for Single {
 
     fn backend(&self) -> Backend {
         Backend::Single
+    }
+
+    fn heartbeat(&self) -> &Heartbeat {
+        &self.heartbeat
     }
 
     fn all_reduce(&self, _buffer: Buffer<'_>, _op: ReduceOp) -> Result<(), CommError> {

@@ -24,6 +24,8 @@ pub mod compose;
 mod composer;
 mod decode;
 mod error;
+#[cfg(any(test, feature = "fuzzing"))]
+pub mod fuzzing;
 mod node;
 pub mod overrides;
 mod read;
@@ -41,4 +43,5 @@ pub use compose::{ComposeOptions, Composition, compose, load, load_with_override
 pub use error::{ConfigErrors, Problem};
 pub use schema::RunConfig;
 pub use source::{Place, Source, SourceKind};
+pub use suggest::choice_hint;
 pub use yaml::to_yaml;

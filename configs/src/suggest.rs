@@ -46,7 +46,7 @@ pub(crate) fn listed<'a>(words: impl IntoIterator<Item = &'a str>) -> String {
 }
 
 /// `did you mean ...? the choices are ...`
-pub(crate) fn choice_hint<'a>(word: &str, choices: impl IntoIterator<Item = &'a str> + Clone) -> String {
+pub fn choice_hint<'a>(word: &str, choices: impl IntoIterator<Item = &'a str> + Clone) -> String {
     let listed = listed(choices.clone());
     match closest(word, choices) {
         Some(best) => format!("did you mean `{best}`? there are {listed}"),

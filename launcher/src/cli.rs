@@ -1,10 +1,16 @@
 //! What can be typed.
 
+mod resume_proof;
+
 use std::ffi::OsString;
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
 
 use clap::{Args, CommandFactory, Parser, Subcommand};
+
+use crate::launch::LaunchArgs;
+use crate::slurm::args::SlurmTarget;
+pub use resume_proof::ResumeProofArgs;
 
 /// Distributed multi-GPU trainer for representation learning on sound and images.
 #[derive(Debug, Parser)]
@@ -12,7 +18,7 @@ use clap::{Args, CommandFactory, Parser, Subcommand};
 #[command(after_help = "\
 Examples:
   dtrain                                            train the default experiment on generated bird song
-  mpirun -n 2 dtrain experiment=simclr_birdsong     the same batch over two processes
+  dtrain launch -n 2 experiment=simclr_birdsong     the same batch over two processes
   dtrain experiment=supcon_fsdd data.root=fsdd/recordings trainer.max_epochs=5
   dtrain ls                                         the experiments
 
@@ -28,8 +34,12 @@ pub struct Cli {
 pub enum Verb {
     /// Train a model (the default verb)
     Train(TrainArgs),
+    /// Start one process per GPU, watch them, and start them again when they die
+    Launch(LaunchArgs),
     /// Go on with a run exactly where it stopped
     Resume(ResumeArgs),
+    /// Ask a run to save and end, and wait until it has
+    Stop(StopArgs),
     /// Probe a checkpoint: kNN, linear, classifier
     Eval(EvalArgs),
     /// Write the embeddings of a checkpoint to a safetensors file
@@ -39,6 +49,12 @@ pub enum Verb {
         /// What to do with data.
         #[command(subcommand)]
         action: DataAction,
+    },
+    /// Look at the checkpoints of a run
+    Checkpoint {
+        /// What to do with them.
+        #[command(subcommand)]
+        action: CheckpointAction,
     },
     /// Prove a promise of this program on this machine
     Verify {
@@ -52,6 +68,12 @@ pub enum Verb {
         #[command(subcommand)]
         what: BenchTarget,
     },
+    /// Write or submit a SLURM job
+    Slurm {
+        /// What the job does.
+        #[command(subcommand)]
+        what: SlurmTarget,
+    },
     /// List the experiments
     Ls(ConfigDir),
     /// Print the file of an experiment, or of a group as GROUP/NAME
@@ -61,6 +83,9 @@ pub enum Verb {
         #[command(flatten)]
         config: ConfigDir,
     },
+    /// Print the number of GPUs that the driver shows
+    #[command(hide = true)]
+    CountGpus,
     /// Print a completion script
     Completions {
         /// Which shell.
@@ -148,6 +173,22 @@ pub struct ResumeArgs {
     pub run: PathBuf,
 }
 
+/// `dtrain stop`.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+The run hears of it within a second, on whatever machine it runs, finishes the step, evaluation or checkpoint at hand,
+saves and ends with 130, or with 75 after --requeue.
+
+Example:
+  dtrain stop runs/supcon_birdsong/2026-11-21_10-00-00")]
+pub struct StopArgs {
+    /// Run directory
+    pub run: PathBuf,
+    /// Let whoever started the run start it again
+    #[arg(long)]
+    pub requeue: bool,
+}
+
 /// `dtrain eval`.
 #[derive(Debug, Args)]
 #[command(after_help = "\
@@ -231,6 +272,49 @@ pub enum Generator {
     SpokenDigits,
 }
 
+/// `dtrain checkpoint`.
+#[derive(Debug, Subcommand)]
+pub enum CheckpointAction {
+    /// All checkpoints of a run, on both tiers: step, size, which one a resume takes, which is the best
+    Ls {
+        /// Run directory.
+        run: PathBuf,
+        /// Print JSON to stdout
+        #[arg(long)]
+        json: bool,
+    },
+    /// Read every file and compare it with its checksum; exit code 1: something is damaged
+    #[command(after_help = "\
+Examples:
+  dtrain checkpoint verify runs/first
+  dtrain checkpoint verify runs/first/checkpoints/step-00001200 --json")]
+    Verify {
+        /// Run directory (all of its checkpoints) or checkpoint folder.
+        #[arg(value_name = "RUN|CHECKPOINT")]
+        path: PathBuf,
+        /// Print JSON to stdout
+        #[arg(long)]
+        json: bool,
+    },
+    /// Delete old checkpoints; the best one and the newest valid one stay
+    #[command(after_help = "\
+Example:
+  dtrain checkpoint prune runs/first --keep-last 1 --dry-run")]
+    Prune {
+        /// Run directory.
+        run: PathBuf,
+        /// Newest valid checkpoints that stay
+        #[arg(long, value_name = "N")]
+        keep_last: NonZeroUsize,
+        /// Say what would be deleted, and delete nothing
+        #[arg(long)]
+        dry_run: bool,
+        /// Print JSON to stdout
+        #[arg(long)]
+        json: bool,
+    },
+}
+
 /// `dtrain verify`.
 #[derive(Debug, Subcommand)]
 pub enum VerifyTarget {
@@ -245,6 +329,17 @@ Examples:
   dtrain verify equivalence experiment=simclr_fsdd --ranks 1,2,8 --batch 24 --json equivalence.json
   mpirun -n 4 dtrain verify equivalence comm.backend=nccl")]
     Equivalence(EquivalenceArgs),
+    /// A run that is killed and resumed ends as one that is not, bit for bit
+    #[command(after_help = "\
+Trains the experiment twice for the same number of steps in child processes of this program: undisturbed, and killed with
+SIGKILL at random moments, each time followed by the same command or `dtrain resume`. Then everything that is saved and
+recorded is compared: weights, moments, state, metrics. Exit code 1: something differs.
+
+Examples:
+  dtrain verify resume
+  dtrain verify resume experiment=simclr_fsdd --world 2 --steps 60 --kills 5 --json resume.json
+  dtrain verify resume experiment=supcon_birdsong --world 2,1,3")]
+    Resume(ResumeProofArgs),
     /// A device computes what the CPU computes in 64 bits
     #[command(after_help = "\
 Every loss, network, method and optimizer, forward and backward, in each precision by itself. Exit code 1: a result is
@@ -371,6 +466,23 @@ Example:
         /// Times that each size is measured.
         #[arg(long, default_value_t = 20)]
         reps: usize,
+        #[command(flatten)]
+        settings: BenchSettings,
+    },
+    /// Saving: how long training pauses, and the speed of writing beside a plain write and fsync of the same size
+    #[command(after_help = "\
+Without other settings it is ResNet-50 with AdamW. Every round saves once without and once with the thread, and writes as
+many bytes plainly, in turn.
+
+Example:
+  dtrain bench checkpoint --dir /scratch --rounds 5 --json checkpoint.json")]
+    Checkpoint {
+        /// Folder on the disk that is measured
+        #[arg(long, value_name = "DIR", default_value = ".")]
+        dir: PathBuf,
+        /// Times that everything is measured
+        #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..))]
+        rounds: u32,
         #[command(flatten)]
         settings: BenchSettings,
     },

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use dtrain_comm::{Collective, Session};
+use dtrain_comm::{Collective, Session, WatchOptions};
 use dtrain_configs::schema::CommConfig;
 
 use crate::cmd::Failure;
@@ -16,7 +16,7 @@ const MAX_TIMEOUT_SECS: f64 = 1e9;
 /// Connects to the other ranks, does `work` and ends together with them. Everything that rank 0 writes happens in
 /// `work`, before MPI is finalized: mpirun kills a rank that exits non-zero while others still run.
 ///
-/// A collective that waits for longer than `comm.timeout_secs` ends the job with the reason.
+/// A collective that waits for longer than `comm.timeout_secs` ends the job; one rank says who has not arrived.
 pub fn with_ranks(
     printer: &Printer,
     comm: &CommConfig,
@@ -35,21 +35,20 @@ pub fn with_session(
         hint: e.hint(),
         message: e.to_string(),
         exit: Exit::Environment,
-        agreed: false,
+        agreed: e.is_shared(),
     })?;
     for warning in session.warnings() {
         printer.warn(&warning.to_string());
     }
     let (abort, speaker) = (session.abort_handle(), printer.clone());
-    let timeout = Duration::from_secs_f64(comm.timeout_secs.min(MAX_TIMEOUT_SECS));
-    let watch = session.watch(timeout, move |stuck| {
-        let failure = Failure {
-            message: stuck.to_string(),
-            hint: Some("another rank has died, sleeps or works for longer than `comm.timeout_secs`".into()),
-            exit: Exit::Failed,
-            agreed: false,
-        };
-        abort.abort(speaker.failure(&failure) as i32)
+    let watch = session.watch(&watch_options(comm), move |stall| {
+        if stall.speaks {
+            let hint = "the logs of the ranks named above tell more; `comm.timeout_secs` is the limit".into();
+            let failure =
+                Failure { message: stall.to_string(), hint: Some(hint), exit: Exit::Failed, agreed: false };
+            speaker.failure(&failure);
+        }
+        abort.abort(Exit::Failed as i32)
     });
     let _watch = watch.map_err(|e| Failure {
         message: e.to_string(),
@@ -71,4 +70,13 @@ pub fn with_session(
         tracing::warn!("MPI could not be finalized: {error}");
     }
     done
+}
+
+fn watch_options(comm: &CommConfig) -> WatchOptions {
+    let limit = |secs: f64| Duration::from_secs_f64(secs.min(MAX_TIMEOUT_SECS));
+    WatchOptions {
+        limit: limit(comm.timeout_secs),
+        slow_limit: limit(comm.slow_work_timeout_secs.max(comm.timeout_secs)),
+        interface: comm.interface.clone(),
+    }
 }

@@ -33,7 +33,7 @@ impl From<ErrorClass> for Exit {
 impl From<&StopReason> for Exit {
     fn from(reason: &StopReason) -> Self {
         match reason {
-            StopReason::Finished => Exit::Done,
+            StopReason::Finished | StopReason::EarlyStopped => Exit::Done,
             StopReason::Interrupted => Exit::Interrupted,
             StopReason::Requeue => Exit::Requeue,
             StopReason::NonFinite => Exit::Failed,

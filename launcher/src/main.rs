@@ -4,8 +4,11 @@ mod cli;
 mod cmd;
 mod context;
 mod exit;
+mod launch;
 mod logging;
+mod resume_proof;
 mod signals;
+mod slurm;
 mod ui;
 
 use std::process::ExitCode;
@@ -14,6 +17,7 @@ use clap::Parser;
 use clap::error::ErrorKind;
 
 fn main() -> ExitCode {
+    launch::rank::begin(rank());
     let args = match cli::Cli::try_parse_from(cli::with_default_verb(std::env::args_os())) {
         Ok(args) => args,
         Err(error) => return usage(&error),

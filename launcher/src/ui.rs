@@ -7,10 +7,12 @@ mod tables;
 use std::io::{IsTerminal, Write};
 
 pub use observer::TerminalObserver;
-pub use tables::accuracy_table;
+pub use tables::{accuracy_table, fact_table};
 
 use crate::cmd::Failure;
 use crate::exit::Exit;
+use crate::launch::rank::Channel;
+use crate::launch::record::Record;
 
 /// Prints for one rank.
 #[derive(Debug, Clone)]
@@ -58,6 +60,18 @@ impl Printer {
         }
     }
 
+    /// A line of another process, on the same channel.
+    pub fn relay(&self, channel: Channel, prefix: &str, line: &[u8]) {
+        if self.speaks() {
+            let text = [prefix.as_bytes(), line, b"\n"].concat();
+            // A terminal that is gone is not the ranks' business.
+            let _ = match channel {
+                Channel::Out => std::io::stdout().lock().write_all(&text),
+                Channel::Err => std::io::stderr().lock().write_all(&text),
+            };
+        }
+    }
+
     /// A warning, with its remedy in the text.
     pub fn warn(&self, text: &str) {
         self.say(&format!("warning: {text}"));
@@ -68,6 +82,7 @@ impl Printer {
         if !self.speaks() && failure.agreed {
             return Exit::Done;
         }
+        Record::of(self.rank, failure).leave();
         let mut text = failure.message.clone();
         if !text.starts_with("error:") {
             text.insert_str(0, "error: ");

@@ -16,6 +16,7 @@ const LAYOUT: Layout = Layout {
     layers: &[
         "torch_extra",
         "device",
+        "state",
         "data",
         "model",
         "loss",
@@ -26,6 +27,7 @@ const LAYOUT: Layout = Layout {
         "run",
         "verify",
         "bench",
+        "fuzzing",
     ],
     beside: &[("coordinator", &[]), ("checkpoint", &[]), ("track", &["checkpoint"])],
     reserved: &["tch", "torch_sys"],

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
-use crate::processes::{descendants, kill_tree, mpi_rank, runs, send};
+use crate::processes::{descendants, is_called, kill_tree, mpi_rank, runs, send};
 use crate::program::dtrain_binary;
 
 /// A program that takes longer hangs.
@@ -14,7 +14,7 @@ const TIMEOUT: Duration = Duration::from_secs(180);
 const POLL: Duration = Duration::from_millis(5);
 
 /// Variables of launchers and of the caller that would change what the program does.
-const FOREIGN: [&str; 8] =
+pub(crate) const FOREIGN: [&str; 8] =
     ["OMPI_", "PMIX_", "PMI_", "SLURM_", "RUST_LOG", "NO_COLOR", "DTRAIN_", "CLICOLOR"];
 
 /// What no user should ever read.
@@ -25,6 +25,8 @@ const UNSIGHTLY: [&str; 5] =
 pub struct Job {
     args: Vec<String>,
     ranks: Option<usize>,
+    exclusive: bool,
+    before: Option<String>,
     variables: Vec<(String, String)>,
     work: PathBuf,
     scratch: PathBuf,
@@ -61,6 +63,8 @@ impl Job {
         Self {
             args,
             ranks: None,
+            exclusive: false,
+            before: None,
             variables: Vec::new(),
             work: work.to_owned(),
             scratch: scratch.to_owned(),
@@ -80,20 +84,45 @@ impl Job {
         self
     }
 
+    /// Alone on this machine, for a program that starts ranks itself.
+    pub fn exclusive(mut self) -> Self {
+        self.exclusive = true;
+        self
+    }
+
+    /// Longest time until its end.
+    pub fn timeout(mut self, timeout: Duration) -> Self {
+        self.timeout = timeout;
+        self
+    }
+
+    /// With words of the shell in the same process before it, such as `ulimit`; for one process.
+    pub fn after(mut self, words: &str) -> Self {
+        self.before = Some(words.to_owned());
+        self
+    }
+
     /// Starts it.
     pub fn start(self) -> Running {
-        let (mut command, turn) = match self.ranks {
-            None => (Command::new(dtrain_binary()), None),
-            Some(ranks) => (mpirun(ranks, &self.scratch), Some(turn())),
+        let mut command = match (self.ranks, &self.before) {
+            (Some(ranks), _) => mpirun(ranks, &self.scratch),
+            (None, None) => Command::new(dtrain_binary()),
+            (None, Some(words)) => {
+                let mut shell = Command::new("sh");
+                shell.arg("-c").arg(format!("{words}; exec \"$0\" \"$@\"")).arg(dtrain_binary());
+                shell
+            }
         };
+        let launches = self.args.first().is_some_and(|verb| verb == "launch");
+        let turn = (self.exclusive || launches || self.ranks.is_some()).then(turn);
         command.args(&self.args).current_dir(&self.work);
         for (name, _) in std::env::vars_os() {
             if name.to_str().is_some_and(|name| FOREIGN.iter().any(|foreign| name.starts_with(foreign))) {
                 command.env_remove(&name);
             }
         }
-        for (name, value) in launcher_variables(&self.scratch) {
-            command.env(name, value);
+        if !launches {
+            command.envs(launcher_variables(&self.scratch));
         }
         command.env("RUST_BACKTRACE", "1");
         command.envs(self.variables.iter().map(|(name, value)| (name, value)));
@@ -135,7 +164,7 @@ fn launcher_variables(scratch: &Path) -> Vec<(&'static str, String)> {
 }
 
 /// One job of several ranks at a time on this machine.
-fn turn() -> File {
+pub(crate) fn turn() -> File {
     let path = std::env::temp_dir().join("dtrain-tests.lock");
     let file = File::options().create(true).append(true).open(&path).expect("the lock file can be opened");
     file.lock().expect("the lock can be taken");
@@ -179,6 +208,33 @@ impl Running {
         pids.retain(|pid| runs(*pid, &binary));
         pids.sort_by_key(|pid| mpi_rank(*pid));
         pids
+    }
+
+    /// Ranks that `dtrain launch` has started through mpirun, by rank; mpirun itself is not among them.
+    pub fn launched_ranks(&self) -> Vec<u32> {
+        self.rank_pids().into_iter().filter(|pid| mpi_rank(*pid).is_some()).collect()
+    }
+
+    /// The mpirun that `dtrain launch` has started.
+    pub fn launched_mpirun(&self) -> Option<u32> {
+        descendants(self.child.id())
+            .into_iter()
+            .find(|pid| is_called(*pid, "mpirun") || is_called(*pid, "orterun"))
+    }
+
+    /// All processes that it has started, directly or not.
+    pub fn descendants(&self) -> Vec<u32> {
+        descendants(self.child.id())
+    }
+
+    /// The process that was started: the program, or mpirun.
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// That process and all below it.
+    pub fn pids(&self) -> Vec<u32> {
+        std::iter::once(self.child.id()).chain(descendants(self.child.id())).collect()
     }
 
     /// Whether it has ended by itself.

@@ -7,17 +7,28 @@
     reason = "a helper of a test fails by panicking"
 )]
 
+mod compare;
+mod dice;
 mod import_rule;
 mod job;
+mod moments;
 mod processes;
 mod program;
 mod recordings;
 mod run_files;
 mod sandbox;
+mod slurm_conf;
+mod slurm_lab;
+pub mod soak;
 
+pub use compare::{differences, result_text};
+pub use dice::Dice;
 pub use import_rule::{Import, Layout, Violation, check_imports, imports_of};
 pub use job::{Finished, Job, Running};
+pub use moments::{Processes, Victim, came, is_evaluating, is_saving, recorded_step, shared_memory_files};
+pub use processes::{is_alive, send};
 pub use program::{dtrain_binary, workspace_root};
 pub use recordings::{write_classes, write_float_wav, write_wav};
 pub use run_files::{MetricsLine, RunFiles, Weights};
 pub use sandbox::Sandbox;
+pub use slurm_lab::{JobInfo, SlurmLab};

@@ -160,6 +160,19 @@ impl Weights {
         ((total[0] / total[1]).sqrt(), worst)
     }
 
+    /// Those in the scope `prefix`.
+    pub fn below(&self, prefix: &str) -> Self {
+        let scope = format!("{prefix}.");
+        let inside = self.tensors.iter().filter(|(name, _)| name.starts_with(&scope));
+        Self { tensors: inside.map(|(name, values)| (name.clone(), values.clone())).collect() }
+    }
+
+    /// The values of a tensor.
+    #[track_caller]
+    pub fn tensor(&self, name: &str) -> &[f64] {
+        self.tensors.get(name).unwrap_or_else(|| panic!("there is no tensor `{name}`"))
+    }
+
     /// Names of the tensors.
     pub fn names(&self) -> Vec<&str> {
         self.tensors.keys().map(String::as_str).collect()

@@ -124,6 +124,21 @@ char *dtrain_copy_to_host(const Tensor *source, Tensor **host) {
   });
 }
 
+char *dtrain_host_memory(int64_t bytes, int pinned, Tensor **memory) {
+  return guarded([&] {
+    const auto options = at::device(at::kCPU).dtype(at::kByte).pinned_memory(pinned != 0);
+    // `zeros` may hand out pages that the kernel has not made yet; writing makes them.
+    *memory = new Tensor(at::empty({bytes}, options).fill_(0));
+  });
+}
+
+char *dtrain_copy_to_host_memory(const Tensor *source, const Tensor *target) {
+  return guarded([&] {
+    TORCH_CHECK(source->sizes() == target->sizes(), "host memory of another shape");
+    target->copy_(*source, /*non_blocking=*/true);
+  });
+}
+
 char *dtrain_cuda_memory(int device_index, dtrain_cuda_memory_state *state) {
   return guarded([&] {
     auto &gpu_allocator = allocator(device_index);

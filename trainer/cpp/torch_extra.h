@@ -130,6 +130,12 @@ char *dtrain_copy_to_gpu(const at::Tensor *host, int device_index, at::Tensor **
 // `host` becomes a new pinned f64 tensor of the same shape into which `source` is being copied on the current stream.
 char *dtrain_copy_to_host(const at::Tensor *source, at::Tensor **host);
 
+// `memory` becomes a new tensor of `bytes` zeros (u8) on the host, pinned or not; all of its pages are in place.
+char *dtrain_host_memory(int64_t bytes, int pinned, at::Tensor **memory);
+
+// Copies into host memory; into pinned memory from a GPU on the current stream, without waiting. For CPU tensors too.
+char *dtrain_copy_to_host_memory(const at::Tensor *source, const at::Tensor *target);
+
 struct dtrain_cuda_memory_state {
   int64_t live, peak, reserved, free;
 };

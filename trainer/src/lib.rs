@@ -3,7 +3,7 @@
 //! Imports go one way, later uses earlier:
 //!
 //! ```text
-//! torch_extra -> device -> data -> model -> loss -> method -> engine -> plan -> eval -> run -> verify -> bench
+//! torch_extra -> device -> state -> data -> model -> loss -> method -> engine -> plan -> eval -> run -> verify -> bench -> fuzzing
 //!                coordinator, checkpoint and track stand beside them and use none of them
 //! ```
 
@@ -15,11 +15,14 @@ pub mod device;
 pub mod engine;
 mod error;
 pub mod eval;
+#[cfg(any(test, feature = "fuzzing"))]
+pub mod fuzzing;
 pub mod loss;
 pub mod method;
 pub mod model;
 pub mod plan;
 pub mod run;
+pub mod state;
 pub mod torch_extra;
 pub mod track;
 pub mod verify;

@@ -13,8 +13,8 @@ use crate::collective::{
     Collective, ReduceOp, check_all_gather, check_parts, check_reduce_scatter, check_root, part_range,
 };
 use crate::error::CommError;
+use crate::heartbeat::{Channel, Heartbeat, Noted, Operation, Purpose};
 use crate::transport::Backend;
-use crate::watch::{Noted, Progress};
 use crate::world::World;
 
 /// The ranks of an MPI job, over a communicator of their own.
@@ -28,13 +28,22 @@ pub struct MpiCollective {
     runtime: Arc<Runtime>,
     world: World,
     max_chunk_bytes: usize,
-    progress: Arc<Progress>,
+    heartbeat: Heartbeat,
+    channel: Channel,
 }
 
 impl MpiCollective {
+    /// Of a rank whose heartbeat nobody reads yet.
     pub(super) fn new(runtime: Arc<Runtime>, handle: Handle, world: World, max_chunk_bytes: usize) -> Self {
-        let progress = runtime.register();
-        Self { handle: Mutex::new(handle), runtime, world, max_chunk_bytes, progress }
+        let heartbeat = Heartbeat::detached(&world);
+        let channel = heartbeat.open(Purpose::Control);
+        Self { handle: Mutex::new(handle), runtime, world, max_chunk_bytes, heartbeat, channel }
+    }
+
+    /// The same, with calls from now on noted in `heartbeat`.
+    pub(super) fn noted_in(self, heartbeat: Heartbeat, purpose: Purpose) -> Self {
+        let channel = heartbeat.open(purpose);
+        Self { heartbeat, channel, ..self }
     }
 
     /// A second communicator over the same ranks, whose calls never mix with this one's; all ranks call it.
@@ -42,9 +51,10 @@ impl MpiCollective {
     /// # Errors
     /// What MPI reports.
     pub fn duplicate(&self) -> Result<Self, CommError> {
-        let call = self.enter(&"duplicate")?;
+        let call = self.enter(Operation::Duplicate)?;
         let handle = runtime::duplicate(call.handle.0, &self.world)?;
-        Ok(Self::new(self.runtime.clone(), handle, self.world.clone(), self.max_chunk_bytes))
+        let copy = Self::new(self.runtime.clone(), handle, self.world.clone(), self.max_chunk_bytes);
+        Ok(copy.noted_in(self.heartbeat.clone(), Purpose::Tensors))
     }
 
     /// Cuts messages into pieces of at most `bytes`: 1 GiB unless set here, which is meant for tests.
@@ -55,7 +65,11 @@ impl MpiCollective {
 
     /// Ends MPI; all ranks call it.
     pub(crate) fn finalize(&self) -> Result<(), CommError> {
-        self.runtime.finalize(&self.world)
+        // Ranks that never come keep the others waiting here too.
+        let _noted = self.channel.begin(Operation::Finalize);
+        self.runtime.finalize(&self.world)?;
+        self.heartbeat.finish();
+        Ok(())
     }
 
     /// Sums `buffer` over all ranks with one `MPI_Allreduce` in place and nothing else: what the other ways are measured
@@ -64,7 +78,7 @@ impl MpiCollective {
     /// # Errors
     /// [`CommError::Argument`] for more elements than MPI can count; what MPI reports.
     pub fn bare_all_reduce(&self, buffer: &mut [f32]) -> Result<(), CommError> {
-        let call = self.enter(&"all_reduce")?;
+        let call = self.enter(Operation::AllReduce)?;
         let count = self.count("all_reduce", buffer.len())?;
         // SAFETY: MPI runs as long as `call` lives, the communicator is valid and used by this thread only; `buffer` is
         // `count` elements of the datatype, which MPI_IN_PLACE makes input and output.
@@ -81,16 +95,11 @@ impl MpiCollective {
         raw::check(status, "MPI_Allreduce", &self.world, buffer.len())
     }
 
-    /// What of this process's collectives a watch can see.
-    pub(crate) fn watched(&self) -> Arc<Runtime> {
-        self.runtime.clone()
-    }
-
-    fn enter(&self, operation: &'static &'static str) -> Result<Call<'_>, CommError> {
-        let running = self.runtime.enter(operation, &self.world)?;
+    fn enter(&self, operation: Operation) -> Result<Call<'_>, CommError> {
+        let running = self.runtime.enter(operation.name(), &self.world)?;
         // A panic while the lock was held leaves the handle as it was.
         let handle = self.handle.lock().unwrap_or_else(PoisonError::into_inner);
-        let noted = self.progress.enter(operation);
+        let noted = self.channel.begin(operation);
         Ok(Call { handle, _running: running, _noted: noted })
     }
 
@@ -255,8 +264,12 @@ impl Collective for MpiCollective {
         Backend::Mpi
     }
 
+    fn heartbeat(&self) -> &Heartbeat {
+        &self.heartbeat
+    }
+
     fn all_reduce(&self, mut buffer: Buffer<'_>, op: ReduceOp) -> Result<(), CommError> {
-        let call = self.enter(&"all_reduce")?;
+        let call = self.enter(Operation::AllReduce)?;
         let (kind, len) = (buffer.kind(), buffer.len());
         let element_bytes = kind.num_bytes();
         let bytes = buffer.bytes_mut();
@@ -284,7 +297,7 @@ impl Collective for MpiCollective {
 
     fn all_gather(&self, send: &[u8], counts: &[usize], recv: &mut [u8]) -> Result<(), CommError> {
         check_all_gather(&self.world, send.len(), counts, recv.len())?;
-        let call = self.enter(&"all_gather")?;
+        let call = self.enter(Operation::AllGather)?;
         if recv.is_empty() {
             return Ok(());
         }
@@ -299,7 +312,7 @@ impl Collective for MpiCollective {
 
     fn reduce_scatter(&self, mut buffer: Buffer<'_>, op: ReduceOp) -> Result<(), CommError> {
         check_reduce_scatter(&self.world, buffer.len())?;
-        let call = self.enter(&"reduce_scatter")?;
+        let call = self.enter(Operation::ReduceScatter)?;
         if buffer.is_empty() {
             return Ok(());
         }
@@ -311,7 +324,7 @@ impl Collective for MpiCollective {
 
     fn all_gather_in_place(&self, mut buffer: Buffer<'_>, counts: &[usize]) -> Result<(), CommError> {
         check_parts(&self.world, buffer.len(), counts)?;
-        let call = self.enter(&"all_gather")?;
+        let call = self.enter(Operation::AllGather)?;
         if buffer.is_empty() {
             return Ok(());
         }
@@ -326,12 +339,12 @@ impl Collective for MpiCollective {
 
     fn broadcast(&self, buffer: &mut [u8], root: usize) -> Result<(), CommError> {
         check_root(&self.world, root)?;
-        let call = self.enter(&"broadcast")?;
+        let call = self.enter(Operation::Broadcast)?;
         self.broadcast_all(&call, buffer, root)
     }
 
     fn barrier(&self) -> Result<(), CommError> {
-        let call = self.enter(&"barrier")?;
+        let call = self.enter(Operation::Barrier)?;
         // SAFETY: MPI runs as long as `call` lives, and the communicator is valid and used by this thread only.
         raw::check(unsafe { ffi::MPI_Barrier(call.handle.0) }, "MPI_Barrier", &self.world, 0)
     }

@@ -1,7 +1,7 @@
 //! MPI as a whole: initialized once per process, finalized once, or aborted.
 
 use std::ffi::c_int;
-use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard};
+use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
 
 use mpi::ffi;
 
@@ -9,26 +9,28 @@ use super::communicator::MpiCollective;
 use super::raw::{self, Handle};
 use crate::chunks::MAX_CHUNK_BYTES;
 use crate::error::CommError;
+use crate::heartbeat::{self, Purpose};
 use crate::hint::Hint;
-use crate::watch::Progress;
+use crate::warning::Warning;
 use crate::world::World;
+
+/// Spreads the ranks of one machine over nodes, for tests: the node of each rank, with commas between.
+const TEST_NODES: &str = "DTRAIN_TEST_NODES";
 
 /// The initialized library. Calls hold `finalized` for reading, so that none is under way when MPI goes away.
 #[derive(Debug)]
 pub(crate) struct Runtime {
     finalized: RwLock<bool>,
     in_place: usize,
-    /// What each communicator is doing.
-    progress: Mutex<Vec<Arc<Progress>>>,
 }
 
 impl Runtime {
     /// Initializes MPI with [`ffi::MPI_THREAD_MULTIPLE`], compares its world with `hint`, and returns a communicator
-    /// over all ranks.
+    /// over all ranks, with what is unusual about it.
     ///
     /// # Errors
     /// MPI is initialized already, has no threads, or sees another world than the launcher.
-    pub(crate) fn start(hint: &Hint) -> Result<MpiCollective, CommError> {
+    pub(crate) fn start(hint: &Hint) -> Result<(MpiCollective, Option<Warning>), CommError> {
         let mut initialized: c_int = 0;
         // SAFETY: allowed at any time; the pointer is to a local.
         unsafe { ffi::MPI_Initialized(&raw mut initialized) };
@@ -48,7 +50,7 @@ impl Runtime {
             )
         };
         raw::check(status, "MPI_Init_thread", &unknown, 0)?;
-        let runtime = Arc::new(Self { finalized: RwLock::new(false), in_place, progress: Mutex::default() });
+        let runtime = Arc::new(Self { finalized: RwLock::new(false), in_place });
         let found = find_world(hint, granted);
         if found.is_err() && rank_and_size(&unknown).is_ok_and(|(_, size)| size == 1) {
             // Nobody waits for a process that MPI believes to be alone; it ends without a complaint of its launcher.
@@ -56,7 +58,15 @@ impl Runtime {
         }
         let world = found?;
         let handle = duplicate(raw::comm_world(), &world)?;
-        Ok(MpiCollective::new(runtime, handle, world, MAX_CHUNK_BYTES))
+        let unnoted = MpiCollective::new(runtime, handle, world, MAX_CHUNK_BYTES);
+        let (heartbeat, warning) = heartbeat::join(&unnoted)?;
+        heartbeat.publish();
+        Ok((unnoted.noted_in(heartbeat, Purpose::Control), warning))
+    }
+
+    /// Whether the library is Open MPI; may be asked before MPI is initialized.
+    pub(crate) fn is_open_mpi() -> bool {
+        raw::library_version().starts_with("Open MPI")
     }
 
     /// Keeps MPI from being finalized while the guard lives.
@@ -70,21 +80,6 @@ impl Runtime {
     ) -> Result<RwLockReadGuard<'_, bool>, CommError> {
         let finalized = self.finalized.read().unwrap_or_else(PoisonError::into_inner);
         if *finalized { Err(CommError::Finalized { operation, rank: world.rank }) } else { Ok(finalized) }
-    }
-
-    /// A place where a new communicator notes its calls.
-    pub(super) fn register(&self) -> Arc<Progress> {
-        let progress = Arc::new(Progress::default());
-        let mut all = self.progress.lock().unwrap_or_else(PoisonError::into_inner);
-        // Communicators whose values are gone make no calls.
-        all.retain(|progress| Arc::strong_count(progress) > 1);
-        all.push(progress.clone());
-        progress
-    }
-
-    /// What each communicator is doing, as far as it makes calls.
-    pub(crate) fn progress(&self) -> Vec<Arc<Progress>> {
-        self.progress.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// `MPI_IN_PLACE` of the library.
@@ -167,27 +162,41 @@ fn find_world(hint: &Hint, granted: c_int) -> Result<World, CommError> {
 
 /// Local rank, local size, and the lowest rank on this node.
 fn find_node(world: &World) -> Result<(usize, usize, u64), CommError> {
-    let mut node = raw::comm_world();
+    let (mut machine, mut node) = (raw::comm_world(), raw::comm_world());
     let (mut local_rank, mut local_size): (c_int, c_int) = (0, 0);
     let mut leader = world.rank as u64;
-    // SAFETY: MPI is running; all ranks make the same calls; `node` is valid once the split has succeeded, and the
-    // pointers are to locals.
+    let part = test_node(world.rank);
+    // SAFETY: MPI is running; all ranks make the same calls; `machine` and `node` are valid once the splits have
+    // succeeded, and the pointers are to locals.
     unsafe {
         let status = ffi::MPI_Comm_split_type(
             raw::comm_world(),
             ffi::RSMPI_COMM_TYPE_SHARED,
             0,
             ffi::RSMPI_INFO_NULL,
-            &raw mut node,
+            &raw mut machine,
         );
         raw::check(status, "MPI_Comm_split_type", world, 0)?;
+        raw::check(ffi::MPI_Comm_split(machine, part, 0, &raw mut node), "MPI_Comm_split", world, 0)?;
         raw::check(ffi::MPI_Comm_rank(node, &raw mut local_rank), "MPI_Comm_rank", world, 0)?;
         raw::check(ffi::MPI_Comm_size(node, &raw mut local_size), "MPI_Comm_size", world, 0)?;
         let status = ffi::MPI_Bcast((&raw mut leader).cast(), 1, ffi::RSMPI_UINT64_T, 0, node);
         raw::check(status, "MPI_Bcast", world, 1)?;
         raw::check(ffi::MPI_Comm_free(&raw mut node), "MPI_Comm_free", world, 0)?;
+        raw::check(ffi::MPI_Comm_free(&raw mut machine), "MPI_Comm_free", world, 0)?;
     }
     Ok((usize::try_from(local_rank).unwrap_or_default(), usize::try_from(local_size).unwrap_or(1), leader))
+}
+
+/// Which of a machine's pretended nodes a rank is on.
+fn test_node(rank: usize) -> c_int {
+    let nodes = std::env::var(TEST_NODES).unwrap_or_default();
+    nodes
+        .split(',')
+        .nth(rank)
+        .and_then(|node| node.trim().parse().ok())
+        .filter(|&node| node >= 0)
+        .unwrap_or(0)
 }
 
 fn node_index(leader: u64, mut leaders: Vec<u64>) -> (usize, usize) {

@@ -10,6 +10,7 @@ use super::communicator::{Call, Communicator};
 use super::flight::Flight;
 use crate::cuda::{Context, CudaError, EventPool, Stream};
 use crate::error::CommError;
+use crate::heartbeat::{Channel, Operation};
 use crate::world::World;
 
 /// Looks of the watchdog per limit, and the bounds of the time between two.
@@ -27,6 +28,8 @@ pub(super) struct Link {
     pub compute: Stream,
     pub stream: Stream,
     pub pool: Arc<EventPool>,
+    /// Where others see how far the operations are.
+    pub channel: Channel,
     /// The lock gives submissions their order.
     pub submission: Mutex<Submission>,
     /// Operations that the watchdog has not yet seen complete, oldest first.
@@ -101,16 +104,17 @@ impl Link {
             }
             self.flights().pop_front();
         }
-        let flight = front();
+        let submission = self.submission();
+        let (flight, started) = (front(), submission.number);
         let call = flight.as_ref().map(|flight| flight.call);
-        {
-            let submission = self.submission();
-            if let Some(communicator) = &submission.communicator {
-                communicator.is_busy(call.unwrap_or(Call::without_elements("communicator", &self.world)))?;
-            }
+        if let Some(communicator) = &submission.communicator {
+            communicator.is_busy(call.unwrap_or(Call::without_elements("communicator", &self.world)))?;
         }
+        drop(submission);
         // An operation whose own computation is not complete waits for nobody else.
-        let Some(flight) = flight.filter(|flight| flight.is_ready().unwrap_or(true)) else {
+        let ready = flight.as_ref().filter(|flight| flight.is_ready().unwrap_or(true));
+        self.show(ready.map(|flight| flight.call), call.map_or(started, |call| call.number - 1));
+        let Some(flight) = ready else {
             *oldest = None;
             return Ok(());
         };
@@ -122,5 +126,15 @@ impl Link {
         *oldest = Some((number, since));
         let waited = since.elapsed();
         if waited > self.timeout { Err(flight.call.timed_out(waited)) } else { Ok(()) }
+    }
+
+    /// Shows the others the operation that waits for them, if one does, and how many are complete. An operation behind a
+    /// computation that hangs has not begun.
+    fn show(&self, waiting: Option<Call>, complete: u64) {
+        // The first call of the channel was to connect.
+        let ended = complete + 1;
+        let begun = ended + u64::from(waiting.is_some());
+        let operation = waiting.map_or(Operation::Unknown, |call| Operation::of_name(call.operation));
+        self.channel.note(begun, ended, operation);
     }
 }

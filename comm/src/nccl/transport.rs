@@ -18,6 +18,7 @@ use crate::collective::{Collective, ReduceOp};
 use crate::cuda::{self, Context, CudaError, EventPool, Stream};
 use crate::error::CommError;
 use crate::ext::CollectiveExt;
+use crate::heartbeat::{Channel, Operation, Purpose};
 use crate::transport::{Backend, TensorOp, Ticket, Transport};
 use crate::world::World;
 
@@ -69,11 +70,15 @@ impl NcclTransport {
     /// not meet in time. A rank on which all was well gets [`CommError::OtherRanks`].
     pub fn connect(control: &Arc<dyn Collective>, options: NcclOptions) -> Result<Self, CommError> {
         let world = control.world().clone();
+        let channel = control.heartbeat().open(Purpose::Nccl);
         let (nccl, context, place) = together(control, prepare(&world, options))?;
         refuse_duplicates(control, &place)?;
         let id = exchange_id(control, nccl)?;
+        let connecting = channel.begin(Operation::Connect);
         let connected = Communicator::connect(nccl, &world, id, options.timeout);
-        let built = connected.and_then(|communicator| Self::build(world, options, context, communicator));
+        drop(connecting);
+        let built =
+            connected.and_then(|communicator| Self::build(world, options, context, communicator, channel));
         together(control, built)
     }
 
@@ -82,6 +87,7 @@ impl NcclTransport {
         options: NcclOptions,
         context: Arc<Context>,
         communicator: Communicator,
+        channel: Channel,
     ) -> Result<Self, CommError> {
         let rank = world.rank;
         let stream = Stream::new(&context).map_err(|error| error.on(&world))?;
@@ -92,6 +98,7 @@ impl NcclTransport {
             stream,
             pool: EventPool::new(&context),
             context,
+            channel,
             submission: Mutex::new(Submission { communicator: Some(communicator), number: 0 }),
             flights: Mutex::default(),
             failure: OnceLock::new(),

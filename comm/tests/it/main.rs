@@ -8,6 +8,7 @@ mod joining;
 mod nccl_failing;
 mod nccl_operations;
 mod nccl_ordering;
+mod nodes;
 mod operations;
 mod standin;
 mod threading;

@@ -23,6 +23,11 @@ pub fn connect_rank() -> Session {
 
 /// Runs `body` on each rank of worlds of the given sizes; `test` is the full name of the calling test.
 pub fn in_worlds(test: &str, sizes: &[usize], body: impl FnOnce(&Session)) {
+    in_worlds_with(test, sizes, &[], body);
+}
+
+/// As [`in_worlds`], with environment variables.
+pub fn in_worlds_with(test: &str, sizes: &[usize], variables: &[(&str, &str)], body: impl FnOnce(&Session)) {
     if is_rank() {
         let session = connect_rank();
         body(&session);
@@ -30,7 +35,7 @@ pub fn in_worlds(test: &str, sizes: &[usize], body: impl FnOnce(&Session)) {
         return;
     }
     for &size in sizes {
-        let Some(output) = start(test, size, &[]) else { return };
+        let Some(output) = start(test, size, variables) else { return };
         assert!(output.status.success(), "{size} ranks: {}", text(&output));
         assert_eq!(text(&output).matches("1 passed").count(), size, "{}", text(&output));
     }

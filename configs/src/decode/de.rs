@@ -16,6 +16,9 @@ pub(crate) enum Mismatch {
     /// One of these words is wanted.
     #[error("must be one of {0:?}")]
     Choice(&'static [&'static str]),
+    /// A key that an entry of a list does not have.
+    #[error("has no key {0}")]
+    Key(String, &'static [&'static str]),
     /// In the type's own words.
     #[error("{0}")]
     Other(String),
@@ -40,6 +43,10 @@ impl de::Error for Mismatch {
 
     fn unknown_variant(_: &str, choices: &'static [&'static str]) -> Self {
         Mismatch::Choice(choices)
+    }
+
+    fn unknown_field(key: &str, known: &'static [&'static str]) -> Self {
+        Mismatch::Key(key.to_owned(), known)
     }
 }
 

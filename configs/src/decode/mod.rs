@@ -12,6 +12,7 @@ use crate::error::Problem;
 use crate::node::{Entry, Map, Node, Value};
 use crate::reference::{TAGGED_SECTIONS, reference, tag_names};
 use crate::schema::{MethodConfig, OptimizerConfig, RunConfig};
+use crate::source::printable;
 use crate::suggest::{choice_hint, listed};
 
 /// After this many unreadable values of a section the search ends.
@@ -158,6 +159,9 @@ fn mismatch(key: &str, node: Option<&Node>, error: &Mismatch) -> Problem {
         Mismatch::Choice(choices) => Problem::new(format!("`{key}` has no choice {got}"))
             .at(place)
             .hint(choice_hint(typed, choices.iter().copied())),
+        Mismatch::Key(unknown, known) => Problem::new(format!("`{key}` has no `{}`", printable(unknown, 60)))
+            .at(place)
+            .hint(choice_hint(unknown, known.iter().copied())),
         Mismatch::Other(message) => Problem::new(format!("`{key}` {message}")).at(place),
         Mismatch::Wanted(wanted) => {
             let wanted = friendly(wanted);

@@ -49,6 +49,10 @@ pub trait AutoValue: Sized {
     fn from_bool(_: bool) -> Option<Self> {
         None
     }
+    /// From a YAML number with a fraction.
+    fn from_f64(_: f64) -> Option<Self> {
+        None
+    }
 }
 
 impl AutoValue for usize {
@@ -62,6 +66,16 @@ impl AutoValue for u64 {
     const EXPECTED: &'static str = "`auto` or a positive integer";
     fn from_u64(v: u64) -> Option<Self> {
         Some(v).filter(|&v| v > 0)
+    }
+}
+
+impl AutoValue for f64 {
+    const EXPECTED: &'static str = "`auto` or a number of at least 0";
+    fn from_u64(v: u64) -> Option<Self> {
+        Some(v as f64)
+    }
+    fn from_f64(v: f64) -> Option<Self> {
+        Some(v).filter(|v| v.is_finite() && *v >= 0.0)
     }
 }
 
@@ -93,6 +107,12 @@ impl<T: AutoValue> serde::de::Visitor<'_> for AutoVisitor<T> {
         T::from_u64(v)
             .map(Auto::Value)
             .ok_or_else(|| E::invalid_value(serde::de::Unexpected::Unsigned(v), &self))
+    }
+
+    fn visit_f64<E: serde::de::Error>(self, v: f64) -> Result<Self::Value, E> {
+        T::from_f64(v)
+            .map(Auto::Value)
+            .ok_or_else(|| E::invalid_value(serde::de::Unexpected::Float(v), &self))
     }
 
     fn visit_i64<E: serde::de::Error>(self, v: i64) -> Result<Self::Value, E> {

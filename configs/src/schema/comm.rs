@@ -10,11 +10,21 @@ pub struct CommConfig {
     pub backend: CommBackend,
     /// Seconds that a collective may wait for another rank before the job ends with the reason.
     pub timeout_secs: f64,
+    /// Seconds that the ranks may wait for one that is at work which may take long: saving, evaluating, generating or
+    /// reading data. At least `timeout_secs`.
+    pub slow_work_timeout_secs: f64,
+    /// Network interface of rank 0's node over which nodes tell each other what their ranks do; `null` chooses.
+    pub interface: Option<String>,
 }
 
 impl Default for CommConfig {
     fn default() -> Self {
-        Self { backend: CommBackend::Auto, timeout_secs: 600.0 }
+        Self {
+            backend: CommBackend::Auto,
+            timeout_secs: 600.0,
+            slow_work_timeout_secs: 3600.0,
+            interface: None,
+        }
     }
 }
 

@@ -8,7 +8,9 @@ mod eval;
 mod method;
 mod model;
 mod optimizer;
+mod phases;
 mod run;
+mod stop;
 mod trainer;
 
 pub use auto::Auto;
@@ -26,7 +28,9 @@ pub use model::{ModelConfig, ModelName, Norm, Stem};
 pub use optimizer::{
     AdamwConfig, LarsConfig, LrScaling, OptimizerConfig, ScheduleConfig, ScheduleKind, SgdConfig,
 };
+pub use phases::{PhaseConfig, PhaseSchedule, PhasesConfig};
 pub use run::{ResumeMode, RunDirConfig, TrackConfig};
+pub use stop::StopConfig;
 pub use trainer::{DeviceChoice, Precision, TrainerConfig};
 
 use std::path::PathBuf;
@@ -61,6 +65,10 @@ pub struct RunConfig {
     pub schedule: ScheduleConfig,
     /// Batch, length, device and precision.
     pub trainer: TrainerConfig,
+    /// Stages of the run.
+    pub phases: PhasesConfig,
+    /// What ends the run before its last step.
+    pub stop: StopConfig,
     /// How ranks talk to each other.
     pub comm: CommConfig,
     /// Probes during and after training.

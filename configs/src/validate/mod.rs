@@ -2,6 +2,8 @@
 //! any work; bounds are such that no setting makes the program allocate absurdly.
 
 mod data;
+mod phases;
+mod stop;
 mod training;
 
 use crate::schema::RunConfig;
@@ -25,6 +27,8 @@ pub(crate) fn validate(config: &RunConfig) -> Vec<Conflict> {
     data::check(config, &mut checks);
     data::check_augment(config, &mut checks);
     training::check(config, &mut checks);
+    phases::check(config, &mut checks);
+    stop::check(config, &mut checks);
     checks.found
 }
 

@@ -19,6 +19,32 @@ pub(super) fn check(config: &RunConfig, checks: &mut Checks) {
     check_optimizer(config, checks);
     check_schedule(config, checks);
     check_eval(config, checks);
+    check_checkpoint(config, checks);
+}
+
+fn check_checkpoint(config: &RunConfig, checks: &mut Checks) {
+    let checkpoint = &config.checkpoint;
+    let keys = ["checkpoint.local_dir", "checkpoint.local_every_steps"];
+    checks.require(
+        checkpoint.local_dir.is_some() == checkpoint.local_every_steps.is_some(),
+        keys,
+        || "`checkpoint.local_dir` and `checkpoint.local_every_steps` are set together or not at all".into(),
+        "for instance `checkpoint.local_dir=/dev/shm/dtrain checkpoint.local_every_steps=100`",
+    );
+    if let Some(dir) = &checkpoint.local_dir {
+        checks.filled("checkpoint.local_dir", &dir.to_string_lossy());
+    }
+    let local = checkpoint.local_every_steps;
+    checks.count("checkpoint.local_every_steps", local.unwrap_or(1), 1, u64::MAX);
+    checks.require(
+        local.is_none() || checkpoint.every_steps != Some(0),
+        ["checkpoint.local_every_steps", "checkpoint.every_steps"],
+        || {
+            "`checkpoint.local_every_steps` is set, but `checkpoint.every_steps` is 0, which saves nothing"
+                .into()
+        },
+        "checkpoints on the fast tier are for the time between two durable ones",
+    );
 }
 
 fn check_run(config: &RunConfig, checks: &mut Checks) {
@@ -73,11 +99,19 @@ fn check_trainer(config: &RunConfig, checks: &mut Checks) {
     checks.count("trainer.bucket_bytes", trainer.bucket_bytes as u64, 1, 1 << 40);
     checks.count("trainer.first_bucket_bytes", trainer.first_bucket_bytes as u64, 1, 1 << 40);
     checks.count("trainer.max_nonfinite_steps", trainer.max_nonfinite_steps, 1, u64::MAX);
-    checks.positive("comm.timeout_secs", config.comm.timeout_secs);
+    check_comm(config, checks);
     checks.count("model.norm_groups", config.model.norm_groups as u64, 1, MAX_DIM);
     check_precision(config, checks);
     checks.count("trainer.prefetch_batches", trainer.prefetch_batches as u64, 1, 1024);
     checks.count("trainer.prefetch_bytes", trainer.prefetch_bytes, 1, u64::MAX);
+}
+
+fn check_comm(config: &RunConfig, checks: &mut Checks) {
+    checks.positive("comm.timeout_secs", config.comm.timeout_secs);
+    checks.positive("comm.slow_work_timeout_secs", config.comm.slow_work_timeout_secs);
+    if let Some(interface) = &config.comm.interface {
+        checks.filled("comm.interface", interface);
+    }
 }
 
 fn check_precision(config: &RunConfig, checks: &mut Checks) {

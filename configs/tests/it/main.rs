@@ -3,5 +3,6 @@
 
 mod hostile_input;
 mod messages;
+mod phases;
 mod precedence;
 mod recipes;

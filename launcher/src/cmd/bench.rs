@@ -52,6 +52,19 @@ pub fn run(what: BenchTarget, printer: &Printer) -> Result<Exit, Failure> {
                 report(&figures, settings.json.as_deref(), printer)
             })
         }
+        BenchTarget::Checkpoint { dir, rounds, mut settings } => {
+            for (group, choice) in [("model=", "model=resnet50"), ("optimizer=", "optimizer=adamw")] {
+                if !settings.overrides.iter().any(|word| word.starts_with(group)) {
+                    settings.overrides.insert(0, choice.to_owned());
+                }
+            }
+            let config = composed(&settings)?;
+            let comm = config.comm.clone();
+            with_ranks(printer, &comm, |ranks| {
+                let figures = bench::checkpoint(&config, ranks, &dir, rounds)?;
+                report(&figures, settings.json.as_deref(), printer)
+            })
+        }
         BenchTarget::Predict { inputs, json } => report(&bench::predict(&inputs)?, json.as_deref(), printer),
     }
 }

@@ -1,14 +1,21 @@
 //! One file per verb.
 
 mod bench;
+mod checkpoint;
 mod data;
 mod embed;
 mod eval;
 mod listing;
 mod resume;
+mod slurm;
+mod stop;
 mod train;
 mod verify;
 mod verify_device;
+mod verify_resume;
+
+pub use resume::stored_for_resuming;
+pub use train::composed_for_training;
 
 use dtrain_configs::ConfigErrors;
 use dtrain_trainer::TrainError;
@@ -58,12 +65,20 @@ impl From<TrainError> for Failure {
 pub fn run(cli: Cli, printer: &Printer) -> Result<Exit, Failure> {
     match cli.verb {
         Verb::Train(args) => train::run(args, printer),
+        Verb::Launch(args) => crate::launch::run(&args, printer),
+        Verb::CountGpus => {
+            crate::launch::print_num_gpus(printer);
+            Ok(Exit::Done)
+        }
         Verb::Resume(args) => resume::run(&args, printer),
+        Verb::Stop(args) => stop::run(&args, printer),
         Verb::Eval(args) => eval::run(&args, printer),
         Verb::Embed(args) => embed::run(&args, printer),
         Verb::Data { action } => data::run(action, printer),
+        Verb::Checkpoint { action } => checkpoint::run(&action, printer),
         Verb::Verify { what } => verify::run(what, printer),
         Verb::Bench { what } => bench::run(what, printer),
+        Verb::Slurm { what } => slurm::run(what, printer),
         Verb::Ls(config) => listing::experiments(&config, printer),
         Verb::Show { name, config } => listing::show(&name, &config, printer),
         Verb::Completions { shell } => listing::completions(shell, printer),

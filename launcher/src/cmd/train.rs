@@ -1,6 +1,6 @@
 //! `dtrain train`.
 
-use dtrain_configs::{ComposeOptions, RunConfig, compose};
+use dtrain_configs::{ComposeOptions, Composition, RunConfig, compose};
 use dtrain_trainer::run::{Extent, Observer, Outcome, RunDir, Silent, TrainRequest};
 
 use super::Failure;
@@ -16,8 +16,7 @@ pub fn run(mut args: TrainArgs, printer: &Printer) -> Result<Exit, Failure> {
     let world = args.take_planned_world().map_err(|message| {
         Failure::agreed(Exit::Usage, message, Some("write `dtrain --dry-run world=1024 ...`".into()))
     })?;
-    let options = ComposeOptions { config_dir: args.config.config_dir };
-    let composition = compose(&args.overrides, &options)?;
+    let composition = composed_for_training(&args)?;
     if args.cfg {
         printer.data(&composition.render(true));
         return Ok(Exit::Done);
@@ -28,6 +27,12 @@ pub fn run(mut args: TrainArgs, printer: &Printer) -> Result<Exit, Failure> {
         (false, None) => Extent::Full,
     };
     launch(composition.config, args.overrides, extent, printer)
+}
+
+/// The settings that were asked for.
+pub fn composed_for_training(args: &TrainArgs) -> Result<Composition, Failure> {
+    let options = ComposeOptions { config_dir: args.config.config_dir.clone() };
+    Ok(compose(&args.overrides, &options)?)
 }
 
 /// Trains with composed settings.

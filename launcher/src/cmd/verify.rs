@@ -21,6 +21,7 @@ use crate::ui::Printer;
 pub fn run(what: VerifyTarget, printer: &Printer) -> Result<Exit, Failure> {
     match what {
         VerifyTarget::Equivalence(args) => run_equivalence(args, printer),
+        VerifyTarget::Resume(args) => super::verify_resume::run(&args, printer),
         VerifyTarget::Device(args) => super::verify_device::run(&args, printer),
     }
 }

@@ -27,6 +27,17 @@ pub fn accuracy_table(part: &str, rows: &[Row]) -> String {
     table.to_string()
 }
 
+/// Names and values, one below the other; a value may have several lines.
+pub fn fact_table(facts: &[(&str, String)]) -> String {
+    let mut table = Table::new();
+    table.load_style(presets::NOTHING);
+    for (name, value) in facts {
+        table.add_row([Cell::new(name), Cell::new(value)]);
+    }
+    let lines: Vec<String> = table.lines().map(|line| line.trim_end().to_owned()).collect();
+    lines.join("\n")
+}
+
 fn percent(share: Option<f64>) -> Cell {
     let text = match share {
         Some(share) if share.is_finite() => format!("{:.2} %", 100.0 * share),

@@ -1,5 +1,6 @@
 //! Measurements of this program's own parts on this machine, for comparison with other programs and for the cost model.
 
+mod checkpoint;
 mod comm;
 mod data;
 mod loss;
@@ -8,6 +9,7 @@ mod process;
 mod step;
 mod synthetic;
 
+pub use checkpoint::{CheckpointFigures, Round, checkpoint};
 pub use comm::{CommFigures, CommRow, comm};
 pub use data::{DataFigures, data};
 pub use loss::{LossFigures, loss};

@@ -11,7 +11,7 @@ use tch::Tensor;
 
 use super::median;
 use super::process::seconds_since_process_start;
-use crate::coordinator::{RunPlan, StepPlan};
+use crate::coordinator::{Phases, RunPlan, StepPlan};
 use crate::data::share;
 use crate::engine::{Engine, LocalBatch, StepOutcome};
 use crate::error::TrainError;
@@ -114,7 +114,8 @@ pub fn synthetic(
     })
 }
 
-fn build(
+/// Method, network and optimizer of `config` for views of `channels`, without data.
+pub(super) fn build(
     config: &RunConfig,
     collective: &Arc<dyn Collective>,
     resolved: &Resolved,
@@ -129,9 +130,12 @@ fn build(
         steps_per_epoch: total_steps,
         total_steps,
         save_every_steps: Some(0),
+        local_save_every_steps: None,
         eval_every_epochs: 0,
         monitor_mode: config.checkpoint.mode,
         max_nonfinite_steps: config.trainer.max_nonfinite_steps,
+        phases: Phases::whole(total_steps),
+        early_stop: None,
     };
     Engine::new(method, parameters, ways, engine_settings(config, resolved, &plan))
 }
@@ -146,7 +150,7 @@ fn plan(config: &RunConfig, collective: &Arc<dyn Collective>, step: u64) -> Step
     let world_size = collective.world().world_size;
     let len = config.trainer.batch_size;
     let counts = (0..world_size).map(|rank| share(len, world_size, rank).len() as u32).collect();
-    StepPlan { step, epoch: 0, counts, global_samples: len as u64 }
+    StepPlan { step, epoch: 0, phase: 0, counts, global_samples: len as u64 }
 }
 
 /// This rank's shares of the batches, in the type and on the device of the weights.

@@ -6,6 +6,7 @@ use std::path::Path;
 
 use fs_err as fs;
 
+use super::disk;
 use super::error::CheckpointError;
 
 /// Replaces the file at `path`, or creates it, so that a crash leaves the old bytes or the new ones.
@@ -29,10 +30,12 @@ pub fn replace_atomic(
     // The process number keeps two processes from writing into one temporary file.
     let temporary = folder.join(format!(".{name}.tmp-{}", std::process::id()));
     let written = (|| {
-        let mut file = io::BufWriter::new(fs::File::create(&temporary)?);
+        // An earlier attempt of this process that could not clean up after itself.
+        let _ = fs::remove_file(&temporary);
+        let mut file = io::BufWriter::new(disk::create(&temporary)?);
         write(&mut file)?;
-        file.into_inner().map_err(io::IntoInnerError::into_error)?.sync_all()?;
-        fs::rename(&temporary, path)?;
+        disk::sync_file(&file.into_inner().map_err(io::IntoInnerError::into_error)?)?;
+        disk::rename(&temporary, path)?;
         fsync_dir(folder)
     })();
     written.map_err(|error| {
@@ -47,7 +50,7 @@ pub fn replace_atomic(
 /// # Errors
 /// I/O errors name the folder.
 pub fn fsync_dir(folder: &Path) -> io::Result<()> {
-    fs::File::open(folder)?.sync_all()
+    disk::sync_dir(folder)
 }
 
 /// Bytes that this user may still write to the file system that holds `path`.
@@ -75,6 +78,18 @@ pub fn require_space(folder: &Path, need_bytes: u64) -> Result<(), CheckpointErr
         }),
         _ => Ok(()),
     }
+}
+
+/// Asks whether files can be written into `folder`, which exists, before there is anything to write.
+///
+/// # Errors
+/// I/O errors name the path; a full disk is [`CheckpointError::DiskFull`].
+pub fn require_writable(folder: &Path) -> Result<(), CheckpointError> {
+    let probe = folder.join(format!(".probe-{}", std::process::id()));
+    let written = fs::write(&probe, b"dtrain");
+    // Best effort: an empty file that could not be written does no harm.
+    let _ = fs::remove_file(&probe);
+    written.map_err(|error| CheckpointError::from_io(error, folder))
 }
 
 /// The folder that holds `path`; `.` for a bare name.

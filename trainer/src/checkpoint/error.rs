@@ -75,6 +75,43 @@ pub enum CheckpointError {
         /// Its step.
         step: u64,
     },
+    /// A component of this run finds nothing of itself in the checkpoint.
+    #[error("the checkpoint lacks the state of `{name}`, which this run needs")]
+    MissingSection {
+        /// Name of the component.
+        name: String,
+    },
+    /// The checkpoint holds a component that this run has not.
+    #[error("the checkpoint holds the state of `{name}`, which this run has not")]
+    UnknownSection {
+        /// Name of the component.
+        name: String,
+    },
+    /// Two components of one name: a broken promise between parts of this program.
+    #[error("two components of this run are called `{name}`")]
+    RepeatedSection {
+        /// The name.
+        name: String,
+    },
+    /// A checkpoint that another run wrote.
+    #[error("checkpoint `{}` belongs to another run: {found} instead of {expected}", path.display())]
+    OtherRun {
+        /// The checkpoint's folder.
+        path: PathBuf,
+        /// Identity in the manifest.
+        found: String,
+        /// Identity of the run.
+        expected: String,
+    },
+    /// A device has not given what was to be written.
+    #[error("the copy of a checkpoint has failed: {reason}")]
+    Copy {
+        /// The device's words.
+        reason: String,
+    },
+    /// The thread that writes checkpoints has ended, which it never does by itself.
+    #[error("the thread that writes checkpoints has ended")]
+    WriterGone,
     /// `state.bin` cannot be encoded or decoded.
     #[error("{0}")]
     Frame(#[from] FrameError),
@@ -132,14 +169,32 @@ impl CheckpointError {
             Self::NotACheckpoint { .. } => {
                 Some("give a folder such as `<run>/checkpoints/step-00001200`, or the run directory".into())
             }
+            Self::MissingSection { .. } | Self::UnknownSection { .. } => Some(
+                "use the model, method, optimizer and precision of the run that wrote it, or `init_from` to start a new \
+                 run from its weights"
+                    .into(),
+            ),
+            Self::OtherRun { .. } => Some(
+                "move it away; `init_from=` starts a new run from the weights of another one".into(),
+            ),
             Self::Frame(error) => error.hint(),
-            Self::Io(_)
+            Self::Io(error) => hint_of_io(error.kind()),
+            Self::RepeatedSection { .. }
+            | Self::Copy { .. }
+            | Self::WriterGone
             | Self::MissingPart { .. }
             | Self::FileName { .. }
             | Self::LastGood { .. }
             | Self::Tensors(_) => None,
         }
     }
+}
+
+/// What the machine has to grant.
+fn hint_of_io(kind: io::ErrorKind) -> Option<String> {
+    use io::ErrorKind::{PermissionDenied, ReadOnlyFilesystem};
+    matches!(kind, PermissionDenied | ReadOnlyFilesystem)
+        .then(|| "change the permissions or choose a folder that you may write to".into())
 }
 
 /// Whether a write failed for want of space or quota.

@@ -133,21 +133,26 @@ impl FrameError {
 /// When the type cannot be encoded or the payload is longer than [`MAX_PAYLOAD_BYTES`].
 pub fn encode<T: Serialize + ?Sized>(kind: &FrameKind, value: &T) -> Result<Vec<u8>, FrameError> {
     let name = kind.name;
-    let mut frame = Vec::with_capacity(256);
-    frame.extend_from_slice(MAGIC);
-    frame.extend_from_slice(&kind.tag);
-    frame.extend_from_slice(&kind.version.to_le_bytes());
-    frame.extend_from_slice(&[0; 4]);
     let payload = bincode::serde::encode_to_vec(value, bincode::config::standard().with_fixed_int_encoding())
         .map_err(|error| FrameError::Payload { name, reason: error.to_string() })?;
     if payload.len() > MAX_PAYLOAD_BYTES {
         return Err(FrameError::TooLong { name, actual: payload.len() as u64 });
     }
+    Ok(seal(kind, &payload))
+}
+
+/// A frame around `payload`, whatever that is.
+pub(crate) fn seal(kind: &FrameKind, payload: &[u8]) -> Vec<u8> {
+    let mut frame = Vec::with_capacity(HEADER_BYTES + payload.len());
+    frame.extend_from_slice(MAGIC);
+    frame.extend_from_slice(&kind.tag);
+    frame.extend_from_slice(&kind.version.to_le_bytes());
+    frame.extend_from_slice(&[0; 4]);
     frame.extend_from_slice(&(payload.len() as u64).to_le_bytes());
-    let checksum = checksum(&frame, &payload);
+    let checksum = checksum(&frame, payload);
     frame.extend_from_slice(&checksum.to_le_bytes());
-    frame.extend_from_slice(&payload);
-    Ok(frame)
+    frame.extend_from_slice(payload);
+    frame
 }
 
 /// Reads a frame that fills `bytes`.
@@ -286,16 +291,7 @@ mod tests {
         /// Also with a checksum that is right: what the decoder itself must withstand.
         #[test]
         fn forged_payloads_are_errors_or_values(payload in prop::collection::vec(any::<u8>(), 0..200)) {
-            let mut frame = Vec::new();
-            frame.extend_from_slice(MAGIC);
-            frame.extend_from_slice(&KIND.tag);
-            frame.extend_from_slice(&KIND.version.to_le_bytes());
-            frame.extend_from_slice(&[0; 4]);
-            frame.extend_from_slice(&(payload.len() as u64).to_le_bytes());
-            let sum = checksum(&frame, &payload);
-            frame.extend_from_slice(&sum.to_le_bytes());
-            frame.extend_from_slice(&payload);
-            let _ = decode::<Value>(&KIND, &frame);
+            let _ = decode::<Value>(&KIND, &seal(&KIND, &payload));
         }
     }
 

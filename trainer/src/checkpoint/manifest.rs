@@ -77,7 +77,7 @@ pub enum Validation {
 }
 
 impl Manifest {
-    pub(super) fn new(step: u64, info: ManifestInfo, files: BTreeMap<String, FileEntry>) -> Self {
+    pub(crate) fn new(step: u64, info: ManifestInfo, files: BTreeMap<String, FileEntry>) -> Self {
         let since_1970 = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
         Self {
             format_version: FORMAT_VERSION,
@@ -91,14 +91,12 @@ impl Manifest {
     }
 
     /// The manifest's text with its checksum.
-    pub(super) fn encode(&self) -> io::Result<String> {
+    pub(crate) fn encode(&self) -> io::Result<String> {
         let json = serde_json::to_string_pretty(self)?;
-        let text = json.strip_suffix("\n}").unwrap_or(&json);
-        let checksum = xxh3_128(text.as_bytes());
-        Ok(format!("{text}{CHECKSUM_LINE}{checksum:032x}\"\n}}\n"))
+        Ok(seal(json.strip_suffix("\n}").unwrap_or(&json)))
     }
 
-    fn decode(text: &str) -> Result<Self, Fault> {
+    pub(crate) fn decode(text: &str) -> Result<Self, Fault> {
         #[derive(Deserialize)]
         struct Version {
             format_version: u32,
@@ -156,6 +154,12 @@ impl Manifest {
         }
         Ok(())
     }
+}
+
+/// A manifest's text without its last brace, with the checksum and the brace.
+pub(crate) fn seal(text: &str) -> String {
+    let checksum = xxh3_128(text.as_bytes());
+    format!("{text}{CHECKSUM_LINE}{checksum:032x}\"\n}}\n")
 }
 
 impl FileEntry {

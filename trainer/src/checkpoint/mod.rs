@@ -6,23 +6,31 @@
 //! |---|---|
 //! | `model.safetensors` | parameters and buffers under the framework's names |
 //! | `optimizer.safetensors` | moments and other tensors of the optimizer and the method |
-//! | `state.bin` | the loop's state, a [`mod@format`] frame |
+//! | `state.bin` | small values, a section for each component: [`Sections`] |
 //! | `manifest.json` | step, sizes, checksums, metrics |
 //!
 //! Tensors are bytes with a name, a type and a shape here; libtorch is not known.
 
+pub mod content;
+mod disk;
 pub mod durable;
 pub mod error;
 #[cfg(test)]
 mod fault_tests;
 pub mod format;
 pub mod manifest;
+#[cfg(test)]
+mod power_loss;
 pub mod retention;
+pub mod sections;
 pub mod staged;
 pub mod store;
+pub mod strided;
 mod tensor_index;
 pub mod tensors;
+pub mod writer;
 
+pub use content::{Content, TensorHome};
 pub use error::{Bytes, CheckpointError, Fault};
 pub use format::{FrameError, FrameKind, decode, encode};
 pub use manifest::{
@@ -30,8 +38,13 @@ pub use manifest::{
     Validation,
 };
 pub use retention::{Existing, RetentionAction, RetentionPolicy};
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) use sections::STATE;
+pub use sections::Sections;
 pub use staged::Staged;
 pub use store::{CheckpointStore, Listed, LoadWarning, Loaded};
+pub use strided::Strided;
 pub use tensors::{
     Dtype, TensorFile, TensorFileError, TensorReader, TensorSpec, TensorView, file_bytes, write_tensors,
 };
+pub use writer::{Job, Memory, Placed, Retention, Writer, Written, write_and_retain};

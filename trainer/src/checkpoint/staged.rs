@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use fs_err as fs;
 use xxhash_rust::xxh3::Xxh3;
 
+use super::disk;
 use super::durable::fsync_dir;
 use super::error::CheckpointError;
 use super::manifest::{
@@ -32,9 +33,9 @@ impl Staged {
         let folder = store.dir().join(format!("{STAGING_PREFIX}{}", step_folder(step)));
         if folder.exists() {
             // An earlier attempt of this process that could not clean up after itself.
-            fs::remove_dir_all(&folder)?;
+            disk::remove_tree(&folder)?;
         }
-        fs::create_dir(&folder).map_err(|error| CheckpointError::from_io(error, store.dir()))?;
+        disk::make_dir(&folder).map_err(|error| CheckpointError::from_io(error, store.dir()))?;
         Ok(Self { store, step, folder, files: BTreeMap::new() })
     }
 
@@ -61,12 +62,12 @@ impl Staged {
         name: &str,
         write: impl FnOnce(&mut dyn Write) -> Result<(), CheckpointError>,
     ) -> Result<FileEntry, CheckpointError> {
-        let file = fs::File::create_new(self.folder.join(name))?;
+        let file = disk::create(&self.folder.join(name))?;
         let hashing = Hashing { inner: file, hasher: Xxh3::new(), bytes: 0 };
         let mut buffered = io::BufWriter::with_capacity(BUFFER_BYTES, hashing);
         write(&mut buffered)?;
         let hashing = buffered.into_inner().map_err(io::IntoInnerError::into_error)?;
-        hashing.inner.sync_all()?;
+        disk::sync_file(&hashing.inner)?;
         Ok(FileEntry { bytes: hashing.bytes, xxh3_128: format!("{:032x}", hashing.hasher.digest128()) })
     }
 
@@ -110,11 +111,11 @@ impl Staged {
         let replaces = target.exists();
         if replaces {
             self.store.remove_replaced(self.step)?;
-            fs::rename(target, &aside)?;
+            disk::rename(target, &aside)?;
         }
-        if let Err(error) = fs::rename(&self.folder, target) {
+        if let Err(error) = disk::rename(&self.folder, target) {
             if replaces {
-                fs::rename(&aside, target)?;
+                disk::rename(&aside, target)?;
             }
             return Err(CheckpointError::from_io(error, self.store.dir()));
         }

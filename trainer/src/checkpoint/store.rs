@@ -6,7 +6,8 @@ use std::path::{Path, PathBuf};
 
 use fs_err as fs;
 
-use super::durable::{fsync_dir, parent_of, require_space, write_atomic};
+use super::disk;
+use super::durable::{fsync_dir, parent_of, require_space, require_writable, write_atomic};
 use super::error::{CheckpointError, Fault};
 use super::manifest::{MANIFEST_FILE, Manifest, Validation, folder_step, step_folder};
 use super::retention::{Existing, RetentionAction, RetentionPolicy};
@@ -104,6 +105,14 @@ impl CheckpointStore {
     /// [`CheckpointError::DiskFull`] with need and free space.
     pub fn require_space(&self, bytes: u64) -> Result<(), CheckpointError> {
         require_space(&self.dir, bytes)
+    }
+
+    /// Asks whether files can be written here, before there is anything to write.
+    ///
+    /// # Errors
+    /// I/O errors, which name the path.
+    pub fn require_writable(&self) -> Result<(), CheckpointError> {
+        require_writable(&self.dir)
     }
 
     /// Begins the checkpoint of `step`. Nothing can be seen of it before [`Staged::commit`].
@@ -230,7 +239,7 @@ impl CheckpointStore {
                 if trash.exists() {
                     remove_checkpoint(&trash)?;
                 }
-                fs::rename(&folder, &trash)?;
+                disk::rename(&folder, &trash)?;
                 fsync_dir(&self.dir)?;
                 remove_checkpoint(&trash)?;
             }
@@ -299,15 +308,15 @@ impl CheckpointStore {
                     if successor.exists() {
                         remove_checkpoint(&successor)?;
                     }
-                    fs::rename(&path, &successor)?;
+                    disk::rename(&path, &successor)?;
                     fsync_dir(&self.dir)?;
                 } else {
                     remove_checkpoint(&path)?;
                 }
             } else if name.starts_with(STAGING_PREFIX) || name.starts_with(TRASH_PREFIX) {
                 remove_checkpoint(&path)?;
-            } else if name.starts_with(".latest.tmp-") {
-                fs::remove_file(&path)?;
+            } else if name.starts_with(".latest.tmp-") || name.starts_with(".probe-") {
+                disk::remove_file(&path)?;
             }
         }
         Ok(())
@@ -358,11 +367,10 @@ fn examine(dir: &Path, step: Option<u64>, level: Validation) -> Result<Manifest,
 
 /// Removes a folder, its manifest first, so that a half-deleted one is never taken for a checkpoint.
 fn remove_checkpoint(folder: &Path) -> Result<(), CheckpointError> {
-    match fs::remove_file(folder.join(MANIFEST_FILE)) {
+    match disk::remove_file(&folder.join(MANIFEST_FILE)) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error.into()),
         _ => {}
     }
     fsync_dir(folder)?;
-    fs::remove_dir_all(folder)?;
-    Ok(())
+    Ok(disk::remove_tree(folder)?)
 }

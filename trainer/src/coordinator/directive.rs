@@ -13,6 +13,8 @@ pub enum Directive {
     Evaluate {
         /// Optimizer steps done.
         step: u64,
+        /// Whether the run ends here: all probes on all parts.
+        last: bool,
     },
     /// Write a checkpoint.
     Save {
@@ -30,7 +32,7 @@ impl Directive {
     pub fn step(&self) -> Option<u64> {
         match self {
             Directive::Step(plan) => Some(plan.step),
-            Directive::Evaluate { step } | Directive::Save { step, .. } => Some(*step),
+            Directive::Evaluate { step, .. } | Directive::Save { step, .. } => Some(*step),
             Directive::Stop(_) => None,
         }
     }
@@ -43,6 +45,8 @@ pub struct StepPlan {
     pub step: u64,
     /// Zero-based epoch.
     pub epoch: u64,
+    /// Zero-based phase: what is trained and how.
+    pub phase: u32,
     /// Samples that each rank brings; samples that could not be read are not among them.
     pub counts: Vec<u32>,
     /// Their sum.
@@ -61,6 +65,8 @@ impl StepPlan {
 pub enum SaveKind {
     /// It was time.
     Periodic,
+    /// It was time for one on the fast tier, near rank 0.
+    Local,
     /// The run ends here.
     Final,
 }
@@ -72,7 +78,9 @@ pub enum StopReason {
     Finished,
     /// Ctrl-C or SIGINT.
     Interrupted,
-    /// SIGTERM or SIGUSR1: the machine is wanted back; saved, to be continued.
+    /// The metric of `stop.monitor` has not improved for long enough.
+    EarlyStopped,
+    /// SIGTERM, SIGUSR1 or the time limit: the machine is wanted back; saved, to be continued.
     Requeue,
     /// Too many non-finite steps in a row.
     NonFinite,
@@ -83,6 +91,7 @@ impl StopReason {
     pub fn as_str(&self) -> &'static str {
         match self {
             StopReason::Finished => "finished",
+            StopReason::EarlyStopped => "early_stopped",
             StopReason::Interrupted => "interrupted",
             StopReason::Requeue => "requeue",
             StopReason::NonFinite => "non_finite",

@@ -7,10 +7,11 @@ use super::*;
 use crate::method::{self, Targets};
 use dtrain_comm::{Background, local_world};
 use dtrain_configs::schema::{
-    AdamwConfig, Auto, LarsConfig, MethodConfig, ModelConfig, ModelName, PairExclusion, ProjectorConfig,
-    SgdConfig, SimclrConfig, Stem, SupconConfig, SupervisedConfig,
+    AdamwConfig, Auto, LarsConfig, MethodConfig, ModelConfig, ModelName, PairExclusion, PhasesConfig,
+    ProjectorConfig, SgdConfig, SimclrConfig, Stem, SupconConfig, SupervisedConfig,
 };
 
+mod frozen;
 mod micro_batches;
 mod plain;
 mod untouched;
@@ -80,6 +81,7 @@ struct Case {
     /// Leaves samples without a class out, as the sampler of such methods does.
     labelled_only: bool,
     grad_clip: Option<f64>,
+    phases: PhasesConfig,
     way: Way,
 }
 
@@ -116,6 +118,7 @@ impl Case {
             optimizer: self.optimizer.clone(),
             total_steps,
             steps_per_epoch: total_steps,
+            phases: Phases::new(&self.phases, total_steps).unwrap(),
         };
         let ranks = if self.way.overlap {
             let tensors = collective.another().unwrap();
@@ -146,7 +149,8 @@ fn train_rank(case: &Case, collective: Arc<dyn Collective>, batches: &[GlobalBat
     let (mut outcomes, mut gradients) = (Vec::new(), Vec::new());
     for (step, batch) in (0..).zip(batches) {
         let global_samples = batch.samples.len() as u64;
-        let plan = StepPlan { step, epoch: 0, counts: batch.counts.clone(), global_samples };
+        let phase = engine.settings().phases.index_of(step);
+        let plan = StepPlan { step, epoch: 0, phase, counts: batch.counts.clone(), global_samples };
         let first = plan.offset(rank) as usize;
         let own = &batch.samples[first..first + batch.counts[rank] as usize];
         let views: Vec<Tensor> =
@@ -310,6 +314,7 @@ fn whole(optimizer: OptimizerConfig, build: fn(&mut Parameters) -> Box<dyn Metho
         micro_batch: None,
         labelled_only: false,
         grad_clip: Some(5.0),
+        phases: PhasesConfig::default(),
         way: PLAIN_WAY,
     }
 }

@@ -4,6 +4,7 @@ use dtrain_comm::Collective;
 use tch::Tensor;
 
 use crate::error::TrainError;
+use crate::state::bytes_of;
 
 /// Rows of all ranks in rank order: `[sum(rows_per_rank), D]` from this rank's `[rows_per_rank[rank], D]`, on the CPU.
 ///
@@ -43,22 +44,12 @@ pub fn gather_i64(
     Ok(Vec::<i64>::try_from(rows)?)
 }
 
-/// The bytes of a contiguous CPU tensor.
-pub fn bytes_of(tensor: &Tensor) -> &[u8] {
-    let len = tensor.numel() * tensor.kind().elt_size_in_bytes();
-    if len == 0 {
-        return &[];
-    }
-    // SAFETY: a contiguous CPU tensor holds `len` bytes at its data pointer, for as long as it is borrowed.
-    unsafe { std::slice::from_raw_parts(tensor.data_ptr().cast::<u8>(), len) }
-}
-
 /// The bytes of a contiguous CPU tensor, to be written.
 fn bytes_of_mut(tensor: &mut Tensor) -> &mut [u8] {
     let len = tensor.numel() * tensor.kind().elt_size_in_bytes();
     if len == 0 {
         return &mut [];
     }
-    // SAFETY: as above; the borrow is exclusive.
+    // SAFETY: a contiguous CPU tensor holds `len` bytes at its data pointer; the borrow is exclusive.
     unsafe { std::slice::from_raw_parts_mut(tensor.data_ptr().cast::<u8>(), len) }
 }

@@ -8,6 +8,7 @@ mod equivalence;
 pub mod flat;
 mod gather;
 pub mod optimizer;
+mod phases;
 mod precision;
 mod ranks;
 mod reducer;
@@ -15,6 +16,7 @@ mod replica;
 pub mod schedule;
 mod shard;
 mod state;
+mod stateful;
 mod step;
 
 use std::ops::Range;
@@ -24,12 +26,13 @@ use dtrain_comm::Collective;
 use dtrain_configs::schema::{OptimizerConfig, ScheduleConfig};
 use tch::{Device, Kind, Tensor};
 
-pub use gather::{bytes_of, gather_i64, gather_rows};
+pub use gather::{gather_i64, gather_rows};
+pub use phases::loss_weights;
 pub use precision::Arithmetic;
 pub use ranks::Ranks;
 pub use step::{LocalBatch, StepOutcome};
 
-use crate::coordinator::StepPlan;
+use crate::coordinator::{Phases, StepPlan};
 use crate::error::TrainError;
 use crate::method::Method;
 use crate::model::Pass;
@@ -77,6 +80,8 @@ pub struct EngineSettings {
     pub total_steps: u64,
     /// Steps of an epoch.
     pub steps_per_epoch: u64,
+    /// What is trained in which steps.
+    pub phases: Phases,
 }
 
 /// Everything that a step moves.
@@ -91,6 +96,8 @@ pub struct Engine {
     ranks: Ranks,
     sync: Option<SyncStatistics>,
     loss_scale: Option<LossScale>,
+    /// The phase of the last step.
+    phase: Option<phases::Current>,
     /// The step whose outcome is not known yet.
     in_flight: Option<InFlight>,
     settings: EngineSettings,
@@ -136,6 +143,7 @@ impl Engine {
             ranks,
             sync,
             loss_scale,
+            phase: None,
             in_flight: None,
             settings,
         })
@@ -181,18 +189,6 @@ impl Engine {
         buckets.map(|bucket| (bucket.len() as u64 * element_bytes, inside(bucket))).collect()
     }
 
-    /// The loss scale of 16-bit floats, to be saved.
-    pub fn loss_scale(&self) -> Option<&LossScale> {
-        self.loss_scale.as_ref()
-    }
-
-    /// Restores what [`Engine::loss_scale`] gave.
-    pub fn restore_loss_scale(&mut self, saved: Option<LossScale>) {
-        if self.loss_scale.is_some() && saved.is_some() {
-            self.loss_scale = saved;
-        }
-    }
-
     /// Where tensors live.
     pub fn device(&self) -> Device {
         self.parameters.device()
@@ -207,12 +203,6 @@ impl Engine {
     pub fn peak_lr(&self) -> f64 {
         let s = &self.settings;
         schedule::peak_lr(&s.schedule, s.optimizer.lr(), s.global_batch)
-    }
-
-    /// Learning rate of a step.
-    pub fn lr_at(&self, step: u64) -> f64 {
-        let s = &self.settings;
-        schedule::lr_at(step, s.total_steps, s.steps_per_epoch, &s.schedule, s.optimizer.lr(), s.global_batch)
     }
 
     /// Embeddings `[n, num_features]` with running statistics and without graph, in the type of the weights.

@@ -6,8 +6,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use dtrain_comm::{
-    Backend, Buffer, Collective, CollectiveExt, ElementKind, Inline, ReduceOp, TensorOp, Ticket, Transport,
-    World,
+    Backend, Buffer, Collective, CollectiveExt, ElementKind, Inline, ReduceOp, Stage, StageGuard, TensorOp,
+    Ticket, Transport, World,
 };
 use tch::{Device, Kind, Tensor};
 
@@ -37,6 +37,11 @@ impl Ranks {
     /// Who takes part.
     pub fn world(&self) -> &World {
         self.control.world()
+    }
+
+    /// Tells the other ranks what this one is doing.
+    pub fn enter(&self, stage: Stage) -> StageGuard {
+        self.control.heartbeat().enter(stage)
     }
 
     /// Host messages.

@@ -39,8 +39,6 @@ struct Shared {
     /// Bucket of each parameter.
     bucket_of: Vec<usize>,
     buckets: Vec<Range<usize>>,
-    /// Parameters in each bucket.
-    sizes: Vec<usize>,
     reduction: Reduction,
     ranks: Ranks,
     state: Mutex<State>,
@@ -50,7 +48,9 @@ struct State {
     gradients: Tensor,
     /// Whether this backward is the last of the step.
     armed: bool,
-    /// Parameters of each bucket whose gradient is not complete yet.
+    /// Parameters of each bucket that are not frozen.
+    trained: Vec<usize>,
+    /// Of them, those whose gradient is not complete yet.
     missing: Vec<usize>,
     /// Buckets that were started.
     started: usize,
@@ -92,6 +92,7 @@ impl Reducer {
         let state = State {
             gradients: flat.gradients().shallow_clone(),
             armed: false,
+            trained: sizes,
             missing: Vec::new(),
             started: 0,
             early: 0,
@@ -99,15 +100,8 @@ impl Reducer {
             error: None,
         };
         let touched = bucket_of.iter().map(|_| AtomicBool::new(false)).collect();
-        let shared = Arc::new(Shared {
-            touched,
-            bucket_of,
-            buckets,
-            sizes,
-            reduction,
-            ranks,
-            state: Mutex::new(state),
-        });
+        let shared =
+            Arc::new(Shared { touched, bucket_of, buckets, reduction, ranks, state: Mutex::new(state) });
         let heard = Arc::clone(&shared);
         let tensors = parameters.parameters().iter().map(|p| &p.tensor);
         let hooks = GradientHooks::new(tensors, move |index| heard.on_gradient(index))?;
@@ -119,13 +113,25 @@ impl Reducer {
         &self.shared.buckets
     }
 
+    /// From the next step on, no gradient comes of the parameters with a `true`: their bucket does not wait for them, and
+    /// a bucket of such parameters alone stays zero and is not sent.
+    pub fn set_frozen(&self, frozen: &[bool]) {
+        let mut state = self.shared.lock();
+        state.trained.fill(0);
+        for (bucket, frozen) in self.shared.bucket_of.iter().zip(frozen) {
+            if let Some(trained) = state.trained.get_mut(*bucket) {
+                *trained += usize::from(!frozen);
+            }
+        }
+    }
+
     /// Before a step.
     pub fn begin(&self) {
         self.shared.touched.iter().for_each(|flag| flag.store(false, Ordering::Relaxed));
         let mut state = self.shared.lock();
         state.armed = false;
         (state.started, state.early) = (0, 0);
-        state.missing.clone_from(&self.shared.sizes);
+        state.missing = state.trained.clone();
     }
 
     /// Before the last backward of a step: from here on a complete gradient is final.
@@ -189,8 +195,9 @@ impl Shared {
 
     fn start_next(&self, state: &mut State) -> Result<(), TrainError> {
         let Some(bucket) = self.buckets.get(state.started) else { return Ok(()) };
+        let is_frozen = state.trained.get(state.started) == Some(&0);
         state.started += 1;
-        if bucket.is_empty() {
+        if bucket.is_empty() || is_frozen {
             return Ok(());
         }
         let sum = |range: &Range<usize>| (TensorOp::AllReduce(ReduceOp::Sum), part(&state.gradients, range));

@@ -7,8 +7,8 @@ use tch::{Device, Kind, Tensor};
 use xxhash_rust::xxh3::Xxh3;
 
 use super::Engine;
-use super::gather::bytes_of;
 use crate::error::TrainError;
+use crate::state::bytes_of;
 
 /// Sums that a tensor on a GPU is reduced to before it goes to the host.
 const GPU_SUMS: i64 = 256;

@@ -19,38 +19,36 @@ impl Engine {
     /// # Errors
     /// When memory runs out or the ranks cannot talk.
     pub fn moments(&self) -> Result<Vec<(String, Tensor)>, TrainError> {
-        let mut all = Vec::new();
-        for (name, own) in self.optimizer.moments() {
-            let whole = if self.shard.is_whole() {
-                own.shallow_clone()
-            } else {
-                let whole = self.flat.parameters().zeros_like();
-                self.shard.scatter(own, &whole);
-                gather_parts(&self.ranks, self.reducer.buckets(), &whole)?;
-                whole
-            };
-            all.extend(named_parts(&self.flat, name, &whole));
-        }
-        Ok(all)
-    }
-
-    /// Names and shapes of what [`Engine::moments`] gives, without memory behind them.
-    pub fn moment_specs(&self) -> Vec<(String, Vec<i64>)> {
-        specs(&self.flat, &*self.optimizer)
+        moments(&self.flat, &self.shard, &self.ranks, self.reducer.buckets(), &*self.optimizer)
     }
 
     /// Steps that each parameter has taken; empty where the update does not depend on it.
     pub fn optimizer_steps(&self) -> &[u64] {
         self.optimizer.steps()
     }
+}
 
-    /// Restores what [`Engine::moments`] and [`Engine::optimizer_steps`] gave, bit for bit. Nothing changes if it fails.
-    ///
-    /// # Errors
-    /// When a number, shape or type differs.
-    pub fn restore_optimizer(&mut self, tensors: &[Tensor], steps: &[u64]) -> Result<(), TrainError> {
-        restore(&self.flat, &self.shard, &mut *self.optimizer, tensors, steps)
+/// The moments of all ranks per parameter, named `MOMENT.PARAMETER`.
+pub(super) fn moments(
+    flat: &Flat,
+    shard: &Shard,
+    ranks: &Ranks,
+    buckets: &[Range<usize>],
+    optimizer: &dyn Optimizer,
+) -> Result<Vec<(String, Tensor)>, TrainError> {
+    let mut all = Vec::new();
+    for (name, own) in optimizer.moments() {
+        let whole = if shard.is_whole() {
+            own.shallow_clone()
+        } else {
+            let whole = flat.parameters().zeros_like();
+            shard.scatter(own, &whole);
+            gather_parts(ranks, buckets, &whole)?;
+            whole
+        };
+        all.extend(named_parts(flat, name, &whole));
     }
+    Ok(all)
 }
 
 /// `whole`, in the layout of the flat buffers, per parameter.
@@ -62,13 +60,17 @@ pub(super) fn named_parts<'a>(
     flat.segments().iter().map(move |s| (format!("{name}.{}", s.name), s.view_of(whole)))
 }
 
-fn specs(flat: &Flat, optimizer: &dyn Optimizer) -> Vec<(String, Vec<i64>)> {
+/// Names and shapes of the moments, without memory behind them.
+pub(super) fn moment_specs(flat: &Flat, optimizer: &dyn Optimizer) -> Vec<(String, Vec<i64>)> {
     let of_moment =
         |name| flat.segments().iter().map(move |s| (format!("{name}.{}", s.name), s.shape.clone()));
     optimizer.moments().into_iter().flat_map(|(name, _)| of_moment(name)).collect()
 }
 
-/// Puts whole moments and step counts into the optimizer of a rank with `shard`.
+/// Puts whole moments and step counts into the optimizer of a rank with `shard`, bit for bit. Nothing changes if it fails.
+///
+/// # Errors
+/// When a number, shape or type differs.
 pub(super) fn restore(
     flat: &Flat,
     shard: &Shard,
@@ -76,7 +78,7 @@ pub(super) fn restore(
     tensors: &[Tensor],
     steps: &[u64],
 ) -> Result<(), TrainError> {
-    let specs = specs(flat, optimizer);
+    let specs = moment_specs(flat, optimizer);
     let hint = "use the model, method, optimizer and precision of the run that wrote the checkpoint";
     if specs.len() != tensors.len() || optimizer.steps().len() != steps.len() {
         let message = format!(

@@ -3,10 +3,12 @@
 use std::ops::Range;
 use std::time::Instant;
 
+use dtrain_comm::Stage;
 use tch::{Device, Kind, Tensor};
 
 use super::flat::ActiveSet;
 use super::optimizer::Update;
+use super::ranks::Ranks;
 use super::{Engine, clip, state};
 use crate::coordinator::StepPlan;
 use crate::error::TrainError;
@@ -30,6 +32,8 @@ pub struct StepOutcome {
     pub step: u64,
     /// Loss of the global batch.
     pub loss: f64,
+    /// Value of each of the method's losses before it is weighed; empty where there is only one.
+    pub losses: Vec<f64>,
     /// Named means over the global batch.
     pub means: Vec<(&'static str, f64)>,
     /// Global gradient norm before clipping.
@@ -56,9 +60,10 @@ pub struct StepOutcome {
 pub(super) struct InFlight {
     outcome: StepOutcome,
     active: ActiveSet,
+    num_losses: usize,
     names: Vec<&'static str>,
     global_samples: f64,
-    /// Loss, sums of the means, gradient norm.
+    /// Loss, losses before they are weighed, sums of the means, gradient norm.
     values: HostCopy,
     /// On a GPU: the end of backward, and of the last gradient sum.
     tail: Option<(Event, Event)>,
@@ -68,6 +73,8 @@ pub(super) struct InFlight {
 struct LocalSums {
     /// 0-dimensional, f64.
     loss: Tensor,
+    /// As [`StepOutcome::losses`], 0-dimensional, f64.
+    losses: Vec<Tensor>,
     means: Vec<(&'static str, Tensor)>,
     anchors: Option<u64>,
     /// For the method's memory queue, if it has one.
@@ -91,8 +98,10 @@ impl Engine {
     }
 
     fn try_step(&mut self, batch: &LocalBatch, plan: &StepPlan) -> Result<Option<StepOutcome>, TrainError> {
+        let _stage = self.ranks.enter(Stage::Forward);
         let begin = Instant::now();
         let blocked = self.ranks.blocked();
+        self.enter_phase(plan.phase)?;
         self.flat.zero_gradients();
         self.reducer.begin();
         let statistics = self.buffers.snapshot();
@@ -110,7 +119,9 @@ impl Engine {
         }
         let active = self.flat.active_set(&self.ranks.any(&self.reducer.touched())?);
         let names: Vec<&'static str> = sums.means.iter().map(|mean| mean.0).collect();
+        let num_losses = sums.losses.len();
         let mut values: Vec<Tensor> = vec![sums.loss];
+        values.extend(sums.losses);
         values.extend(sums.means.into_iter().map(|mean| mean.1));
         let mut values = Tensor::f_stack(&values, 0)?;
         self.ranks.sum_f64(&mut values)?;
@@ -129,6 +140,7 @@ impl Engine {
                 ..StepOutcome::default()
             },
             active,
+            num_losses,
             names,
             global_samples: (plan.global_samples as f64).max(1.0),
             values: HostCopy::start(&values)?,
@@ -147,7 +159,7 @@ impl Engine {
             return Ok(earlier);
         }
         let active = in_flight.active.clone();
-        let mut outcome = in_flight.settle()?;
+        let mut outcome = in_flight.settle(&self.ranks)?;
         if outcome.finite {
             if let Some(max_norm) = self.settings.grad_clip {
                 clip::scale_to(&self.flat, &active, outcome.grad_norm, max_norm);
@@ -168,7 +180,7 @@ impl Engine {
     pub fn flush(&mut self) -> Result<Option<StepOutcome>, TrainError> {
         let Some(in_flight) = self.in_flight.take() else { return Ok(None) };
         let active = in_flight.active.clone();
-        let outcome = in_flight.settle()?;
+        let outcome = in_flight.settle(&self.ranks)?;
         if !outcome.finite {
             self.optimizer.forget_step(&active);
         }
@@ -189,6 +201,7 @@ impl Engine {
 
     /// Weights move by the gradients; where ranks keep parts, each then receives the weights of the others.
     fn update(&mut self, active: &ActiveSet, lr: f64, skip: Option<&Tensor>) -> Result<(), TrainError> {
+        let _stage = self.ranks.enter(Stage::Update);
         let update = Update { lr, shard: &self.shard, ranks: &self.ranks, skip };
         self.optimizer.step(&self.flat, active, &update)?;
         if self.shard.is_whole() {
@@ -233,8 +246,13 @@ impl Engine {
         }
     }
 
-    /// `rows.backward(gradient)`, or `rows.backward()` of a scalar, times the loss scale.
+    /// `rows.backward(gradient)`, or `rows.backward()` of a scalar, times the loss scale. Nothing happens where all that
+    /// leads to `rows` is frozen.
     fn backward(&self, rows: &Tensor, gradient: Option<&Tensor>) -> Result<(), TrainError> {
+        if !rows.requires_grad() {
+            return Ok(());
+        }
+        let _stage = self.ranks.enter(Stage::Backward);
         let scalar = match gradient {
             Some(gradient) => (rows * gradient).f_sum(rows.kind())?,
             None => rows.shallow_clone(),
@@ -257,7 +275,12 @@ impl Engine {
             let Objective::Direct(direct) = self.objective(&part, &self.training_pass(true))? else {
                 return Err(TrainError::internal("a method without a pair loss returned pairs"));
             };
-            sums.loss += direct.loss.detach().to_kind(Kind::Double);
+            let loss = self.weighed(&direct)?;
+            sums.loss += loss.detach().to_kind(Kind::Double);
+            if direct.terms.len() > 1 {
+                let terms = direct.terms.iter().map(|term| term.detach().to_kind(Kind::Double));
+                add_up(&mut sums.losses, terms);
+            }
             for (index, (name, sum)) in direct.sums.into_iter().enumerate() {
                 let sum = sum.to_kind(Kind::Double);
                 match sums.means.get_mut(index) {
@@ -268,7 +291,7 @@ impl Engine {
             if index == last {
                 self.reducer.arm();
             }
-            self.backward(&direct.loss, None)?;
+            self.backward(&loss, None)?;
         }
         Ok(sums)
     }
@@ -379,11 +402,18 @@ impl Engine {
         let problem = PairProblem::new(&z, &keys, self.method.queue(), &loss);
         let statistics = problem.row_statistics(own.clone());
         let lse = self.ranks.gather_rows(&statistics.lse, &per_rank)?;
-        let gradient = problem.gradient(own, &lse);
+        let mut gradient = problem.gradient(own, &lse);
         let num_anchors = problem.num_anchors();
+        let mut loss = statistics.loss_sum() / (num_anchors as f64).max(1.0);
+        let weight = self.pair_weight();
+        if weight != 1.0 {
+            gradient *= weight;
+            loss *= weight;
+        }
 
         let sums = LocalSums {
-            loss: statistics.loss_sum() / (num_anchors as f64).max(1.0),
+            loss,
+            losses: Vec::new(),
             means: Vec::new(),
             anchors: Some(num_anchors as u64),
             rows: self.method.queue().map(|_| self.in_global_order(&z, &keys, plan)),
@@ -412,10 +442,21 @@ impl Drop for WithoutTf32 {
     }
 }
 
+/// Adds `more` to `totals`, which is empty before the first micro-batch.
+fn add_up(totals: &mut Vec<Tensor>, more: impl Iterator<Item = Tensor>) {
+    for (index, value) in more.enumerate() {
+        match totals.get_mut(index) {
+            Some(total) => *total += value,
+            None => totals.push(value),
+        }
+    }
+}
+
 impl LocalSums {
     fn zero(device: Device) -> Self {
         Self {
             loss: Tensor::zeros([0i64; 0], (Kind::Double, device)),
+            losses: Vec::new(),
             means: Vec::new(),
             anchors: None,
             rows: None,
@@ -425,7 +466,8 @@ impl LocalSums {
 
 impl InFlight {
     /// Waits for the values.
-    fn settle(self) -> Result<StepOutcome, TrainError> {
+    fn settle(self, ranks: &Ranks) -> Result<StepOutcome, TrainError> {
+        let _stage = ranks.enter(Stage::Device);
         let values = self.values.wait()?;
         let mut outcome = self.outcome;
         if let Some((backward, summed)) = &self.tail {
@@ -436,6 +478,8 @@ impl InFlight {
         let (loss, rest) = values.split_first().unwrap_or((&f64::NAN, &[]));
         let (norm, sums) = rest.split_last().unwrap_or((&f64::NAN, &[]));
         (outcome.loss, outcome.grad_norm) = (*loss, *norm);
+        let (losses, sums) = sums.split_at(self.num_losses.min(sums.len()));
+        outcome.losses = losses.to_vec();
         outcome.means =
             self.names.into_iter().zip(sums).map(|(name, sum)| (name, sum / self.global_samples)).collect();
         outcome.finite = loss.is_finite() && norm.is_finite();

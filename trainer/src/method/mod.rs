@@ -16,6 +16,7 @@ pub use pairs::PairBatch;
 pub use crate::loss::contrastive::{PairKeys, PairLoss, Queue};
 use crate::model::Pass;
 use crate::model::parameters::Parameters;
+use crate::state::Stateful;
 
 /// Scope of the backbone's parameters; what follows `backbone.` are torchvision's names.
 pub const BACKBONE: &str = "backbone";
@@ -77,19 +78,37 @@ pub enum Objective {
 /// A loss that needs no other rank.
 #[derive(Debug)]
 pub struct DirectLoss {
-    /// Scalar with graph.
-    pub loss: Tensor,
+    /// One scalar with graph for each of [`Method::loss_names`], in that order. The engine weighs and adds them.
+    pub terms: Vec<Tensor>,
     /// Named sums over this rank's samples, 0-dimensional and on the device; the engine divides by the global count.
     pub sums: Vec<(&'static str, Tensor)>,
 }
 
+impl DirectLoss {
+    /// All terms at their own weight.
+    ///
+    /// # Errors
+    /// When memory runs out.
+    pub fn sum(&self) -> Result<Tensor, TchError> {
+        Tensor::f_stack(&self.terms, 0)?.f_sum(None::<Kind>)
+    }
+}
+
 /// A training objective with its network.
 pub trait Method: Send {
+    /// What it has learned besides registered parameters and buffers, which are saved with the model. Without a default:
+    /// whoever writes a method says that there is nothing.
+    fn own_state(&mut self) -> Option<&mut dyn Stateful>;
+
     /// Views of each sample in a training batch.
     fn num_views(&self) -> u32;
 
     /// How batches are drawn.
     fn sampling(&self) -> Sampling;
+
+    /// Names of the losses that add up to the objective. A phase may change their weights or switch some of them off; a
+    /// term that is switched off takes no part in backward, so that what only it trains stays as it is.
+    fn loss_names(&self) -> Vec<String>;
 
     /// The pair loss of the method, when it has one.
     fn pair_loss(&self) -> Option<PairLoss> {

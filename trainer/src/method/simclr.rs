@@ -10,6 +10,7 @@ use super::{Method, Objective, PairBatch, PairKeys, PairLoss, Queue, Sampling, T
 use crate::model::parameters::Parameters;
 use crate::model::projector::Projector;
 use crate::model::{Backbone, Pass};
+use crate::state::Stateful;
 
 /// Backbone and projector under NT-Xent.
 pub struct Simclr {
@@ -37,8 +38,16 @@ impl Simclr {
 }
 
 impl Method for Simclr {
+    fn own_state(&mut self) -> Option<&mut dyn Stateful> {
+        None
+    }
+
     fn num_views(&self) -> u32 {
         NUM_VIEWS
+    }
+
+    fn loss_names(&self) -> Vec<String> {
+        vec!["nt_xent".into()]
     }
 
     fn sampling(&self) -> Sampling {

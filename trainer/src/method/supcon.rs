@@ -11,6 +11,7 @@ use super::{Method, Objective, PairBatch, PairKeys, PairLoss, Queue, Sampling, T
 use crate::model::parameters::Parameters;
 use crate::model::projector::Projector;
 use crate::model::{Backbone, Pass};
+use crate::state::Stateful;
 
 /// Backbone and projector under the supervised contrastive loss.
 pub struct Supcon {
@@ -42,8 +43,16 @@ impl Supcon {
 }
 
 impl Method for Supcon {
+    fn own_state(&mut self) -> Option<&mut dyn Stateful> {
+        None
+    }
+
     fn num_views(&self) -> u32 {
         NUM_VIEWS
+    }
+
+    fn loss_names(&self) -> Vec<String> {
+        vec!["supcon".into()]
     }
 
     fn sampling(&self) -> Sampling {

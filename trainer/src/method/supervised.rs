@@ -9,6 +9,7 @@ use crate::loss::cross_entropy::cross_entropy;
 use crate::model::classifier::Classifier;
 use crate::model::parameters::Parameters;
 use crate::model::{Backbone, Pass};
+use crate::state::Stateful;
 
 /// Backbone and linear classifier.
 pub struct Supervised {
@@ -32,8 +33,16 @@ impl Supervised {
 }
 
 impl Method for Supervised {
+    fn own_state(&mut self) -> Option<&mut dyn Stateful> {
+        None
+    }
+
     fn num_views(&self) -> u32 {
         1
+    }
+
+    fn loss_names(&self) -> Vec<String> {
+        vec!["cross_entropy".into()]
     }
 
     fn sampling(&self) -> Sampling {
@@ -45,7 +54,7 @@ impl Method for Supervised {
         let classes = Tensor::from_slice(&targets.classes).to_device(inputs.device());
         let loss = cross_entropy(&logits, &classes, targets.global_samples, self.label_smoothing);
         let hits = logits.argmax(1, false).eq_tensor(&classes).sum(Kind::Double);
-        Ok(Objective::Direct(DirectLoss { loss, sums: vec![("acc", hits)] }))
+        Ok(Objective::Direct(DirectLoss { terms: vec![loss], sums: vec![("acc", hits)] }))
     }
 
     fn embed(&self, inputs: &Tensor, pass: &Pass) -> Result<Tensor, TchError> {

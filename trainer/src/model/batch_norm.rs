@@ -4,6 +4,7 @@
 use tch::{Device, TchError, Tensor};
 
 use super::Pass;
+use super::freeze::Frozen;
 use super::parameters::{Init, Parameters, Role};
 use crate::torch_extra::{After, BatchNormTensors, batch_norm};
 
@@ -20,6 +21,7 @@ pub struct BatchNorm {
     running_mean: Tensor,
     running_var: Tensor,
     num_batches_tracked: Tensor,
+    frozen: Frozen,
 }
 
 impl BatchNorm {
@@ -31,10 +33,12 @@ impl BatchNorm {
             running_mean: scope.buffer("running_mean", &[channels], 0.0),
             running_var: scope.buffer("running_var", &[channels], 1.0),
             num_batches_tracked: scope.counter("num_batches_tracked"),
+            frozen: scope.frozen(),
         })
     }
 
-    /// Normalizes as `pass` says, then does `after`.
+    /// Normalizes as `pass` says, then does `after`; a frozen layer always by the running statistics, which it leaves as they
+    /// are.
     ///
     /// # Shapes
     /// `input` (N, C, ...) and the result are alike; N may be 0.
@@ -42,7 +46,7 @@ impl BatchNorm {
     /// # Errors
     /// When the shape does not fit, memory runs out, or the ranks fail to exchange statistics.
     pub fn forward(&self, input: &Tensor, pass: &Pass, after: After<'_>) -> Result<Tensor, TchError> {
-        if !pass.train {
+        if !pass.train || self.frozen.is_set() {
             return finish(self.forward_by_running_statistics(input)?, after);
         }
         if pass.update_statistics {

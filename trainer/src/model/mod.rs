@@ -3,12 +3,14 @@
 pub mod batch_norm;
 pub mod classifier;
 pub mod cnn_small;
+pub mod freeze;
 pub mod group_norm;
 pub mod layers;
 pub mod norm;
 pub mod parameters;
 pub mod projector;
 pub mod resnet;
+mod stateful;
 
 use dtrain_configs::schema::{ModelConfig, ModelName};
 use tch::{TchError, Tensor};

@@ -4,6 +4,7 @@
 use tch::{Device, Kind, Tensor};
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
+use super::freeze::Frozen;
 use crate::data::rng::{Purpose, Stream, stream};
 
 /// What a parameter is, which decides about weight decay and layer-wise adaptation.
@@ -64,12 +65,22 @@ pub struct Parameters {
     prefix: String,
     parameters: Vec<Parameter>,
     buffers: Vec<Buffer>,
+    /// Scopes of layers that behave differently when they are frozen.
+    switches: Vec<(String, Frozen)>,
 }
 
 impl Parameters {
     /// An empty set. `kind` is `Float` or `Double`.
     pub fn new(device: Device, kind: Kind, seed: u64) -> Self {
-        Self { device, kind, seed, prefix: String::new(), parameters: Vec::new(), buffers: Vec::new() }
+        Self {
+            device,
+            kind,
+            seed,
+            prefix: String::new(),
+            parameters: Vec::new(),
+            buffers: Vec::new(),
+            switches: Vec::new(),
+        }
     }
 
     /// Where the tensors live.
@@ -125,6 +136,18 @@ impl Parameters {
     /// Registers a 64-bit integer that begins at 0 and returns the tensor, of shape (), for the layer.
     pub fn counter(&mut self, name: &str) -> Tensor {
         self.register(name, Tensor::zeros([0i64; 0], (Kind::Int64, self.device)))
+    }
+
+    /// What tells a layer of the current scope that it is frozen.
+    pub fn frozen(&mut self) -> Frozen {
+        let frozen = Frozen::default();
+        self.switches.push((self.prefix.trim_end_matches('.').to_owned(), frozen.clone()));
+        frozen
+    }
+
+    /// What [`Parameters::frozen`] gave, with its scopes.
+    pub(super) fn switches(&self) -> &[(String, Frozen)] {
+        &self.switches
     }
 
     /// The parameters, in registration order.

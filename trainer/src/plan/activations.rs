@@ -112,7 +112,7 @@ fn try_batch(
         method.objective(&inputs, &targets, &pass)?
     };
     match &objective {
-        Objective::Direct(direct) => direct.loss.f_backward()?,
+        Objective::Direct(direct) => direct.sum()?.f_backward()?,
         Objective::Pairs(pairs) => pairs.projections.f_sum(pairs.projections.kind())?.f_backward()?,
     }
     wait_for_device(parameters);

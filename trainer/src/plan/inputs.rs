@@ -100,6 +100,10 @@ fn memory_inputs(
         input_bytes_per_sample: (views * view_shape.iter().product::<usize>() * element_bytes) as u64,
         prefetch_batches: if on_cpu { config.trainer.prefetch_batches as u64 } else { 0 },
         prefetch_bytes: config.trainer.prefetch_bytes,
+        // A GPU's checkpoints are copied to the host.
+        checkpoint_copies: on_cpu
+            && config.checkpoint.asynchronous
+            && config.checkpoint.every_steps != Some(0),
         pair_loss: pair_settings(&config.method).map(|(dim, queue_rows)| PairLossMemory {
             rows: 0,
             own_rows: 0,

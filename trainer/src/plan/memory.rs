@@ -32,6 +32,8 @@ pub struct MemoryInputs {
     pub prefetch_batches: u64,
     /// Most bytes of them.
     pub prefetch_bytes: u64,
+    /// Rank 0 copies checkpoints into memory of their own, which is that of the tensors.
+    pub checkpoint_copies: bool,
     /// The pair loss, if the method has one.
     pub pair_loss: Option<PairLossMemory>,
 }
@@ -79,6 +81,8 @@ pub struct MemoryPlan {
     pub loss: u64,
     /// The memory queue.
     pub queue: u64,
+    /// The copy that a checkpoint is written from, on rank 0.
+    pub checkpoint: u64,
 }
 
 impl MemoryPlan {
@@ -90,7 +94,7 @@ impl MemoryPlan {
     /// All but the activations.
     pub fn fixed(&self) -> u64 {
         let state = self.weights + self.gradients + self.moments + self.buffers;
-        state + self.inputs + self.staging + self.loss + self.queue
+        state + self.inputs + self.staging + self.loss + self.queue + self.checkpoint
     }
 }
 
@@ -122,6 +126,7 @@ impl MemoryInputs {
             let rows = (2 * pair.own_rows + pair.rows) * row + pair.rows * (16 + pair.element_bytes);
             (rows + tiles, pair.queue_rows * (row + 16))
         });
+        let copied = weights + self.moments * weights + self.buffer_bytes + pair.1;
         MemoryPlan {
             weights,
             gradients: weights,
@@ -133,6 +138,7 @@ impl MemoryInputs {
             staging: (self.prefetch_batches * inputs).min(self.prefetch_bytes),
             loss: pair.0,
             queue: pair.1,
+            checkpoint: if self.checkpoint_copies { copied } else { 0 },
         }
     }
 }
@@ -224,6 +230,7 @@ mod tests {
             input_bytes_per_sample: 2 * 64 * 101 * 4,
             prefetch_batches: 2,
             prefetch_bytes: 10 << 20,
+            checkpoint_copies: true,
             pair_loss: Some(PairLossMemory {
                 rows: 512,
                 own_rows: 256,
@@ -245,6 +252,8 @@ mod tests {
         // 2 x 256 + 512 rows of 512 bytes, 20 bytes of keys per row, four tiles of 1 MiB and two sides of 512 rows.
         assert_eq!(plan.loss, 1024 * 512 + 512 * 20 + 4 * (1 << 20) + 2 * 512 * 512);
         assert_eq!(plan.queue, 1000 * 528);
+        // Weights, two moments, running statistics, the queue.
+        assert_eq!(plan.checkpoint, 3 * 44_000_000 + 40_000 + 528_000);
         assert_eq!(plan.total(), plan.fixed() + plan.activations);
     }
 

@@ -239,6 +239,7 @@ impl Draft {
             ("memory: prepared batches", memory.staging, "ahead of the step".into()),
             ("memory: loss", memory.loss, "gathered projections, gradient, tiles".into()),
             ("memory: queue", memory.queue, String::new()),
+            ("memory: checkpoint", memory.checkpoint, "what it is written from, on rank 0".into()),
         ] {
             if bytes > 0 {
                 self.line(name, Bytes(bytes), reason);

@@ -1,6 +1,7 @@
 //! The start banner: what this run will do, in derived quantities, with the reason of each automatic choice.
 
 use dtrain_configs::RunConfig;
+use dtrain_configs::schema::MonitorMode;
 
 use super::prepare::Prepared;
 
@@ -111,6 +112,16 @@ pub(super) fn describe(prepared: &Prepared) -> Banner {
         format!("{:.3e}", prepared.engine.peak_lr()),
         format!("{} {}, peak after {warmup} steps", config.optimizer.name(), config.optimizer.lr()),
     );
+    super::phases::describe(prepared, &mut banner);
+    if let Some(monitor) = &config.stop.monitor {
+        let direction = if config.stop.mode == MonitorMode::Max { "more" } else { "less" };
+        let patience = config.stop.patience;
+        banner.line(
+            "early stopping",
+            monitor,
+            format!("{direction} is better, ends after {patience} evaluations without improvement"),
+        );
+    }
     if let Some(sampler) = &prepared.sampler {
         for note in sampler.notes() {
             banner.line("sampling", note, "");

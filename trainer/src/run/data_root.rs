@@ -3,7 +3,7 @@
 
 use std::path::{Path, PathBuf};
 
-use dtrain_comm::Collective;
+use dtrain_comm::{Collective, Stage};
 use dtrain_configs::schema::{DataConfig, GenerateConfig, GeneratorKind};
 
 use crate::data::synth;
@@ -24,6 +24,7 @@ pub fn data_root(config: &DataConfig, collective: &dyn Collective) -> Result<Pat
         ));
     };
     let root = generated_root(Path::new(GENERATED), generate);
+    let _stage = collective.heartbeat().enter(Stage::Generating);
     let made = if collective.world().rank == 0 {
         synth::ensure(generate.kind, generate.seed, generate.scale, &root)
             .map(|_| ())

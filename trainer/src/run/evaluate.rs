@@ -2,6 +2,8 @@
 
 use std::borrow::Cow;
 
+use dtrain_configs::choice_hint;
+
 use super::Session;
 use super::session::loader_options;
 use crate::data::{Dataset, LabelColumn};
@@ -27,17 +29,34 @@ fn spread(ids: &[u32], most: usize) -> Cow<'_, [u32]> {
 impl Session<'_> {
     /// During training: kNN of the target and the other labels on `val` (or `test`, where the data have no validation
     /// part), named `val/...`. At the end: kNN and linear probes on train, val and test.
-    pub(super) fn evaluate(&mut self, step: u64) -> Result<(), TrainError> {
-        let last = step >= self.prepared.plan.total_steps;
+    pub(super) fn evaluate(&mut self, step: u64, last: bool) -> Result<(), TrainError> {
         let epoch = step.saturating_sub(1) / self.prepared.plan.steps_per_epoch.max(1);
         for evaluation in self.evaluations(step, last)? {
             let values = evaluation.metrics.iter().map(|(name, value)| (name.clone(), *value)).collect();
             self.record(step, epoch, values);
             self.observer.evaluated(&evaluation, step, last);
         }
-        self.monitored =
-            self.prepared.config.checkpoint.monitor.as_ref().and_then(|m| self.metrics.get(m)).copied();
+        let (checkpoint, stop) = (&self.prepared.config.checkpoint, &self.prepared.config.stop);
+        let monitors =
+            [("checkpoint.monitor", checkpoint.monitor.clone()), ("stop.monitor", stop.monitor.clone())];
+        let [monitored, watched] = monitors.map(|(key, name)| self.value_of_monitor(key, &name?, step));
+        (self.monitored, self.watched) = (monitored, watched);
         Ok(())
+    }
+
+    /// What a monitor is after the evaluation at `step`. A probe that is not part of every evaluation says nothing until
+    /// its next turn; a training metric is as last logged.
+    fn value_of_monitor(&mut self, key: &str, name: &str, step: u64) -> Option<f64> {
+        let is_probe = ["val/", "test/"].iter().any(|part| name.starts_with(part));
+        let value = match self.measured_at(step).get(name) {
+            None if !is_probe => self.metrics.get(name).copied(),
+            value => value.copied(),
+        };
+        if !self.metrics.contains_key(name) && self.missed.insert(key.to_owned()) {
+            let hint = choice_hint(name, self.metrics.keys().map(String::as_str));
+            tracing::warn!("`{key}` is `{name}`, which this evaluation did not measure: {hint}");
+        }
+        value
     }
 
     fn evaluations(&mut self, step: u64, last: bool) -> Result<Vec<Evaluation>, TrainError> {

@@ -29,6 +29,11 @@ impl RunDir {
         self.root.join("overrides.txt")
     }
 
+    /// Identity of the run.
+    pub fn run_id(&self) -> PathBuf {
+        self.root.join("run_id")
+    }
+
     /// Machine, versions, command line.
     pub fn environment(&self) -> PathBuf {
         self.root.join("environment.json")
@@ -54,9 +59,34 @@ impl RunDir {
         self.root.join("checkpoints")
     }
 
+    /// What `dtrain stop` leaves until the run has heard it.
+    pub fn stop(&self) -> PathBuf {
+        self.root.join("stop")
+    }
+
     /// One file per rank.
     pub fn log(&self, rank: usize) -> PathBuf {
         self.root.join("logs").join(format!("rank_{rank:03}.log"))
+    }
+
+    /// Locked by the process that trains here.
+    pub fn lock(&self) -> PathBuf {
+        self.root.join(".lock")
+    }
+
+    /// What the launcher files about the ranks that it starts for the `attempt`th time.
+    pub fn launch_log(&self, attempt: u32) -> PathBuf {
+        self.launch_logs().join(format!("attempt_{attempt}"))
+    }
+
+    /// Folder of all such attempts.
+    pub fn launch_logs(&self) -> PathBuf {
+        self.root.join("logs").join("launch")
+    }
+
+    /// One object per attempt of the launcher.
+    pub fn restarts(&self) -> PathBuf {
+        self.root.join("restarts.jsonl")
     }
 
     /// Whether a run has begun here.

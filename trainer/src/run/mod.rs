@@ -3,37 +3,62 @@
 mod agree;
 mod banner;
 mod data_root;
+mod deadline;
 mod evaluate;
+mod inventory;
 mod layout;
+mod load;
+mod lock;
 mod micro_batch;
+mod naming;
 mod observer;
+mod pace;
+mod phases;
 mod prepare;
 mod probe;
 mod resolve;
+pub mod run_id;
 mod runner;
 mod save;
+mod saver;
 mod scaling;
 mod session;
 mod start;
 mod state;
+mod stop_file;
+mod tiers;
 mod tracker;
 mod transport;
+mod wishes;
 
 pub use agree::agreed;
 pub use banner::{Banner, Line};
 pub use data_root::data_root;
 pub use evaluate::final_parts;
+pub use inventory::{Entry, Inventory, Pruned, look_at};
 pub use layout::RunDir;
+pub use lock::{Holder, RunLock};
 pub use observer::{Observer, Progress, Silent};
 pub use prepare::{Prepared, Purpose, engine_settings, open_checkpoint, prepare};
 pub use probe::{Probed, open as open_probed};
 pub use resolve::{Choice, Place, Resolved, resolve};
 pub use runner::{StepRunner, Stepped};
+pub use saver::{Pause, Saver};
 pub use session::{Outcome, Session, local_batch};
 pub use start::{Extent, TrainRequest, train};
 pub use state::{DroppedSample, LoopState};
+pub use stop_file::request_stop;
+pub use tiers::{TierName, local_folder};
 pub use tracker::Tracker;
 pub use transport::connect as connect_tensors;
+
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) use state::parse_section;
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) use {
+    agree::Told,
+    session::{DIRECTIVE, Message, REPORT},
+};
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};

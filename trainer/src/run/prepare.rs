@@ -5,15 +5,15 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::resolve::Place;
-use super::{Choice, Resolved, RunDir, agreed, data_root, micro_batch, resolve, transport};
-use crate::coordinator::RunPlan;
+use super::{Choice, Resolved, RunDir, agreed, data_root, micro_batch, phases, resolve, transport};
+use crate::coordinator::{EarlyStop, Phases, RunPlan};
 use crate::data::{Dataset, LabelColumn, Sampler, SamplerKind, ViewMaker};
 use crate::engine::{Engine, EngineSettings, Ranks};
 use crate::error::TrainError;
 use crate::method::{self, Method, Sampling};
 use crate::model::parameters::Parameters;
 use crate::torch_extra::{set_deterministic, set_tf32};
-use dtrain_comm::{Collective, CollectiveExt};
+use dtrain_comm::{Collective, CollectiveExt, Stage};
 use dtrain_configs::RunConfig;
 
 /// What a session is for.
@@ -69,6 +69,7 @@ pub fn prepare(
     stored: Option<Resolved>,
 ) -> Result<Prepared, TrainError> {
     let ranks = &**collective;
+    let _stage = ranks.heartbeat().enter(Stage::Preparing);
     let (mut resolved, place, mut choices) = resolve(&config, ranks, stored.as_ref())?;
     tch::set_num_threads(resolved.threads as i32);
     set_tf32(config.trainer.tf32);
@@ -131,7 +132,12 @@ fn build_parts(
         Purpose::Evaluate => None,
     };
     let steps_per_epoch = sampler.as_ref().map_or(1, |s| s.steps_per_epoch()).max(1);
-    let plan = run_plan(config, steps_per_epoch);
+    let total_steps = total_steps(config, steps_per_epoch);
+    let phases = match purpose {
+        Purpose::Train => phases::plan(&config.phases, total_steps, &*method, &parameters)?,
+        Purpose::Evaluate => Phases::whole(total_steps),
+    };
+    let plan = run_plan(config, steps_per_epoch, phases, total_steps);
     Ok(Parts { maker: Arc::new(maker), sampler, plan, method, parameters })
 }
 
@@ -155,24 +161,39 @@ pub fn engine_settings(config: &RunConfig, resolved: &Resolved, plan: &RunPlan) 
         optimizer: config.optimizer.clone(),
         total_steps: plan.total_steps,
         steps_per_epoch: plan.steps_per_epoch,
+        phases: plan.phases.clone(),
     }
 }
 
-fn run_plan(config: &RunConfig, steps_per_epoch: u64) -> RunPlan {
+fn total_steps(config: &RunConfig, steps_per_epoch: u64) -> u64 {
     let trainer = &config.trainer;
     let by_epochs = trainer.max_epochs.map(|epochs| epochs.saturating_mul(steps_per_epoch));
-    let total_steps = match (by_epochs, trainer.max_steps) {
+    match (by_epochs, trainer.max_steps) {
         (Some(a), Some(b)) => a.min(b),
         (Some(n), None) | (None, Some(n)) => n,
         (None, None) => 0,
-    };
+    }
+}
+
+fn run_plan(config: &RunConfig, steps_per_epoch: u64, phases: Phases, total_steps: u64) -> RunPlan {
+    let stop = &config.stop;
     RunPlan {
         steps_per_epoch,
         total_steps,
         save_every_steps: config.checkpoint.every_steps,
+        local_save_every_steps: config
+            .checkpoint
+            .local_every_steps
+            .filter(|_| config.checkpoint.local_dir.is_some()),
         eval_every_epochs: config.eval.every_epochs,
         monitor_mode: config.checkpoint.mode,
         max_nonfinite_steps: config.trainer.max_nonfinite_steps,
+        phases,
+        early_stop: stop.monitor.is_some().then_some(EarlyStop {
+            mode: stop.mode,
+            patience: stop.patience,
+            min_delta: stop.min_delta,
+        }),
     }
 }
 

@@ -4,13 +4,13 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 
-use dtrain_comm::{Collective, CollectiveExt};
+use dtrain_comm::{Collective, CollectiveExt, Stage};
 use dtrain_configs::RunConfig;
 
 use super::agreed;
 use super::evaluate::final_parts;
+use super::load::load_at;
 use super::prepare::{Prepared, Purpose, prepare};
-use super::save::load_at;
 use super::session::loader_options;
 use crate::checkpoint::durable::replace_atomic;
 use crate::checkpoint::{Dtype, TensorSpec, write_tensors};
@@ -28,8 +28,8 @@ pub struct Probed {
 /// Loads the checkpoint at `path` under `config`.
 pub fn open(config: RunConfig, ranks: &Arc<dyn Collective>, path: &Path) -> Result<Probed, TrainError> {
     let restored = load_at(&**ranks, path)?;
-    let mut prepared = prepare(config, ranks, Purpose::Evaluate, None)?;
-    agreed(&**ranks, restored.apply_weights(&mut prepared))?;
+    let prepared = prepare(config, ranks, Purpose::Evaluate, None)?;
+    agreed(&**ranks, restored.apply_weights(&prepared))?;
     Ok(Probed { prepared, step: restored.state.coordinator.step })
 }
 
@@ -37,6 +37,7 @@ impl Probed {
     /// All probes on train, val and test.
     pub fn evaluate(&self) -> Result<Vec<Evaluation>, TrainError> {
         let prepared = &self.prepared;
+        let _stage = prepared.engine.collective().heartbeat().enter(Stage::Evaluating);
         let config = &prepared.config.eval;
         let parts = final_parts(&prepared.dataset);
         if parts.is_empty() {
@@ -70,6 +71,7 @@ impl Probed {
         let prepared = &self.prepared;
         let dataset = &prepared.dataset;
         let ranks = prepared.engine.collective();
+        let _stage = ranks.heartbeat().enter(Stage::Evaluating);
         let all: Vec<u32> = (0..dataset.samples.len() as u32).collect();
         let ids = match part {
             Some("train") => &dataset.train,

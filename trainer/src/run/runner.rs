@@ -55,8 +55,9 @@ impl StepRunner {
             ranks.all_gather_usize(batch.kept.len())?.into_iter().map(|n| n as u32).collect();
         let wait_secs = waiting.elapsed().as_secs_f64();
         let global_samples = counts.iter().map(|&n| u64::from(n)).sum();
-        let epoch = step / self.prepared.plan.steps_per_epoch.max(1);
-        let plan = StepPlan { step, epoch, counts, global_samples };
+        let run = &self.prepared.plan;
+        let (epoch, phase) = (run.epoch_of(step), run.phases.index_of(step));
+        let plan = StepPlan { step, epoch, phase, counts, global_samples };
         let local = local_batch(&self.prepared, &batch, &plan)?;
         let stepped = self.prepared.engine.step(&local, &plan);
         drop(local);

@@ -4,13 +4,15 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::Instant;
 
-use dtrain_comm::CollectiveExt;
+use dtrain_comm::{CollectiveExt, Stage, StageGuard};
 use serde::{Deserialize, Serialize};
 
 use super::agree::{Told, settle};
 use super::micro_batch::explain;
+use super::pace::Work;
 use super::prepare::Prepared;
-use super::{DroppedSample, LoopState, Observer, Progress, RunDir, StopFlag, Tracker, agreed};
+use super::wishes::Wishes;
+use super::{DroppedSample, LoopState, Observer, Pause, Progress, RunDir, Saver, Tracker, agreed};
 use crate::checkpoint::{FrameKind, decode, encode};
 use crate::coordinator::{Coordinator, CoordinatorState, Directive, Report, StepPlan, StopReason};
 use crate::data::{Batch, BatchRequest, LabelColumn, Loader, LoaderOptions, share};
@@ -21,15 +23,15 @@ use crate::method::Targets;
 use crate::track::{RunResult, SessionStatus};
 
 /// Messages between ranks.
-const REPORT: FrameKind = FrameKind { name: "report", tag: *b"REPT", version: 1 };
-const DIRECTIVE: FrameKind = FrameKind { name: "directive", tag: *b"DIRV", version: 1 };
+pub(crate) const REPORT: FrameKind = FrameKind { name: "report", tag: *b"REPT", version: 2 };
+pub(crate) const DIRECTIVE: FrameKind = FrameKind { name: "directive", tag: *b"DIRV", version: 2 };
 
 /// What a rank says before each directive.
 #[derive(Serialize, Deserialize)]
-struct Message {
-    report: Report,
+pub(crate) struct Message {
+    pub(crate) report: Report,
     /// Why it cannot go on.
-    failure: Option<Told>,
+    pub(crate) failure: Option<Told>,
 }
 
 /// How a run ended.
@@ -53,6 +55,8 @@ pub struct Session<'a> {
     pub(super) coordinator: Coordinator,
     pub(super) run_dir: Option<RunDir>,
     pub(super) tracker: Tracker,
+    /// Rank 0's, where there is a run directory.
+    pub(super) saver: Option<Saver>,
     pub(super) observer: &'a mut dyn Observer,
     pub(super) dropped: Vec<DroppedSample>,
     /// What evaluations could not read and have said so.
@@ -62,7 +66,7 @@ pub struct Session<'a> {
     /// What was measured after the step named first, on its weights.
     measured: (u64, BTreeMap<String, f64>),
     pub(super) limits: Limits,
-    stop: StopFlag,
+    pub(super) wishes: Wishes,
     loader: Loader,
     /// The next step's batch, asked for before the directive that uses it.
     pending: Option<Batch>,
@@ -73,7 +77,10 @@ pub struct Session<'a> {
     /// A failure of this rank alone, such as a full disk under the metrics, until the others hear of it.
     failure: Option<TrainError>,
     pub(super) monitored: Option<f64>,
-    window: Window,
+    pub(super) watched: Option<f64>,
+    /// Monitors that the first evaluation did not measure, once they have been named.
+    pub(super) missed: BTreeSet<String>,
+    pub(super) window: Window,
     started: Instant,
     earlier_secs: f64,
 }
@@ -91,10 +98,12 @@ pub struct SessionParts<'a> {
     pub run_dir: Option<RunDir>,
     /// Metrics files.
     pub tracker: Tracker,
+    /// How rank 0 saves.
+    pub saver: Option<Saver>,
     /// The person in front of rank 0.
     pub observer: &'a mut dyn Observer,
-    /// Set by signal handlers.
-    pub stop: StopFlag,
+    /// What may want the run to end.
+    pub(super) wishes: Wishes,
     /// For a quick look.
     pub limits: Limits,
     /// Where a checkpoint left off.
@@ -110,7 +119,7 @@ struct Launched {
 
 /// Sums since the last logged step.
 #[derive(Default)]
-struct Window {
+pub(super) struct Window {
     steps: u64,
     samples: u64,
     /// Waiting for batches.
@@ -120,7 +129,18 @@ struct Window {
     wait_secs: f64,
     /// Waiting for other ranks within the step.
     comm_secs: f64,
+    /// The longest of each, over the checkpoints of rank 0.
+    saved: Option<Pause>,
     started: Option<Instant>,
+}
+
+impl Window {
+    /// A checkpoint was handed over; `gather_secs` went into the ranks' parts.
+    pub(super) fn saved(&mut self, pause: Pause, gather_secs: f64) {
+        let longest = self.saved.get_or_insert_default();
+        longest.wait_secs = longest.wait_secs.max(pause.wait_secs);
+        longest.pause_secs = longest.pause_secs.max(pause.pause_secs + gather_secs);
+    }
 }
 
 impl<'a> Session<'a> {
@@ -139,8 +159,9 @@ impl<'a> Session<'a> {
             earlier_secs: state.as_ref().map_or(0.0, |s| s.wall_secs),
             run_dir: parts.run_dir,
             tracker: parts.tracker,
+            saver: parts.saver,
             observer: parts.observer,
-            stop: parts.stop,
+            wishes: parts.wishes,
             limits: parts.limits,
             dropped,
             left_out: BTreeSet::new(),
@@ -151,6 +172,8 @@ impl<'a> Session<'a> {
             last_step_finite: state.as_ref().and_then(|s| s.unreported_finite),
             failure: None,
             monitored: None,
+            watched: None,
+            missed: BTreeSet::new(),
             window: Window::default(),
             started: Instant::now(),
         })
@@ -159,18 +182,29 @@ impl<'a> Session<'a> {
     /// Runs to the end.
     pub fn run(mut self) -> Result<Outcome, TrainError> {
         let reason = loop {
+            let begun = Instant::now();
             let directive = self.next_directive()?;
+            let work = Work::from(&directive);
             let _span = tracing::info_span!("step", step = directive.step()).entered();
             if !matches!(directive, Directive::Step(_)) {
                 self.settle_all()?;
             }
             match directive {
                 Directive::Step(plan) => self.step(plan)?,
-                Directive::Evaluate { step } => self.evaluate(step)?,
-                Directive::Save { step, .. } => self.save(step)?,
+                Directive::Evaluate { step, last } => {
+                    let _stage = self.enter(Stage::Evaluating);
+                    self.evaluate(step, last)?;
+                }
+                Directive::Save { step, kind } => {
+                    let _stage = self.enter(Stage::Saving);
+                    self.save(step, kind)?;
+                }
                 Directive::Stop(reason) => break reason,
             }
+            self.wishes.pace.took(work, begun.elapsed());
         };
+        let _stage = self.enter(Stage::Concluding);
+        self.finish_saving(reason != StopReason::NonFinite)?;
         self.observer.ended(&reason);
         let state = self.coordinator.state();
         let outcome = Outcome {
@@ -187,7 +221,7 @@ impl<'a> Session<'a> {
     fn write_result(&mut self, outcome: &Outcome) -> Result<(), TrainError> {
         let Some(run_dir) = &self.run_dir else { return Ok(()) };
         let result = RunResult {
-            world_size: self.prepared.engine.collective().world().world_size,
+            world_size: self.world_size(),
             stop_reason: outcome.reason.as_str().to_owned(),
             step: outcome.steps,
             epoch: outcome.steps / self.prepared.plan.steps_per_epoch.max(1),
@@ -198,11 +232,57 @@ impl<'a> Session<'a> {
         result.write(&run_dir.result())?;
         // A run that will be continued has not ended for TensorBoard.
         match outcome.reason {
-            StopReason::Finished => self.tracker.end(SessionStatus::Success)?,
+            StopReason::Finished | StopReason::EarlyStopped => self.tracker.end(SessionStatus::Success)?,
             StopReason::NonFinite => self.tracker.end(SessionStatus::Failure)?,
             StopReason::Interrupted | StopReason::Requeue => {}
         }
         Ok(())
+    }
+
+    /// What a checkpoint keeps of the loop, at the border of a step.
+    pub(super) fn loop_state(&self) -> LoopState {
+        // Field by field, so that a new one does not compile until it is said whether it is saved.
+        let Self {
+            prepared,
+            coordinator,
+            dropped,
+            metrics,
+            last_step_finite,
+            // Counted on from what the checkpoint says.
+            started: _,
+            earlier_secs: _,
+            // Of the process and not of the run.
+            run_dir: _,
+            tracker: _,
+            saver: _,
+            observer: _,
+            left_out: _,
+            limits: _,
+            stop: _,
+            // A function of the step.
+            loader: _,
+            pending: _,
+            // Empty at the border of a step, or reported before a directive.
+            in_flight: _,
+            failure: _,
+            monitored: _,
+            measured: _,
+            window: _,
+        } = self;
+        LoopState {
+            coordinator: coordinator.state().clone(),
+            wall_secs: self.wall_secs(),
+            dropped: dropped.clone(),
+            metrics: metrics.clone(),
+            data_fingerprint: prepared.dataset.fingerprint,
+            resolved: prepared.resolved,
+            world_size: self.world_size(),
+            unreported_finite: *last_step_finite,
+        }
+    }
+
+    pub(super) fn world_size(&self) -> usize {
+        self.prepared.engine.collective().world().world_size
     }
 
     /// Seconds of training so far.
@@ -210,15 +290,25 @@ impl<'a> Session<'a> {
         self.earlier_secs + self.started.elapsed().as_secs_f64()
     }
 
+    /// Tells the others what this rank is doing.
+    fn enter(&self, stage: Stage) -> StageGuard {
+        self.prepared.engine.collective().heartbeat().enter(stage)
+    }
+
     /// Every rank reports, rank 0 decides, all hear.
     fn next_directive(&mut self) -> Result<Directive, TrainError> {
+        if let Err(error) = self.look_after_save() {
+            self.failure.get_or_insert(error);
+        }
         let ready = self.failure.take().map_or_else(|| self.fetch_batch(), Err);
+        let _stage = self.enter(Stage::Reporting);
         let ranks = Arc::clone(self.prepared.engine.collective());
         let report = Report {
             ready_samples: self.pending.as_ref().map_or(0, |b| b.kept.len() as u32),
-            interrupt: self.stop.interrupt(),
+            interrupt: self.wishes.interrupt(),
             last_step_finite: self.last_step_finite.take(),
             monitored: self.monitored.take(),
+            watched: self.watched.take(),
             failed_samples: self.take_failures(),
         };
         let message = Message { report, failure: ready.as_ref().err().map(Told::of) };
@@ -236,12 +326,16 @@ impl<'a> Session<'a> {
         let mut message = Vec::new();
         if ranks.world().rank == 0 {
             message = encode(&DIRECTIVE, &self.coordinator.next(&reports))?;
+            if self.coordinator.ending().is_some() {
+                self.wishes.agreed();
+            }
         }
         Ok(decode(&DIRECTIVE, &ranks.broadcast_bytes(message, 0)?)?)
     }
 
     fn fetch_batch(&mut self) -> Result<(), TrainError> {
         if self.pending.is_none() {
+            let _stage = self.enter(Stage::Data);
             let waiting = Instant::now();
             self.pending = self.loader.next().transpose()?;
             self.window.data_secs += waiting.elapsed().as_secs_f64();
@@ -287,6 +381,7 @@ impl<'a> Session<'a> {
 
     fn step(&mut self, plan: StepPlan) -> Result<(), TrainError> {
         self.window.started.get_or_insert_with(Instant::now);
+        self.prepared.engine.collective().heartbeat().set_step(plan.step);
         let Some(batch) = self.pending.take() else {
             return Err(TrainError::internal("a step was directed without a batch"));
         };
@@ -306,6 +401,7 @@ impl<'a> Session<'a> {
         let every = self.prepared.config.trainer.replica_check_steps;
         if every > 0 && done.is_multiple_of(every) {
             self.settle_all()?;
+            let _stage = self.enter(Stage::Comparing);
             self.prepared.engine.check_replicas(done)?;
         }
         Ok(())
@@ -361,6 +457,11 @@ impl<'a> Session<'a> {
             );
             let per_step = 1.0 / self.window.steps.max(1) as f64;
             let mut values = vec![("train/loss".to_owned(), outcome.loss)];
+            if self.prepared.plan.phases.is_staged() {
+                values.push(("train/phase".into(), f64::from(plan.phase + 1)));
+            }
+            let losses = self.prepared.engine.method().loss_names().into_iter().zip(&outcome.losses);
+            values.extend(losses.map(|(name, loss)| (format!("train/{name}_loss"), *loss)));
             values.extend(outcome.means.iter().map(|(name, mean)| (format!("train/{name}"), *mean)));
             for (name, value) in [
                 ("opt/lr", outcome.lr),
@@ -374,6 +475,10 @@ impl<'a> Session<'a> {
                 values.push((name.to_owned(), value));
             }
             values.extend(self.slowest_rank(per_step)?);
+            if let Some(Pause { wait_secs, pause_secs }) = self.window.saved {
+                values.push(("perf/save_pause_s".into(), pause_secs));
+                values.push(("perf/save_wait_s".into(), wait_secs));
+            }
             if outcome.loss_scale != 1.0 {
                 values.push(("opt/loss_scale".into(), outcome.loss_scale));
             }

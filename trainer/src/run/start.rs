@@ -1,22 +1,30 @@
 //! The beginning of a run: its directory, whether it continues, its banner, its files; then the loop.
 
-use std::path::PathBuf;
+use std::ffi::OsString;
+use std::os::unix::ffi::OsStringExt;
 use std::sync::Arc;
-use std::time::SystemTime;
+use std::time::{Instant, SystemTime};
 
-use dtrain_comm::{Collective, CollectiveExt};
+use dtrain_comm::{Collective, CollectiveExt, Stage};
 use dtrain_configs::RunConfig;
 use dtrain_configs::schema::ResumeMode;
 
+use super::deadline::Deadline;
+use super::load::{Restored, init_weights, load_newest};
+use super::lock::{lock_existing, lock_new};
+use super::pace::Pace;
 use super::prepare::{Prepared, Purpose, prepare};
-use super::save::{Restored, init_weights, load_newest, require_room};
+use super::saver::{checkpoint_bytes, describe_saving};
 use super::scaling::plan_for;
 use super::session::{Limits, SessionParts};
-use super::{Banner, Observer, Outcome, RunDir, Session, StopFlag, Tracker, agreed};
+use super::stop_file::StopFile;
+use super::wishes::Wishes;
+use super::{Banner, Observer, Outcome, RunDir, Saver, Session, StopFlag, Tracker, agreed};
 use crate::checkpoint::durable::write_atomic;
 use crate::error::TrainError;
 use crate::plan::ScalingPlan;
-use crate::track::{Environment, HparamValue, Versions, rfc3339};
+use crate::state::Layout;
+use crate::track::{Environment, HparamValue, Versions};
 
 /// What a training run is asked for.
 pub struct TrainRequest<'a> {
@@ -61,20 +69,31 @@ const FAST_DEV_EVAL_SAMPLES: usize = 256;
 
 /// Runs a training run; `None` for a dry run.
 pub fn train(mut request: TrainRequest<'_>) -> Result<Option<Outcome>, TrainError> {
+    let (started, wall_clock) = (Instant::now(), SystemTime::now());
     let ranks = Arc::clone(&request.collective);
+    let preparing = ranks.heartbeat().enter(Stage::Preparing);
     if let Extent::FastDev { steps } = request.extent {
         let trainer = &mut request.config.trainer;
         trainer.max_epochs = None;
         trainer.max_steps = Some(steps.max(1));
         request.config.checkpoint.every_steps = Some(0);
         request.config.track.every_steps = 1;
+        request.config.phases.share_evenly();
     }
     let run_dir = match request.extent {
         Extent::Full => Some(choose_run_dir(&request.config, &*ranks)?),
         Extent::FastDev { .. } | Extent::DryRun { .. } => None,
     };
+    let mut lock = match &run_dir {
+        Some(run_dir) => lock_existing(&*ranks, run_dir)?,
+        None => None,
+    };
+    let continues = match &run_dir {
+        Some(run_dir) => holds_a_run(&*ranks, run_dir)?,
+        None => false,
+    };
     let restored = match &run_dir {
-        Some(run_dir) if holds_a_run(&*ranks, run_dir)? => continue_run(&request.config, &ranks, run_dir)?,
+        Some(run_dir) if continues => continue_run(&request.config, &ranks, run_dir)?,
         _ => None,
     };
     let stored = restored.as_ref().map(|r| r.state.resolved);
@@ -92,6 +111,12 @@ pub fn train(mut request: TrainRequest<'_>) -> Result<Option<Outcome>, TrainErro
         }
     }
 
+    let layouts =
+        prepared.engine.stateful().iter().map(|part| part.layout()).collect::<Result<Vec<_>, _>>()?;
+    let pace = Pace::expecting(checkpoint_bytes(&layouts)?);
+    let deadline = Deadline::new(&prepared.config.stop, started);
+    agreed(&*ranks, deadline.as_ref().map_or(Ok(()), |deadline| deadline.check(&pace)))?;
+    let mut saver = None;
     if let Some(run_dir) = &run_dir {
         let created =
             fs_err::create_dir_all(run_dir.path().join("logs")).and_then(|()| (request.on_run_dir)(run_dir));
@@ -104,11 +129,25 @@ pub fn train(mut request: TrainRequest<'_>) -> Result<Option<Outcome>, TrainErro
                 )
             }),
         )?;
-        let room = if ranks.world().rank == 0 { require_room(run_dir, &prepared.engine) } else { Ok(()) };
-        agreed(&*ranks, room)?;
+        let begun = if ranks.world().rank == 0 {
+            lock_new(run_dir, lock.take(), continues).and_then(|held| {
+                let saver = open_saver(run_dir, &prepared, &layouts)?;
+                Ok((Some(held), saver))
+            })
+        } else {
+            Ok((None, None))
+        };
+        (lock, saver) = agreed(&*ranks, begun)?;
     }
 
     let mut banner = banner(&prepared, run_dir.as_ref(), restored.as_ref());
+    if run_dir.is_some() {
+        describe_saving(&mut banner, &prepared.config.checkpoint, &layouts);
+    }
+    if let Some(deadline) = &deadline {
+        let (limit, reason) = deadline.describe(&pace);
+        banner.line("time limit", limit, reason);
+    }
     if let Extent::DryRun { world } = request.extent {
         if let Some(world) = world {
             add_plan(&mut banner, agreed(&*ranks, plan_for(&prepared, world))?);
@@ -130,38 +169,32 @@ pub fn train(mut request: TrainRequest<'_>) -> Result<Option<Outcome>, TrainErro
         Extent::FastDev { .. } => Limits { eval_samples: Some(FAST_DEV_EVAL_SAMPLES) },
         Extent::Full | Extent::DryRun { .. } => Limits::default(),
     };
+    let file = run_dir.as_ref().filter(|_| ranks.world().rank == 0);
+    let file = file.map(|run_dir| StopFile::watch(run_dir, wall_clock));
     let parts = SessionParts {
         run_dir,
         tracker,
+        saver,
         observer: request.observer,
-        stop: request.stop,
+        wishes: Wishes { flag: request.stop, file, deadline, pace },
         limits,
         state: restored.map(|r| r.state),
     };
-    Session::new(prepared, parts)?.run().map(Some)
+    let session = Session::new(prepared, parts)?;
+    drop(preparing);
+    let outcome = session.run();
+    // Nothing is written after this.
+    drop(lock);
+    outcome.map(Some)
 }
 
-/// `run.dir`, or `<run.root>/<experiment>/<date_time>`; rank 0 names it.
+/// Rank 0 names the directory; all ranks hear its name.
 fn choose_run_dir(config: &RunConfig, collective: &dyn Collective) -> Result<RunDir, TrainError> {
-    if let Some(dir) = &config.run.dir {
-        return Ok(RunDir::new(dir.clone()));
-    }
-    let experiment = config.experiment.as_deref().unwrap_or(config.method.name());
-    let stem = experiment.rsplit('/').next().unwrap_or(experiment).trim_end_matches(".yaml");
-    let parent = config.run.root.join(stem);
-    let mut name = String::new();
-    if collective.world().rank == 0 {
-        // 2026-11-21T10:00:00Z, without the signs that file systems or shells dislike.
-        let stamp = rfc3339(SystemTime::now()).replace('T', "_").replace(':', "-").replace('Z', "");
-        name = stamp.clone();
-        let mut attempt = 2;
-        while parent.join(&name).exists() {
-            name = format!("{stamp}-{attempt}");
-            attempt += 1;
-        }
-    }
-    let name = collective.broadcast_bytes(name.into_bytes(), 0)?;
-    Ok(RunDir::new(parent.join(PathBuf::from(String::from_utf8_lossy(&name).into_owned()))))
+    let here = match collective.world().rank {
+        0 => RunDir::choose(config, SystemTime::now()).path().as_os_str().as_encoded_bytes().to_vec(),
+        _ => Vec::new(),
+    };
+    Ok(RunDir::new(OsString::from_vec(collective.broadcast_bytes(here, 0)?)))
 }
 
 fn holds_a_run(collective: &dyn Collective, run_dir: &RunDir) -> Result<bool, TrainError> {
@@ -182,7 +215,7 @@ fn continue_run(
             "choose another `run.dir`, or `run.resume=auto` to go on with it",
         ));
     }
-    let restored = load_newest(&**ranks, run_dir)?;
+    let restored = load_newest(&**ranks, run_dir, config.checkpoint.local_dir.as_deref())?;
     let stored = agreed(
         &**ranks,
         dtrain_configs::load(&run_dir.config()).map_err(|e| {
@@ -214,6 +247,11 @@ fn differences(stored: &RunConfig, now: &RunConfig) -> Vec<String> {
     let flat = |config: &RunConfig| {
         let mut config = config.clone();
         config.run = Default::default();
+        // Of each start by itself.
+        config.stop.time_limit_secs = None;
+        config.stop.margin_secs = Default::default();
+        // A job that is started again may have another node's disk.
+        config.checkpoint.local_dir = None;
         let mut values = std::collections::BTreeMap::new();
         if let Ok(tree) = serde_json::to_value(&config) {
             flatten(&tree, String::new(), &mut values);
@@ -241,6 +279,19 @@ fn flatten(tree: &serde_json::Value, path: String, values: &mut std::collections
             values.insert(path, other.to_string());
         }
     }
+}
+
+/// Rank 0's saver; the others have none, and neither has a run that never saves.
+fn open_saver(
+    run_dir: &RunDir,
+    prepared: &Prepared,
+    layouts: &[Layout],
+) -> Result<Option<Saver>, TrainError> {
+    let config = &prepared.config.checkpoint;
+    if prepared.engine.collective().world().rank != 0 || config.every_steps == Some(0) {
+        return Ok(None);
+    }
+    Ok(Some(Saver::open(run_dir, config, layouts, prepared.engine.device())?))
 }
 
 fn same_data(restored: &Restored, prepared: &Prepared) -> Result<(), TrainError> {
@@ -271,7 +322,11 @@ fn banner(prepared: &Prepared, run_dir: Option<&RunDir>, restored: Option<&Resto
     let Some(restored) = restored else { return banner };
     let state = &restored.state;
     let world_size = prepared.engine.collective().world().world_size;
-    banner.line("resumed at", format!("step {}", state.coordinator.step), "");
+    let found = restored
+        .found
+        .as_ref()
+        .map_or_else(String::new, |(path, tier)| format!("{tier} checkpoint {}", path.display()));
+    banner.line("resumed at", format!("step {}", state.coordinator.step), found);
     if state.world_size != world_size {
         banner.warn(format!(
             "the checkpoint was written by {} ranks and {world_size} go on: the same samples in the same order, but \

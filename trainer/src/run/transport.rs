@@ -12,6 +12,9 @@ use super::resolve::Resolved;
 use crate::engine::Ranks;
 use crate::error::TrainError;
 
+/// The watchdog of the session knows all ranks and speaks first. NCCL's own ends what is left after it.
+const AFTER_THE_WATCHDOG_SECS: f64 = 10.0;
+
 /// Connects the ranks for tensors as `resolved` says.
 ///
 /// # Errors
@@ -30,7 +33,7 @@ pub fn connect(
                     _ => collective.world().local_rank,
                 },
                 memory: if device == Device::Cpu { MemoryKind::Host } else { MemoryKind::Device },
-                timeout: Duration::from_secs_f64(config.timeout_secs.min(1e9)),
+                timeout: Duration::from_secs_f64(config.timeout_secs.min(1e9) + AFTER_THE_WATCHDOG_SECS),
             };
             let connected = NcclTransport::connect(collective, options).map_err(TrainError::from);
             Arc::new(agreed(&**collective, connected)?)

@@ -17,6 +17,7 @@ use crate::run::{Prepared, local_batch};
 pub(super) struct GlobalBatch {
     step: u64,
     epoch: u64,
+    phase: u32,
     /// `[num_views, n, C, H, W]`, fp32, on the CPU.
     inputs: Tensor,
     targets: Targets,
@@ -64,7 +65,8 @@ pub(super) fn draw(
             ));
         }
         // Without counts of other ranks the whole batch begins at position 0.
-        let plan = StepPlan { step, epoch, counts: Vec::new(), global_samples: len as u64 };
+        let phase = prepared.plan.phases.index_of(step);
+        let plan = StepPlan { step, epoch, phase, counts: Vec::new(), global_samples: len as u64 };
         let LocalBatch { inputs, targets } = local_batch(prepared, &batch, &plan)?;
         let [c, h, w] = batch.shape.map(|n| n as i64);
         let inputs = inputs
@@ -72,7 +74,7 @@ pub(super) fn draw(
             .f_to_kind(Kind::Float)?
             .f_view([i64::from(num_views), present as i64, c, h, w])?
             .f_narrow(1, 0, len as i64)?;
-        batches.push(GlobalBatch { step, epoch, inputs, targets: targets.narrow(&(0..len)) });
+        batches.push(GlobalBatch { step, epoch, phase, inputs, targets: targets.narrow(&(0..len)) });
     }
     Ok(batches)
 }
@@ -123,7 +125,13 @@ impl GlobalBatch {
             global_samples: len as u64,
         };
         let counts = (0..world_size).map(|rank| share(len, world_size, rank).len() as u32).collect();
-        let plan = StepPlan { step: self.step, epoch: self.epoch, counts, global_samples: len as u64 };
+        let plan = StepPlan {
+            step: self.step,
+            epoch: self.epoch,
+            phase: self.phase,
+            counts,
+            global_samples: len as u64,
+        };
         let inputs = inputs.f_to_kind(way.arithmetic.kind())?.f_to_device(device)?;
         Ok((LocalBatch { inputs, targets }, plan))
     }
@@ -151,7 +159,7 @@ mod tests {
                     sample_ids: ids,
                     global_samples: len as u64,
                 };
-                GlobalBatch { step: step as u64, epoch: 0, inputs, targets }
+                GlobalBatch { step: step as u64, epoch: 0, phase: 0, inputs, targets }
             })
             .collect()
     }

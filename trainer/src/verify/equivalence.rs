@@ -66,7 +66,12 @@ pub fn equivalence(
         ));
     }
     let mut notes = Vec::new();
-    let config = adapted(request.config, batch, &worlds, collective.world(), &mut notes);
+    let mut config = adapted(request.config, batch, &worlds, collective.world(), &mut notes);
+    if config.phases.enabled {
+        // Every phase is compared, whatever its length in the run.
+        config.phases.share_evenly();
+        (config.trainer.max_epochs, config.trainer.max_steps) = (None, Some(steps as u64));
+    }
     let prepared = prepare(config, collective, Purpose::Train, None).map_err(in_words_of_the_command)?;
 
     let largest = worlds.last().copied().unwrap_or(1);

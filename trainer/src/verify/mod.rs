@@ -1,4 +1,5 @@
-//! Proofs that users run on their own machine. [`equivalence`]: the batch is global, that is, losses, gradients and weights
+//! Proofs that users run on their own machine. [`compare_runs`]: a run that was killed and resumed ended as one that was not.
+//! [`device`]: a device computes what the CPU computes. [`equivalence`]: the batch is global, that is, losses, gradients and weights
 //! do not depend on how ranks, micro-batches, tiles, buckets and shards divide the work.
 //!
 //! The first steps of an experiment are trained in many ways from equal weights on the same batches, and each way is
@@ -26,6 +27,7 @@ mod differences;
 mod equivalence;
 mod judge;
 mod report;
+mod resume;
 mod training;
 mod ways;
 mod worlds;
@@ -34,3 +36,4 @@ pub use device::{DeviceFigures, DevicePrecision, DeviceRequest, DeviceRow, Quant
 pub use equivalence::{EquivalenceRequest, Progress, equivalence};
 pub use judge::tolerance;
 pub use report::{Comparison, Measured, Report, Verdict, WorstTensor};
+pub use resume::{Part, RESUME_TOLERANCE, Strictness, compare_runs};

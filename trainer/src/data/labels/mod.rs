@@ -96,6 +96,19 @@ pub(super) fn list(config: &LabelsConfig, root: &Path) -> Result<Listing, DataEr
     }
 }
 
+/// The labels of a table beside which there are no other files: what fuzzers call.
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) fn columns_of_table(table: &Path) -> Result<Vec<LabelColumn>, DataError> {
+    let (root, name) = (table.parent().unwrap_or(table), table.file_name().unwrap_or_default());
+    let listing = csv::list(Path::new(name), "file", root)?;
+    let column = |(at, name): (usize, String)| {
+        let values: Vec<Option<&str>> =
+            listing.rows.iter().map(|row| row.values.get(at).and_then(Option::as_deref)).collect();
+        LabelColumn::new(name, &values)
+    };
+    Ok(listing.labels.iter().cloned().enumerate().map(column).collect())
+}
+
 /// The first name that occurs twice.
 fn first_duplicate(names: &[String]) -> Option<&String> {
     let mut seen = BTreeSet::new();

@@ -9,6 +9,7 @@ use crate::loss::cross_entropy::cross_entropy;
 use crate::method::{DirectLoss, Method, Objective, PairBatch, PairKeys, PairLoss, Sampling, Targets};
 use crate::model::Pass;
 use crate::model::parameters::{Init, Parameters, Role};
+use crate::state::Stateful;
 
 /// A network in which samples do not meet, with a parameter that no loss ever reaches and one that is used in the
 /// first `late_until` steps only, and then on the rank that holds sample `late_sample` of the batch.
@@ -34,8 +35,16 @@ impl Plain {
 }
 
 impl Method for Plain {
+    fn own_state(&mut self) -> Option<&mut dyn Stateful> {
+        None
+    }
+
     fn num_views(&self) -> u32 {
         1 + u32::from(self.pairs)
+    }
+
+    fn loss_names(&self) -> Vec<String> {
+        vec!["loss".into()]
     }
 
     fn sampling(&self) -> Sampling {
@@ -59,7 +68,7 @@ impl Method for Plain {
         }
         let classes = Tensor::from_slice(&targets.classes);
         let loss = cross_entropy(&rows, &classes, targets.global_samples, 0.0);
-        Ok(Objective::Direct(DirectLoss { loss, sums: Vec::new() }))
+        Ok(Objective::Direct(DirectLoss { terms: vec![loss], sums: Vec::new() }))
     }
 
     fn embed(&self, inputs: &Tensor, _: &Pass) -> Result<Tensor, TchError> {

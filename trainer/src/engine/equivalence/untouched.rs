@@ -66,7 +66,7 @@ fn skips_a_bad_step(name: &str, case: &Case, collective: Arc<dyn Collective>) {
         parameters.chain(buffers).chain(moments).collect()
     };
     for (step, bad) in [None, Some(f64::NAN), None, Some(f64::INFINITY), None].into_iter().enumerate() {
-        let plan = StepPlan { step: step as u64, epoch: 0, counts: vec![4, 4], global_samples: 8 };
+        let plan = StepPlan { step: step as u64, epoch: 0, phase: 0, counts: vec![4, 4], global_samples: 8 };
         let own = 4 * rank as u64..4 * rank as u64 + 4;
         let views: Vec<Tensor> = (0..num_views as u64)
             .flat_map(|v| own.clone().map(move |s| view(8 * step as u64 + s, v, case.size)))

@@ -114,4 +114,10 @@ impl Optimizer for Lars {
     fn moments(&self) -> Vec<(&'static str, &Tensor)> {
         vec![("momentum", &self.momentum)]
     }
+
+    fn steps(&self) -> &[u64] {
+        &[]
+    }
+
+    fn set_steps(&mut self, _: &[u64]) {}
 }

@@ -45,13 +45,11 @@ pub trait Optimizer: Send {
     fn moments(&self) -> Vec<(&'static str, &Tensor)>;
 
     /// Steps that each parameter has taken, in the order of [`Flat::segments`]; empty where the update does not depend
-    /// on it.
-    fn steps(&self) -> &[u64] {
-        &[]
-    }
+    /// on it. With the moments the whole state of an optimizer, hence without a default.
+    fn steps(&self) -> &[u64];
 
     /// Restores what [`Optimizer::steps`] gave; the number of entries has been checked.
-    fn set_steps(&mut self, _steps: &[u64]) {}
+    fn set_steps(&mut self, steps: &[u64]);
 
     /// Takes back the step count of a step that was skipped on the device.
     fn forget_step(&mut self, _active: &ActiveSet) {}

@@ -60,4 +60,10 @@ impl Optimizer for Sgd {
     fn moments(&self) -> Vec<(&'static str, &Tensor)> {
         self.momentum.iter().map(|momentum| ("momentum", momentum)).collect()
     }
+
+    fn steps(&self) -> &[u64] {
+        &[]
+    }
+
+    fn set_steps(&mut self, _: &[u64]) {}
 }

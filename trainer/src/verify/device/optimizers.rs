@@ -14,6 +14,7 @@ use crate::error::TrainError;
 use crate::method::{DirectLoss, Method, Objective, Sampling, Targets};
 use crate::model::Pass;
 use crate::model::parameters::{Init, Parameters, Role};
+use crate::state::Stateful;
 
 const STEPS: u64 = 6;
 
@@ -113,8 +114,16 @@ impl GivenGradient {
 }
 
 impl Method for GivenGradient {
+    fn own_state(&mut self) -> Option<&mut dyn Stateful> {
+        None
+    }
+
     fn num_views(&self) -> u32 {
         1
+    }
+
+    fn loss_names(&self) -> Vec<String> {
+        vec!["loss".into()]
     }
 
     fn sampling(&self) -> Sampling {
@@ -130,7 +139,7 @@ impl Method for GivenGradient {
             loss += (parameter * coefficients).f_sum(None::<Kind>)?;
             offset += len;
         }
-        Ok(Objective::Direct(DirectLoss { loss, sums: Vec::new() }))
+        Ok(Objective::Direct(DirectLoss { terms: vec![loss], sums: Vec::new() }))
     }
 
     fn embed(&self, inputs: &Tensor, _pass: &Pass) -> Result<Tensor, TchError> {

@@ -14,7 +14,7 @@ use super::Check;
 use super::compare::{Compared, Row};
 use super::precision::DevicePrecision;
 use super::setting::Setting;
-use crate::coordinator::StepPlan;
+use crate::coordinator::{Phases, StepPlan};
 use crate::engine::{Arithmetic, Engine, EngineSettings, LocalBatch, Ranks, StepOutcome};
 use crate::error::TrainError;
 use crate::method::{self, Method, Targets};
@@ -83,13 +83,14 @@ pub(super) fn engine(
         optimizer,
         total_steps: 100,
         steps_per_epoch: 100,
+        phases: Phases::whole(100),
     };
     Engine::new(method, parameters, Ranks::inline(&alone), settings)
 }
 
 /// The step with the number `step` of one rank.
 pub(super) fn plan(step: u64, samples: u32) -> StepPlan {
-    StepPlan { step, epoch: 0, counts: vec![samples], global_samples: u64::from(samples) }
+    StepPlan { step, epoch: 0, phase: 0, counts: vec![samples], global_samples: u64::from(samples) }
 }
 
 fn trained(

@@ -1,0 +1,36 @@
+//! Writes what the fuzzers begin with: `seeds FOLDER` makes `FOLDER/<target>/` with the valid inputs of each target and
+//! `FOLDER/<target>.dict` with its words, and prints the targets' names.
+
+use std::fs;
+use std::path::Path;
+
+use dtrain_fuzz_kit::Target;
+
+fn main() -> std::io::Result<()> {
+    let folder = std::env::args_os().nth(1).ok_or_else(|| std::io::Error::other("usage: seeds FOLDER"))?;
+    for target in dtrain_configs::fuzzing::TARGETS.iter().chain(&dtrain_trainer::fuzzing::TARGETS) {
+        write(target, Path::new(&folder))?;
+        println!("{}", target.name);
+    }
+    Ok(())
+}
+
+fn write(target: &Target, folder: &Path) -> std::io::Result<()> {
+    let inputs = folder.join(target.name);
+    fs::create_dir_all(&inputs)?;
+    for (number, seed) in (target.seeds)().iter().enumerate() {
+        fs::write(inputs.join(format!("seed_{number:02}")), seed)?;
+    }
+    let words: String = target.words.iter().map(|word| format!("\"{}\"\n", escaped(word))).collect();
+    fs::write(folder.join(format!("{}.dict", target.name)), words)
+}
+
+/// As libFuzzer reads dictionaries.
+fn escaped(word: &str) -> String {
+    let byte = |byte: u8| match byte {
+        b'"' | b'\\' => format!("\\{}", char::from(byte)),
+        b' '..=b'~' => char::from(byte).to_string(),
+        _ => format!("\\x{byte:02X}"),
+    };
+    word.bytes().map(byte).collect()
+}

@@ -1,0 +1,70 @@
+//! The runs of the soak: a network and recordings so small that a step takes milliseconds and a checkpoint is written
+//! every third one.
+
+use std::path::Path;
+
+use crate::recordings::write_classes;
+use crate::sandbox::Sandbox;
+use crate::soak::plan::{RunPlan, Supervision};
+
+/// Optimizer steps.
+pub(super) const STEPS: u64 = 60;
+/// 60 recordings, of which 12 are for validation, in batches of 8.
+pub(super) const STEPS_PER_EPOCH: u64 = 6;
+/// Steps between two checkpoints.
+pub(super) const SAVE_EVERY: u64 = 3;
+
+/// Writes the recordings of all runs.
+pub(super) fn write_recordings(folder: &Path) {
+    write_classes(folder, &["lark", "rook", "wren"], 20);
+}
+
+/// The settings of a run in `dir`.
+pub(super) fn settings(method: &str, asynchronous: bool, dir: &str) -> Vec<String> {
+    let mut all: Vec<String> = [
+        "experiment=null",
+        "data=audio_folder",
+        "data.root=sounds",
+        "data.audio.sample_rate=8000",
+        "data.audio.clip_secs=0.25",
+        "data.features.n_fft=256",
+        "data.features.hop_length=40",
+        "data.features.n_mels=64",
+        "data.splits.default.test_fraction=0",
+        "data.splits.default.val_fraction=0.2",
+        "eval.every_epochs=1",
+        "trainer.threads=1",
+        "trainer.loader_threads=1",
+        "trainer.batch_size=8",
+        "trainer.max_epochs=null",
+        "trainer.replica_check_steps=7",
+        "checkpoint.monitor=val/knn_top1",
+        "checkpoint.keep_last=2",
+        "track.every_steps=1",
+        "track.tensorboard=true",
+    ]
+    .map(str::to_owned)
+    .to_vec();
+    all.push(format!("method={method}"));
+    all.push(format!("trainer.max_steps={STEPS}"));
+    all.push(format!("checkpoint.every_steps={SAVE_EVERY}"));
+    all.push(format!("checkpoint.async={asynchronous}"));
+    all.push(format!("run.dir={dir}"));
+    if method != "supervised" {
+        all.extend(["method.projector.hidden_dim=32", "method.projector.out_dim=16"].map(str::to_owned));
+    }
+    all
+}
+
+/// The job that starts the run of `plan`, or starts it again.
+pub(super) fn job(sandbox: &Sandbox, plan: &RunPlan, dir: &str) -> crate::job::Job {
+    let settings = settings(plan.method, plan.asynchronous, dir);
+    match plan.supervision {
+        Supervision::Mpirun => sandbox.dtrain(settings).ranks(plan.world),
+        Supervision::Launch => {
+            let world = plan.world.to_string();
+            let words = ["launch", "-n", &world, "--max-restarts", "1000"].map(str::to_owned);
+            sandbox.dtrain(words.into_iter().chain(settings)).exclusive()
+        }
+    }
+}

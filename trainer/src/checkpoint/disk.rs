@@ -1,0 +1,72 @@
+//! The file operations of a save and a deletion, each by itself, so that tests can lose power between any two of them.
+
+use std::io;
+use std::path::Path;
+
+use fs_err as fs;
+
+#[cfg(test)]
+use super::power_loss::{Op, note};
+
+/// Makes a folder whose parent exists.
+pub(super) fn make_dir(path: &Path) -> io::Result<()> {
+    fs::create_dir(path)?;
+    #[cfg(test)]
+    note(Op::MakeDir(path.into()));
+    Ok(())
+}
+
+/// Creates a file that does not exist.
+pub(super) fn create(path: &Path) -> io::Result<fs::File> {
+    let file = fs::File::create_new(path)?;
+    #[cfg(test)]
+    note(Op::Create(path.into()));
+    Ok(file)
+}
+
+/// Makes the content of `file` durable.
+pub(super) fn sync_file(file: &fs::File) -> io::Result<()> {
+    file.sync_all()?;
+    #[cfg(test)]
+    note(Op::SyncFile(file.path().into()));
+    Ok(())
+}
+
+/// Makes creations, renames and deletions inside `folder` durable.
+pub(super) fn sync_dir(folder: &Path) -> io::Result<()> {
+    fs::File::open(folder)?.sync_all()?;
+    #[cfg(test)]
+    note(Op::SyncDir(folder.into()));
+    Ok(())
+}
+
+/// Gives a file or folder another name; a file of that name is replaced.
+pub(super) fn rename(from: &Path, to: &Path) -> io::Result<()> {
+    fs::rename(from, to)?;
+    #[cfg(test)]
+    note(Op::Rename(from.into(), to.into()));
+    Ok(())
+}
+
+/// Removes a file.
+pub(super) fn remove_file(path: &Path) -> io::Result<()> {
+    fs::remove_file(path)?;
+    #[cfg(test)]
+    note(Op::Remove(path.into()));
+    Ok(())
+}
+
+/// Removes a folder with everything in it; one that is not there is as good as removed.
+pub(super) fn remove_tree(folder: &Path) -> io::Result<()> {
+    #[cfg(test)]
+    for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {
+        note(Op::Remove(entry.path()));
+    }
+    match fs::remove_dir_all(folder) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
+    #[cfg(test)]
+    note(Op::Remove(folder.into()));
+    Ok(())
+}

@@ -1,0 +1,317 @@
+//! From reports to the next directive.
+
+use super::{CoordinatorState, Directive, Interrupt, Report, RunPlan, SaveKind, StepPlan, StopReason};
+
+/// Decides what all ranks do next.
+#[derive(Debug, Clone)]
+pub struct Coordinator {
+    plan: RunPlan,
+    state: CoordinatorState,
+    ending: Option<StopReason>,
+}
+
+impl Coordinator {
+    /// At the beginning of a run, or where a checkpoint left off.
+    pub fn new(plan: RunPlan, state: CoordinatorState) -> Self {
+        Self { plan, state, ending: None }
+    }
+
+    /// What a checkpoint keeps.
+    pub fn state(&self) -> &CoordinatorState {
+        &self.state
+    }
+
+    /// What was known before the first step.
+    pub fn plan(&self) -> &RunPlan {
+        &self.plan
+    }
+
+    /// Why no step will follow; `None` while training goes on.
+    pub fn ending(&self) -> Option<&StopReason> {
+        self.ending.as_ref()
+    }
+
+    /// The next thing that all ranks do, given one report per rank in rank order.
+    pub fn next(&mut self, reports: &[Report]) -> Directive {
+        self.absorb(reports);
+        self.ending = self.reason_to_end(reports.iter().filter_map(|report| report.interrupt).max());
+        let step = self.state.step;
+        if let Some(last) = self.due_evaluation() {
+            self.state.evaluated_at = Some(step);
+            if last {
+                self.state.concluded_at = Some(step);
+            }
+            return Directive::Evaluate { step, last };
+        }
+        if self.save_is_due() {
+            self.state.saved_at = Some(step);
+            let kind = if self.ending.is_some() { SaveKind::Final } else { SaveKind::Periodic };
+            return Directive::Save { step, kind };
+        }
+        if self.local_save_is_due() {
+            self.state.saved_locally_at = Some(step);
+            return Directive::Save { step, kind: SaveKind::Local };
+        }
+        match &self.ending {
+            Some(reason) => Directive::Stop(reason.clone()),
+            None => Directive::Step(self.next_step(reports)),
+        }
+    }
+
+    /// Rank 0 speaks of what all ranks know alike: the last step and the evaluation.
+    fn absorb(&mut self, reports: &[Report]) {
+        let Some(first) = reports.first() else { return };
+        if let Some(finite) = first.last_step_finite {
+            self.state.count_step(finite);
+        }
+        if let Some(value) = first.monitored {
+            self.state.remember_best(value, self.plan.monitor_mode);
+        }
+        if let (Some(value), Some(rule)) = (first.watched, &self.plan.early_stop) {
+            let step = self.state.step;
+            let phase = self.plan.phases.index_of(step.saturating_sub(1));
+            rule.judge(&mut self.state.judged, value, step, phase);
+        }
+    }
+
+    /// The order of precedence is told at [`super`].
+    fn reason_to_end(&self, wish: Option<Interrupt>) -> Option<StopReason> {
+        if self.state.nonfinite_in_a_row >= self.plan.max_nonfinite_steps.max(1) {
+            return Some(StopReason::NonFinite);
+        }
+        match (&self.ending, wish) {
+            (Some(StopReason::Requeue), Some(Interrupt::User)) => Some(StopReason::Interrupted),
+            (Some(reason), _) => Some(reason.clone()),
+            (None, Some(wish)) => Some(wish.into()),
+            (None, None) if self.state.step >= self.plan.total_steps => Some(StopReason::Finished),
+            (None, None) => self.out_of_patience().then_some(StopReason::EarlyStopped),
+        }
+    }
+
+    fn out_of_patience(&self) -> bool {
+        self.plan.early_stop.is_some_and(|rule| rule.is_exhausted(&self.state.judged))
+    }
+
+    /// Whether an evaluation is due, and whether it is the one that ends the run.
+    fn due_evaluation(&self) -> Option<bool> {
+        if self.plan.eval_every_epochs == 0 {
+            return None;
+        }
+        let step = self.state.step;
+        match &self.ending {
+            Some(StopReason::Finished | StopReason::EarlyStopped) => {
+                (self.state.concluded_at != Some(step)).then_some(true)
+            }
+            Some(_) => None,
+            None => {
+                let due = self.plan.is_epoch_end(step)
+                    && self.plan.epoch_of(step).is_multiple_of(self.plan.eval_every_epochs);
+                (due && self.state.evaluated_at != Some(step)).then_some(false)
+            }
+        }
+    }
+
+    fn save_is_due(&self) -> bool {
+        let step = self.state.step;
+        if self.plan.save_every_steps == Some(0) || self.state.saved_at == Some(step) {
+            return false;
+        }
+        match (&self.ending, self.plan.save_every_steps) {
+            // Weights that became non-finite are not worth a checkpoint: the last good one stays the newest.
+            (Some(StopReason::NonFinite), _) => false,
+            (Some(_), _) => step > 0,
+            (None, Some(every)) => step > 0 && step.is_multiple_of(every),
+            (None, None) => self.plan.is_epoch_end(step),
+        }
+    }
+
+    /// Between two durable checkpoints; never at a step that has one, and never at the end, which is durable.
+    fn local_save_is_due(&self) -> bool {
+        let Some(every) = self.plan.local_save_every_steps.filter(|&every| every > 0) else { return false };
+        let step = self.state.step;
+        let saved = [self.state.saved_at, self.state.saved_locally_at].contains(&Some(step));
+        self.ending.is_none() && !saved && step > 0 && step.is_multiple_of(every)
+    }
+
+    fn next_step(&mut self, reports: &[Report]) -> StepPlan {
+        let counts: Vec<u32> = reports.iter().map(|report| report.ready_samples).collect();
+        let global_samples = counts.iter().map(|&n| u64::from(n)).sum();
+        let step = self.state.step;
+        self.state.step += 1;
+        self.state.samples_seen += global_samples;
+        StepPlan {
+            step,
+            epoch: self.plan.epoch_of(step),
+            phase: self.plan.phases.index_of(step),
+            counts,
+            global_samples,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use dtrain_configs::schema::MonitorMode;
+
+    use super::super::{EarlyStop, Phases};
+    use super::*;
+
+    fn plan(total_steps: u64) -> RunPlan {
+        RunPlan {
+            steps_per_epoch: 4,
+            total_steps,
+            save_every_steps: Some(3),
+            local_save_every_steps: None,
+            eval_every_epochs: 1,
+            monitor_mode: MonitorMode::Max,
+            max_nonfinite_steps: 10,
+            phases: Phases::whole(total_steps),
+            early_stop: None,
+        }
+    }
+
+    fn ready() -> Vec<Report> {
+        vec![Report { ready_samples: 8, ..Report::default() }; 2]
+    }
+
+    fn wish(interrupt: Interrupt, rank: usize) -> Vec<Report> {
+        let mut reports = ready();
+        reports[rank].interrupt = Some(interrupt);
+        reports
+    }
+
+    fn name(directive: &Directive) -> String {
+        match directive {
+            Directive::Step(plan) => format!("step{}", plan.step),
+            Directive::Evaluate { last: false, .. } => "eval".into(),
+            Directive::Evaluate { last: true, .. } => "eval-last".into(),
+            Directive::Save { kind, .. } => format!("save-{kind:?}"),
+            Directive::Stop(reason) => format!("stop-{reason:?}"),
+        }
+    }
+
+    /// Goes on to the end; `watched` gives the metric after each evaluation by its step.
+    fn names(coordinator: &mut Coordinator, watched: impl Fn(u64) -> Option<f64>) -> String {
+        let (mut names, mut reports) = (Vec::new(), ready());
+        loop {
+            let directive = coordinator.next(&reports);
+            names.push(name(&directive));
+            reports = ready();
+            match directive {
+                Directive::Evaluate { step, .. } => reports[0].watched = watched(step),
+                Directive::Stop(_) => return names.join(" "),
+                _ => {}
+            }
+        }
+    }
+
+    #[test]
+    fn a_run_evaluates_at_epoch_ends_and_saves_every_third_step_and_at_the_end() {
+        let mut coordinator = Coordinator::new(plan(10), CoordinatorState::default());
+        assert_eq!(
+            names(&mut coordinator, |_| None),
+            "step0 step1 step2 save-Periodic step3 eval step4 step5 save-Periodic step6 step7 eval step8 \
+             save-Periodic step9 eval-last save-Final stop-Finished"
+        );
+        assert_eq!(coordinator.state().samples_seen, 160);
+    }
+
+    #[test]
+    fn the_fast_tier_is_saved_between_durable_checkpoints() {
+        let plan = RunPlan { local_save_every_steps: Some(2), eval_every_epochs: 0, ..plan(10) };
+        let mut coordinator = Coordinator::new(plan, CoordinatorState::default());
+        assert_eq!(
+            names(&mut coordinator, |_| None),
+            "step0 step1 save-Local step2 save-Periodic step3 save-Local step4 step5 save-Periodic step6 step7 \
+             save-Local step8 save-Periodic step9 save-Final stop-Finished"
+        );
+    }
+
+    #[test]
+    fn a_run_that_ends_with_an_epoch_evaluates_once() {
+        let mut coordinator = Coordinator::new(plan(4), CoordinatorState::default());
+        let all = "step0 step1 step2 save-Periodic step3 eval-last save-Final stop-Finished";
+        assert_eq!(names(&mut coordinator, |_| None), all);
+        let mut again = Coordinator::new(plan(4), coordinator.state().clone());
+        assert_eq!(names(&mut again, |_| None), "stop-Finished");
+    }
+
+    #[test]
+    fn a_metric_that_no_longer_improves_ends_the_run_for_good() {
+        let rule = EarlyStop { mode: MonitorMode::Max, patience: 2, min_delta: 0.0 };
+        let plan = RunPlan { early_stop: Some(rule), save_every_steps: None, ..plan(400) };
+        let mut coordinator = Coordinator::new(plan.clone(), CoordinatorState::default());
+        let all = names(&mut coordinator, |step| Some(if step == 4 { 0.9 } else { 0.5 }));
+        assert!(
+            all.ends_with("step10 step11 eval eval-last save-Final stop-EarlyStopped"),
+            "the run ended with {all}"
+        );
+        let mut again = Coordinator::new(plan, coordinator.state().clone());
+        assert_eq!(names(&mut again, |_| Some(1.0)), "stop-EarlyStopped");
+    }
+
+    #[test]
+    fn an_interrupt_of_any_rank_saves_and_stops_all() {
+        for rank in [0, 1] {
+            let mut coordinator = Coordinator::new(plan(10), CoordinatorState::default());
+            coordinator.next(&ready());
+            let saved = coordinator.next(&wish(Interrupt::User, rank));
+            assert_eq!(saved, Directive::Save { step: 1, kind: SaveKind::Final });
+            assert_eq!(coordinator.next(&ready()), Directive::Stop(StopReason::Interrupted));
+        }
+    }
+
+    #[test]
+    fn a_users_wish_overrules_a_requeue_and_nothing_overrules_the_users() {
+        for (first, second, expected) in [
+            (Interrupt::Requeue, Interrupt::User, StopReason::Interrupted),
+            (Interrupt::User, Interrupt::Requeue, StopReason::Interrupted),
+            (Interrupt::Requeue, Interrupt::Requeue, StopReason::Requeue),
+        ] {
+            let mut coordinator = Coordinator::new(plan(10), CoordinatorState::default());
+            coordinator.next(&ready());
+            coordinator.next(&wish(first, 1));
+            assert_eq!(coordinator.next(&wish(second, 0)), Directive::Stop(expected));
+            let mut both = wish(first, 0);
+            both[1].interrupt = Some(second);
+            let mut coordinator = Coordinator::new(plan(10), CoordinatorState::default());
+            coordinator.next(&both);
+            assert_eq!(coordinator.ending(), Some(&first.max(second).into()));
+        }
+    }
+
+    #[test]
+    fn a_run_that_has_finished_stays_finished() {
+        let mut coordinator = Coordinator::new(plan(1), CoordinatorState::default());
+        let directives = [ready(), ready(), wish(Interrupt::User, 0), ready()];
+        let said: Vec<String> = directives.iter().map(|reports| name(&coordinator.next(reports))).collect();
+        assert_eq!(said, ["step0", "eval-last", "save-Final", "stop-Finished"]);
+    }
+
+    #[test]
+    fn a_wish_goes_before_an_evaluation_which_the_resumed_run_makes() {
+        let mut coordinator = Coordinator::new(plan(10), CoordinatorState::default());
+        while coordinator.state().step < 4 {
+            coordinator.next(&ready());
+        }
+        assert_eq!(name(&coordinator.next(&wish(Interrupt::Requeue, 1))), "save-Final");
+        let mut resumed = Coordinator::new(plan(10), coordinator.state().clone());
+        assert_eq!(name(&resumed.next(&ready())), "eval");
+        assert_eq!(name(&resumed.next(&ready())), "step4");
+    }
+
+    #[test]
+    fn non_finite_steps_in_a_row_stop_without_a_checkpoint() {
+        let long = RunPlan { save_every_steps: None, steps_per_epoch: 1000, ..plan(1000) };
+        let mut coordinator = Coordinator::new(long, CoordinatorState::default());
+        let mut reports = wish(Interrupt::Requeue, 1);
+        reports[0].last_step_finite = Some(false);
+        let mut bad = ready();
+        bad[0].last_step_finite = Some(false);
+        for step in 0..9 {
+            assert_eq!(name(&coordinator.next(&bad)), format!("step{step}"));
+        }
+        // Even a wish of the same moment does not make it a run to go on with.
+        assert_eq!(coordinator.next(&reports), Directive::Stop(StopReason::NonFinite));
+    }
+}

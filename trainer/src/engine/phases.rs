@@ -1,0 +1,94 @@
+//! What a phase changes in the step: what is frozen, how losses are weighed, the learning rate. The coordinator names the
+//! phase of each step; everything else follows from the settings, alike on all ranks.
+
+use dtrain_configs::schema::{PhaseConfig, PhaseSchedule};
+use tch::Tensor;
+
+use super::{Engine, schedule};
+use crate::error::TrainError;
+use crate::method::DirectLoss;
+
+/// What the engine has made of the phase that it is in.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Current {
+    index: u32,
+    /// Factor on each of the method's losses.
+    loss_weights: Vec<f64>,
+}
+
+impl Engine {
+    /// Freezes and weighs as the phase of a step says. Moments of what is frozen stay, and are used again when it is set
+    /// free.
+    pub(super) fn enter_phase(&mut self, index: u32) -> Result<(), TrainError> {
+        if self.phase.as_ref().is_some_and(|current| current.index == index) {
+            return Ok(());
+        }
+        let Some(phase) = self.settings.phases.get(index) else {
+            return Err(TrainError::internal(format!("there is no phase {index}")));
+        };
+        self.reducer.set_frozen(&self.parameters.freeze(&phase.config.freeze));
+        let loss_weights = loss_weights(&phase.config, &self.method.loss_names());
+        self.phase = Some(Current { index, loss_weights });
+        Ok(())
+    }
+
+    /// Learning rate of a step.
+    pub fn lr_at(&self, step: u64) -> f64 {
+        let s = &self.settings;
+        let rate = |step, total_steps| {
+            schedule::lr_at(
+                step,
+                total_steps,
+                s.steps_per_epoch,
+                &s.schedule,
+                s.optimizer.lr(),
+                s.global_batch,
+            )
+        };
+        match s.phases.get(s.phases.index_of(step)) {
+            None => rate(step, s.total_steps),
+            Some(phase) => {
+                phase.config.lr_scale
+                    * match phase.config.schedule {
+                        PhaseSchedule::Continue => rate(step, s.total_steps),
+                        PhaseSchedule::Restart => rate(
+                            step.saturating_sub(phase.steps.start),
+                            phase.steps.end.saturating_sub(phase.steps.start),
+                        ),
+                    }
+            }
+        }
+    }
+
+    /// The loss that backward starts from. Terms that are switched off stay out of the graph: a gradient of zero would
+    /// let decay and momentum move what only they train.
+    pub(super) fn weighed(&self, loss: &DirectLoss) -> Result<Tensor, TrainError> {
+        let weights = self.loss_weights();
+        if weights.len() != loss.terms.len() {
+            return Err(TrainError::internal("a method has more or fewer losses than it names"));
+        }
+        let mut total: Option<Tensor> = None;
+        for (term, &weight) in loss.terms.iter().zip(weights).filter(|(_, weight)| **weight != 0.0) {
+            let term = if weight == 1.0 { term.shallow_clone() } else { term * weight };
+            total = Some(match total {
+                Some(total) => total + term,
+                None => term,
+            });
+        }
+        total.ok_or_else(|| TrainError::internal("every loss is switched off"))
+    }
+
+    /// Factor on the only loss of a method with a pair loss.
+    pub(super) fn pair_weight(&self) -> f64 {
+        self.loss_weights().first().copied().unwrap_or(1.0)
+    }
+
+    fn loss_weights(&self) -> &[f64] {
+        self.phase.as_ref().map_or(&[], |current| &current.loss_weights)
+    }
+}
+
+/// Factor on each named loss.
+pub fn loss_weights(phase: &PhaseConfig, names: &[String]) -> Vec<f64> {
+    names.iter().map(|name| phase.losses.get(name).copied().unwrap_or(1.0)).collect()
+}

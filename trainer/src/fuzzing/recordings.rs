@@ -1,0 +1,69 @@
+//! WAV files.
+
+use std::io::Cursor;
+use std::path::Path;
+
+use dtrain_fuzz_kit::{Parse, Target};
+use hound::{SampleFormat, WavSpec, WavWriter};
+
+use crate::data::decode::{DecodeProblem, decode, probe};
+
+/// Header and samples.
+pub const WAV: Target = Target {
+    name: "wav",
+    parse: Parse::File(parse),
+    seeds,
+    words: &["RIFF", "WAVE", "fmt ", "data", "LIST", "\u{1}\0", "\u{3}\0"],
+    // A sample of 8 bits becomes a float of 32.
+    bytes_per_input_byte: 5,
+    // A frame of 65,535 channels of 32 bits is read at once.
+    constant_bytes: 1 << 20,
+};
+
+fn parse(path: &Path) -> bool {
+    match (probe(path), decode(path)) {
+        (Ok(info), Ok(recording)) => {
+            assert_eq!(info.num_frames, recording.samples.len() as u64);
+            assert_eq!(info.sample_rate, recording.sample_rate);
+            assert!(recording.samples.iter().all(|sample| sample.is_finite()));
+            true
+        }
+        // Only samples can be wrong where the header is right.
+        (Ok(_), Err(error)) => {
+            assert!(matches!(error.problem, DecodeProblem::NotASample { .. }), "{error}");
+            false
+        }
+        (Err(probed), decoded) => {
+            assert_eq!(Err(probed), decoded);
+            false
+        }
+    }
+}
+
+fn seeds() -> Vec<Vec<u8>> {
+    let int = |channels, bits| written(channels, bits, SampleFormat::Int, |w, i| w.write_sample(i - 20));
+    let float = |w: &mut WavWriter<_>, i: i32| w.write_sample(i as f32 / 64.0 - 0.3);
+    let mut seeds = vec![int(1, 8), int(2, 16), int(3, 24), int(1, 32), int(40, 16)];
+    seeds.push(written(2, 32, SampleFormat::Float, float));
+    // A chunk of odd length with its pad byte, between `fmt ` and `data`.
+    let mut with_list = int(1, 16);
+    with_list.splice(36..36, *b"LIST\x03\0\0\0abc\0");
+    seeds.push(with_list);
+    seeds
+}
+
+fn written(
+    channels: u16,
+    bits_per_sample: u16,
+    sample_format: SampleFormat,
+    write: impl Fn(&mut WavWriter<&mut Cursor<Vec<u8>>>, i32) -> hound::Result<()>,
+) -> Vec<u8> {
+    let spec = WavSpec { channels, sample_rate: 16_000, bits_per_sample, sample_format };
+    let mut file = Cursor::new(Vec::new());
+    let mut writer = WavWriter::new(&mut file, spec).expect("memory takes a header");
+    for sample in 0..40 * i32::from(channels) {
+        write(&mut writer, sample % 40).expect("memory takes a sample");
+    }
+    writer.finalize().expect("memory takes the lengths");
+    file.into_inner()
+}

@@ -1,0 +1,121 @@
+//! Parts of a network that are left as they are while others learn: by dotted beginnings of names, such as `backbone` or
+//! `backbone.layer1`.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use super::parameters::Parameters;
+
+/// Whether the scope of a layer with running statistics is frozen; the layer holds a clone and then neither uses nor
+/// changes the statistics of a batch.
+#[derive(Debug, Clone, Default)]
+pub struct Frozen(Arc<AtomicBool>);
+
+impl Frozen {
+    /// Whether the layer stays as it is.
+    pub fn is_set(&self) -> bool {
+        self.0.load(Ordering::Relaxed)
+    }
+
+    fn set(&self, frozen: bool) {
+        self.0.store(frozen, Ordering::Relaxed);
+    }
+}
+
+/// Whether `name` is one of `prefixes` or lies below it: `backbone.layer1` holds `backbone.layer1.0.conv1.weight`, but
+/// not `backbone.layer10`.
+pub fn is_below(name: &str, prefixes: &[String]) -> bool {
+    let below = |prefix: &String| {
+        name.strip_prefix(prefix.as_str()).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
+    };
+    prefixes.iter().any(below)
+}
+
+impl Parameters {
+    /// Freezes what lies below `prefixes` and sets everything else free. No gradient is computed for a frozen parameter,
+    /// and backward passes end where nothing before them needs one. Returns which parameters are frozen, in registration
+    /// order.
+    pub fn freeze(&self, prefixes: &[String]) -> Vec<bool> {
+        for (scope, frozen) in self.switches() {
+            frozen.set(is_below(scope, prefixes));
+        }
+        self.parameters()
+            .iter()
+            .map(|parameter| {
+                let frozen = is_below(&parameter.name, prefixes);
+                if parameter.tensor.requires_grad() == frozen {
+                    // Set in place: layers hold the same tensor.
+                    let _ = parameter.tensor.set_requires_grad(!frozen);
+                }
+                frozen
+            })
+            .collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use dtrain_configs::schema::{ModelConfig, ModelName};
+    use tch::{Device, Kind, Tensor};
+
+    use super::*;
+    use crate::model::{Pass, build_backbone};
+
+    fn names(words: &[&str]) -> Vec<String> {
+        words.iter().map(|&word| word.to_owned()).collect()
+    }
+
+    #[test]
+    fn names_are_cut_at_dots() {
+        let prefixes = names(&["backbone.layer1", "head.weight"]);
+        for (name, expected) in [
+            ("backbone.layer1", true),
+            ("backbone.layer1.0.conv1.weight", true),
+            ("backbone.layer10.0.conv1.weight", false),
+            ("backbone", false),
+            ("head.weight", true),
+            ("head.bias", false),
+        ] {
+            assert_eq!(is_below(name, &prefixes), expected, "{name}");
+        }
+        assert!(!is_below("backbone", &[]));
+    }
+
+    #[test]
+    fn a_frozen_backbone_has_no_graph_and_keeps_its_statistics() {
+        let config = ModelConfig { name: ModelName::CnnSmall, ..ModelConfig::default() };
+        let mut parameters = Parameters::new(Device::Cpu, Kind::Double, 1);
+        let backbone = parameters.scope("backbone", |scope| build_backbone(&config, 1, scope));
+        let input = Tensor::randn([6, 1, 16, 16], (Kind::Double, Device::Cpu));
+        let before: Vec<Tensor> = parameters.buffers().iter().map(|buffer| buffer.tensor.copy()).collect();
+
+        assert!(parameters.freeze(&names(&["backbone"])).iter().all(|&frozen| frozen));
+        let frozen = backbone.forward(&input, &Pass::train(None)).unwrap();
+        assert!(!frozen.requires_grad());
+        assert_eq!(frozen, backbone.forward(&input, &Pass::eval()).unwrap());
+        assert!(parameters.buffers().iter().zip(&before).all(|(buffer, before)| buffer.tensor == *before));
+
+        assert!(parameters.freeze(&[]).iter().all(|&frozen| !frozen));
+        let free = backbone.forward(&input, &Pass::train(None)).unwrap();
+        assert!(free.requires_grad());
+        assert_ne!(free, frozen);
+        assert!(parameters.buffers().iter().zip(&before).all(|(buffer, before)| buffer.tensor != *before));
+    }
+
+    #[test]
+    fn a_layer_below_a_frozen_one_learns_no_more() {
+        let config = ModelConfig { name: ModelName::Resnet18, ..ModelConfig::default() };
+        let mut parameters = Parameters::new(Device::Cpu, Kind::Double, 1);
+        let backbone = build_backbone(&config, 1, &mut parameters);
+        let frozen = parameters.freeze(&names(&["layer2", "layer3.0.bn1"]));
+        let input = Tensor::randn([4, 1, 32, 32], (Kind::Double, Device::Cpu));
+        backbone.forward(&input, &Pass::train(None)).unwrap().sum(Kind::Double).backward();
+        for (parameter, frozen) in parameters.parameters().iter().zip(frozen) {
+            // Gradients pass through a frozen layer to those below it.
+            assert_eq!(parameter.tensor.grad().defined(), !frozen, "{}", parameter.name);
+            let expected =
+                parameter.name.starts_with("layer2.") || parameter.name.starts_with("layer3.0.bn1.");
+            assert_eq!(frozen, expected, "{}", parameter.name);
+        }
+    }
+}

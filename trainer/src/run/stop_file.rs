@@ -1,0 +1,128 @@
+//! `dtrain stop RUN` leaves a file in the run's directory; rank 0 looks for it now and then.
+
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant, SystemTime};
+
+use super::RunDir;
+use crate::checkpoint::durable::write_atomic;
+use crate::coordinator::Interrupt;
+use crate::error::TrainError;
+
+/// Time between two looks: a look at a shared file system is a message over the network.
+const INTERVAL: Duration = Duration::from_secs(1);
+/// Longer files are something else.
+const MAX_BYTES: u64 = 64;
+
+/// Asks the run in `run_dir` to save and end; [`Interrupt::Requeue`] asks whoever started it to start it again.
+///
+/// # Errors
+/// When the directory cannot be written to.
+pub fn request_stop(run_dir: &RunDir, wish: Interrupt) -> Result<(), TrainError> {
+    let text = match wish {
+        Interrupt::User => "user\n",
+        Interrupt::Requeue => "requeue\n",
+    };
+    Ok(write_atomic(&run_dir.stop(), text.as_bytes())?)
+}
+
+/// Rank 0's eye on the file.
+#[derive(Debug)]
+pub(super) struct StopFile {
+    path: PathBuf,
+    looked: Option<Instant>,
+    seen: Option<Interrupt>,
+}
+
+impl StopFile {
+    /// Watches the file of a run that started at `started`. An older file was meant for an earlier start and is removed.
+    pub(super) fn watch(run_dir: &RunDir, started: SystemTime) -> Self {
+        let path = run_dir.stop();
+        let written = std::fs::metadata(&path).and_then(|file| file.modified());
+        if written.is_ok_and(|written| written < started) {
+            tracing::info!("removing `{}`, which an earlier start has left behind", path.display());
+            remove(&path);
+        }
+        Self { path, looked: None, seen: None }
+    }
+
+    /// The wish, if there is one.
+    pub(super) fn interrupt(&mut self) -> Option<Interrupt> {
+        if self.looked.is_none_or(|looked| looked.elapsed() >= INTERVAL) {
+            self.looked = Some(Instant::now());
+            self.seen = self.seen.max(read(&self.path));
+        }
+        self.seen
+    }
+
+    /// The ranks have agreed to end.
+    pub(super) fn clear(&mut self) {
+        if self.seen.is_some() {
+            remove(&self.path);
+        }
+    }
+}
+
+/// Text that is not known asks for an end like `user`: someone wanted the run to stop.
+fn read(path: &Path) -> Option<Interrupt> {
+    let size = std::fs::metadata(path).ok().filter(std::fs::Metadata::is_file)?.len();
+    let text =
+        if size <= MAX_BYTES { std::fs::read_to_string(path).unwrap_or_default() } else { String::new() };
+    Some(if text.trim() == "requeue" { Interrupt::Requeue } else { Interrupt::User })
+}
+
+fn remove(path: &Path) {
+    match std::fs::remove_file(path) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+            tracing::warn!("`{}` cannot be removed: {error}", path.display());
+        }
+        _ => {}
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_wish_is_read_kept_and_cleared() {
+        let folder = tempfile::tempdir().unwrap();
+        let run_dir = RunDir::new(folder.path());
+        let started = SystemTime::now() - Duration::from_secs(60);
+        for (wish, text) in [(Interrupt::User, "user\n"), (Interrupt::Requeue, "requeue\n")] {
+            let mut file = StopFile::watch(&run_dir, started);
+            assert_eq!(file.interrupt(), None);
+            request_stop(&run_dir, wish).unwrap();
+            assert_eq!(std::fs::read_to_string(run_dir.stop()).unwrap(), text);
+            // Not before the interval is over.
+            assert_eq!(file.interrupt(), None);
+            file.looked = None;
+            assert_eq!(file.interrupt(), Some(wish));
+            file.clear();
+            assert!(!run_dir.stop().exists());
+            assert_eq!(file.interrupt(), Some(wish));
+        }
+    }
+
+    #[test]
+    fn any_other_text_is_the_users_wish() {
+        let folder = tempfile::tempdir().unwrap();
+        let run_dir = RunDir::new(folder.path());
+        for text in ["", "now!", "REQUEUE", &"x".repeat(100_000)] {
+            std::fs::write(run_dir.stop(), text).unwrap();
+            let mut file = StopFile::watch(&run_dir, SystemTime::UNIX_EPOCH);
+            assert_eq!(file.interrupt(), Some(Interrupt::User));
+        }
+        std::fs::write(run_dir.stop(), [0xff, 0xfe]).unwrap();
+        assert_eq!(StopFile::watch(&run_dir, SystemTime::UNIX_EPOCH).interrupt(), Some(Interrupt::User));
+    }
+
+    #[test]
+    fn a_file_of_an_earlier_start_is_removed() {
+        let folder = tempfile::tempdir().unwrap();
+        let run_dir = RunDir::new(folder.path());
+        request_stop(&run_dir, Interrupt::User).unwrap();
+        let mut file = StopFile::watch(&run_dir, SystemTime::now() + Duration::from_secs(60));
+        assert_eq!(file.interrupt(), None);
+        assert!(!run_dir.stop().exists());
+    }
+}

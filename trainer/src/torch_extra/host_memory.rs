@@ -1,0 +1,64 @@
+//! Memory of the host that tensors of a device are copied into while the device works on.
+
+use std::ffi::{c_char, c_int};
+
+use tch::{Device, Kind, TchError, Tensor};
+use torch_sys::C_tensor;
+
+use super::check;
+use super::cuda::gpu_index;
+
+unsafe extern "C" {
+    fn dtrain_host_memory(bytes: i64, pinned: c_int, memory: *mut *mut C_tensor) -> *mut c_char;
+    fn dtrain_copy_to_host_memory(source: *const C_tensor, target: *const C_tensor) -> *mut c_char;
+}
+
+/// `bytes` zeros as 8-bit integers, every page touched; pinned where they are for copies from a GPU.
+///
+/// # Errors
+/// When memory runs out or libtorch_cuda is not loaded.
+pub fn host_memory(bytes: i64, device: Device) -> Result<Tensor, TchError> {
+    let mut memory = std::ptr::null_mut();
+    let pinned = c_int::from(gpu_index(device).is_some());
+    // SAFETY: plain numbers; `memory` is written before the call returns.
+    check(unsafe { dtrain_host_memory(bytes, pinned, &mut memory) })?;
+    // SAFETY: a call without a message has made a new tensor, which this side owns.
+    Ok(unsafe { Tensor::from_ptr(memory) })
+}
+
+/// Copies `source` into `target`, a tensor of its shape and type in host memory. From a GPU into pinned memory the copy is
+/// queued on the current stream, and this thread does not wait for it: record an [`super::Event`] behind it.
+///
+/// # Errors
+/// When shapes differ or the device has failed.
+pub fn copy_to_host_memory(source: &Tensor, target: &Tensor) -> Result<(), TchError> {
+    debug_assert_eq!((source.kind(), target.device()), (target.kind(), Device::Cpu));
+    debug_assert_ne!(source.kind(), Kind::Bool);
+    // SAFETY: both tensors are valid for the time of the call; libtorch keeps pinned memory until a queued copy is done.
+    check(unsafe { dtrain_copy_to_host_memory(source.as_ptr(), target.as_ptr()) })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn memory_is_zero_and_takes_copies_of_any_order() {
+        let memory = host_memory(64, Device::Cpu).unwrap();
+        assert_eq!((memory.size(), memory.sum(Kind::Int64).int64_value(&[])), (vec![64], 0));
+        let source = Tensor::arange(6, (Kind::Float, Device::Cpu)).view([2, 3]).transpose(0, 1);
+        let target = memory.narrow(0, 8, 24).view_dtype(Kind::Float).as_strided([3, 2], [1, 3], None);
+        copy_to_host_memory(&source, &target).unwrap();
+        assert_eq!(target, source);
+        assert_eq!(memory.narrow(0, 0, 8).sum(Kind::Int64).int64_value(&[]), 0);
+        let other = Tensor::zeros([5], (Kind::Float, Device::Cpu));
+        assert!(copy_to_host_memory(&source, &other).is_err());
+    }
+
+    #[test]
+    fn pinned_memory_needs_a_gpu() {
+        if super::super::num_gpus() == 0 {
+            assert!(host_memory(8, Device::Cuda(0)).is_err());
+        }
+    }
+}
