@@ -36,13 +36,6 @@ pub fn runs(pid: u32, binary: &Path) -> bool {
     std::fs::read_link(format!("/proc/{pid}/exe")).is_ok_and(|exe| exe == binary)
 }
 
-/// Whether `pid` is a process that has not ended.
-pub fn is_alive(pid: u32) -> bool {
-    let Ok(stat) = std::fs::read_to_string(format!("/proc/{pid}/stat")) else { return false };
-    let state = stat.rfind(')').and_then(|end| stat.get(end + 1..)?.split_whitespace().next());
-    state.is_some_and(|state| state != "Z" && state != "X")
-}
-
 /// The rank that mpirun gave to `pid`; `None` without mpirun.
 pub fn mpi_rank(pid: u32) -> Option<u32> {
     let variables = std::fs::read(format!("/proc/{pid}/environ")).ok()?;
