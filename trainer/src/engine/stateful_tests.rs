@@ -12,6 +12,7 @@ use crate::checkpoint::{
     CheckpointStore, FrameKind, ManifestInfo, Retention, RetentionPolicy, STATE_FILE, Sections, TensorFile,
     TensorHome, TensorSpec, file_bytes, write_tensors,
 };
+use crate::coordinator::Phases;
 use crate::engine::{Arithmetic, Engine, EngineSettings, Ranks};
 use crate::error::TrainError;
 use crate::method::{Method, Objective, Sampling, Targets};
@@ -48,6 +49,10 @@ impl Method for WithTeacher {
 
     fn num_views(&self) -> u32 {
         1
+    }
+
+    fn loss_names(&self) -> Vec<String> {
+        vec!["none".into()]
     }
 
     fn sampling(&self) -> Sampling {
@@ -100,6 +105,7 @@ fn engine(seed: u64) -> Engine {
         optimizer: OptimizerConfig::Adamw(AdamwConfig::default()),
         total_steps: 1,
         steps_per_epoch: 1,
+        phases: Phases::whole(1),
     };
     Engine::new(method, parameters, Ranks::inline(&local_world(1)[0]), settings).unwrap()
 }

@@ -25,7 +25,10 @@ pub const DIRECTIVES: Target = Target {
         let plan = StepPlan { step: 7, epoch: 1, phase: 0, counts: vec![4, 4, 3], global_samples: 11 };
         let save = Directive::Save { step: 8, kind: SaveKind::Periodic };
         let stop = Directive::Stop(StopReason::Requeue);
-        both_ways(&DIRECTIVE, &[&Directive::Step(plan), &Directive::Evaluate { step: 8, last: false }, &save, &stop])
+        both_ways(
+            &DIRECTIVE,
+            &[&Directive::Step(plan), &Directive::Evaluate { step: 8, last: false }, &save, &stop],
+        )
     },
     words: &["DTRN", "DIRV"],
     bytes_per_input_byte: FRAME_BYTES_PER_BYTE,
@@ -38,6 +41,7 @@ fn message(in_trouble: bool) -> Message {
         message.report.interrupt = Some(Interrupt::Requeue);
         message.report.last_step_finite = Some(false);
         message.report.monitored = Some(0.5);
+        message.report.watched = Some(0.25);
         message.report.failed_samples = vec![(3, "`a.wav`: truncated".into())];
         message.failure = Some(Told::of(&TrainError::environment("the disk is full", "make room")));
     }

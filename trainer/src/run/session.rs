@@ -257,8 +257,9 @@ impl<'a> Session<'a> {
             saver: _,
             observer: _,
             left_out: _,
+            missed: _,
             limits: _,
-            stop: _,
+            wishes: _,
             // A function of the step.
             loader: _,
             pending: _,
@@ -266,6 +267,7 @@ impl<'a> Session<'a> {
             in_flight: _,
             failure: _,
             monitored: _,
+            watched: _,
             measured: _,
             window: _,
         } = self;

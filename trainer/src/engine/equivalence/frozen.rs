@@ -10,6 +10,7 @@ use crate::loss::cross_entropy::cross_entropy;
 use crate::method::{DirectLoss, Objective, Sampling};
 use crate::model::freeze::is_below;
 use crate::model::parameters::{Init, Role};
+use crate::state::Stateful;
 
 /// The backbone is frozen for the first three of nine steps, and again for the last three.
 fn phases(frozen: &str) -> PhasesConfig {
@@ -148,6 +149,10 @@ impl TwoLosses {
 }
 
 impl Method for TwoLosses {
+    fn own_state(&mut self) -> Option<&mut dyn Stateful> {
+        None
+    }
+
     fn num_views(&self) -> u32 {
         1
     }
