@@ -35,7 +35,7 @@ suite() { # name, command...
 }
 
 # Daemons are not on the PATH of everybody.
-has_slurm() { PATH=$PATH:/usr/sbin:/sbin; command -v slurmctld && command -v slurmd && command -v munged; } >/dev/null
+has_slurm() (PATH=$PATH:/usr/sbin:/sbin; command -v slurmctld && command -v slurmd && command -v munged) >/dev/null
 install_slurm() {
   has_slurm && return
   local as_root=()
