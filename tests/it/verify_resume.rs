@@ -22,7 +22,7 @@ fn a_killed_run_ends_as_the_undisturbed_one() {
     let sandbox = with_recordings(8);
     let finished = proof(&sandbox, "simclr", &["--steps=16", "--kills=3", "--seed=5"]).succeeded();
     let last = finished.stdout.lines().last().unwrap_or_default();
-    assert!(last.starts_with("resume is exact: 16 steps with "), "{}", finished.report());
+    assert!(last.starts_with("resume is exact: 16 steps with 3 kills"), "{}", finished.report());
     let json = json(&sandbox);
     assert_eq!(json["strictness"], "bits");
     let names: Vec<&str> =
@@ -40,7 +40,7 @@ fn the_number_of_ranks_may_change_on_the_way() {
     let sandbox = with_recordings(8);
     let finished = proof(&sandbox, "supcon", &["--steps=16", "--kills=2", "--world=2,1"]).succeeded();
     let last = finished.stdout.lines().last().unwrap_or_default();
-    assert!(last.starts_with("resume loses nothing: 16 steps with "), "{}", finished.report());
+    assert!(last.starts_with("resume loses nothing: 16 steps with 2 kills"), "{}", finished.report());
     let json = json(&sandbox);
     assert_eq!(json["strictness"], "samples");
     assert_eq!((&json["starts"][0]["world"], &json["starts"][1]["world"]), (&2.into(), &1.into()));

@@ -5,6 +5,7 @@
 mod dice;
 mod found;
 mod processes;
+mod progress;
 mod start;
 mod words;
 
@@ -20,6 +21,7 @@ use crate::cmd::Failure;
 use crate::exit::Exit;
 use dice::Dice;
 pub use found::{Ended, Proof, Started, Undisturbed};
+use progress::Progress;
 use start::{End, Start};
 pub use words::Words;
 
@@ -97,10 +99,11 @@ impl Prover<'_> {
     }
 
     fn undisturbed(&mut self, run: &RunDir, world: usize) -> Result<Undisturbed, Failure> {
+        let mut progress = Progress::new(run.metrics());
         let mut start = self.start(world, &self.request.words.train(run.path()), "undisturbed")?;
         let mut first_step_secs = None;
         let end = loop {
-            if first_step_secs.is_none() && has_lines(&run.metrics()) {
+            if first_step_secs.is_none() && progress.step() > 0 {
                 first_step_secs = Some(start.elapsed().as_secs_f64());
             }
             if let Some(end) = start.poll(self.stop)? {
@@ -122,6 +125,7 @@ impl Prover<'_> {
             true => self.request.words.resume(run.path()),
             false => self.request.words.train(run.path()),
         };
+        let mut progress = Progress::new(run.metrics());
         let mut start = self.start(world, &words, &format!("start_{number:03}"))?;
         let mut started = Started { number, world, resumes, from_step, ended: Ended::Finished };
         if number >= self.request.kills as usize {
@@ -130,15 +134,16 @@ impl Prover<'_> {
         }
         let remaining = 1.0 - from_step as f64 / self.request.steps as f64;
         let expected = whole.first_step_secs + (whole.wall_secs - whole.first_step_secs) * remaining;
-        let after_secs = expected * self.dice.share();
+        let moment = Duration::from_secs_f64(expected * self.dice.share());
         let choice = self.dice.share();
-        while start.elapsed() < Duration::from_secs_f64(after_secs) {
+        // A start that is faster than expected dies in its last step: a run that ends before its kill proves nothing.
+        while start.elapsed() < moment && progress.step() + 1 < self.request.steps {
             if let Some(end) = start.poll(self.stop)? {
-                // Faster than expected: this run has seen its last kill.
                 start.succeeded(&end)?;
                 return Ok(started);
             }
         }
+        let after_secs = start.elapsed().as_secs_f64();
         let (what, num_left) = start.kill(choice, self.stop)?;
         started.ended = Ended::Killed { after_secs, what, num_left, saved_step: saved_step(run)? };
         Ok(started)
@@ -163,10 +168,6 @@ fn saved_step(run: &RunDir) -> Result<u64, Failure> {
         Ok(loaded) => Ok(loaded.map_or(0, |loaded| loaded.manifest.step)),
         Err(error) => Err(TrainError::from(error).into()),
     }
-}
-
-fn has_lines(file: &Path) -> bool {
-    fs_err::metadata(file).is_ok_and(|metadata| metadata.len() > 0)
 }
 
 /// What to do when a run did not do what it was told.

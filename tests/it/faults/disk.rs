@@ -72,6 +72,7 @@ fn a_disk_that_fills_while_the_run_trains() {
     // Until nothing fits any more.
     let filled = std::io::copy(&mut std::io::repeat(0), &mut file);
     assert!(filled.is_err());
+    drop(file);
     let finished = running.wait().expect(3);
     assert!(finished.error(sandbox.path()).contains("hint:"), "{}", finished.report());
     let saved = run.latest_step().unwrap();

@@ -42,9 +42,8 @@ fn parse(path: &Path) -> bool {
 
 fn seeds() -> Vec<Vec<u8>> {
     let int = |channels, bits| written(channels, bits, SampleFormat::Int, |w, i| w.write_sample(i - 20));
-    let float = |w: &mut WavWriter<_>, i: i32| w.write_sample(i as f32 / 64.0 - 0.3);
     let mut seeds = vec![int(1, 8), int(2, 16), int(3, 24), int(1, 32), int(40, 16)];
-    seeds.push(written(2, 32, SampleFormat::Float, float));
+    seeds.push(written(2, 32, SampleFormat::Float, |w, i| w.write_sample(i as f32 / 64.0 - 0.3)));
     // A chunk of odd length with its pad byte, between `fmt ` and `data`.
     let mut with_list = int(1, 16);
     with_list.splice(36..36, *b"LIST\x03\0\0\0abc\0");
@@ -52,11 +51,13 @@ fn seeds() -> Vec<Vec<u8>> {
     seeds
 }
 
+type Writer<'a> = WavWriter<&'a mut Cursor<Vec<u8>>>;
+
 fn written(
     channels: u16,
     bits_per_sample: u16,
     sample_format: SampleFormat,
-    write: impl Fn(&mut WavWriter<&mut Cursor<Vec<u8>>>, i32) -> hound::Result<()>,
+    write: impl Fn(&mut Writer<'_>, i32) -> hound::Result<()>,
 ) -> Vec<u8> {
     let spec = WavSpec { channels, sample_rate: 16_000, bits_per_sample, sample_format };
     let mut file = Cursor::new(Vec::new());
