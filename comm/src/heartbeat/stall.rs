@@ -3,6 +3,7 @@
 use std::fmt::{self, Write};
 
 use super::diagnosis::{Standing, culprits, secs};
+use super::operation::Operation;
 use super::page::{Calls, ChannelId};
 use super::patience::{Limits, Wait};
 use super::table::Row;
@@ -132,6 +133,10 @@ fn collective(row: &Row, wait: &Wait) -> String {
         Some(calls) if calls.is_waiting() => {
             format!("in {}, call {}", calls.operation.name(), calls.number())
         }
+        // How calls end that go on by themselves is seen later, and their names are not kept.
+        Some(calls) if calls.ended > 0 && calls.operation == Operation::Unknown => {
+            format!("after call {}", calls.ended)
+        }
         Some(calls) if calls.ended > 0 => format!("after {}, call {}", calls.operation.name(), calls.ended),
         _ => "none yet".to_owned(),
     }
@@ -142,7 +147,7 @@ mod tests {
     use std::time::Duration;
 
     use super::super::clock::Moment;
-    use super::super::operation::{Operation, Purpose};
+    use super::super::operation::Purpose;
     use super::super::process::{ProcessId, ProcessState};
     use super::super::stage::Stage;
     use super::super::table::{Life, Member};
