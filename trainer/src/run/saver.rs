@@ -10,8 +10,8 @@ use tch::Device;
 use super::tiers::{RUN_ID_KEY, local_folder};
 use super::{Banner, RunDir, run_id};
 use crate::checkpoint::{
-    CheckpointError, CheckpointStore, Job, ManifestInfo, Retention, RetentionPolicy, TensorSpec, Writer,
-    Written, file_bytes,
+    CheckpointError, CheckpointStore, Job, ManifestInfo, Retention, RetentionPolicy, TensorHome, TensorSpec,
+    Writer, Written, file_bytes,
 };
 use crate::coordinator::SaveKind;
 use crate::error::TrainError;
@@ -63,8 +63,7 @@ impl Saver {
         layouts: &[Layout],
         device: Device,
     ) -> Result<Self, TrainError> {
-        let specs: Vec<TensorSpec> = layouts.iter().flat_map(|layout| layout.tensors.clone()).collect();
-        let need = file_bytes(&specs, &BTreeMap::new())? + SMALL_BYTES;
+        let need = num_bytes(layouts)?;
         CheckpointStore::inspect(run.path()).require_space(need)?;
         let run_id = run_id::read_or_make(run)?;
         let policy = RetentionPolicy { keep_last: config.keep_last, mode: config.mode };
@@ -75,7 +74,8 @@ impl Saver {
         let local = config.local_dir.as_ref().filter(|_| config.local_every_steps.is_some());
         let local = local.map(|dir| Tier::open(local_folder(dir, &run_id), retention, need)).transpose()?;
         let mode = if config.asynchronous {
-            Mode::Background { writer: Writer::start()?, staging: Some(Staging::new(&specs, device)?) }
+            let specs = layouts.iter().flat_map(|layout| &layout.tensors);
+            Mode::Background { writer: Writer::start()?, staging: Some(Staging::new(specs, device)?) }
         } else {
             Mode::Direct
         };
@@ -167,6 +167,17 @@ impl Saver {
             tracing::warn!("{error}; remove the folder by hand");
         }
     }
+}
+
+/// Bytes of a checkpoint.
+fn num_bytes(layouts: &[Layout]) -> Result<u64, TrainError> {
+    let mut bytes = SMALL_BYTES;
+    for home in TensorHome::ALL {
+        let own = layouts.iter().filter(|layout| layout.home == home);
+        let specs: Vec<TensorSpec> = own.flat_map(|layout| layout.tensors.clone()).collect();
+        bytes += file_bytes(&specs, &BTreeMap::new())?;
+    }
+    Ok(bytes)
 }
 
 /// Says when checkpoints are written, and what the copies take.
