@@ -32,8 +32,9 @@ impl Engine {
             loss_scale,
             // Views of `parameters`.
             buffers: _,
-            // Made from the settings, or none at the border of a step.
+            // Made from the settings, a function of the step, or none at its border.
             sync: _,
+            phase: _,
             in_flight: _,
             settings: _,
         } = self;

@@ -124,6 +124,7 @@ impl RunShape<'_> {
         let hardware = self.gpu.map(|name| Hardware::of_gpu(name).unwrap_or(H100));
         let network = self.network(hardware);
         let mut memory = memory_inputs(config, self.method, parameters, self.view_shape, self.tile);
+        memory.checkpoint_copies &= self.gpu.is_none();
         memory.activation_fixed_bytes = self.activations.fixed_bytes;
         memory.activation_bytes_per_sample = self.activations.bytes_per_sample;
         let threads = self.threads.max(1) as f64;

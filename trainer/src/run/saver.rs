@@ -10,8 +10,8 @@ use tch::Device;
 use super::tiers::{RUN_ID_KEY, local_folder};
 use super::{Banner, RunDir, run_id};
 use crate::checkpoint::{
-    CheckpointError, CheckpointStore, Job, ManifestInfo, Retention, RetentionPolicy, TensorSpec, Writer,
-    Written, file_bytes,
+    CheckpointError, CheckpointStore, Job, ManifestInfo, Retention, RetentionPolicy, TensorHome, TensorSpec,
+    Writer, Written, file_bytes,
 };
 use crate::coordinator::SaveKind;
 use crate::error::TrainError;
@@ -62,7 +62,6 @@ impl Saver {
         layouts: &[Layout],
         device: Device,
     ) -> Result<Self, TrainError> {
-        let specs = tensors_of(layouts);
         let need = checkpoint_bytes(layouts)?;
         CheckpointStore::inspect(run.path()).require_space(need)?;
         let run_id = run_id::read_or_make(run)?;
@@ -74,7 +73,8 @@ impl Saver {
         let local = config.local_dir.as_ref().filter(|_| config.local_every_steps.is_some());
         let local = local.map(|dir| Tier::open(local_folder(dir, &run_id), retention, need)).transpose()?;
         let mode = if config.asynchronous {
-            Mode::Background { writer: Writer::start()?, staging: Some(Staging::new(&specs, device)?) }
+            let specs = layouts.iter().flat_map(|layout| &layout.tensors);
+            Mode::Background { writer: Writer::start()?, staging: Some(Staging::new(specs, device)?) }
         } else {
             Mode::Direct
         };
@@ -158,11 +158,13 @@ impl Saver {
 
 /// What a checkpoint takes on the disk.
 pub(super) fn checkpoint_bytes(layouts: &[Layout]) -> Result<u64, TrainError> {
-    Ok(file_bytes(&tensors_of(layouts), &BTreeMap::new())? + SMALL_BYTES)
-}
-
-fn tensors_of(layouts: &[Layout]) -> Vec<TensorSpec> {
-    layouts.iter().flat_map(|layout| layout.tensors.clone()).collect()
+    let mut bytes = SMALL_BYTES;
+    for home in TensorHome::ALL {
+        let own = layouts.iter().filter(|layout| layout.home == home);
+        let specs: Vec<TensorSpec> = own.flat_map(|layout| layout.tensors.clone()).collect();
+        bytes += file_bytes(&specs, &BTreeMap::new())?;
+    }
+    Ok(bytes)
 }
 
 /// Says when checkpoints are written, and what the copies take.

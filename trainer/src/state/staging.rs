@@ -5,7 +5,6 @@ use tch::{Device, Kind, Tensor};
 
 use super::bytes_of;
 use super::snapshot::{Snapshot, Tensors};
-use super::tensor_bytes::kind_of;
 use crate::checkpoint::{Memory, Placed, Strided, TensorSpec};
 use crate::error::TrainError;
 use crate::torch_extra::{Event, copy_to_host_memory, host_memory};
@@ -53,20 +52,22 @@ impl Staging {
 
     fn take(&self, file: &Tensors, offset: &mut usize) -> Result<Placed, TrainError> {
         let mut places = Vec::with_capacity(file.specs.len());
+        let mut run = Run::default();
         for (spec, tensor) in file.specs.iter().zip(&file.tensors) {
             let place = place_of(spec, tensor, *offset);
-            if !place.is_empty() {
-                copy_to_host_memory(&tensor.detach(), &self.view(spec, &place)?)?;
-            }
             *offset += aligned(place.num_bytes());
+            if !place.is_empty() && !run.extends_to(tensor, &place) {
+                std::mem::take(&mut run).copy_into(self)?;
+                run.extends_to(tensor, &place);
+            }
             places.push(place);
         }
+        run.copy_into(self)?;
         Ok(Placed { specs: file.specs.clone(), places })
     }
 
     /// The memory of a place as a tensor.
-    fn view(&self, spec: &TensorSpec, place: &Strided) -> Result<Tensor, TrainError> {
-        let kind = kind_of(spec.dtype).unwrap_or(Kind::Uint8);
+    fn view(&self, kind: Kind, place: &Strided) -> Result<Tensor, TrainError> {
         let bytes = self.memory.f_narrow(0, place.offset as i64, place.num_bytes() as i64)?;
         let sizes = |values: &[usize]| values.iter().map(|&value| value as i64).collect::<Vec<i64>>();
         let (shape, strides) = (sizes(&place.shape), sizes(&place.strides));
@@ -82,6 +83,58 @@ impl Memory for Staging {
     fn bytes(&self) -> &[u8] {
         bytes_of(&self.memory)
     }
+}
+
+/// Tensors that lie one behind the other, as the engine's do: one copy takes all of them.
+#[derive(Default)]
+struct Run {
+    members: Vec<(Tensor, Strided)>,
+    /// Where the next one would begin.
+    next: usize,
+}
+
+impl Run {
+    /// Adds a tensor that begins where the last one ends, or the first; false if it lies elsewhere.
+    fn extends_to(&mut self, tensor: &Tensor, place: &Strided) -> bool {
+        let begin = tensor.data_ptr() as usize;
+        let fits = self.members.last().is_none_or(|(last, last_place)| {
+            let in_order =
+                [(last, last_place), (tensor, place)].map(|(tensor, place)| lies_as(tensor, place));
+            self.next == begin && last.kind() == tensor.kind() && in_order == [true, true]
+        });
+        if fits {
+            self.members.push((tensor.detach(), place.clone()));
+            self.next = begin + aligned(place.num_bytes());
+        }
+        fits
+    }
+
+    fn copy_into(self, staging: &Staging) -> Result<(), TrainError> {
+        let (Some((first, begin)), Some((_, last))) = (self.members.first(), self.members.last()) else {
+            return Ok(());
+        };
+        let bytes = last.offset + last.num_bytes() - begin.offset;
+        let whole = Strided {
+            shape: vec![bytes / begin.element_bytes],
+            strides: vec![1],
+            offset: begin.offset,
+            element_bytes: begin.element_bytes,
+        };
+        // Refused where neighbours in memory belong to different allocations.
+        let together = first.f_as_strided([whole.len() as i64], [1_i64], None);
+        match together.ok().filter(|_| self.members.len() > 1) {
+            Some(together) => copy_to_host_memory(&together, &staging.view(first.kind(), &whole)?)?,
+            None => self.members.iter().try_for_each(|(tensor, place)| {
+                Ok::<(), TrainError>(copy_to_host_memory(tensor, &staging.view(tensor.kind(), place)?)?)
+            })?,
+        }
+        Ok(())
+    }
+}
+
+/// Whether the copy has the tensor's own order.
+fn lies_as(tensor: &Tensor, place: &Strided) -> bool {
+    tensor.stride().iter().zip(&place.strides).all(|(own, copy)| *own == *copy as i64)
 }
 
 fn aligned(bytes: usize) -> usize {
@@ -188,6 +241,41 @@ mod tests {
                 let expected = if round == 0 { expected } else { &now };
                 assert_eq!(written, bytes_of(expected));
             }
+        }
+    }
+
+    /// As the engine has them: views of one buffer, each at a multiple of 64 bytes.
+    #[test]
+    fn neighbours_are_copied_at_once_and_strangers_one_by_one() {
+        let flat = Tensor::arange(64, (Kind::Float, Device::Cpu));
+        let views = vec![
+            flat.narrow(0, 0, 5),
+            flat.narrow(0, 16, 12).view([2, 2, 3, 1]).permute([0, 3, 1, 2]),
+            flat.narrow(0, 32, 16).view([4, 4]),
+            flat.narrow(0, 50, 4),
+            Tensor::arange(4, (Kind::Double, Device::Cpu)),
+        ];
+        let mut run = Run::default();
+        let mut offset = 0;
+        let extended: Vec<bool> = views
+            .iter()
+            .map(|view| {
+                let spec = spec_of("view", &view.size(), view.kind()).unwrap();
+                let place = place_of(&spec, view, offset);
+                offset += aligned(place.num_bytes());
+                run.extends_to(view, &place)
+            })
+            .collect();
+        assert_eq!(extended, [true, true, true, false, false]);
+
+        let parts: Vec<Box<dyn Stateful>> = vec![Box::new(Part(views))];
+        let snapshot = Snapshot::of(&parts).unwrap();
+        let mut staging = Staging::new(&snapshot.model.specs, Device::Cpu).unwrap();
+        let (model, _) = staging.fill(&snapshot).unwrap();
+        for (place, tensor) in model.places.iter().zip(&snapshot.model.tensors) {
+            let mut written = Vec::new();
+            place.write_to(staging.bytes(), &mut written).unwrap();
+            assert_eq!(written, bytes_of(&tensor.contiguous()));
         }
     }
 
