@@ -1,5 +1,4 @@
 //! The terminal: the only place that prints. Data goes to stdout, talk to stderr; rank 0 speaks.
-#![expect(clippy::print_stderr, reason = "the terminal layer")]
 
 mod observer;
 mod tables;
@@ -56,7 +55,7 @@ impl Printer {
     /// Talk.
     pub fn say(&self, text: &str) {
         if self.speaks() {
-            eprintln!("{text}");
+            talk(text);
         }
     }
 
@@ -90,7 +89,12 @@ impl Printer {
         if let Some(hint) = &failure.hint {
             text.push_str(&format!("\n\nhint: {hint}"));
         }
-        eprintln!("{text}");
+        talk(&text);
         failure.exit
     }
+}
+
+/// In one piece, so that lines of several ranks do not mix. A terminal or pipe that is gone ends no run.
+fn talk(text: &str) {
+    let _ = std::io::stderr().lock().write_all(format!("{text}\n").as_bytes());
 }

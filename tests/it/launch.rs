@@ -1,9 +1,8 @@
 //! `dtrain launch`: whatever dies, the run ends with the weights of the undisturbed one, or with the reason; nothing is left.
 
-use std::collections::BTreeSet;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use dtrain_tests::{Finished, RunFiles, Running, Sandbox, is_alive};
+use dtrain_tests::{Finished, RunFiles, Running, Sandbox};
 
 use crate::small_runs::{settings, with_recordings};
 
@@ -13,7 +12,8 @@ const STEPS: &str = "trainer.max_steps=40";
 /// `dtrain launch` with options and settings.
 fn launch(options: &[&str], dir: &str, more: &[&str]) -> Vec<String> {
     let dir = format!("run.dir={dir}");
-    let mut all = vec![dir.as_str(), "trainer.batch_size=6", "checkpoint.every_steps=4"];
+    let mut all =
+        vec![dir.as_str(), "trainer.batch_size=6", "checkpoint.every_steps=4", "trainer.max_epochs=null"];
     all.extend(more);
     let words = ["launch"].iter().chain(options).map(|word| (*word).to_owned());
     words.chain(settings("supervised", &all)).collect()
@@ -29,27 +29,6 @@ fn history(run: &RunFiles) -> Vec<serde_json::Value> {
 
 fn decisions(run: &RunFiles) -> Vec<String> {
     history(run).iter().map(|line| line["decision"].as_str().unwrap().to_owned()).collect()
-}
-
-/// What this user's launchers have in shared memory.
-fn job_folders() -> BTreeSet<String> {
-    let entries = std::fs::read_dir("/dev/shm").unwrap().flatten();
-    let names = entries.filter_map(|entry| entry.file_name().into_string().ok());
-    names.filter(|name| name.starts_with("dtrain-") || name.starts_with("vader_segment")).collect()
-}
-
-/// Waits until none of `pids` runs and nothing new is in shared memory.
-fn assert_nothing_left(pids: &[u32], before: &BTreeSet<String>) {
-    let deadline = Instant::now() + Duration::from_secs(30);
-    loop {
-        let alive: Vec<u32> = pids.iter().copied().filter(|pid| is_alive(*pid)).collect();
-        let folders: Vec<String> = job_folders().difference(before).cloned().collect();
-        if alive.is_empty() && folders.is_empty() {
-            return;
-        }
-        assert!(Instant::now() < deadline, "left: processes {alive:?}, folders {folders:?}");
-        std::thread::sleep(Duration::from_millis(20));
-    }
 }
 
 /// The end of a run that nobody disturbed.
@@ -71,24 +50,22 @@ fn assert_same_end(run: &RunFiles, whole: &RunFiles) {
 /// Runs two ranks, kills what `victim` names in the middle, and expects a restart and the weights of the undisturbed run.
 fn survives(victim: impl Fn(&Running) -> u32, says: &str) -> Finished {
     let sandbox = with_recordings(6);
-    let before = job_folders();
     let whole = undisturbed(&sandbox);
     let mut running = sandbox.dtrain(launch(&["-n", "2"], "run", &[STEPS])).start();
     let run = sandbox.run("run");
     wait_for_step(&mut running, &run, 6);
-    let pids = running.descendants();
+    let footprint = running.footprint();
     running.signal_process("KILL", victim(&running));
     let finished = running.wait().succeeded().says(says).says_once("restart 1, 2 left, in 1 s, from step ");
     assert_same_end(&run, &whole);
     assert_eq!(decisions(&run), ["restart", "end"]);
-    assert_nothing_left(&pids, &before);
+    footprint.assert_gone();
     finished
 }
 
 #[test]
 fn output_is_prefixed_and_filed_by_rank() {
     let sandbox = with_recordings(4);
-    let before = job_folders();
     let args = launch(&["-n", "2"], "run", &["trainer.max_steps=3"]);
     let finished = sandbox.dtrain(args).finish().succeeded();
     finished
@@ -106,7 +83,6 @@ fn output_is_prefixed_and_filed_by_rank() {
         (&line["code"], &line["to_step"], &line["cause"]),
         (&0.into(), &3.into(), &serde_json::Value::Null)
     );
-    assert_nothing_left(&[], &before);
 }
 
 /// A rank that hangs makes the others end the job; their lines carry their numbers.
@@ -129,7 +105,10 @@ fn a_stuck_rank_is_a_failure_like_others() {
 #[test]
 fn a_killed_rank_is_named_and_the_run_ends_as_if_nothing_had_happened() {
     let finished = survives(|running| running.launched_ranks()[1], "SIGKILL (9)");
-    finished.says("rank 1").says("first to fail").says("killed from outside");
+    finished
+        .says("first to fail         rank 1 on ")
+        .says("killed from outside")
+        .says("last output of rank 0  epoch ");
 }
 
 #[test]
@@ -145,17 +124,21 @@ fn mpirun_may_be_killed() {
 #[test]
 fn a_killed_launcher_leaves_nothing_and_the_next_one_goes_on() {
     let sandbox = with_recordings(6);
-    let before = job_folders();
     let whole = undisturbed(&sandbox);
     let args = launch(&["-n", "2"], "run", &[STEPS]);
     let mut running = sandbox.dtrain(args.clone()).start();
     let run = sandbox.run("run");
     wait_for_step(&mut running, &run, 6);
-    let pids = running.descendants();
-    assert!(pids.len() >= 3, "{pids:?}");
+    let footprint = running.footprint();
+    assert!(footprint.processes.len() >= 3, "{footprint:?}");
+    assert!(
+        footprint.files().iter().any(|name| name.starts_with("vader_segment")),
+        "{:?}",
+        footprint.files()
+    );
     running.signal("KILL");
     running.wait().expect(137);
-    assert_nothing_left(&pids, &before);
+    footprint.assert_gone();
     sandbox.dtrain(args).finish().succeeded().says("resumed at               step ");
     assert_same_end(&run, &whole);
     assert!(run.join("logs/launch/attempt_1").is_dir());
@@ -230,19 +213,20 @@ fn a_directory_that_is_in_use_is_refused_by_the_name_of_its_holder() {
 
 fn stops(signal: &str, code: i32, reason: &str) {
     let sandbox = with_recordings(4);
-    let before = job_folders();
     let mut running = sandbox.dtrain(launch(&["-n", "2"], "run", &["trainer.max_steps=100000"])).start();
     let run = sandbox.run("run");
     wait_for_step(&mut running, &run, 3);
-    let pids = running.descendants();
+    let footprint = running.footprint();
     running.signal(signal);
     let finished = running.wait().expect(code);
-    finished.says_once("stopping: the ranks save and end").says_once(&format!("{reason} after"));
-    finished.does_not_say("first to fail");
+    finished
+        .says_once("stopping: the ranks save and end")
+        .says_once(&format!("{reason} after"))
+        .does_not_say("first to fail");
     assert_eq!(run.result()["stop_reason"], reason);
     assert_eq!(run.metrics().last().map(|line| line.step), run.latest_step());
     assert_eq!(decisions(&run), ["end"]);
-    assert_nothing_left(&pids, &before);
+    footprint.assert_gone();
 }
 
 #[test]
@@ -268,11 +252,10 @@ fn ranks_that_cannot_save_are_killed() {
         [(&["-n", "2"][..], &["INT", "INT"][..]), (&["-n", "2", "--grace-secs", "1"], &["INT"])]
     {
         let sandbox = with_recordings(4);
-        let before = job_folders();
         let mut running = sandbox.dtrain(launch(options, "run", &["trainer.max_steps=100000"])).start();
         let run = sandbox.run("run");
         wait_for_step(&mut running, &run, 3);
-        let pids = running.descendants();
+        let footprint = running.footprint();
         running.signal_process("STOP", running.launched_ranks()[1]);
         for (number, signal) in signals.iter().enumerate() {
             if number > 0 {
@@ -288,7 +271,7 @@ fn ranks_that_cannot_save_are_killed() {
             "{}",
             finished.report()
         );
-        assert_nothing_left(&pids, &before);
+        footprint.assert_gone();
     }
 }
 
@@ -311,7 +294,8 @@ fn other_verbs_are_launched_too() {
     let fast = launch(&["-n", "2"], "run", &["--fast-dev-run"]);
     sandbox.dtrain(fast).finish().succeeded().says_once("fast dev run: 2 steps, world size 2");
     assert!(!sandbox.join("run").exists());
-    sandbox.dtrain(launch(&["-n", "2"], "run", &["trainer.max_steps=2"])).finish().succeeded();
+    let more = ["trainer.max_steps=2", "data.splits.default.test_fraction=0.25"];
+    sandbox.dtrain(launch(&["-n", "2"], "run", &more)).finish().succeeded();
     let eval = sandbox.dtrain(["launch", "-n", "2", "eval", "run", "--json"]).finish().succeeded();
     assert!(serde_json::from_str::<serde_json::Value>(&eval.stdout).is_ok(), "{}", eval.report());
     let resumed = sandbox.dtrain(["launch", "-n", "2", "resume", "run"]).finish().succeeded();

@@ -6,7 +6,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
-use crate::processes::{descendants, is_called, kill_tree, mpi_rank, runs, send};
+use crate::footprint::Footprint;
+use crate::processes::{descendants, is_called, kill_tree, mpi_rank, runs, send, variable};
 use crate::program::dtrain_binary;
 
 /// A program that takes longer hangs.
@@ -113,7 +114,7 @@ impl Job {
                 shell
             }
         };
-        let launches = self.args.first().is_some_and(|verb| verb == "launch");
+        let launches = self.ranks.is_none() && self.args.first().is_some_and(|verb| verb == "launch");
         let turn = (self.exclusive || launches || self.ranks.is_some()).then(turn);
         command.args(&self.args).current_dir(&self.work);
         for (name, _) in std::env::vars_os() {
@@ -222,9 +223,13 @@ impl Running {
             .find(|pid| is_called(*pid, "mpirun") || is_called(*pid, "orterun"))
     }
 
-    /// All processes that it has started, directly or not.
-    pub fn descendants(&self) -> Vec<u32> {
-        descendants(self.child.id())
+    /// What `dtrain launch` has on the machine while its ranks run.
+    pub fn footprint(&self) -> Footprint {
+        let processes = descendants(self.child.id());
+        let attempt = processes.iter().find_map(|pid| variable(*pid, "DTRAIN_JOB_DIR"));
+        let attempt = attempt.map(PathBuf::from).expect("a rank has a job folder");
+        let folder = attempt.parent().expect("an attempt's folder lies in the job's").to_owned();
+        Footprint { processes, folder }
     }
 
     /// The process that was started: the program, or mpirun.

@@ -9,6 +9,7 @@
 
 mod compare;
 mod dice;
+mod footprint;
 mod import_rule;
 mod job;
 mod moments;
@@ -23,6 +24,7 @@ pub mod soak;
 
 pub use compare::{differences, result_text};
 pub use dice::Dice;
+pub use footprint::Footprint;
 pub use import_rule::{Import, Layout, Violation, check_imports, imports_of};
 pub use job::{Finished, Job, Running};
 pub use moments::{Processes, Victim, came, is_evaluating, is_saving, recorded_step, shared_memory_files};

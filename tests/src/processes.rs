@@ -38,10 +38,15 @@ pub fn runs(pid: u32, binary: &Path) -> bool {
 
 /// The rank that mpirun gave to `pid`; `None` without mpirun.
 pub fn mpi_rank(pid: u32) -> Option<u32> {
+    variable(pid, "OMPI_COMM_WORLD_RANK")?.parse().ok()
+}
+
+/// An environment variable that `pid` was started with.
+pub fn variable(pid: u32, name: &str) -> Option<String> {
     let variables = std::fs::read(format!("/proc/{pid}/environ")).ok()?;
     let mut variables =
         variables.split(|byte| *byte == 0).filter_map(|variable| std::str::from_utf8(variable).ok());
-    variables.find_map(|variable| variable.strip_prefix("OMPI_COMM_WORLD_RANK="))?.parse().ok()
+    variables.find_map(|variable| Some(variable.strip_prefix(name)?.strip_prefix('=')?.to_owned()))
 }
 
 /// Whether `pid` runs and has this name.

@@ -125,7 +125,7 @@ impl Launch<'_> {
                 Decision::GiveUp(reason) => {
                     self.show(&ended, &places);
                     let cause = ended.evidence.cause();
-                    let hint = report::final_hint(reason, &cause);
+                    let hint = report::final_hint(reason);
                     return Err(Failure::agreed(Exit::Failed, cause.to_string(), Some(hint)));
                 }
                 Decision::Restart { number, left, pause } => {
@@ -176,8 +176,8 @@ impl Launch<'_> {
 
     fn show(&self, ended: &Attempt, places: &Places) {
         let cause = ended.evidence.cause();
-        let lines = ended.output.last_lines(report::speaker(&cause));
-        self.printer.say(&format!("\n{}\n", report::table(&cause, &lines, places.files.as_deref())));
+        let table = report::table(&cause, |rank| ended.output.last_lines(rank), places.files.as_deref());
+        self.printer.say(&format!("\n{table}\n"));
     }
 
     /// Adds the attempt to the run's history.

@@ -12,23 +12,37 @@ const MAX_FOLLOWERS: usize = 4;
 /// Longer lines of output are cut.
 const MAX_COLUMNS: usize = 160;
 
-/// The table of the first to fail; `last_lines` are its output, `files` the folder that holds all of it.
-pub fn table(cause: &Cause, last_lines: &[String], files: Option<&Path>) -> String {
+/// The table of the first to fail; `last_lines` gives those of a rank, `files` is the folder that holds all of them.
+pub fn table(cause: &Cause, last_lines: impl Fn(usize) -> Vec<String>, files: Option<&Path>) -> String {
     let host = cause.host.as_ref().map_or(String::new(), |host| format!(" on {host}"));
     let mut facts = vec![("first to fail", format!("{}{host}", cause.who))];
     facts.push(("ended by", cause.ending.to_string()));
     facts.extend(cause.stage.clone().map(|stage| ("last stage", stage)));
     facts.extend(cause.message.clone().map(|message| ("message", message)));
-    if !last_lines.is_empty() && cause.message.is_none() {
-        let lines: Vec<String> = last_lines.iter().map(|line| shortened(line)).collect();
-        facts.push(("last output", lines.join("\n")));
+    if cause.message.is_none() {
+        facts.extend(last_output(cause, last_lines));
     }
     let followers: Vec<String> = cause.followers.iter().take(MAX_FOLLOWERS).map(follower).collect();
     if !followers.is_empty() {
         facts.push(("after it", followers.join("\n")));
     }
+    facts.extend(cause.hint.clone().map(|hint| ("hint", hint)));
     facts.extend(files.map(|files| ("all output", files.display().to_string())));
     fact_table(&facts)
+}
+
+/// What the first to fail said last; where it said nothing, what rank 0 did, which speaks for all.
+fn last_output(cause: &Cause, last_lines: impl Fn(usize) -> Vec<String>) -> Option<(&'static str, String)> {
+    let own = match cause.who {
+        Who::Rank(rank) => last_lines(rank),
+        Who::Mpirun => Vec::new(),
+    };
+    let shown = |lines: Vec<String>| lines.iter().map(|line| shortened(line)).collect::<Vec<_>>().join("\n");
+    if !own.is_empty() {
+        return Some(("last output", shown(own)));
+    }
+    let others = last_lines(0);
+    (!others.is_empty()).then(|| ("last output of rank 0", shown(others)))
 }
 
 fn follower(record: &super::record::Record) -> String {
@@ -53,23 +67,14 @@ pub fn restart_line(number: u32, left: u32, pause: Duration, from: Option<u64>, 
 }
 
 /// Why there is no further restart, with what to do instead.
-pub fn final_hint(reason: Reason, cause: &Cause) -> String {
-    let next = match reason {
+pub fn final_hint(reason: Reason) -> String {
+    match reason {
         Reason::NoneLeft => "no restart is left; `--max-restarts` allows more".to_owned(),
         Reason::Vain => format!(
             "{MAX_VAIN_RESTARTS} restarts in a row brought no new checkpoint; save more often with \
              `checkpoint.every_steps`, or mend the cause"
         ),
         Reason::NotTraining => "only training is started again".to_owned(),
-    };
-    cause.hint.as_ref().map_or(next.clone(), |hint| format!("{hint}\nhint: {next}"))
-}
-
-/// Whose last lines tell most.
-pub fn speaker(cause: &Cause) -> usize {
-    match cause.who {
-        Who::Rank(rank) => rank,
-        Who::Mpirun => 0,
     }
 }
 
@@ -93,14 +98,23 @@ mod tests {
 
     #[test]
     fn a_killed_rank_shows_its_last_lines() {
-        let lines = ["epoch 1 step 3/9 loss 1.5".to_owned(), "epoch 1 step 4/9 loss 1.4".to_owned()];
-        insta::assert_snapshot!(table(&cause(), &lines, Some(Path::new("runs/a/logs/launch/attempt_0"))), @r"
+        let lines = |rank| match rank {
+            1 => vec!["epoch 1 step 3/9 loss 1.5".to_owned(), "x".repeat(200)],
+            _ => vec!["epoch 1 step 4/9 loss 1.4".to_owned()],
+        };
+        let files = Path::new("runs/a/logs/launch/attempt_0");
+        let text = table(&cause(), lines, Some(files)).replace(&"x".repeat(159), "xxx");
+        insta::assert_snapshot!(text, @r"
         first to fail  rank 1 on vm
         ended by       SIGKILL (9)
         last output    epoch 1 step 3/9 loss 1.5
-                       epoch 1 step 4/9 loss 1.4
+                       xxx…
+        hint           it was killed from outside
         all output     runs/a/logs/launch/attempt_0
        ");
+        let silent = Cause { who: Who::Rank(7), ..cause() };
+        let lines = |rank| if rank == 0 { vec!["step 4".to_owned()] } else { Vec::new() };
+        assert!(table(&silent, lines, None).contains("last output of rank 0  step 4"));
     }
 
     #[test]
@@ -122,12 +136,13 @@ mod tests {
             followers: vec![record],
             ..cause()
         };
-        insta::assert_snapshot!(table(&cause, &["unused".to_owned()], None), @r"
+        insta::assert_snapshot!(table(&cause, |_| vec!["unused".to_owned()], None), @r"
         first to fail  rank 1 on vm
         ended by       exit code 3
         last stage     step 12, backward
         message        the GPU is gone
         after it       rank 0 on vm: exit code 1 (step 12): all_reduce has waited 10 s
+        hint           it was killed from outside
        ");
     }
 
@@ -139,9 +154,6 @@ mod tests {
             "restart 1, 2 left, in 1 s, from step 40: rank 1 on `vm` was killed by SIGKILL (9)"
         );
         assert!(line(None).contains("from the beginning"));
-        assert_eq!(
-            final_hint(Reason::NoneLeft, &cause()),
-            "it was killed from outside\nhint: no restart is left; `--max-restarts` allows more"
-        );
+        assert!(final_hint(Reason::Vain).starts_with("3 restarts in a row"));
     }
 }
