@@ -25,7 +25,10 @@ pub const DIRECTIVES: Target = Target {
         let plan = StepPlan { step: 7, epoch: 1, phase: 0, counts: vec![4, 4, 3], global_samples: 11 };
         let save = Directive::Save { step: 8, kind: SaveKind::Periodic };
         let stop = Directive::Stop(StopReason::Requeue);
-        both_ways(&DIRECTIVE, &[&Directive::Step(plan), &Directive::Evaluate { step: 8, last: false }, &save, &stop])
+        both_ways(
+            &DIRECTIVE,
+            &[&Directive::Step(plan), &Directive::Evaluate { step: 8, last: false }, &save, &stop],
+        )
     },
     words: &["DTRN", "DIRV"],
     bytes_per_input_byte: FRAME_BYTES_PER_BYTE,

@@ -87,7 +87,10 @@ mod tests {
             for (actual, expected) in actual.iter().zip(&expected) {
                 assert_eq!(actual.size(), expected.size());
                 let error = difference(actual, expected);
-                assert!(error < 6e-3, "{size:?} {height}x{width} stride {stride} padding {padding}: {error:e}");
+                assert!(
+                    error < 6e-3,
+                    "{size:?} {height}x{width} stride {stride} padding {padding}: {error:e}"
+                );
             }
         }
     }
