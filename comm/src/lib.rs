@@ -40,7 +40,9 @@ pub use connect::{AbortHandle, Session, connect, connect_mpi};
 pub use cuda::{Gpu, NoGpu, gpus};
 pub use error::CommError;
 pub use ext::CollectiveExt;
-pub use heartbeat::{Heartbeat, LastStage, Stage, StageGuard, Stall, Watch, WatchOptions, last_stage};
+pub use heartbeat::{
+    Heartbeat, LastStage, Stage, StageGuard, Stall, Watch, WatchOptions, last_stage, last_stages,
+};
 pub use hint::Hint;
 pub use local::local_world;
 pub use mpi::MpiCollective;

@@ -12,7 +12,7 @@ pub(crate) struct Moment(u64);
 const MASK: u64 = (1 << 56) - 1;
 
 impl Moment {
-    /// Reads the clock: 20 to 30 ns, no system call.
+    /// Reads the clock, without a system call.
     pub fn now() -> Self {
         // The clock is part of every Linux; without it no time would ever pass, and nothing would be called stuck.
         let time = clock_gettime(ClockId::CLOCK_MONOTONIC).map_or(Duration::ZERO, Duration::from);

@@ -14,6 +14,9 @@ use super::page::Page;
 /// Set by a launcher that removes the folder when the job is over.
 pub(super) const JOB_DIR: &str = "DTRAIN_JOB_DIR";
 
+/// How the names of these files begin.
+pub(super) const PREFIX: &str = "dtrain-heartbeat-";
+
 /// The first bytes of the memory: a file that something else has written is refused.
 const MAGIC: u64 = u64::from_le_bytes(*b"dtrain:1");
 
@@ -57,7 +60,7 @@ impl Memory {
     /// A new file for the ranks of a node, and where it is: in the job's folder, else where memory has a file system,
     /// else in the folder of temporary files.
     pub fn create(world_size: usize, node: usize) -> io::Result<(Self, PathBuf)> {
-        let unique = format!("dtrain-heartbeat-{}-{node}", std::process::id());
+        let unique = format!("{PREFIX}{}-{node}", std::process::id());
         let mut folders = vec![PathBuf::from("/dev/shm"), std::env::temp_dir()];
         if let Some(job) = std::env::var_os(JOB_DIR) {
             folders.insert(0, job.into());
@@ -72,7 +75,7 @@ impl Memory {
         Err(failed)
     }
 
-    fn create_at(path: &Path, world_size: usize) -> io::Result<Self> {
+    pub(super) fn create_at(path: &Path, world_size: usize) -> io::Result<Self> {
         let file = OpenOptions::new().read(true).write(true).create_new(true).mode(0o600).open(path)?;
         let made = Self::fill(&file, world_size);
         if made.is_err() {

@@ -103,6 +103,7 @@ pub fn run(watch: &mut Watch<'_>, places: &Places, restarted: bool) -> std::io::
         is_mpirun,
         noticed: noticed(&output.mpirun()),
         records: Record::read_all(&failures),
+        stages: dtrain_comm::last_stages(&places.job, watch.plan.size.num_ranks),
         killed_by_launcher: end.killed,
         out_of_memory: out_of_memory_kills().saturating_sub(killed_for_memory),
     };

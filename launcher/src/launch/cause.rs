@@ -1,6 +1,10 @@
 //! Why an attempt ended: which process was the first to fail, from what ranks have recorded, what mpirun noticed and how it
 //! ended itself. One dead rank makes all others fail; only the first one is worth a person's time.
 
+use std::collections::BTreeMap;
+
+use dtrain_comm::LastStage;
+
 use super::mpirun::{Ending, Noticed};
 use super::record::Record;
 
@@ -15,6 +19,8 @@ pub struct Evidence {
     pub noticed: Option<Noticed>,
     /// What ranks have recorded, the earliest first.
     pub records: Vec<Record>,
+    /// What ranks of this machine were doing last, as their heartbeats say.
+    pub stages: BTreeMap<usize, LastStage>,
     /// Whether the launcher itself has killed ranks, so that signals say nothing.
     pub killed_by_launcher: bool,
     /// Processes of this machine that the kernel killed meanwhile for want of memory.
@@ -93,11 +99,17 @@ impl Evidence {
             who,
             host,
             ending,
-            stage: record.and_then(|record| record.stage.clone()),
+            stage: record.and_then(|record| record.stage.clone()).or_else(|| self.last_stage(who)),
             message: record.map(|record| record.message.clone()),
             hint: record.map_or_else(|| self.hint(ending), |record| record.hint.clone()),
             followers: self.records.iter().filter(others).cloned().collect(),
         }
+    }
+
+    /// Of a process that was killed and could record nothing.
+    fn last_stage(&self, who: Who) -> Option<String> {
+        let Who::Rank(rank) = who else { return None };
+        self.stages.get(&rank).map(ToString::to_string)
     }
 
     fn hint(&self, ending: Ending) -> Option<String> {
@@ -147,6 +159,8 @@ impl std::fmt::Display for Cause {
 
 #[cfg(test)]
 mod tests {
+    use dtrain_comm::Stage;
+
     use super::*;
 
     const KILLED: Ending = Ending::Signal(9);
@@ -157,6 +171,7 @@ mod tests {
             is_mpirun: true,
             noticed: None,
             records: Vec::new(),
+            stages: BTreeMap::new(),
             killed_by_launcher: false,
             out_of_memory: 0,
         }
@@ -188,6 +203,10 @@ mod tests {
         assert_eq!(cause.followers.iter().map(|record| record.rank).collect::<Vec<_>>(), [0]);
         assert_eq!(all.code(), 137);
         assert!(cause.hint.unwrap().contains("from outside"));
+        assert_eq!(cause.stage, None);
+        let last = LastStage { stage: Stage::Backward, step: Some(41) };
+        let seen = Evidence { stages: BTreeMap::from([(2, last)]), ..all.clone() };
+        assert_eq!(seen.cause().stage.as_deref(), Some("backward, step 41"));
         let starved = Evidence { out_of_memory: 1, ..all };
         assert!(starved.cause().hint.unwrap().contains("want of memory meanwhile"));
     }

@@ -44,7 +44,7 @@ impl Record {
             exit: failure.exit as i32,
             message: failure.message.clone(),
             hint: failure.hint.clone(),
-            stage: None,
+            stage: dtrain_comm::last_stage().map(|stage| stage.to_string()),
         }
     }
 
