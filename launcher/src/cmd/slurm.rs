@@ -87,7 +87,7 @@ fn describe(job: &Job, number: &str) -> String {
          state:  squeue --job {number}\n\
          output: tail -F {output}\n\
          run:    {run}, unless the settings name `run.dir`\n\
-         stop:   scancel {number}"
+         stop:   dtrain stop RUN saves at the next step; scancel {number} has the cluster's KillWait for it"
     )
 }
 
