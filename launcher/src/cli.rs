@@ -486,6 +486,17 @@ Example:
         #[command(flatten)]
         settings: BenchSettings,
     },
+    /// What coordinator, heartbeat and comparison of replicas cost a step
+    #[command(after_help = "\
+Example:
+  mpirun -n 2 dtrain bench upkeep model=resnet50 --json upkeep.json")]
+    Upkeep {
+        /// Rounds of reports that are timed.
+        #[arg(long, default_value_t = 5000, value_parser = clap::value_parser!(u32).range(1..))]
+        rounds: u32,
+        #[command(flatten)]
+        settings: BenchSettings,
+    },
     /// The cost model's step for constants in a JSON file (docs/scaling.md)
     Predict {
         /// Fields as bench/scaling.py writes them.

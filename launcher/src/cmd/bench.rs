@@ -65,6 +65,13 @@ pub fn run(what: BenchTarget, printer: &Printer) -> Result<Exit, Failure> {
                 report(&figures, settings.json.as_deref(), printer)
             })
         }
+        BenchTarget::Upkeep { rounds, settings } => {
+            let config = composed(&settings)?;
+            let comm = config.comm.clone();
+            with_ranks(printer, &comm, |ranks| {
+                report(&bench::upkeep(config, ranks, rounds)?, settings.json.as_deref(), printer)
+            })
+        }
         BenchTarget::Predict { inputs, json } => report(&bench::predict(&inputs)?, json.as_deref(), printer),
     }
 }

@@ -2,6 +2,7 @@
 //! every third one.
 
 use std::path::Path;
+use std::time::Duration;
 
 use crate::recordings::write_classes;
 use crate::sandbox::Sandbox;
@@ -13,6 +14,9 @@ pub(super) const STEPS: u64 = 60;
 pub(super) const STEPS_PER_EPOCH: u64 = 6;
 /// Steps between two checkpoints.
 pub(super) const SAVE_EVERY: u64 = 3;
+
+/// A run with all of its restarts; a busy machine needs longer than a single test may.
+const TIMEOUT: Duration = Duration::from_secs(1200);
 
 /// Writes the recordings of all runs.
 pub(super) fn write_recordings(folder: &Path) {
@@ -59,12 +63,13 @@ pub(super) fn settings(method: &str, asynchronous: bool, dir: &str) -> Vec<Strin
 /// The job that starts the run of `plan`, or starts it again.
 pub(super) fn job(sandbox: &Sandbox, plan: &RunPlan, dir: &str) -> crate::job::Job {
     let settings = settings(plan.method, plan.asynchronous, dir);
-    match plan.supervision {
+    let job = match plan.supervision {
         Supervision::Mpirun => sandbox.dtrain(settings).ranks(plan.world),
         Supervision::Launch => {
             let world = plan.world.to_string();
             let words = ["launch", "-n", &world, "--max-restarts", "1000"].map(str::to_owned);
             sandbox.dtrain(words.into_iter().chain(settings)).exclusive()
         }
-    }
+    };
+    job.timeout(TIMEOUT)
 }

@@ -8,6 +8,7 @@ mod predict;
 mod process;
 mod step;
 mod synthetic;
+mod upkeep;
 
 pub use checkpoint::{CheckpointFigures, Round, checkpoint};
 pub use comm::{CommFigures, CommRow, comm};
@@ -16,6 +17,7 @@ pub use loss::{LossFigures, loss};
 pub use predict::predict;
 pub use step::{ModelFigures, RankSplit, Spread, StepFigures, step};
 pub use synthetic::{SyntheticFigures, synthetic};
+pub use upkeep::{UpkeepFigures, upkeep};
 
 fn median(values: &mut [f64]) -> f64 {
     values.sort_by(f64::total_cmp);

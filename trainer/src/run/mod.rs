@@ -52,13 +52,9 @@ pub use tiers::{TierName, local_folder};
 pub use tracker::Tracker;
 pub use transport::connect as connect_tensors;
 
+pub(crate) use session::{DIRECTIVE, Message, REPORT};
 #[cfg(any(test, feature = "fuzzing"))]
-pub(crate) use state::parse_section;
-#[cfg(any(test, feature = "fuzzing"))]
-pub(crate) use {
-    agree::Told,
-    session::{DIRECTIVE, Message, REPORT},
-};
+pub(crate) use {agree::Told, state::parse_section};
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
