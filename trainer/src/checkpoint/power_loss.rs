@@ -21,8 +21,11 @@ pub(super) enum Op {
     Remove(PathBuf),
 }
 
+/// With the bytes that a flush has made durable.
+type Traced = (Op, Vec<u8>);
+
 thread_local! {
-    static TRACE: RefCell<Option<Vec<(Op, Vec<u8>)>>> = const { RefCell::new(None) };
+    static TRACE: RefCell<Option<Vec<Traced>>> = const { RefCell::new(None) };
 }
 
 /// Called by every file operation; remembers it while a trace runs, with the bytes that a flush makes durable.
@@ -38,7 +41,7 @@ pub(super) fn note(op: Op) {
     });
 }
 
-fn traced(work: impl FnOnce()) -> Vec<(Op, Vec<u8>)> {
+fn traced(work: impl FnOnce()) -> Vec<Traced> {
     TRACE.set(Some(Vec::new()));
     work();
     TRACE.take().unwrap()
@@ -103,7 +106,7 @@ impl Disk {
         (seen, path.file_name().unwrap().to_str().unwrap().to_owned())
     }
 
-    fn apply(&mut self, root: &Path, (op, content): &(Op, Vec<u8>)) {
+    fn apply(&mut self, root: &Path, (op, content): &Traced) {
         let fresh = self.nodes.len();
         match op {
             Op::MakeDir(path) | Op::Create(path) => {

@@ -14,12 +14,15 @@ use crate::checkpoint::{
 use crate::error::TrainError;
 use crate::state::{Stored, copy_into, tensor_of};
 
+/// Folder of a checkpoint, and the tier that it is on.
+pub type Found = (PathBuf, TierName);
+
 /// A checkpoint's content, read by rank 0 and known to all ranks.
 pub struct Restored {
     /// The loop's state.
     pub state: LoopState,
     /// Where it was read; rank 0 knows it.
-    pub found: Option<(PathBuf, TierName)>,
+    pub found: Option<Found>,
     sections: Sections,
     model: TensorFile,
     optimizer: TensorFile,
@@ -80,7 +83,7 @@ fn broadcast(
     find: impl FnOnce() -> Result<Option<(Loaded, TierName)>, TrainError>,
 ) -> Result<Option<Restored>, TrainError> {
     let _stage = collective.heartbeat().enter(Stage::Loading);
-    let read = || -> Result<Option<([Vec<u8>; 3], PathBuf, TierName)>, TrainError> {
+    let read = || -> Result<Option<([Vec<u8>; 3], Found)>, TrainError> {
         let Some((loaded, tier)) = find()? else { return Ok(None) };
         for warning in &loaded.warnings {
             tracing::warn!("{warning}");
@@ -88,7 +91,7 @@ fn broadcast(
         tracing::info!("loading {}", loaded.dir.display());
         let file = |name: &str| fs_err::read(loaded.dir.join(name));
         let files = [file(STATE_FILE)?, file(MODEL_FILE)?, file(OPTIMIZER_FILE)?];
-        Ok(Some((files, loaded.dir, tier)))
+        Ok(Some((files, (loaded.dir, tier))))
     };
     let here = if collective.world().rank == 0 { read() } else { Ok(None) };
     let here = agreed(collective, here)?;
@@ -97,7 +100,7 @@ fn broadcast(
         return Ok(None);
     }
     let (files, found) = match here {
-        Some((files, path, tier)) => (files, Some((path, tier))),
+        Some((files, found)) => (files, Some(found)),
         None => Default::default(),
     };
     let mut files = files.into_iter();

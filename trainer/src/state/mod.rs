@@ -75,8 +75,10 @@ pub struct Values {
     /// In the order of [`Layout::tensors`]; they share the component's memory.
     pub tensors: Vec<Tensor>,
     /// Adds its section.
-    put: Box<dyn FnOnce(&mut Sections) -> Result<(), CheckpointError>>,
+    put: Box<Put>,
 }
+
+type Put = dyn FnOnce(&mut Sections) -> Result<(), CheckpointError>;
 
 impl Values {
     /// Tensors, and the value that goes into the section of `kind`.
