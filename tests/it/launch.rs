@@ -107,6 +107,7 @@ fn a_killed_rank_is_named_and_the_run_ends_as_if_nothing_had_happened() {
     let finished = survives(|running| running.launched_ranks()[1], "SIGKILL (9)");
     finished
         .says("first to fail         rank 1 on ")
+        .says("last stage            ")
         .says("killed from outside")
         .says("last output of rank 0  epoch ");
 }
