@@ -235,8 +235,12 @@ struct FusedNormRelu : torch::autograd::Function<FusedNormRelu> {
     const auto opened = output.defined() ? at::empty_like(input) : Tensor();
     auto sums = gradient_sums(kernels, opened, grad, input, output, slope, offset, mean.to(slope.scalar_type()));
     sums.narrow(0, rows.channels, rows.channels).mul_((var + epsilon).rsqrt());
-    const auto grad_bias = sums.narrow(0, 0, rows.channels).to(weight.scalar_type());
-    const auto grad_weight = sums.narrow(0, rows.channels, rows.channels).to(weight.scalar_type());
+    // Copies: the sums of this rank become those of all ranks.
+    const auto own = [&](int64_t part) {
+      return sums.narrow(0, part * rows.channels, rows.channels)
+          .to(weight.scalar_type(), /*non_blocking=*/false, /*copy=*/true);
+    };
+    const auto grad_bias = own(0), grad_weight = own(1);
     sum_over_ranks(static_cast<const SumCallback &>(*capsule), &sums);
 
     Tensor grad_input;
