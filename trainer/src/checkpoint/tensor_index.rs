@@ -31,8 +31,11 @@ impl TensorIndex {
         if length > after_length.min(MAX_HEADER_BYTES) {
             return Err(invalid(format!("{length} bytes are announced in a file of {file_bytes}")));
         }
-        let mut header = vec![0; length as usize];
-        source.read_exact(&mut header)?;
+        // Grows with what is there: a file may be shorter than it was when its length was asked for.
+        let mut header = Vec::new();
+        if (&mut *source).take(length).read_to_end(&mut header)? as u64 != length {
+            return Err(std::io::Error::from(std::io::ErrorKind::UnexpectedEof).into());
+        }
         let raw: RawHeader =
             serde_json::from_slice(&header).map_err(|error| invalid(format!("not valid: {error}")))?;
         Self::check(raw, 8 + length, after_length - length)
