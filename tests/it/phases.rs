@@ -15,6 +15,7 @@ fn staged(run: &str, more: &[&str]) -> Vec<String> {
     let mut all = vec![
         dir.as_str(),
         "trainer.batch_size=8",
+        "trainer.max_epochs=null",
         max_steps.as_str(),
         "phases.enabled=true",
         "phases.fracs=[0.5, 0.5]",
@@ -59,10 +60,14 @@ fn a_probe_leaves_the_backbone_as_it_was_and_fine_tuning_moves_it() {
     let phases: Vec<f64> = run.series("train/phase").into_iter().map(|(_, phase)| phase).collect();
     let expected: Vec<f64> = (0..STEPS).map(|step| if step < PROBE { 1.0 } else { 2.0 }).collect();
     assert_eq!(phases, expected);
-    // Both phases begin with the peak of their own or the run's schedule.
+    // The second phase begins with a warm-up of its own, five steps to half of the peak, and ends near zero; the first one
+    // ends in the middle of the run's cosine.
     let rates = run.series("opt/lr");
     let rate = |step: u64| rates[step as usize].1;
-    assert!(rate(PROBE) > rate(PROBE - 1) * 0.5 && rate(PROBE + 10) < rate(PROBE));
+    for step in 0..5 {
+        assert_eq!(rate(PROBE + step), 0.5 * rate(step), "step {step}");
+    }
+    assert!(rate(PROBE - 1) > 0.4 * rate(4) && rate(STEPS - 1) < 0.01 * rate(4), "{rates:?}");
 }
 
 #[test]

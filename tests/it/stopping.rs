@@ -21,8 +21,13 @@ fn evaluated(more: &[&str]) -> Vec<String> {
 }
 
 fn long(more: &[&str]) -> Vec<String> {
-    let mut all = vec!["run.dir=run", "trainer.batch_size=6", "trainer.max_steps=1000000"];
-    all.extend(["checkpoint.every_steps=500000"]);
+    let mut all = vec![
+        "run.dir=run",
+        "trainer.batch_size=6",
+        "trainer.max_epochs=null",
+        "trainer.max_steps=1000000",
+        "checkpoint.every_steps=500000",
+    ];
     all.extend(more);
     settings("supervised", &all)
 }

@@ -86,6 +86,10 @@ fn check_lengths(config: &RunConfig, checks: &mut Checks) {
     if phases.list.iter().all(|phase| phase.steps.is_some()) {
         return;
     }
+    if !phases.fracs.iter().all(|frac| (0.0..=1.0).contains(frac)) {
+        // Told already, each by itself.
+        return;
+    }
     let (fracs, list) = (phases.fracs.len(), phases.list.len());
     checks.require(
         fracs == list,

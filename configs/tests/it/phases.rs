@@ -41,7 +41,7 @@ fn a_key_that_a_phase_does_not_have() {
         `phases.list[1]` has no `freze`
          --> override 1
           | phases.list=[{name: a}, {name: b, freze: [backbone]}]
-          |                         ^^^^^^^^^^^^^^^^^^^^^^^^^^^^
+          |                         ^
         hint: did you mean `freeze`? there are `name`, `steps`, `freeze`, `losses`, `lr_scale` and `schedule`
         "#);
 }
