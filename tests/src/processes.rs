@@ -54,6 +54,35 @@ pub fn is_called(pid: u32, name: &str) -> bool {
     std::fs::read_to_string(format!("/proc/{pid}/comm")).is_ok_and(|comm| comm.trim() == name)
 }
 
+/// Whether `pid` runs; a process that has ended and waits for its parent does not.
+pub fn is_alive(pid: u32) -> bool {
+    let Ok(stat) = std::fs::read_to_string(format!("/proc/{pid}/stat")) else { return false };
+    let state = stat.rfind(')').and_then(|end| stat.get(end + 1..)?.split_whitespace().next());
+    !matches!(state, None | Some("Z" | "X"))
+}
+
+/// Processes whose environment has all of these variables; an empty value means any.
+pub fn with_variable(marks: &[(&str, &str)]) -> Vec<u32> {
+    let entries = std::fs::read_dir("/proc").expect("/proc is mounted").flatten();
+    let pids = entries.filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok());
+    pids.filter(|pid| {
+        let variables = std::fs::read(format!("/proc/{pid}/environ")).unwrap_or_default();
+        let variables: Vec<&str> =
+            variables.split(|byte| *byte == 0).filter_map(|word| std::str::from_utf8(word).ok()).collect();
+        marks.iter().all(|(name, value)| {
+            let is_it = |(n, v): (&str, &str)| n == *name && (value.is_empty() || v == *value);
+            variables.iter().any(|word| word.split_once('=').is_some_and(is_it))
+        })
+    })
+    .collect()
+}
+
+/// The parents, of the program `name`, of the processes that [`with_variable`] finds.
+pub fn parents_of_variable(marks: &[(&str, &str)], name: &str) -> Vec<u32> {
+    let parents = with_variable(marks).into_iter().filter_map(parent_of);
+    parents.filter(|pid| is_called(*pid, name)).collect()
+}
+
 /// Sends `signal` (such as `TERM`) to each of `pids`; those that are gone are passed over.
 pub fn send(signal: &str, pids: &[u32]) {
     for pid in pids {
