@@ -49,7 +49,8 @@ impl Sandbox {
         RunFiles::new(self.join(relative))
     }
 
-    /// All files below the working directory, with sizes and times of change.
+    /// All files below the working directory, with sizes and times of change, but for locks of run directories: who looks at a
+    /// run may have held one.
     pub fn listing(&self) -> BTreeSet<String> {
         let mut found = BTreeSet::new();
         let mut folders = vec![self.path().to_owned()];
@@ -57,6 +58,9 @@ impl Sandbox {
             for entry in std::fs::read_dir(&folder).expect("the folder can be listed").flatten() {
                 let (path, metadata) = (entry.path(), entry.metadata().expect("the entry is there"));
                 let relative = path.strip_prefix(self.path()).unwrap_or(&path).display().to_string();
+                if entry.file_name() == ".lock" {
+                    continue;
+                }
                 if metadata.is_dir() {
                     found.insert(format!("{relative}/"));
                     folders.push(path);
