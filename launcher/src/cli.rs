@@ -261,6 +261,16 @@ Example:
         #[arg(long, default_value_t = 1.0)]
         scale: f64,
     },
+    /// Write a set of images in another format as VIMH, for instance CIFAR-100-MH
+    #[command(after_help = "\
+Examples:
+  dtrain data convert data/cifar100mh data/vimh-32x32x3_cifar100mh")]
+    Convert {
+        /// Folder of the set.
+        source: PathBuf,
+        /// Folder to write.
+        out: PathBuf,
+    },
 }
 
 /// Generators.
@@ -270,6 +280,10 @@ pub enum Generator {
     Birdsong,
     /// Digits in the layout of the Free Spoken Digit Dataset.
     SpokenDigits,
+    /// Drawn digits in the files of MNIST, with thickness and smoothness.
+    Digits,
+    /// Spectrograms of struck resonators as VIMH, with note, velocity and decay.
+    Vimh,
 }
 
 /// `dtrain checkpoint`.

@@ -1,31 +1,61 @@
 //! `dtrain data`.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use dtrain_configs::schema::GeneratorKind;
 use dtrain_trainer::TrainError;
-use dtrain_trainer::data::synth;
+use dtrain_trainer::data::synth::{self, ImageReport, ImageSetKind};
 
 use super::Failure;
 use crate::cli::{DataAction, Generator};
 use crate::exit::Exit;
 use crate::ui::Printer;
 
-/// Makes recordings.
+/// Makes recordings or images, or converts images.
 pub fn run(action: DataAction, printer: &Printer) -> Result<Exit, Failure> {
-    let DataAction::Make { kind, out, seed, scale } = action;
-    let (kind, name) = match kind {
-        Generator::Birdsong => (GeneratorKind::Birdsong, "birdsong"),
-        Generator::SpokenDigits => (GeneratorKind::SpokenDigits, "spoken-digits"),
+    let text = match action {
+        DataAction::Make { kind, out, seed, scale } => make(kind, out, seed, scale)?,
+        DataAction::Convert { source, out } => {
+            described(&synth::convert_to_vimh(&source, &out).map_err(TrainError::from)?)
+        }
     };
-    let out = out.unwrap_or_else(|| Path::new("data").join(name));
-    let report = synth::generate(kind, seed, scale, &out).map_err(TrainError::from)?;
-    printer.say(&format!(
-        "{} recordings, {:.0} s of sound, in {}{}",
-        report.num_recordings,
-        report.duration_secs,
-        report.root.display(),
-        if report.reused { " (there already)" } else { "" }
-    ));
+    printer.say(&text);
     Ok(Exit::Done)
+}
+
+fn make(kind: Generator, out: Option<PathBuf>, seed: u64, scale: f64) -> Result<String, Failure> {
+    let out = |name: &str| out.clone().unwrap_or_else(|| Path::new("data").join(name));
+    let recordings = |kind: GeneratorKind, name: &str| {
+        let report = synth::generate(kind, seed, scale, &out(name)).map_err(TrainError::from)?;
+        Ok(format!(
+            "{} recordings, {:.0} s of sound, in {}{}",
+            report.num_recordings,
+            report.duration_secs,
+            report.root.display(),
+            there_already(report.reused)
+        ))
+    };
+    let images = |kind: ImageSetKind| {
+        let out = out(&kind.folder_name(scale));
+        Ok(described(&synth::generate_images(kind, seed, scale, &out).map_err(TrainError::from)?))
+    };
+    match kind {
+        Generator::Birdsong => recordings(GeneratorKind::Birdsong, "birdsong"),
+        Generator::SpokenDigits => recordings(GeneratorKind::SpokenDigits, "spoken-digits"),
+        Generator::Digits => images(ImageSetKind::Digits),
+        Generator::Vimh => images(ImageSetKind::Vimh),
+    }
+}
+
+fn described(report: &ImageReport) -> String {
+    let ImageReport { root, num_train, num_test, reused } = report;
+    format!(
+        "{num_train} images to train on and {num_test} to test on, in {}{}",
+        root.display(),
+        there_already(*reused)
+    )
+}
+
+fn there_already(reused: bool) -> &'static str {
+    if reused { " (there already)" } else { "" }
 }

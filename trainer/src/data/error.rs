@@ -5,6 +5,8 @@ use std::path::PathBuf;
 
 use thiserror::Error;
 
+use super::images::FormatError;
+
 /// How many names a message lists before it only counts.
 pub(super) const NUM_LISTED: usize = 5;
 
@@ -280,6 +282,9 @@ pub enum DataError {
         /// What it holds instead.
         found: String,
     },
+    /// Files of images.
+    #[error(transparent)]
+    Format(#[from] FormatError),
     /// Reading or writing failed.
     #[error(transparent)]
     Io {
@@ -351,6 +356,7 @@ impl DataError {
             Self::OutputExists { path, .. } => {
                 format!("choose another folder, or remove `{}` first", path.display())
             }
+            Self::Format(error) => return error.hint(),
             Self::Io { source } => match source.kind() {
                 std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded => {
                     "free some space or choose a folder on another disk".into()

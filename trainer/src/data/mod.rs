@@ -1,5 +1,5 @@
 //! From files to batches: recordings and labels ([`dataset`]), which samples make a batch ([`sampler`]), what is fed of
-//! each ([`view`]), and who prepares it ahead of time ([`loader`]). Every random choice is a pure function of
+//! each ([`view`]), and who prepares it ahead of time ([`loader`]). Image sets have readers of their own ([`images`]). Every random choice is a pure function of
 //! (seed, epoch, sample, view), so the order of batches needs no state.
 
 pub mod augment;
@@ -8,6 +8,7 @@ pub mod dataset;
 pub mod decode;
 pub mod error;
 pub mod features;
+pub mod images;
 pub mod labels;
 pub mod loader;
 mod prepare;

@@ -2,6 +2,7 @@
 //! without tests or the feature `fuzzing` has none of it.
 #![allow(clippy::expect_used, reason = "seeds are made of constants, and a check fails by panicking")]
 
+mod images;
 mod manifest;
 mod messages;
 mod recordings;
@@ -11,6 +12,7 @@ mod tensors;
 
 use dtrain_fuzz_kit::Target;
 
+pub use images::{CIFAR, IDX_GZIP, IDX_IMAGES, IDX_LABELS, VIMH_BINARY, VIMH_INFO, VIMH_NAME, VIMH_PICKLE};
 pub use manifest::MANIFEST;
 pub use messages::{DIRECTIVES, REPORTS};
 pub use recordings::WAV;
@@ -19,8 +21,24 @@ pub use tables::CSV_TABLE;
 pub use tensors::{SAFETENSORS, TENSOR_INDEX};
 
 /// All parsers of this crate.
-pub const TARGETS: [Target; 8] =
-    [WAV, SAFETENSORS, TENSOR_INDEX, MANIFEST, STATE_BIN, REPORTS, DIRECTIVES, CSV_TABLE];
+pub const TARGETS: [Target; 16] = [
+    WAV,
+    SAFETENSORS,
+    TENSOR_INDEX,
+    MANIFEST,
+    STATE_BIN,
+    REPORTS,
+    DIRECTIVES,
+    CSV_TABLE,
+    IDX_IMAGES,
+    IDX_LABELS,
+    IDX_GZIP,
+    CIFAR,
+    VIMH_BINARY,
+    VIMH_PICKLE,
+    VIMH_INFO,
+    VIMH_NAME,
+];
 
 #[cfg(test)]
 mod tests {

@@ -1,10 +1,15 @@
-//! Recordings made by seed, so that a first run needs no download. Each set has the trap built in that its recipe is
+//! Recordings and images made by seed, so that a first run needs no download. Each set has the trap built in that its recipe is
 //! about.
 
 mod birdsong;
+mod digits;
 mod dsp;
+mod image_sets;
+#[cfg(test)]
+mod nearest;
 mod spoken_digits;
 mod staging;
+mod vimh;
 
 use std::path::{Path, PathBuf};
 
@@ -13,6 +18,7 @@ use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
 use super::error::DataError;
+pub use image_sets::{ImageReport, ImageSetKind, convert_to_vimh, ensure_images, generate_images};
 use staging::Staging;
 
 /// Largest size, as a factor of a generator's own.

@@ -31,6 +31,11 @@ impl Staging {
         Ok(Self { folder })
     }
 
+    /// The hidden folder, for writers of whole sets.
+    pub fn folder(&self) -> &Path {
+        &self.folder
+    }
+
     /// Makes the folder that the file `relative` lies in.
     pub fn make_folder_of(&self, relative: &str) -> Result<(), DataError> {
         match self.folder.join(relative).parent() {

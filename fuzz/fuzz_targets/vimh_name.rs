@@ -1,0 +1,12 @@
+#![no_main]
+
+use dtrain_fuzz_kit::{Counting, check};
+use dtrain_trainer::fuzzing::VIMH_NAME;
+use libfuzzer_sys::fuzz_target;
+
+#[global_allocator]
+static ALLOCATOR: Counting = Counting;
+
+fuzz_target!(|input: &[u8]| {
+    check(&VIMH_NAME, input);
+});

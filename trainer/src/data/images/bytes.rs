@@ -1,0 +1,141 @@
+//! The bytes of a file: mapped where it can be read in place, in memory where it had to be inflated.
+
+use std::ops::{Deref, Range};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use fs_err::File;
+use memmap2::Mmap;
+
+use super::error::{FormatError, FormatProblem};
+
+/// Bytes with the file that they are from. Clones share them.
+#[derive(Debug, Clone)]
+pub(super) struct Bytes {
+    path: Arc<PathBuf>,
+    storage: Arc<Storage>,
+}
+
+#[derive(Debug)]
+enum Storage {
+    Mapped(Mmap),
+    Owned(Vec<u8>),
+}
+
+impl Bytes {
+    /// Maps a file. Nothing of it is read yet. Whoever shortens a file while it is mapped ends the process with a bus
+    /// error, as with every mapped file.
+    pub fn map(path: &Path) -> Result<Self, FormatError> {
+        let open = || -> std::io::Result<Storage> {
+            let file = File::open(path)?;
+            let metadata = file.metadata()?;
+            if !metadata.is_file() {
+                return Err(std::io::Error::other("it is not a file"));
+            }
+            if metadata.len() == 0 {
+                return Ok(Storage::Owned(Vec::new()));
+            }
+            // SAFETY: the map is private and only read; data sets are not written while they are in use.
+            let map = unsafe { Mmap::map(file.file())? };
+            Ok(Storage::Mapped(map))
+        };
+        let storage = open().map_err(|error| FormatProblem::from(error).of(path))?;
+        Ok(Self { path: Arc::new(path.to_path_buf()), storage: Arc::new(storage) })
+    }
+
+    /// Takes bytes that are in memory already.
+    pub fn owned(path: &Path, bytes: Vec<u8>) -> Self {
+        Self { path: Arc::new(path.to_path_buf()), storage: Arc::new(Storage::Owned(bytes)) }
+    }
+
+    /// The file.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// `len` bytes at `offset`.
+    pub fn part(&self, offset: u64, len: u64, what: &str) -> Result<&[u8], FormatProblem> {
+        let range = offset.checked_add(len).and_then(|end| range(offset, end));
+        range.and_then(|range| self.get(range)).ok_or_else(|| {
+            let found = (self.len() as u64).saturating_sub(offset);
+            FormatProblem::truncated(offset, what, len, found)
+        })
+    }
+
+    /// A fixed number of bytes at `offset`.
+    pub fn array<const N: usize>(&self, offset: u64, what: &str) -> Result<[u8; N], FormatProblem> {
+        let part = self.part(offset, N as u64, what)?;
+        let mut array = [0; N];
+        array.copy_from_slice(part);
+        Ok(array)
+    }
+}
+
+fn range(start: u64, end: u64) -> Option<Range<usize>> {
+    Some(usize::try_from(start).ok()?..usize::try_from(end).ok()?)
+}
+
+impl Deref for Bytes {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        match &*self.storage {
+            Storage::Mapped(map) => map,
+            Storage::Owned(bytes) => bytes,
+        }
+    }
+}
+
+/// One item of each record: records of the same length follow each other from `start` on.
+#[derive(Debug, Clone)]
+pub(super) struct Column {
+    pub bytes: Bytes,
+    /// Where the item of record 0 begins.
+    pub start: u64,
+    /// Bytes from one record to the next.
+    pub stride: u64,
+}
+
+impl Column {
+    /// Where the item of a record begins.
+    pub fn offset(&self, record: u64) -> u64 {
+        record.saturating_mul(self.stride).saturating_add(self.start)
+    }
+
+    /// `len` bytes of a record.
+    pub fn of(&self, record: u64, len: usize, what: &str) -> Result<&[u8], FormatProblem> {
+        self.bytes.part(self.offset(record), len as u64, what)
+    }
+
+    /// One byte of a record.
+    pub fn byte(&self, record: u64, what: &str) -> Result<u8, FormatProblem> {
+        self.bytes.array::<1>(self.offset(record), what).map(|[byte]| byte)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn parts_beyond_the_end_are_refused_without_overflow() {
+        let bytes = Bytes::owned(Path::new("x"), vec![1, 2, 3]);
+        assert_eq!(bytes.part(1, 2, "two").unwrap(), [2, 3]);
+        for (offset, len) in [(1, 3), (4, 0), (u64::MAX, 1), (1, u64::MAX)] {
+            assert!(matches!(bytes.part(offset, len, "p"), Err(FormatProblem::Truncated { .. })));
+        }
+        let column = Column { bytes, start: 1, stride: u64::MAX };
+        assert_eq!(column.byte(0, "b").unwrap(), 2);
+        assert!(column.byte(7, "b").is_err());
+    }
+
+    #[test]
+    fn what_is_no_file_is_named() {
+        let dir = tempfile::tempdir().unwrap();
+        let error = Bytes::map(&dir.path().join("no")).unwrap_err();
+        assert!(error.to_string().ends_with("no`: cannot be used: it does not exist"), "{error}");
+        assert!(Bytes::map(dir.path()).unwrap_err().to_string().contains("it is not a file"));
+        fs_err::write(dir.path().join("empty"), b"").unwrap();
+        assert!(Bytes::map(&dir.path().join("empty")).unwrap().is_empty());
+    }
+}

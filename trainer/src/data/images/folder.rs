@@ -1,0 +1,124 @@
+//! A folder of images, whatever its format.
+
+use std::path::{Path, PathBuf};
+
+use super::cifar::Cifar;
+use super::error::{FormatError, FormatProblem};
+use super::set::ImageSet;
+use super::split::Split;
+use super::{cifar100mh, idx, vimh};
+
+/// A format of folders.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ImageFormat {
+    /// MNIST and its kin.
+    Idx,
+    /// CIFAR-10 or CIFAR-100, binary.
+    Cifar(Cifar),
+    /// VIMH.
+    Vimh,
+    /// CIFAR-100-MH.
+    Cifar100Mh,
+}
+
+/// Both parts of a set.
+#[derive(Debug, Clone)]
+pub struct ImageFolder {
+    /// Where it is.
+    pub root: PathBuf,
+    /// What it is.
+    pub format: ImageFormat,
+    /// To learn from.
+    pub train: ImageSet,
+    /// To report on, where there is such a part.
+    pub test: Option<ImageSet>,
+}
+
+impl ImageFormat {
+    /// The format of a folder, by the names of its files.
+    ///
+    /// # Errors
+    /// No known one.
+    pub fn of_folder(folder: &Path) -> Result<Self, FormatError> {
+        if !folder.is_dir() {
+            return Err(FormatProblem::Io("it is not a folder".into()).of(folder));
+        }
+        if vimh::is_vimh(folder) {
+            Ok(Self::Vimh)
+        } else if idx::has_images(folder) {
+            Ok(Self::Idx)
+        } else if let Some(cifar) = Cifar::of_folder(folder) {
+            Ok(Self::Cifar(cifar))
+        } else if cifar100mh::is_cifar100mh(folder) {
+            Ok(Self::Cifar100Mh)
+        } else {
+            let looked_for = "`train-images-idx3-ubyte`, `data_batch_1.bin`, `train.bin`, `vimh_dataset_info.json` and \
+                              `cifar100mh_dataset_info.json`";
+            Err(FormatProblem::NotFound { looked_for: looked_for.into() }.of(folder))
+        }
+    }
+
+    /// Opens one part of a folder; nothing where it has none.
+    ///
+    /// # Errors
+    /// Files that are not of the format.
+    pub fn open_split(self, folder: &Path, split: Split) -> Result<Option<ImageSet>, FormatError> {
+        match self {
+            Self::Idx => idx::open_split(folder, split),
+            Self::Cifar(cifar) => cifar.open_split(folder, split),
+            Self::Vimh => vimh::open_split(folder, split, vimh::Form::Any),
+            Self::Cifar100Mh => cifar100mh::open_split(folder, split),
+        }
+    }
+
+    /// As people call it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Idx => "IDX",
+            Self::Cifar(Cifar::Ten) => "CIFAR-10",
+            Self::Cifar(Cifar::Hundred) => "CIFAR-100",
+            Self::Vimh => "VIMH",
+            Self::Cifar100Mh => "CIFAR-100-MH",
+        }
+    }
+}
+
+impl ImageFolder {
+    /// Opens a folder. Headers are read, and the first and last sample of each file.
+    ///
+    /// # Errors
+    /// An unknown format, no part to train on, parts of different shapes or heads.
+    pub fn open(root: &Path) -> Result<Self, FormatError> {
+        let format = ImageFormat::of_folder(root)?;
+        let Some(train) = format.open_split(root, Split::Train)? else {
+            return Err(
+                FormatProblem::NotFound { looked_for: "the files of the training part".into() }.of(root)
+            );
+        };
+        let test = format.open_split(root, Split::Test)?;
+        if let Some(test) = &test {
+            check_alike(&train, test).map_err(|problem| problem.of(root))?;
+        }
+        Ok(Self { root: root.to_path_buf(), format, train, test })
+    }
+
+    /// Things worth knowing about both parts.
+    pub fn notes(&self) -> impl Iterator<Item = &String> {
+        self.train.notes().iter().chain(self.test.iter().flat_map(ImageSet::notes))
+    }
+}
+
+fn check_alike(train: &ImageSet, test: &ImageSet) -> Result<(), FormatProblem> {
+    let heads = |set: &ImageSet| {
+        let heads: Vec<String> = set
+            .heads()
+            .iter()
+            .map(|head| format!("`{}` of {} classes", head.name, head.num_classes))
+            .collect();
+        format!("{} with {}", set.shape(), heads.join(", "))
+    };
+    match (heads(train), heads(test)) {
+        (expected, found) if expected == found => Ok(()),
+        (expected, found) => Err(FormatProblem::key("test", format!("{expected}, as for training"), found)),
+    }
+}
