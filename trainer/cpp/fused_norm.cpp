@@ -165,7 +165,11 @@ void for_chunks(const Rows &rows, const std::function<void(int64_t, int64_t, int
     return;
   }
   auto numbers = at::arange(chunks, at::kLong);
-  auto iterator = at::TensorIteratorConfig().resize_outputs(false).add_output(numbers).build();
+  auto iterator = at::TensorIteratorConfig()
+                      .check_all_same_dtype(false)
+                      .resize_outputs(false)
+                      .add_output(numbers)
+                      .build();
   iterator.for_each(
       [&](char **data, const int64_t *strides, int64_t size) {
         for (int64_t i = 0; i < size; ++i) {
