@@ -22,7 +22,7 @@ use crate::run::resolve;
 use crate::state::{Layout, Snapshot, Staging};
 
 /// Bytes that the plain write hands over at once.
-const PLAIN_CHUNK_BYTES: usize = 8 << 20;
+const PLAIN_CHUNK_BYTES: usize = 1 << 20;
 /// Channels of the network's input.
 const CHANNELS: i64 = 3;
 

@@ -17,6 +17,9 @@ use crate::state::{Stored, copy_into, tensor_of};
 /// Folder of a checkpoint, and the tier that it is on.
 pub type Found = (PathBuf, TierName);
 
+/// `state.bin`, the model's and the optimizer's tensors.
+type Files = [Vec<u8>; 3];
+
 /// A checkpoint's content, read by rank 0 and known to all ranks.
 pub struct Restored {
     /// The loop's state.
@@ -83,7 +86,7 @@ fn broadcast(
     find: impl FnOnce() -> Result<Option<(Loaded, TierName)>, TrainError>,
 ) -> Result<Option<Restored>, TrainError> {
     let _stage = collective.heartbeat().enter(Stage::Loading);
-    let read = || -> Result<Option<([Vec<u8>; 3], Found)>, TrainError> {
+    let read = || -> Result<Option<(Files, Found)>, TrainError> {
         let Some((loaded, tier)) = find()? else { return Ok(None) };
         for warning in &loaded.warnings {
             tracing::warn!("{warning}");
