@@ -17,7 +17,11 @@ impl Dice {
         let set = std::env::var("DTRAIN_TEST_SEED").ok().and_then(|seed| seed.parse().ok());
         let clock = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
         let seed = set.unwrap_or_else(|| clock.map_or(0, |now| u64::from(now.subsec_nanos())));
-        println!("{test}: DTRAIN_TEST_SEED={seed}");
+        // Standard error is shown when a test fails, and the lint on printing is for the program.
+        let _ = std::io::Write::write_fmt(
+            &mut std::io::stderr(),
+            format_args!("{test}: DTRAIN_TEST_SEED={seed}\n"),
+        );
         Self::new(seed)
     }
 

@@ -34,11 +34,10 @@ impl Watch {
         }
         let Some((file, len)) = look(run) else { return false };
         match self.new_file {
-            Some((known, first_len)) if known == file => {
-                if len > first_len {
-                    self.trains_after = Some(self.since.elapsed());
-                }
+            Some((known, first_len)) if known == file && len > first_len => {
+                self.trains_after = Some(self.since.elapsed());
             }
+            Some((known, _)) if known == file => {}
             _ if self.old_file != Some(file) => self.new_file = Some((file, len)),
             _ => {}
         }

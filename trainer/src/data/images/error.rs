@@ -78,15 +78,15 @@ pub enum FormatProblem {
     )]
     ShapesDisagree {
         /// The folder's name.
-        folder: StatedShape,
+        folder: Box<StatedShape>,
         /// Name of the metadata file.
         json_name: String,
         /// The metadata.
-        json: StatedShape,
+        json: Box<StatedShape>,
         /// Name of the file with the samples.
         file_name: String,
         /// The file with the samples.
-        file: StatedShape,
+        file: Box<StatedShape>,
     },
     /// No source has the shape.
     #[error(

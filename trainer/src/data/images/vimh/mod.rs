@@ -181,11 +181,11 @@ impl Part<'_> {
         if !(folder.agrees_with(json) && json.agrees_with(file) && folder.agrees_with(file)) {
             let name = |path: &Path| path.file_name().unwrap_or_default().to_string_lossy().into_owned();
             let problem = FormatProblem::ShapesDisagree {
-                folder,
+                folder: Box::new(folder),
                 json_name: name(self.info_path),
-                json,
+                json: Box::new(json),
                 file_name: name(path),
-                file,
+                file: Box::new(file),
             };
             return Err(problem.of(self.folder));
         }
