@@ -48,7 +48,7 @@ impl Figures {
         let start_up = reference.start_up.as_secs_f64();
         self.start_ups.push(start_up);
         self.num_identical += usize::from(outcome.faults.is_empty());
-        self.num_missed += outcome.num_missed;
+        self.num_missed += outcome.missed.len();
         for (when, whom) in &outcome.kills {
             *self.by_moment.entry(moment(*when)).or_default() += 1;
             *self.by_victim.entry(victim(*whom)).or_default() += 1;
@@ -65,6 +65,7 @@ impl Figures {
             "async": plan.asynchronous,
             "supervision": format!("{:?}", plan.supervision).to_lowercase(),
             "kills": outcome.kills.len(),
+            "missed": outcome.missed.iter().map(|missed| format!("{missed:?}")).collect::<Vec<_>>(),
             "faults": outcome.faults,
         }));
     }

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use crate::compare::differences;
 use crate::job::Running;
-use crate::moments::{Processes, Victim, came, shared_memory_files};
+use crate::moments::{Processes, Victim, came, recorded_step, shared_memory_files};
 use crate::processes::{is_alive, send};
 use crate::run_files::RunFiles;
 use crate::sandbox::Sandbox;
@@ -33,8 +33,8 @@ pub struct Reference {
 pub struct RunOutcome {
     /// What each kill hit, and whom.
     pub kills: Vec<(Moment, Victim)>,
-    /// Kills whose moment never came.
-    pub num_missed: usize,
+    /// Kills whose moment never came, with the step at which the run was then.
+    pub missed: Vec<(Moment, Victim, u64)>,
     /// From each death to training again, where the launcher brought the run back by itself.
     pub restarts: Vec<Duration>,
     /// Whatever is not as it should be; empty for a good run.
@@ -47,8 +47,9 @@ impl Reference {
         let sandbox = Sandbox::new();
         write_recordings(&sandbox.join("sounds"));
         let run = sandbox.run("run");
-        let mut watch = Watch::new(&run);
         let mut running = job(&sandbox, plan, "run").start();
+        // Not before: another test may have had the machine until now.
+        let mut watch = Watch::new(&run);
         let root = running.pid();
         came(&mut running, PATIENCE, false, || !Processes::of(root).ranks.is_empty());
         let ranks_begin = Watch::new(&run);
@@ -77,7 +78,7 @@ pub fn soak_run(plan: &RunPlan, reference: &Reference) -> RunOutcome {
             outcome.restarts.extend(watch.trains_after());
         }
         let Some(done) = done else {
-            outcome.num_missed += 1;
+            outcome.missed.push((kill.moment, kill.victim, recorded_step(&run)));
             returns_by_itself = false;
             if running.has_ended() {
                 break;
