@@ -2,7 +2,7 @@
 # Kills runs at random moments, lets them go on, and compares each with the undisturbed run bit for bit; then fuzzes every
 # parser for a while. Bounded in time and count.
 #
-#   scripts/soak.sh                                       20 runs of 10 kills, at most 25 minutes, and 20 s per parser
+#   scripts/soak.sh                                       24 runs of 10 kills, at most 30 minutes, and 20 s per parser
 #   scripts/soak.sh --runs 4 --kills 5 --seed 7           less, and other moments
 #   scripts/soak.sh --minutes 120 --runs 200 --json FILE  more, with the figures as JSON
 #   scripts/soak.sh --fuzz-secs 0                         without fuzzing

@@ -104,14 +104,20 @@ pub fn came(
     }
 }
 
-/// Files that jobs leave in shared memory when they do not clean up.
+/// Files in shared memory that belong to no job that runs: what jobs leave when they do not clean up.
 pub fn shared_memory_files() -> Vec<String> {
     let names = |folder: &Path| -> Vec<String> {
         let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
         entries.map(|entry| entry.file_name().to_string_lossy().into_owned()).collect()
     };
     let ours = |name: &String| name.starts_with("dtrain") || name.starts_with("vader_segment");
-    let mut found: Vec<String> = names(Path::new("/dev/shm")).into_iter().filter(ours).collect();
+    // A launcher that lives holds the lock on this file of its folder.
+    let is_owned = |name: &String| {
+        let owner = std::fs::File::open(Path::new("/dev/shm").join(name).join("owner"));
+        owner.is_ok_and(|owner| matches!(owner.try_lock_shared(), Err(std::fs::TryLockError::WouldBlock)))
+    };
+    let shared = names(Path::new("/dev/shm")).into_iter();
+    let mut found: Vec<String> = shared.filter(ours).filter(|name| !is_owned(name)).collect();
     found.sort();
     found
 }

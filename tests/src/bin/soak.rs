@@ -62,7 +62,7 @@ fn main() -> ExitCode {
 }
 
 fn parse(mut words: impl Iterator<Item = String>) -> Result<Options, String> {
-    let mut options = Options { runs: 20, kills: 10, seed: 1, minutes: 25, json: None };
+    let mut options = Options { runs: 24, kills: 10, seed: 1, minutes: 30, json: None };
     while let Some(word) = words.next() {
         let value = words.next().ok_or_else(|| format!("`{word}` needs a value"))?;
         let number = || value.parse::<u64>().map_err(|_| format!("`{word} {value}` is not a number"));
