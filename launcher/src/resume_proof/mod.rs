@@ -60,7 +60,7 @@ impl Prover<'_> {
     fn run(mut self, talk: &mut dyn FnMut(&str)) -> Result<Proof, Failure> {
         let (steps, first_world) = (self.request.steps, self.world(0));
         // Says at once what is wrong with the settings, and makes generated data, which no run should have to wait for.
-        self.start(first_world, &self.request.words.check(), "check")?.to_its_end(self.stop)?;
+        self.start(first_world, &self.request.words.check(), "check")?.run_to_end(self.stop)?;
 
         let whole = RunDir::new(self.request.folder.join("undisturbed"));
         let undisturbed = self.undisturbed(&whole, first_world)?;
@@ -129,7 +129,7 @@ impl Prover<'_> {
         let mut start = self.start(world, &words, &format!("start_{number:03}"))?;
         let mut started = Started { number, world, resumes, from_step, ended: Ended::Finished };
         if number >= self.request.kills as usize {
-            start.to_its_end(self.stop)?;
+            start.run_to_end(self.stop)?;
             return Ok(started);
         }
         let remaining = 1.0 - from_step as f64 / self.request.steps as f64;

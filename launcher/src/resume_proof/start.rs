@@ -81,7 +81,7 @@ impl Start {
     }
 
     /// Waits for its end, which must be a good one.
-    pub fn to_its_end(mut self, stop: &StopFlag) -> Result<(), Failure> {
+    pub fn run_to_end(mut self, stop: &StopFlag) -> Result<(), Failure> {
         loop {
             if let Some(end) = self.poll(stop)? {
                 return self.succeeded(&end);

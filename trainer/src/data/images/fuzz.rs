@@ -62,7 +62,7 @@ pub(crate) fn idx_labels(input: &[u8]) -> bool {
 
 /// A gzipped IDX file of images.
 pub(crate) fn idx_gzip(input: &[u8]) -> bool {
-    inflate(&bytes(input), 16, |header| idx::images_len(header)).and_then(idx::parse_images).is_ok()
+    inflate(&bytes(input), 16, idx::images_len).and_then(idx::parse_images).is_ok()
 }
 
 /// A batch of CIFAR-100.

@@ -119,7 +119,7 @@ mod tests {
     fn steps_are_recovered_from_truncated_bytes() {
         for (min, max, step) in [(-2.0, 0.3, 0.1), (126.0, 127.0, 0.5), (0.0, 100.0, 1.0), (48.0, 72.0, 2.0)]
         {
-            let num_classes = ((max - min) / step as f64).round() as usize + 1;
+            let num_classes = ((max - min) / step).round() as usize + 1;
             let range = Some(ValueRange { min, max, step });
             let head = Head { reading: Reading::Steps, range, ..Head::classes("x", num_classes, "steps") };
             for class in 0..num_classes {

@@ -130,8 +130,9 @@ mod tests {
 
     #[test]
     fn the_metadata_decide_how_a_byte_is_read() {
+        type Config<'a> = &'a [(&'a str, u64)];
         let is_class = "; a label is the class";
-        let cases: [(&str, &[(&str, u64)], String); 10] = [
+        let cases: [(&str, Config<'_>, String); 10] = [
             (r#"{"min":0,"max":9,"type":"classification"}"#, &[], format!("10 classes from `max` - `min` + 1{is_class}")),
             (r#"{"min":0,"max":9,"type":"classification"}"#, &[("x", 7)], format!("7 classes from `heads_config`{is_class}")),
             (r#"{"type":"classification","num_classes":5}"#, &[("x", 7)], format!("5 classes from `num_classes`{is_class}")),
