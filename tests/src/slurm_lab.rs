@@ -15,6 +15,7 @@ use tempfile::TempDir;
 use crate::job::{FOREIGN, turn};
 use crate::processes::{parents_of_variable, send, with_variable};
 use crate::program::{dtrain_binary, workspace_root};
+use crate::skipped;
 use crate::slurm_conf::SlurmConf;
 
 /// Whatever takes longer hangs.
@@ -65,10 +66,7 @@ impl SlurmLab {
     pub fn is_installed() -> bool {
         let missing = DAEMONS.iter().find(|name| find_program(name).is_none());
         if let Some(missing) = missing {
-            // Past the capture of the test's output, so that a person sees it.
-            let line =
-                format!("skipped: `{missing}` is not installed (scripts/test.sh --slurm installs SLURM)\n");
-            let _ = std::io::stderr().write_all(line.as_bytes());
+            skipped(&format!("`{missing}` is not installed (scripts/test.sh --slurm installs SLURM)"));
         }
         missing.is_none()
     }

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use dtrain_tests::{recorded_step, workspace_root};
+use dtrain_tests::{recorded_step, skipped, workspace_root};
 
 use super::{STEPS, assert_same_end, sandbox, small};
 
@@ -18,7 +18,7 @@ fn shim(folder: &Path) -> Option<PathBuf> {
     if compiled.is_ok_and(|status| status.success()) {
         return Some(library);
     }
-    println!("skipped: shifting the clock needs a C compiler");
+    skipped("shifting the clock needs a C compiler");
     None
 }
 

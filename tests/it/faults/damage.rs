@@ -36,7 +36,7 @@ fn change(path: &Path, change: impl FnOnce(&mut Vec<u8>)) {
     std::fs::write(path, bytes).unwrap();
 }
 
-fn flip_a_bit(bytes: &mut Vec<u8>) {
+fn flip_a_bit(bytes: &mut [u8]) {
     let middle = bytes.len() / 2;
     bytes[middle] ^= 1;
 }
@@ -53,13 +53,15 @@ fn each_damage_is_named_and_survived() {
             change(&folder.join("model.safetensors"), |bytes| bytes.truncate(bytes.len() / 2));
         }),
         ("flipped", "optimizer.safetensors", |folder| {
-            change(&folder.join("optimizer.safetensors"), flip_a_bit)
+            change(&folder.join("optimizer.safetensors"), |bytes| flip_a_bit(bytes))
         }),
-        ("flipped_state", "state.bin", |folder| change(&folder.join("state.bin"), flip_a_bit)),
+        ("flipped_state", "state.bin", |folder| change(&folder.join("state.bin"), |bytes| flip_a_bit(bytes))),
         ("no_manifest", "manifest.json", |folder| {
             std::fs::remove_file(folder.join("manifest.json")).unwrap()
         }),
-        ("flipped_manifest", "manifest.json", |folder| change(&folder.join("manifest.json"), flip_a_bit)),
+        ("flipped_manifest", "manifest.json", |folder| {
+            change(&folder.join("manifest.json"), |bytes| flip_a_bit(bytes))
+        }),
         ("half_deleted", "model.safetensors", |folder| {
             std::fs::remove_file(folder.join("model.safetensors")).unwrap();
             std::fs::remove_file(folder.join("state.bin")).unwrap();
@@ -84,7 +86,7 @@ fn when_no_checkpoint_is_whole_nothing_is_overwritten() {
     let sandbox = sandbox();
     let run = stopped(&sandbox);
     for step in run.checkpoint_steps() {
-        change(&run.checkpoint(step).join("model.safetensors"), flip_a_bit);
+        change(&run.checkpoint(step).join("model.safetensors"), |bytes| flip_a_bit(bytes));
     }
     let before = sandbox.listing();
     let finished = sandbox.dtrain(["resume", "cut"]).finish();

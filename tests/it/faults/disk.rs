@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use dtrain_tests::recorded_step;
+use dtrain_tests::{recorded_step, skipped};
 
 use super::{assert_same_end, sandbox, small};
 
@@ -19,7 +19,7 @@ impl SmallDisk {
         if mounted.is_ok_and(|output| output.status.success()) {
             return Some(Self(at.to_owned()));
         }
-        println!("skipped: mounting a small tmpfs needs root");
+        skipped("mounting a small tmpfs needs root");
         None
     }
 
