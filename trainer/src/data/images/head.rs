@@ -117,7 +117,8 @@ mod tests {
 
     #[test]
     fn steps_are_recovered_from_truncated_bytes() {
-        for (min, max, step) in [(-2.0, 0.3, 0.1), (126.0, 127.0, 0.5), (0.0, 100.0, 1.0), (48.0, 72.0, 2.0)]
+        for (min, max, step) in
+            [(-2.0f64, 0.3, 0.1), (126.0, 127.0, 0.5), (0.0, 100.0, 1.0), (48.0, 72.0, 2.0)]
         {
             let num_classes = ((max - min) / step).round() as usize + 1;
             let range = Some(ValueRange { min, max, step });
