@@ -62,6 +62,7 @@ suite "configs" tests dtrain-configs
 suite "comm" tests dtrain-comm
 suite "trainer" tests dtrain-trainer
 suite "launcher" tests dtrain
+suite "fuzz kit" tests dtrain-fuzz-kit
 suite "bench harness" python3 -m unittest discover --quiet --start-directory bench/tests
 [ $quick = 1 ] || suite "whole program" cargo test --release --package dtrain-tests -- --test-threads=1
 
