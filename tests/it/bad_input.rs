@@ -499,7 +499,8 @@ fn a_disk_that_is_full_at_the_second_checkpoint() {
 fn a_disk_that_fills_up_under_the_metrics() {
     let sandbox = with_recordings(4);
     let Some(disk) = SmallDisk::mount(&sandbox, 32 << 20) else { return };
-    let args = three_steps(&["run.dir=disk/run", "trainer.max_steps=100000", "checkpoint.every_steps=50000"]);
+    let long = ["trainer.max_epochs=null", "trainer.max_steps=100000", "checkpoint.every_steps=50000"];
+    let args = three_steps(&[&["run.dir=disk/run"], &long[..]].concat());
     let mut running = sandbox.dtrain(args).ranks(2).start();
     let run = sandbox.run("disk/run");
     running.wait_until("some steps were done", || run.metrics().len() >= 3);

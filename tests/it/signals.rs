@@ -4,8 +4,13 @@ use dtrain_tests::Running;
 
 use crate::small_runs::{settings, with_recordings};
 
-const LONG: [&str; 4] =
-    ["run.dir=run", "trainer.batch_size=6", "trainer.max_steps=100000", "checkpoint.every_steps=50000"];
+const LONG: [&str; 5] = [
+    "run.dir=run",
+    "trainer.batch_size=6",
+    "trainer.max_epochs=null",
+    "trainer.max_steps=100000",
+    "checkpoint.every_steps=50000",
+];
 
 fn started(sandbox: &dtrain_tests::Sandbox, ranks: usize) -> Running {
     let mut running = sandbox.dtrain(settings("supervised", &LONG)).ranks(ranks).start();

@@ -152,7 +152,12 @@ fn a_cancelled_job_saves_and_stays_cancelled() {
     let Some(scene) = Scene::new(2, 0) else { return };
     let endless = settings(
         "supervised",
-        &["trainer.batch_size=6", "trainer.max_steps=100000", "checkpoint.every_steps=50000"],
+        &[
+            "trainer.batch_size=6",
+            "trainer.max_epochs=null",
+            "trainer.max_steps=100000",
+            "checkpoint.every_steps=50000",
+        ],
     );
     let words = [SlurmLab::script("train.sbatch")].into_iter().chain(endless);
     let number = scene.lab.sbatch(scene.sandbox.path(), words);

@@ -14,6 +14,7 @@ fn running(sandbox: &Sandbox, ranks: usize, more: &[&str]) -> Running {
         "run.dir=run",
         "trainer.device=cpu",
         "trainer.batch_size=8",
+        "trainer.max_epochs=null",
         "trainer.max_steps=1000000",
         "checkpoint.every_steps=500000",
         "comm.timeout_secs=3",
