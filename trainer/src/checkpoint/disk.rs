@@ -32,6 +32,22 @@ pub(super) fn sync_file(file: &fs::File) -> io::Result<()> {
     Ok(())
 }
 
+/// Lets the disk begin with bytes that were just written, while more are computed. Advice only: nothing is durable before
+/// [`sync_file`].
+#[cfg(target_os = "linux")]
+pub(super) fn begin_writing(file: &fs::File, offset: u64, num_bytes: u64) {
+    use std::os::fd::AsRawFd;
+    let (offset, num_bytes) = (offset as i64, num_bytes as i64);
+    // SAFETY: the descriptor is open for as long as `file` is borrowed, and no memory is handed over.
+    let _ = unsafe {
+        nix::libc::sync_file_range(file.as_raw_fd(), offset, num_bytes, nix::libc::SYNC_FILE_RANGE_WRITE)
+    };
+}
+
+/// Elsewhere [`sync_file`] does it all.
+#[cfg(not(target_os = "linux"))]
+pub(super) fn begin_writing(_file: &fs::File, _offset: u64, _num_bytes: u64) {}
+
 /// Makes creations, renames and deletions inside `folder` durable.
 pub(super) fn sync_dir(folder: &Path) -> io::Result<()> {
     fs::File::open(folder)?.sync_all()?;

@@ -18,6 +18,8 @@ use super::store::{CheckpointStore, REPLACED_PREFIX, STAGING_PREFIX};
 
 /// Bytes that are hashed and handed to the operating system at once.
 const BUFFER_BYTES: usize = 1 << 20;
+/// Bytes after which the disk is told to begin, so that little is left to do when the file is flushed.
+const BEGIN_BYTES: u64 = 8 << 20;
 
 /// A checkpoint that is being written.
 #[derive(Debug)]
@@ -63,11 +65,11 @@ impl Staged {
         write: impl FnOnce(&mut dyn Write) -> Result<(), CheckpointError>,
     ) -> Result<FileEntry, CheckpointError> {
         let file = disk::create(&self.folder.join(name))?;
-        let hashing = Hashing { inner: file, hasher: Xxh3::new(), bytes: 0 };
+        let hashing = Hashing { file, hasher: Xxh3::new(), bytes: 0, begun: 0 };
         let mut buffered = io::BufWriter::with_capacity(BUFFER_BYTES, hashing);
         write(&mut buffered)?;
         let hashing = buffered.into_inner().map_err(io::IntoInnerError::into_error)?;
-        disk::sync_file(&hashing.inner)?;
+        disk::sync_file(&hashing.file)?;
         Ok(FileEntry { bytes: hashing.bytes, xxh3_128: format!("{:032x}", hashing.hasher.digest128()) })
     }
 
@@ -131,22 +133,28 @@ impl Drop for Staged {
     }
 }
 
-struct Hashing<W> {
-    inner: W,
+struct Hashing {
+    file: fs::File,
     hasher: Xxh3,
     bytes: u64,
+    /// Of them, those that the disk has been told to write.
+    begun: u64,
 }
 
-impl<W: Write> Write for Hashing<W> {
+impl Write for Hashing {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        let written = self.inner.write(bytes)?;
+        let written = self.file.write(bytes)?;
         self.hasher.update(bytes.get(..written).unwrap_or(bytes));
         self.bytes += written as u64;
+        if self.bytes - self.begun >= BEGIN_BYTES {
+            disk::begin_writing(&self.file, self.begun, self.bytes - self.begun);
+            self.begun = self.bytes;
+        }
         Ok(written)
     }
 
     fn flush(&mut self) -> io::Result<()> {
-        self.inner.flush()
+        self.file.flush()
     }
 }
 

@@ -83,6 +83,9 @@ fn gather<const N: usize>(
     writer: &mut dyn Write,
 ) -> io::Result<()> {
     let Some((&(inner, inner_stride), outer)) = dims.split_last() else { return Ok(()) };
+    if let Some((&(columns, 1), outer)) = outer.split_last() {
+        return transpose(elements, (inner, inner_stride), columns, outer, writer);
+    }
     let mut chunk: Vec<[u8; N]> = Vec::with_capacity(CHUNK_ELEMENTS + inner.min(CHUNK_ELEMENTS));
     let mut index = vec![0; outer.len()];
     let mut start = 0;
@@ -93,22 +96,60 @@ fn gather<const N: usize>(
             writer.write_all(chunk.as_flattened())?;
             chunk.clear();
         }
-        // The next index, as an odometer.
-        let mut advanced = false;
-        for (index, (size, stride)) in index.iter_mut().zip(outer).rev() {
-            *index += 1;
-            start += stride;
-            if *index < *size {
-                advanced = true;
-                break;
-            }
-            start -= *size * stride;
-            *index = 0;
-        }
-        if !advanced {
+        if !advance(&mut index, outer, &mut start) {
             return writer.write_all(chunk.as_flattened());
         }
     }
+}
+
+/// As [`gather`], where the last two dimensions lie the other way round, as in a convolution's weight: `rows` of
+/// `columns` neighbours each, a `stride` apart, are written column by column. Memory is read in the order in which it lies.
+fn transpose<const N: usize>(
+    elements: &[[u8; N]],
+    (rows, stride): (usize, usize),
+    columns: usize,
+    outer: &[(usize, usize)],
+    writer: &mut dyn Write,
+) -> io::Result<()> {
+    let at_once = (CHUNK_ELEMENTS / rows.max(1)).max(1);
+    let mut chunk = vec![[0; N]; CHUNK_ELEMENTS.max(at_once.min(columns) * rows)];
+    let mut used = 0;
+    let mut index = vec![0; outer.len()];
+    let mut start = 0;
+    loop {
+        for first in (0..columns).step_by(at_once) {
+            let width = at_once.min(columns - first);
+            if chunk.len() - used < width * rows {
+                writer.write_all(chunk.get(..used).unwrap_or_default().as_flattened())?;
+                used = 0;
+            }
+            let block = chunk.get_mut(used..used + width * rows).unwrap_or_default();
+            for row in 0..rows {
+                let begin = start + row * stride + first;
+                let line = elements.get(begin..begin + width).unwrap_or_default();
+                let places = block.get_mut(row..).unwrap_or_default().iter_mut().step_by(rows);
+                places.zip(line).for_each(|(place, element)| *place = *element);
+            }
+            used += width * rows;
+        }
+        if !advance(&mut index, outer, &mut start) {
+            return writer.write_all(chunk.get(..used).unwrap_or_default().as_flattened());
+        }
+    }
+}
+
+/// The next index, as an odometer, with the element where it starts; false after the last one.
+fn advance(index: &mut [usize], dims: &[(usize, usize)], start: &mut usize) -> bool {
+    for (index, (size, stride)) in index.iter_mut().zip(dims).rev() {
+        *index += 1;
+        *start += stride;
+        if *index < *size {
+            return true;
+        }
+        *start -= *size * stride;
+        *index = 0;
+    }
+    false
 }
 
 #[cfg(test)]
