@@ -37,7 +37,7 @@ impl Composer {
                 return Err(Problem::new(format!("`{section}` has no `{named}`")).at(place).hint(hint));
             }
             let key = path.get(3..).unwrap_or_default();
-            let entry = open_entry();
+            let entry = open_entry(&section);
             if !key.is_empty() && entry.get(key).is_none() {
                 let keys = entry.as_map().map(|map| map.keys().collect::<Vec<_>>()).unwrap_or_default();
                 let hint = choice_hint(&key.join("."), keys);

@@ -1,11 +1,14 @@
 //! Every key there is with its default, taken from the typed schema itself.
 
 use crate::node::{Node, Value};
-use crate::schema::{DataConfig, GenerateConfig, MethodConfig, OptimizerConfig, RunConfig, SplitConfig};
+use crate::schema::{
+    DataConfig, GenerateConfig, HeadConfig, LabelMapConfig, MethodConfig, OptimizerConfig, RunConfig,
+    SplitConfig,
+};
 use crate::serialize::to_node;
 
 /// Sections whose keys the user names.
-const OPEN_SECTIONS: [&str; 1] = ["data.splits"];
+const OPEN_SECTIONS: [&str; 3] = ["data.splits", "data.label_maps", "method.heads"];
 
 /// Sections that `name` gives their type, with the names and the defaults of each.
 pub(crate) const TAGGED_SECTIONS: [&str; 2] = ["method", "optimizer"];
@@ -28,8 +31,12 @@ pub(crate) fn is_open(section: &str) -> bool {
 }
 
 /// The keys of an entry of an open section.
-pub(crate) fn open_entry() -> Node {
-    to_node(&SplitConfig::default())
+pub(crate) fn open_entry(section: &str) -> Node {
+    match section {
+        "data.label_maps" => to_node(&LabelMapConfig::default()),
+        "method.heads" => to_node(&HeadConfig::default()),
+        _ => to_node(&SplitConfig::default()),
+    }
 }
 
 /// Names that a tagged section may have.

@@ -20,7 +20,7 @@ type Unknown = (String, Option<crate::source::Place>);
 
 fn prune(node: &mut Node, known: &Node, section: &str, unknown: &mut Vec<Unknown>) {
     let (Value::Map(map), Some(known_map)) = (&mut node.value, known.as_map()) else { return };
-    let entry_of_open = is_open(section).then(open_entry);
+    let entry_of_open = is_open(section).then(|| open_entry(section));
     map.entries.retain_mut(|entry| {
         let dot = if section.is_empty() { "" } else { "." };
         let key = format!("{section}{dot}{}", entry.key);

@@ -52,10 +52,12 @@ pub(crate) fn decode(mut tree: Node) -> Decoded {
     config.method = match name_of(&MethodConfig::all(), MethodConfig::name, &method) {
         MethodConfig::Simclr(_) => MethodConfig::Simclr(values.read(method_node, "method")),
         MethodConfig::Supcon(_) => MethodConfig::Supcon(values.read(method_node, "method")),
+        MethodConfig::Multihead(_) => MethodConfig::Multihead(values.read(method_node, "method")),
         MethodConfig::Supervised(_) => MethodConfig::Supervised(values.read(method_node, "method")),
     };
     config.optimizer = match name_of(&OptimizerConfig::all(), OptimizerConfig::name, &optimizer) {
         OptimizerConfig::Sgd(_) => OptimizerConfig::Sgd(values.read(optimizer_node, "optimizer")),
+        OptimizerConfig::Adam(_) => OptimizerConfig::Adam(values.read(optimizer_node, "optimizer")),
         OptimizerConfig::Adamw(_) => OptimizerConfig::Adamw(values.read(optimizer_node, "optimizer")),
         OptimizerConfig::Lars(_) => OptimizerConfig::Lars(values.read(optimizer_node, "optimizer")),
     };

@@ -1,27 +1,31 @@
-//! What is learned from: recordings, labels, splits, features, and the random changes that make views.
+//! What is learned from: recordings or images, labels, splits, features, and the random changes that make views.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-/// A data set of recordings.
+/// A data set of recordings or of images.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct DataConfig {
     /// Name in tables and run directories.
     pub name: String,
-    /// Folder with the recordings; `null` uses the generated stand-in under `data/`.
+    /// Recordings or images.
+    pub kind: DataKind,
+    /// Folder with the data; `null` uses the generated stand-in under `data/`.
     pub root: Option<PathBuf>,
     /// Generator of the stand-in, used when `root` is `null`.
     pub generate: Option<GenerateConfig>,
-    /// Where labels come from.
+    /// Recordings: where labels come from. Images bring theirs.
     pub labels: LabelsConfig,
+    /// Labels that follow from another one, by name.
+    pub label_maps: BTreeMap<String, LabelMapConfig>,
     /// The label that methods learn and probes report first.
     pub target: String,
     /// The label that names the recording a clip was cut from; `null`: each file is its own recording.
     pub recording: Option<String>,
-    /// Which of `splits` is used.
+    /// Recordings: which of `splits` is used.
     pub split: String,
     /// Named ways to split into train, val and test.
     pub splits: BTreeMap<String, SplitConfig>,
@@ -29,6 +33,8 @@ pub struct DataConfig {
     pub audio: AudioConfig,
     /// Spectrograms.
     pub features: FeatureConfig,
+    /// Images.
+    pub images: ImagesConfig,
     /// Unreadable recordings that are skipped before the run refuses to start.
     pub max_bad_files: usize,
     /// Memory per rank for decoded recordings, in bytes.
@@ -39,22 +45,63 @@ impl Default for DataConfig {
     fn default() -> Self {
         Self {
             name: "audio".into(),
+            kind: DataKind::Sound,
             root: None,
             generate: None,
             labels: LabelsConfig::default(),
+            label_maps: BTreeMap::new(),
             target: "class".into(),
             recording: None,
             split: "default".into(),
             splits: BTreeMap::from([("default".into(), SplitConfig::default())]),
             audio: AudioConfig::default(),
             features: FeatureConfig::default(),
+            images: ImagesConfig::default(),
             max_bad_files: 10,
             cache_bytes: 1 << 30,
         }
     }
 }
 
-/// A stand-in for real recordings, made by seed.
+/// What a data set holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum DataKind {
+    /// Recordings; the network sees their log-mel spectrograms.
+    #[default]
+    Sound,
+    /// Images in one of the formats of docs/formats.md, which the folder's files tell.
+    Images,
+}
+
+/// Images. Their size, channels and heads come from the data.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct ImagesConfig {
+    /// Samples of the training part that are held out to choose by, the same for every seed; with 0 the test part stands
+    /// in for them.
+    pub val_samples: usize,
+    /// Mean of each channel, of pixels from 0 to 1; `null` = by the format and the number of channels.
+    pub mean: Option<Vec<f64>>,
+    /// Standard deviation of each channel; `null` as for `mean`.
+    pub std: Option<Vec<f64>>,
+}
+
+/// A label that is a function of another one.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct LabelMapConfig {
+    /// The label that it follows from.
+    pub of: String,
+    /// Its class for each class of that label, in order.
+    pub classes: Vec<u32>,
+    /// Number of classes; `null` = one more than the largest of `classes`.
+    pub num_classes: Option<usize>,
+    /// Names of its classes, all or none.
+    pub names: Vec<String>,
+}
+
+/// A stand-in for real data, made by seed.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct GenerateConfig {
@@ -72,7 +119,7 @@ impl Default for GenerateConfig {
     }
 }
 
-/// Generators of recordings.
+/// Generators of recordings and images.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum GeneratorKind {
@@ -80,6 +127,14 @@ pub enum GeneratorKind {
     Birdsong,
     /// Formant-synthesized digits of several speakers in the layout of the Free Spoken Digit Dataset.
     SpokenDigits,
+    /// Drawn digits in MNIST's files, with stroke thickness and smoothness as further labels.
+    Digits,
+    /// Spectrograms of synthesized resonators in VIMH files, labelled with note number and velocity.
+    Vimh,
+    /// Drawn objects in CIFAR-10's files.
+    Cifar10,
+    /// Drawn objects in CIFAR-100-MH's files, with several labels.
+    Cifar100mh,
 }
 
 /// Where labels come from.

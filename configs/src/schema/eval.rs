@@ -10,6 +10,8 @@ pub struct EvalConfig {
     pub every_epochs: u64,
     /// Samples per forward pass over all ranks.
     pub batch_size: usize,
+    /// Probe the embeddings by nearest neighbours and linear classifiers, besides what the network itself predicts.
+    pub embeddings: bool,
     /// Labels to probe besides `data.target`, such as `speaker` or `recording`.
     pub probes: Vec<String>,
     /// k nearest neighbours.
@@ -23,6 +25,7 @@ impl Default for EvalConfig {
         Self {
             every_epochs: 1,
             batch_size: 256,
+            embeddings: true,
             probes: Vec::new(),
             knn: KnnConfig::default(),
             linear: LinearProbeConfig::default(),

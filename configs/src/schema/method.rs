@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::Auto;
+use super::{Auto, MultiheadConfig};
 
 /// The objective, chosen by `method.name`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -14,6 +14,8 @@ pub enum MethodConfig {
     Supcon(SupconConfig),
     /// Cross-entropy on the target label.
     Supervised(SupervisedConfig),
+    /// One classifier for each label of the data, on a shared backbone.
+    Multihead(MultiheadConfig),
 }
 
 impl MethodConfig {
@@ -23,6 +25,7 @@ impl MethodConfig {
             MethodConfig::Simclr(SimclrConfig::default()),
             MethodConfig::Supcon(SupconConfig::default()),
             MethodConfig::Supervised(SupervisedConfig::default()),
+            MethodConfig::Multihead(MultiheadConfig::default()),
         ]
     }
 
@@ -32,6 +35,7 @@ impl MethodConfig {
             MethodConfig::Simclr(_) => "simclr",
             MethodConfig::Supcon(_) => "supcon",
             MethodConfig::Supervised(_) => "supervised",
+            MethodConfig::Multihead(_) => "multihead",
         }
     }
 }

@@ -5,6 +5,7 @@ mod checkpoint;
 mod comm;
 mod data;
 mod eval;
+mod heads;
 mod method;
 mod model;
 mod optimizer;
@@ -17,16 +18,17 @@ pub use auto::Auto;
 pub use checkpoint::{CheckpointConfig, MonitorMode};
 pub use comm::{CommBackend, CommConfig};
 pub use data::{
-    AudioConfig, AugmentConfig, DataConfig, FeatureConfig, GenerateConfig, GeneratorKind, LabelSource,
-    LabelsConfig, MelNorm, MelScale, Normalize, SpecAugmentConfig, SplitConfig,
+    AudioConfig, AugmentConfig, DataConfig, DataKind, FeatureConfig, GenerateConfig, GeneratorKind,
+    ImagesConfig, LabelMapConfig, LabelSource, LabelsConfig, MelNorm, MelScale, Normalize, SpecAugmentConfig, SplitConfig,
 };
 pub use eval::{EvalConfig, KnnConfig, LinearProbeConfig};
+pub use heads::{HeadConfig, HeadLoss, HeadSettings, MultiheadConfig};
 pub use method::{
     MethodConfig, PairExclusion, ProjectorConfig, SimclrConfig, SupconConfig, SupervisedConfig,
 };
 pub use model::{ModelConfig, ModelName, Norm, Stem};
 pub use optimizer::{
-    AdamwConfig, LarsConfig, LrScaling, OptimizerConfig, ScheduleConfig, ScheduleKind, SgdConfig,
+    AdamConfig, AdamwConfig, LarsConfig, LrScaling, OptimizerConfig, ScheduleConfig, ScheduleKind, SgdConfig,
 };
 pub use phases::{PhaseConfig, PhaseSchedule, PhasesConfig};
 pub use run::{ResumeMode, RunDirConfig, TrackConfig};
@@ -47,6 +49,8 @@ pub struct RunConfig {
     pub seed: u64,
     /// Free words to filter runs by.
     pub tags: Vec<String>,
+    /// The metric that a search over runs maximizes; `result.json` repeats its last value as `optimized`.
+    pub optimized_metric: Option<String>,
     /// Weights to start from (a checkpoint folder or a safetensors file); a new run, unlike `dtrain resume`.
     pub init_from: Option<PathBuf>,
     /// Where the run lives and whether it continues.

@@ -15,11 +15,31 @@ pub struct ModelConfig {
     /// Groups of channels of `norm: group`; layers with fewer channels, or a number that it does not divide, take the
     /// largest number below it that does. In a projector a group has at least 8 features.
     pub norm_groups: usize,
+    /// `simple_cnn`: channels of the first convolution.
+    pub conv1_channels: usize,
+    /// `simple_cnn`: channels of the second convolution.
+    pub conv2_channels: usize,
+    /// `simple_cnn`: rows and columns after pooling.
+    pub pool_size: usize,
+    /// `simple_cnn`: width of the hidden layer, which is the embedding.
+    pub fc_hidden: usize,
+    /// `simple_cnn`: share of the embedding that is set to zero in training.
+    pub dropout: f64,
 }
 
 impl Default for ModelConfig {
     fn default() -> Self {
-        Self { name: ModelName::Resnet18, stem: Stem::Imagenet, norm: Norm::Batch, norm_groups: 32 }
+        Self {
+            name: ModelName::Resnet18,
+            stem: Stem::Imagenet,
+            norm: Norm::Batch,
+            norm_groups: 32,
+            conv1_channels: 32,
+            conv2_channels: 64,
+            pool_size: 7,
+            fc_hidden: 128,
+            dropout: 0.25,
+        }
     }
 }
 
@@ -29,6 +49,8 @@ impl Default for ModelConfig {
 pub enum ModelName {
     /// Four convolution blocks for CPUs, 0.4 M parameters, 256 features.
     CnnSmall,
+    /// Two convolution blocks, pooling to a fixed size and a hidden layer, for small images; `fc_hidden` features.
+    SimpleCnn,
     /// torchvision's resnet18, 512 features.
     Resnet18,
     /// torchvision's resnet34, 512 features.

@@ -8,6 +8,8 @@ use serde::{Deserialize, Serialize};
 pub enum OptimizerConfig {
     /// Stochastic gradient descent with (Nesterov) momentum, PyTorch's form.
     Sgd(SgdConfig),
+    /// Adam (Kingma & Ba 2015).
+    Adam(AdamConfig),
     /// Adam with decoupled weight decay (Loshchilov & Hutter 2019).
     Adamw(AdamwConfig),
     /// Layer-wise adaptive rates (You et al. 2017).
@@ -19,6 +21,7 @@ impl OptimizerConfig {
     pub fn all() -> Vec<Self> {
         vec![
             OptimizerConfig::Sgd(SgdConfig::default()),
+            OptimizerConfig::Adam(AdamConfig::default()),
             OptimizerConfig::Adamw(AdamwConfig::default()),
             OptimizerConfig::Lars(LarsConfig::default()),
         ]
@@ -28,6 +31,7 @@ impl OptimizerConfig {
     pub fn name(&self) -> &'static str {
         match self {
             OptimizerConfig::Sgd(_) => "sgd",
+            OptimizerConfig::Adam(_) => "adam",
             OptimizerConfig::Adamw(_) => "adamw",
             OptimizerConfig::Lars(_) => "lars",
         }
@@ -37,6 +41,7 @@ impl OptimizerConfig {
     pub fn lr(&self) -> f64 {
         match self {
             OptimizerConfig::Sgd(c) => c.lr,
+            OptimizerConfig::Adam(c) => c.lr,
             OptimizerConfig::Adamw(c) => c.lr,
             OptimizerConfig::Lars(c) => c.lr,
         }
@@ -46,6 +51,7 @@ impl OptimizerConfig {
     pub fn decay_bias_and_norm(&self) -> bool {
         match self {
             OptimizerConfig::Sgd(c) => c.decay_bias_and_norm,
+            OptimizerConfig::Adam(c) => c.decay_bias_and_norm,
             OptimizerConfig::Adamw(c) => c.decay_bias_and_norm,
             OptimizerConfig::Lars(_) => false,
         }
@@ -77,6 +83,30 @@ pub struct SgdConfig {
 impl Default for SgdConfig {
     fn default() -> Self {
         Self { lr: 0.05, weight_decay: 1e-4, momentum: 0.9, nesterov: true, decay_bias_and_norm: true }
+    }
+}
+
+/// Adam.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct AdamConfig {
+    /// Learning rate at the schedule's reference batch.
+    pub lr: f64,
+    /// L2 penalty, added to the gradient.
+    pub weight_decay: f64,
+    /// Decay of the first moment.
+    pub beta1: f64,
+    /// Decay of the second moment.
+    pub beta2: f64,
+    /// Added to the root of the second moment.
+    pub eps: f64,
+    /// Decay biases and norm parameters too, as PyTorch does.
+    pub decay_bias_and_norm: bool,
+}
+
+impl Default for AdamConfig {
+    fn default() -> Self {
+        Self { lr: 1e-3, weight_decay: 0.0, beta1: 0.9, beta2: 0.999, eps: 1e-8, decay_bias_and_norm: true }
     }
 }
 
@@ -134,6 +164,10 @@ pub struct ScheduleConfig {
     pub warmup_epochs: f64,
     /// Learning rate at the end as a fraction of the peak.
     pub final_lr_fraction: f64,
+    /// `step`: epochs between two steps.
+    pub step_epochs: u64,
+    /// `step`: factor of a step.
+    pub gamma: f64,
     /// How the learning rate follows the global batch.
     pub lr_scaling: LrScaling,
     /// Batch for which `optimizer.lr` is meant.
@@ -146,6 +180,8 @@ impl Default for ScheduleConfig {
             kind: ScheduleKind::Cosine,
             warmup_epochs: 0.0,
             final_lr_fraction: 0.0,
+            step_epochs: 10,
+            gamma: 0.1,
             lr_scaling: LrScaling::None,
             reference_batch: 256,
         }
@@ -160,6 +196,8 @@ pub enum ScheduleKind {
     Cosine,
     /// Stays at the peak.
     Constant,
+    /// Falls by the factor `gamma` every `step_epochs` epochs, counted from the beginning (PyTorch's `StepLR`).
+    Step,
 }
 
 /// How the learning rate follows the global batch B, with reference batch R.

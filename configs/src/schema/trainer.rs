@@ -20,6 +20,12 @@ pub struct TrainerConfig {
     pub max_epochs: Option<u64>,
     /// Optimizer steps.
     pub max_steps: Option<u64>,
+    /// Train on this many samples only, spread evenly over the training part.
+    pub limit_train_samples: Option<usize>,
+    /// Evaluate on at most this many samples of a part, spread evenly.
+    pub limit_eval_samples: Option<usize>,
+    /// Choose by and report on the samples that are trained on: a network that cannot learn a few by heart has a bug.
+    pub overfit: bool,
     /// Where tensors live.
     pub device: DeviceChoice,
     /// Arithmetic of forward and backward; weights, losses, norms and statistics stay in 32 bits. `fp64` is for proofs.
@@ -63,6 +69,9 @@ impl Default for TrainerConfig {
             memory_bytes: Auto::Auto,
             max_epochs: Some(20),
             max_steps: None,
+            limit_train_samples: None,
+            limit_eval_samples: None,
+            overfit: false,
             device: DeviceChoice::Auto,
             precision: Precision::Auto,
             tf32: true,
