@@ -78,9 +78,9 @@ pub enum DataKind {
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct ImagesConfig {
-    /// Samples of the training part that are held out to choose by, the same for every seed; with 0 the test part stands
-    /// in for them.
-    pub val_samples: usize,
+    /// Share of the training part that is held out to choose by, the same samples for every seed; with 0 the test part
+    /// stands in for them.
+    pub val_fraction: f64,
     /// Mean of each channel, of pixels from 0 to 1; `null` = by the format and the number of channels.
     pub mean: Option<Vec<f64>>,
     /// Standard deviation of each channel; `null` as for `mean`.
@@ -135,6 +135,16 @@ pub enum GeneratorKind {
     Cifar10,
     /// Drawn objects in CIFAR-100-MH's files, with several labels.
     Cifar100mh,
+}
+
+impl GeneratorKind {
+    /// What it makes.
+    pub fn makes(self) -> DataKind {
+        match self {
+            Self::Birdsong | Self::SpokenDigits => DataKind::Sound,
+            Self::Digits | Self::Vimh | Self::Cifar10 | Self::Cifar100mh => DataKind::Images,
+        }
+    }
 }
 
 /// Where labels come from.
@@ -309,6 +319,19 @@ impl Default for AugmentConfig {
             noise_snr_db: [10.0, 40.0],
             spec_augment: SpecAugmentConfig::default(),
         }
+    }
+}
+
+impl AugmentConfig {
+    /// Whether a view differs from the centred clip.
+    pub fn changes_anything(&self) -> bool {
+        let masks = &self.spec_augment;
+        self.random_crop
+            || self.max_shift_fraction != 0.0
+            || self.gain_db.is_some()
+            || self.noise_probability != 0.0
+            || masks.num_freq_masks > 0
+            || masks.num_time_masks > 0
     }
 }
 

@@ -19,7 +19,8 @@ pub use checkpoint::{CheckpointConfig, MonitorMode};
 pub use comm::{CommBackend, CommConfig};
 pub use data::{
     AudioConfig, AugmentConfig, DataConfig, DataKind, FeatureConfig, GenerateConfig, GeneratorKind,
-    ImagesConfig, LabelMapConfig, LabelSource, LabelsConfig, MelNorm, MelScale, Normalize, SpecAugmentConfig, SplitConfig,
+    ImagesConfig, LabelMapConfig, LabelSource, LabelsConfig, MelNorm, MelScale, Normalize, SpecAugmentConfig,
+    SplitConfig,
 };
 pub use eval::{EvalConfig, KnnConfig, LinearProbeConfig};
 pub use heads::{HeadConfig, HeadLoss, HeadSettings, MultiheadConfig};

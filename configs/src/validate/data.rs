@@ -1,7 +1,7 @@
 //! Checks of `data` and `augment`.
 
 use super::{Checks, Conflict};
-use crate::schema::{DataConfig, LabelSource, MethodConfig, RunConfig};
+use crate::schema::{DataConfig, DataKind, LabelSource, MethodConfig, RunConfig};
 use crate::suggest::{closest, listed};
 
 /// Longest view, in samples: 1 GiB of 32-bit floats.
@@ -21,8 +21,8 @@ pub(super) fn check(config: &RunConfig, checks: &mut Checks) {
     checks.require(
         data.root.is_some() || data.generate.is_some(),
         ["data.root", "data.generate"],
-        || "there are no recordings: `data.root` and `data.generate` are both `null`".into(),
-        "give the folder with the recordings: `data.root=PATH`",
+        || "there are no data: `data.root` and `data.generate` are both `null`".into(),
+        "give the folder with the data: `data.root=PATH`",
     );
     if let Some(root) = &data.root {
         checks.filled("data.root", &root.to_string_lossy());
@@ -36,9 +36,23 @@ pub(super) fn check(config: &RunConfig, checks: &mut Checks) {
             None,
         );
     }
-    check_labels(config, checks);
-    check_splits(data, checks);
-    check_features(data, checks);
+    check_generator(data, checks);
+    checks.filled("data.target", &data.target);
+    if data.kind == DataKind::Sound {
+        check_labels(config, checks);
+        check_splits(data, checks);
+        check_features(data, checks);
+    }
+}
+
+fn check_generator(data: &DataConfig, checks: &mut Checks) {
+    let Some(generate) = data.generate.as_ref().filter(|_| data.root.is_none()) else { return };
+    checks.require(
+        generate.kind.makes() == data.kind,
+        ["data.generate.kind", "data.kind"],
+        || "`data.generate.kind` does not make what `data.kind` asks for".into(),
+        "`birdsong` and `spoken-digits` make sound, the others images",
+    );
 }
 
 /// The setting that names the labels, and their names, where they are known before the data are read.
@@ -52,7 +66,6 @@ fn known_labels(data: &DataConfig) -> Option<(&'static str, Vec<String>)> {
 
 fn check_labels(config: &RunConfig, checks: &mut Checks) {
     let (data, labels) = (&config.data, &config.data.labels);
-    checks.filled("data.target", &data.target);
     match labels.source {
         LabelSource::Folder => checks.require(
             !labels.folders.is_empty() || matches!(config.method, MethodConfig::Simclr(_)),
@@ -82,7 +95,8 @@ fn check_labels(config: &RunConfig, checks: &mut Checks) {
             );
         }
     }
-    let Some((source, known)) = known_labels(data).filter(|(_, known)| !known.is_empty()) else { return };
+    let Some((source, mut known)) = known_labels(data).filter(|(_, known)| !known.is_empty()) else { return };
+    known.extend(data.label_maps.keys().cloned());
     let by = data.splits.get(&data.split).and_then(|split| split.by.as_deref());
     let by_key = format!("data.splits.{}.by", data.split);
     let mut used = vec![("data.target", "data.target", data.target.as_str())];
@@ -216,6 +230,9 @@ fn check_features(data: &DataConfig, checks: &mut Checks) {
 
 pub(super) fn check_augment(config: &RunConfig, checks: &mut Checks) {
     let (augment, spec) = (&config.augment, &config.augment.spec_augment);
+    if config.data.kind != DataKind::Sound {
+        return;
+    }
     checks.below_one("augment.max_shift_fraction", augment.max_shift_fraction);
     if let Some(gain) = augment.gain_db {
         checks.range("augment.gain_db", gain);

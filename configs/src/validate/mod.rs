@@ -2,6 +2,7 @@
 //! any work; bounds are such that no setting makes the program allocate absurdly.
 
 mod data;
+mod heads;
 mod phases;
 mod stop;
 mod training;
@@ -26,6 +27,7 @@ pub(crate) fn validate(config: &RunConfig) -> Vec<Conflict> {
     let mut checks = Checks::default();
     data::check(config, &mut checks);
     data::check_augment(config, &mut checks);
+    heads::check(config, &mut checks);
     training::check(config, &mut checks);
     phases::check(config, &mut checks);
     stop::check(config, &mut checks);

@@ -2,7 +2,8 @@
 
 use super::Checks;
 use crate::schema::{
-    DeviceChoice, MethodConfig, OptimizerConfig, PairExclusion, Precision, ProjectorConfig, RunConfig,
+    DataKind, DeviceChoice, MethodConfig, OptimizerConfig, PairExclusion, Precision, ProjectorConfig,
+    RunConfig,
 };
 
 /// Largest batch: a batch's spectrograms must be countable in memory.
@@ -100,10 +101,30 @@ fn check_trainer(config: &RunConfig, checks: &mut Checks) {
     checks.count("trainer.first_bucket_bytes", trainer.first_bucket_bytes as u64, 1, 1 << 40);
     checks.count("trainer.max_nonfinite_steps", trainer.max_nonfinite_steps, 1, u64::MAX);
     check_comm(config, checks);
+    for (key, limit) in [
+        ("trainer.limit_train_samples", trainer.limit_train_samples),
+        ("trainer.limit_eval_samples", trainer.limit_eval_samples),
+    ] {
+        checks.count(key, limit.unwrap_or(1) as u64, 1, u64::MAX);
+    }
+    check_model(config, checks);
     checks.count("model.norm_groups", config.model.norm_groups as u64, 1, MAX_DIM);
     check_precision(config, checks);
     checks.count("trainer.prefetch_batches", trainer.prefetch_batches as u64, 1, 1024);
     checks.count("trainer.prefetch_bytes", trainer.prefetch_bytes, 1, u64::MAX);
+}
+
+fn check_model(config: &RunConfig, checks: &mut Checks) {
+    let model = &config.model;
+    for (key, width) in [
+        ("model.conv1_channels", model.conv1_channels),
+        ("model.conv2_channels", model.conv2_channels),
+        ("model.fc_hidden", model.fc_hidden),
+    ] {
+        checks.count(key, width as u64, 1, MAX_DIM);
+    }
+    checks.count("model.pool_size", model.pool_size as u64, 1, 256);
+    checks.below_one("model.dropout", model.dropout);
 }
 
 fn check_comm(config: &RunConfig, checks: &mut Checks) {
@@ -163,6 +184,7 @@ fn check_method(config: &RunConfig, checks: &mut Checks) {
             );
             Some((supcon.temperature, &supcon.projector, supcon.tile))
         }
+        MethodConfig::Multihead(_) => None,
         MethodConfig::Supervised(supervised) => {
             checks.below_one("method.label_smoothing", supervised.label_smoothing);
             None
@@ -211,6 +233,12 @@ fn check_optimizer(config: &RunConfig, checks: &mut Checks) {
                 "`optimizer.nesterov=false`, or a momentum such as 0.9",
             );
         }
+        OptimizerConfig::Adam(adam) => {
+            checks.not_negative("optimizer.weight_decay", adam.weight_decay);
+            checks.below_one("optimizer.beta1", adam.beta1);
+            checks.below_one("optimizer.beta2", adam.beta2);
+            checks.positive("optimizer.eps", adam.eps);
+        }
         OptimizerConfig::Adamw(adamw) => {
             checks.not_negative("optimizer.weight_decay", adamw.weight_decay);
             checks.below_one("optimizer.beta1", adamw.beta1);
@@ -229,6 +257,8 @@ fn check_schedule(config: &RunConfig, checks: &mut Checks) {
     let schedule = &config.schedule;
     checks.not_negative("schedule.warmup_epochs", schedule.warmup_epochs);
     checks.fraction("schedule.final_lr_fraction", schedule.final_lr_fraction);
+    checks.count("schedule.step_epochs", schedule.step_epochs, 1, u64::MAX);
+    checks.positive("schedule.gamma", schedule.gamma);
     checks.count("schedule.reference_batch", schedule.reference_batch as u64, 1, MAX_BATCH);
     if let Some(max_epochs) = config.trainer.max_epochs {
         let warmup = schedule.warmup_epochs;
@@ -255,12 +285,14 @@ fn check_eval(config: &RunConfig, checks: &mut Checks) {
     }
 
     let split = config.data.splits.get(&config.data.split);
-    let held_out = split.is_none_or(|split| {
-        !split.test.is_empty()
-            || !split.val.is_empty()
-            || split.test_fraction != 0.0
-            || split.val_fraction != 0.0
-    });
+    let by_itself = config.data.kind == DataKind::Images || config.trainer.overfit;
+    let held_out = by_itself
+        || split.is_none_or(|split| {
+            !split.test.is_empty()
+                || !split.val.is_empty()
+                || split.test_fraction != 0.0
+                || split.val_fraction != 0.0
+        });
     checks.require(
         held_out || eval.every_epochs == 0,
         ["eval.every_epochs", "data.split", "data.splits"],

@@ -45,7 +45,7 @@ fn unknown_group_file() {
          --> override 1
           | model=resnet19
           |       ^^^^^^^^
-        hint: did you mean `resnet18`? there are `cnn_small`, `resnet18`, `resnet18_small_stem`, `resnet34` and `resnet50`
+        hint: did you mean `resnet18`? there are `cnn_small`, `resnet18`, `resnet18_small_stem`, `resnet34`, `resnet50`, `simple_cnn_422k` and `simple_cnn_64k`
         "#);
 }
 
@@ -167,7 +167,7 @@ fn unknown_groups_in_an_experiment() {
          --> DIR/mine.yaml:4:11
           |   method: suprvised
           |           ^^^^^^^^^
-        hint: did you mean `supervised`? there are `simclr`, `supcon` and `supervised`
+        hint: did you mean `supervised`? there are `multihead`, `simclr`, `supcon` and `supervised`
         "#
     );
 }
@@ -204,7 +204,7 @@ fn unknown_method_name() {
          --> DIR/mine.yaml:2:9
           |   name: simclrr
           |         ^^^^^^^
-        hint: did you mean `simclr`? there are `simclr`, `supcon` and `supervised`
+        hint: did you mean `simclr`? there are `simclr`, `supcon`, `supervised` and `multihead`
         "#);
     insta::assert_snapshot!(
         refused_file("data: {root: /data}\neval: {every_epochs: 0}\nmethod:\n  name: simclrr\n  tile: 0\n"),
@@ -215,7 +215,7 @@ fn unknown_method_name() {
          --> RUN/config.yaml:4:9
           |   name: simclrr
           |         ^^^^^^^
-        hint: did you mean `simclr`? there are `simclr`, `supcon` and `supervised`
+        hint: did you mean `simclr`? there are `simclr`, `supcon`, `supervised` and `multihead`
         "#
     );
     insta::assert_snapshot!(refused(&["method.name=byol"]), @r#"
@@ -225,7 +225,7 @@ fn unknown_method_name() {
          --> override 1
           | method.name=byol
           |             ^^^^
-        hint: there are `simclr`, `supcon` and `supervised`
+        hint: there are `multihead`, `simclr`, `supcon` and `supervised`
         "#);
 }
 
@@ -297,11 +297,11 @@ fn defaults_that_do_not_suffice() {
     insta::assert_snapshot!(refused(&["data=audio_folder"]), @r#"
         error: 1 problem in the configuration
 
-        there are no recordings: `data.root` and `data.generate` are both `null`
+        there are no data: `data.root` and `data.generate` are both `null`
          --> override 1
           | data=audio_folder
           |      ^^^^^^^^^^^^
-        hint: give the folder with the recordings: `data.root=PATH`
+        hint: give the folder with the data: `data.root=PATH`
         "#);
 }
 

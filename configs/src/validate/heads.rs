@@ -1,0 +1,126 @@
+//! Checks of images, label maps and heads.
+
+use super::Checks;
+use crate::schema::{DataConfig, DataKind, MethodConfig, MultiheadConfig, RunConfig};
+
+/// Most classes of a label that is derived from another one.
+const MAX_CLASSES: u64 = 1 << 16;
+
+pub(super) fn check(config: &RunConfig, checks: &mut Checks) {
+    check_images(config, checks);
+    check_label_maps(&config.data, checks);
+    match &config.method {
+        MethodConfig::Multihead(multihead) => check_heads(multihead, checks),
+        _ => checks.require(
+            config.eval.embeddings || matches!(config.method, MethodConfig::Supervised(_)),
+            ["eval.embeddings", "method.name"],
+            || {
+                let name = config.method.name();
+                format!("`eval.embeddings` is false, but `method.name` = {name} has nothing else to evaluate")
+            },
+            "`eval.embeddings=true`, or switch evaluation off: `eval.every_epochs=0`",
+        ),
+    }
+}
+
+fn check_images(config: &RunConfig, checks: &mut Checks) {
+    let (data, images) = (&config.data, &config.data.images);
+    checks.below_one("data.images.val_fraction", images.val_fraction);
+    for (key, values) in [("data.images.mean", &images.mean), ("data.images.std", &images.std)] {
+        let finite = values.iter().flatten().all(|value| value.is_finite());
+        checks.require(finite, [key], || format!("`{key}` holds a value that is not finite"), None);
+    }
+    for value in images.std.iter().flatten().filter(|value| value.is_finite()) {
+        checks.positive("data.images.std", *value);
+    }
+    let lengths = images.mean.as_ref().map(Vec::len).zip(images.std.as_ref().map(Vec::len));
+    checks.require(
+        lengths.is_none_or(|(mean, std)| mean == std),
+        ["data.images.mean", "data.images.std"],
+        || "`data.images.mean` and `data.images.std` are not of the same length".into(),
+        "both have one number for each channel",
+    );
+    // What a recipe for sound brings is left unused; who asks for it should know.
+    checks.require_of_typed(
+        data.kind == DataKind::Sound || !config.augment.changes_anything(),
+        ["augment", "data.kind"],
+        || "`augment` changes recordings, but `data.kind` is `images`".into(),
+        "`augment=none`",
+    );
+}
+
+fn check_label_maps(data: &DataConfig, checks: &mut Checks) {
+    let keys = ["data.label_maps"];
+    for (name, map) in &data.label_maps {
+        let key = format!("data.label_maps.{name}");
+        checks.require(
+            !map.of.is_empty(),
+            keys,
+            || format!("`{key}.of` names no label"),
+            "the label that it follows from",
+        );
+        checks.require(
+            !data.label_maps.contains_key(&map.of),
+            keys,
+            || format!("`{key}.of` names `{}`, which is itself in `data.label_maps`", map.of),
+            "a map starts from a label of the data",
+        );
+        checks.require(
+            !map.classes.is_empty(),
+            keys,
+            || format!("`{key}.classes` is empty"),
+            "it lists a class for each class of the label in `of`",
+        );
+        let needed = map.classes.iter().map(|&class| u64::from(class) + 1).max().unwrap_or(0);
+        let num_classes = map.num_classes.map_or(needed, |number| number as u64);
+        checks.require(
+            needed <= num_classes && num_classes <= MAX_CLASSES,
+            keys,
+            || {
+                let largest = needed.saturating_sub(1);
+                format!("`{key}` has class {largest}, but {num_classes} classes (at most {MAX_CLASSES})")
+            },
+            "classes are counted from 0",
+        );
+        checks.require(
+            map.names.is_empty() || map.names.len() as u64 == num_classes,
+            keys,
+            || format!("`{key}.names` has {} names for {num_classes} classes", map.names.len()),
+            "name all classes, or none",
+        );
+    }
+}
+
+fn check_heads(config: &MultiheadConfig, checks: &mut Checks) {
+    checks.below_one("method.label_smoothing", config.label_smoothing);
+    checks.not_negative("method.cross_entropy_weight", config.cross_entropy_weight);
+    checks.positive("method.distance_power", config.distance_power);
+    checks.positive("method.target_width", config.target_width);
+    let keys = ["method.heads"];
+    for (name, head) in &config.heads {
+        let mut within = |key: &str, value: Option<f64>, holds: fn(f64) -> bool, range: &str| {
+            let Some(value) = value.filter(|value| !value.is_finite() || !holds(*value)) else { return };
+            checks.require(
+                false,
+                keys,
+                || format!("`method.heads.{name}.{key}` must be {range}, not {value}"),
+                None,
+            );
+        };
+        within("weight", Some(head.weight), |value| value >= 0.0, "at least 0 and finite");
+        within(
+            "label_smoothing",
+            head.label_smoothing,
+            |value| (0.0..1.0).contains(&value),
+            "at least 0 and below 1",
+        );
+        within(
+            "cross_entropy_weight",
+            head.cross_entropy_weight,
+            |value| value >= 0.0,
+            "at least 0 and finite",
+        );
+        within("distance_power", head.distance_power, |value| value > 0.0, "above 0 and finite");
+        within("target_width", head.target_width, |value| value > 0.0, "above 0 and finite");
+    }
+}
