@@ -51,7 +51,9 @@ printf '%-14s %12s %10s %8s %8s  %s\n' target inputs per_sec edges corpus verdic
 for target in "${targets[@]}"; do
   mkdir -p "fuzz/artifacts/$target"
   verdict=ok
-  "$bin/$target" "fuzz/corpus/$target" -dict="fuzz/corpus/$target.dict" -max_total_time="$seconds" \
+  dict=()
+  [ ! -s "fuzz/corpus/$target.dict" ] || dict=(-dict="fuzz/corpus/$target.dict") # an empty one is refused
+  "$bin/$target" "fuzz/corpus/$target" "${dict[@]}" -max_total_time="$seconds" \
     -artifact_prefix="fuzz/artifacts/$target/" -max_len=65536 -timeout=20 -rss_limit_mb=4096 -print_final_stats=1 \
     > "$log" 2>&1 || { verdict=FAILED; failed=1; }
   stat() { sed -n "s/^stat::$1: *//p" "$log" | tail -n 1; }

@@ -25,6 +25,8 @@ fn main() -> Result<(), std::env::VarError> {
         .files(FILES.map(|name| format!("cpp/{name}.cpp")))
         .flag(format!("-isystem{}", root.join("include").display()))
         .flag(format!("-isystem{}", root.join("include/torch/csrc/api/include").display()))
+        // GCC reports it inside libtorch's own headers.
+        .flag_if_supported("-Wno-maybe-uninitialized")
         .opt_level(3)
         .compile("dtrain_torch_extra");
     println!("cargo:libtorch={}", lib.display());

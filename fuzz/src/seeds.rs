@@ -1,6 +1,9 @@
 //! Writes what the fuzzers begin with: `seeds FOLDER` makes `FOLDER/<target>/` with the valid inputs of each target and
 //! `FOLDER/<target>.dict` with its words, and prints the targets' names.
 
+// Its counters: what is linked to the parsers here is instrumented like the fuzzers themselves.
+use libfuzzer_sys as _;
+
 use std::fs;
 use std::path::Path;
 

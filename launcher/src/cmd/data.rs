@@ -2,9 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
-use dtrain_configs::schema::GeneratorKind;
 use dtrain_trainer::TrainError;
-use dtrain_trainer::data::synth::{self, ImageReport, ImageSetKind};
+use dtrain_trainer::data::synth::{self, ImageReport, ImageSetKind, RecordingSetKind};
 
 use super::Failure;
 use crate::cli::{DataAction, Generator};
@@ -25,7 +24,7 @@ pub fn run(action: DataAction, printer: &Printer) -> Result<Exit, Failure> {
 
 fn make(kind: Generator, out: Option<PathBuf>, seed: u64, scale: f64) -> Result<String, Failure> {
     let out = |name: &str| out.clone().unwrap_or_else(|| Path::new("data").join(name));
-    let recordings = |kind: GeneratorKind, name: &str| {
+    let recordings = |kind: RecordingSetKind, name: &str| {
         let report = synth::generate(kind, seed, scale, &out(name)).map_err(TrainError::from)?;
         Ok(format!(
             "{} recordings, {:.0} s of sound, in {}{}",
@@ -40,8 +39,8 @@ fn make(kind: Generator, out: Option<PathBuf>, seed: u64, scale: f64) -> Result<
         Ok(described(&synth::generate_images(kind, seed, scale, &out).map_err(TrainError::from)?))
     };
     match kind {
-        Generator::Birdsong => recordings(GeneratorKind::Birdsong, "birdsong"),
-        Generator::SpokenDigits => recordings(GeneratorKind::SpokenDigits, "spoken-digits"),
+        Generator::Birdsong => recordings(RecordingSetKind::Birdsong, "birdsong"),
+        Generator::SpokenDigits => recordings(RecordingSetKind::SpokenDigits, "spoken-digits"),
         Generator::Digits => images(ImageSetKind::Digits),
         Generator::Vimh => images(ImageSetKind::Vimh),
     }

@@ -32,7 +32,12 @@ const DATA_VIEWS: u64 = 24;
 pub fn data(config: RunConfig, ranks: &Arc<dyn Collective>) -> Result<DataFigures, TrainError> {
     let prepared = prepare(config, ranks, Purpose::Evaluate, None)?;
     let ids: Vec<u32> = prepared.dataset.train.iter().copied().take(DATA_FILES).collect();
-    let maker: &ViewMaker = &prepared.maker;
+    let ViewMaker::Sound(maker) = &*prepared.maker else {
+        return Err(TrainError::config(
+            "`dtrain bench data` times recordings, and `data.kind` is `images`",
+            "choose a data set of recordings, such as `data=fsdd`",
+        ));
+    };
     let mut workspace = maker.workspace();
     let mut view = vec![0.0; maker.view_len()];
 

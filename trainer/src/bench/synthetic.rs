@@ -15,7 +15,7 @@ use crate::coordinator::{Phases, RunPlan, StepPlan};
 use crate::data::share;
 use crate::engine::{Engine, LocalBatch, StepOutcome};
 use crate::error::TrainError;
-use crate::method::{self, Targets};
+use crate::method::{self, Targets, Task};
 use crate::model::parameters::Parameters;
 use crate::run::{Place, Resolved, connect_tensors, engine_settings, resolve};
 use crate::torch_extra::{Event, MemoryMeter, set_deterministic, set_tf32};
@@ -124,7 +124,12 @@ pub(super) fn build(
     total_steps: u64,
 ) -> Result<Engine, TrainError> {
     let mut parameters = Parameters::new(place.device, resolved.arithmetic.kind(), config.seed);
-    let method = method::build(&config.method, &config.model, channels, NUM_CLASSES, &mut parameters);
+    let method = method::build(
+        &config.method,
+        &config.model,
+        &Task::of_classes(channels, NUM_CLASSES),
+        &mut parameters,
+    );
     let ways = connect_tensors(&config.comm, collective, resolved, place.device)?;
     let plan = RunPlan {
         steps_per_epoch: total_steps,
@@ -166,9 +171,11 @@ fn batches(
     let make = |_| {
         let inputs = Tensor::f_randn([rows, channels, height, width], (engine.kind(), engine.device()))?;
         let numbers: Vec<i64> = own.clone().map(|position| position as i64).collect();
+        let classes: Vec<i64> = numbers.iter().map(|number| number % NUM_CLASSES).collect();
         let targets = Targets {
             sample_ids: numbers.clone(),
-            classes: numbers.iter().map(|number| number % NUM_CLASSES).collect(),
+            classes: classes.clone(),
+            labels: vec![classes; engine.method().heads().len()],
             recordings: numbers.clone(),
             positions: numbers,
             global_samples: config.trainer.batch_size as u64,

@@ -140,6 +140,20 @@ pub enum DataError {
         /// Labels that exist.
         labels: Vec<String>,
     },
+    /// A map of another length than the label that it starts from.
+    #[error(
+        "`data.label_maps.{label}.classes` has {num_entries} entries, but `{of}` has {num_classes} classes"
+    )]
+    LabelMapLength {
+        /// The label that follows.
+        label: String,
+        /// Entries of its map.
+        num_entries: usize,
+        /// The label that it starts from.
+        of: String,
+        /// Classes of that.
+        num_classes: usize,
+    },
     /// No recording has a value of the target.
     #[error("no recording has a value of `{label}`, the `data.target`")]
     NoTargetValues {
@@ -329,6 +343,7 @@ impl DataError {
                 format!("define labels with `data.labels.source=`, or choose another `{key}=`")
             }
             Self::UnknownLabel { key, .. } => format!("choose one of these for `{key}=`"),
+            Self::LabelMapLength { of, .. } => format!("give one class for each class of `{of}`, in their order"),
             Self::NoTargetValues { label } => {
                 format!("fill in `{label}`, or choose another label with `data.target=`")
             }

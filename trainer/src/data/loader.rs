@@ -16,7 +16,7 @@ use rayon::{ThreadPool, ThreadPoolBuilder};
 
 use super::prepare::Preparer;
 use super::sampler::Draw;
-use super::view::ViewMaker;
+use super::views::ViewMaker;
 
 /// Buffers that came back and wait for the next batch. More would only hold memory.
 const MAX_SPARE_BUFFERS: usize = 2;
@@ -69,6 +69,8 @@ pub struct Batch {
     pub failed: Vec<FailedSample>,
     /// Views, [num_views, kept.len(), C, H, W], row-major.
     pub data: Vec<f32>,
+    /// Classes of the labels that are read together with samples, [kept.len(), num_labels], row-major; -1: none.
+    pub classes: Vec<i32>,
     /// Shape of a view: [C, H, W].
     pub shape: [usize; 3],
     /// Time that making the batch took, in seconds.
@@ -212,6 +214,13 @@ impl Drop for Loader {
             // It catches its own panics.
             let _ = producer.join();
         }
+    }
+}
+
+impl Batch {
+    /// Samples that are present, in their order.
+    pub fn kept_ids(&self) -> impl Iterator<Item = u32> {
+        self.kept.iter().filter_map(|&position| self.request.draws.get(position).map(|draw| draw.id))
     }
 }
 

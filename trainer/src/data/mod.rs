@@ -1,6 +1,7 @@
-//! From files to batches: recordings and labels ([`dataset`]), which samples make a batch ([`sampler`]), what is fed of
-//! each ([`view`]), and who prepares it ahead of time ([`loader`]). Image sets have readers of their own ([`images`]). Every random choice is a pure function of
-//! (seed, epoch, sample, view), so the order of batches needs no state.
+//! From files to batches: recordings or images with labels ([`dataset`]), which samples make a batch ([`sampler`]), what
+//! is fed of each ([`views`]), and who prepares it ahead of time ([`loader`]). Image sets have readers of their own
+//! ([`images`]). Every random choice is a pure function of (seed, epoch, sample, view), so the order of batches needs no
+//! state.
 
 pub mod augment;
 pub mod cache;
@@ -20,11 +21,11 @@ pub mod share;
 mod simd;
 pub mod split;
 pub mod synth;
-pub mod view;
+pub mod views;
 
-pub use dataset::{Dataset, LabelColumn, Sample};
+pub use dataset::{Dataset, LabelAccess, LabelColumn, Sample, Source};
 pub use error::DataError;
 pub use loader::{Batch, BatchRequest, FailedSample, Loader, LoaderOptions};
 pub use sampler::{Draw, Pool, Sampler, SamplerKind};
 pub use share::share;
-pub use view::{ViewError, ViewMaker, Workspace};
+pub use views::{ImageViews, SoundViews, ViewError, ViewMaker, ViewRequest, Workspace};

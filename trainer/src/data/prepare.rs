@@ -7,9 +7,18 @@ use std::sync::{Arc, Mutex, PoisonError};
 use rayon::prelude::*;
 
 use super::loader::{Batch, BatchRequest, FailedSample, LoaderError};
-use super::rng::ViewKey;
 use super::sampler::Draw;
-use super::view::{ViewError, ViewMaker, Workspace};
+use super::views::{ViewError, ViewMaker, ViewRequest, Workspace};
+
+/// Class of a sample that has none.
+const NO_CLASS: i32 = -1;
+
+/// Where one sample goes.
+struct Place<'a> {
+    draw: Draw,
+    views: Vec<&'a mut [f32]>,
+    classes: &'a mut [i32],
+}
 
 /// Makes batches on the threads of the pool that it is called in.
 #[derive(Debug)]
@@ -44,21 +53,28 @@ impl Preparer {
         data.resize(num_values, 0.0);
         let view_len = self.maker.view_len();
         let num_samples = request.draws.len();
+        let num_labels = self.maker.num_labels();
+        let mut classes = vec![NO_CLASS; num_samples * num_labels];
 
         // The views of sample i lie `num_samples` apart.
         let mut by_view: Vec<ChunksMut<'_, f32>> =
             data.chunks_mut((num_samples * view_len).max(1)).map(|part| part.chunks_mut(view_len)).collect();
-        let places: Vec<(Draw, Vec<&mut [f32]>)> = request
+        let mut by_sample = classes.chunks_mut(num_labels.max(1));
+        let places: Vec<Place<'_>> = request
             .draws
             .iter()
-            .map(|&draw| (draw, by_view.iter_mut().filter_map(Iterator::next).collect()))
+            .map(|&draw| Place {
+                draw,
+                views: by_view.iter_mut().filter_map(Iterator::next).collect(),
+                classes: by_sample.next().unwrap_or_default(),
+            })
             .collect();
         let outcomes: Vec<Result<(), ViewError>> = places
             .into_par_iter()
             .with_max_len(1)
-            .map(|(draw, views)| match stop.load(Ordering::Relaxed) {
+            .map(|place| match stop.load(Ordering::Relaxed) {
                 true => Ok(()),
-                false => self.make_views(&request, draw, views),
+                false => self.make_views(&request, place),
             })
             .collect();
         if stop.load(Ordering::Relaxed) {
@@ -69,26 +85,20 @@ impl Preparer {
         for (position, (outcome, draw)) in outcomes.into_iter().zip(&request.draws).enumerate() {
             match outcome {
                 Ok(()) => kept.push(position),
-                Err(ViewError::Decode(error)) => failed.push(FailedSample {
-                    sample_id: draw.id,
-                    path: error.path.clone(),
-                    reason: error.problem.to_string(),
-                }),
-                Err(error) => {
-                    return Err(LoaderError::Failed { step: request.step, reason: error.to_string() });
-                }
+                Err(error) => match error.of_sample() {
+                    Some((path, reason)) => failed.push(FailedSample { sample_id: draw.id, path, reason }),
+                    None => {
+                        return Err(LoaderError::Failed { step: request.step, reason: error.to_string() });
+                    }
+                },
             }
         }
         drop_failed(&mut data, &kept, num_samples, request.num_views as usize, view_len);
-        Ok(Some(Batch { request, kept, failed, data, shape: self.shape(), prepare_secs: 0.0 }))
+        drop_failed(&mut classes, &kept, num_samples, 1, num_labels);
+        Ok(Some(Batch { request, kept, failed, data, classes, shape: self.shape(), prepare_secs: 0.0 }))
     }
 
-    fn make_views(
-        &self,
-        request: &BatchRequest,
-        draw: Draw,
-        views: Vec<&mut [f32]>,
-    ) -> Result<(), ViewError> {
+    fn make_views(&self, request: &BatchRequest, place: Place<'_>) -> Result<(), ViewError> {
         let thread = rayon::current_thread_index().unwrap_or(0) % self.workspaces.len().max(1);
         let mut own;
         let mut borrowed;
@@ -103,19 +113,20 @@ impl Preparer {
                 &mut own
             }
         };
-        let recording = self.maker.recording(workspace, draw.id)?;
-        let first_view = draw.repeat.wrapping_mul(request.num_views);
-        for (view, out) in (0..).zip(views) {
-            let view = first_view.wrapping_add(view);
-            let key = ViewKey { seed: self.maker.seed(), epoch: request.epoch, sample_id: draw.id, view };
-            self.maker.render(workspace, &recording, request.augment.then_some(&key), out)?;
-        }
-        Ok(())
+        let BatchRequest { epoch, num_views, augment, .. } = *request;
+        let wanted = ViewRequest { epoch, draw: place.draw, num_views, augment };
+        self.maker.make(workspace, &wanted, place.views, place.classes)
     }
 }
 
 /// Moves the views of the samples that are present to the front, [num_views, kept, ...], and cuts the rest off.
-fn drop_failed(data: &mut Vec<f32>, kept: &[usize], num_samples: usize, num_views: usize, view_len: usize) {
+fn drop_failed<T: Copy>(
+    data: &mut Vec<T>,
+    kept: &[usize],
+    num_samples: usize,
+    num_views: usize,
+    view_len: usize,
+) {
     if kept.len() == num_samples {
         return;
     }

@@ -35,6 +35,8 @@ pub enum Purpose {
     SpecAugment = 5,
     /// Initial weights, whose name is in the seed.
     Weights = 6,
+    /// Features that dropout sets to zero; the step stands for the epoch.
+    Dropout = 7,
 }
 
 /// The name of one view of one sample in one epoch.

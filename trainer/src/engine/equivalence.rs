@@ -4,7 +4,7 @@
 use std::thread;
 
 use super::*;
-use crate::method::{self, Targets};
+use crate::method::{self, Targets, Task};
 use dtrain_comm::{Background, local_world};
 use dtrain_configs::schema::{
     AdamwConfig, Auto, LarsConfig, MethodConfig, ModelConfig, ModelName, PairExclusion, PhasesConfig,
@@ -163,6 +163,7 @@ fn train_rank(case: &Case, collective: Arc<dyn Collective>, batches: &[GlobalBat
         let targets = Targets {
             sample_ids: own.iter().map(|&s| s as i64).collect(),
             recordings: own.iter().map(|&s| s as i64 / 3).collect(),
+            labels: Vec::new(),
             classes: classes.collect(),
             positions: (first as i64..).take(own.len()).collect(),
             global_samples,
@@ -279,17 +280,17 @@ fn projector() -> ProjectorConfig {
 
 fn simclr(model: ModelName, parameters: &mut Parameters) -> Box<dyn Method> {
     let config = SimclrConfig { projector: projector(), tile: Auto::Value(5), ..SimclrConfig::default() };
-    method::build(&MethodConfig::Simclr(config), &backbone(model), 1, CLASSES, parameters)
+    method::build(&MethodConfig::Simclr(config), &backbone(model), &Task::of_classes(1, CLASSES), parameters)
 }
 
 fn supcon(model: ModelName, parameters: &mut Parameters) -> Box<dyn Method> {
     let config = SupconConfig { projector: projector(), ..SupconConfig::default() };
-    method::build(&MethodConfig::Supcon(config), &backbone(model), 1, CLASSES, parameters)
+    method::build(&MethodConfig::Supcon(config), &backbone(model), &Task::of_classes(1, CLASSES), parameters)
 }
 
 fn supervised(model: ModelName, parameters: &mut Parameters) -> Box<dyn Method> {
     let config = SupervisedConfig { label_smoothing: 0.1 };
-    method::build(&MethodConfig::Supervised(config), &backbone(model), 1, CLASSES, parameters)
+    method::build(&MethodConfig::Supervised(config), &backbone(model), &Task::of_classes(1, CLASSES), parameters)
 }
 
 fn sgd() -> OptimizerConfig {
@@ -398,7 +399,7 @@ fn a_queue_and_left_out_pairs_do_not_depend_on_the_ranks() {
             exclude_pairs: vec![PairExclusion::Recording],
             ..SupconConfig::default()
         };
-        method::build(&MethodConfig::Supcon(config), &backbone(ModelName::CnnSmall), 1, CLASSES, parameters)
+        method::build(&MethodConfig::Supcon(config), &backbone(ModelName::CnnSmall), &Task::of_classes(1, CLASSES), parameters)
     };
     for deferred in [false, true] {
         let case = Case { way: Way { deferred, ..PLAIN_WAY }, ..whole(sgd(), queued) };

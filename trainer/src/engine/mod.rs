@@ -34,8 +34,9 @@ pub use step::{LocalBatch, StepOutcome};
 
 use crate::coordinator::{Phases, StepPlan};
 use crate::error::TrainError;
-use crate::method::Method;
+use crate::method::{HeadReading, Method, Targets};
 use crate::model::Pass;
+use crate::model::dropout::Noise;
 use crate::model::parameters::Parameters;
 use crate::torch_extra::{LossScale, SyncStatistics, keep_large_blocks};
 use buffers::Buffers;
@@ -215,9 +216,19 @@ impl Engine {
         Ok(embeddings.f_to_kind(self.kind())?)
     }
 
-    /// How batch norm behaves in training; `update_statistics` is false in the first of two passes.
-    fn training_pass(&self, update_statistics: bool) -> Pass {
-        let pass = Pass::train(self.sync.clone());
+    /// What the method's heads say of `inputs`, with running statistics and without graph.
+    ///
+    /// # Errors
+    /// When memory runs out.
+    pub fn read_heads(&self, inputs: &Tensor, targets: &Targets) -> Result<Vec<HeadReading>, TrainError> {
+        let _reduced = self.settings.arithmetic.enter(self.device());
+        Ok(tch::no_grad(|| self.method.read_heads(inputs, targets, &Pass::eval()))?)
+    }
+
+    /// How layers behave in training on the samples of `targets`; `update_statistics` is false in the first of two passes.
+    fn training_pass(&self, update_statistics: bool, targets: &Targets, step: u64) -> Pass {
+        let noise = Noise::new(self.parameters.seed(), step, &targets.sample_ids, self.method.num_views());
+        let pass = Pass { noise: Some(noise), ..Pass::train(self.sync.clone()) };
         if update_statistics { pass } else { pass.without_update() }
     }
 

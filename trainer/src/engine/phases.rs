@@ -6,7 +6,7 @@ use tch::Tensor;
 
 use super::{Engine, schedule};
 use crate::error::TrainError;
-use crate::method::DirectLoss;
+use crate::method::{DirectLoss, Method};
 
 /// What the engine has made of the phase that it is in.
 #[derive(Debug, Clone, PartialEq)]
@@ -27,7 +27,7 @@ impl Engine {
             return Err(TrainError::internal(format!("there is no phase {index}")));
         };
         self.reducer.set_frozen(&self.parameters.freeze(&phase.config.freeze));
-        let loss_weights = loss_weights(&phase.config, &self.method.loss_names());
+        let loss_weights = loss_weights(&phase.config, &*self.method);
         self.phase = Some(Current { index, loss_weights });
         Ok(())
     }
@@ -88,7 +88,9 @@ impl Engine {
     }
 }
 
-/// Factor on each named loss.
-pub fn loss_weights(phase: &PhaseConfig, names: &[String]) -> Vec<f64> {
-    names.iter().map(|name| phase.losses.get(name).copied().unwrap_or(1.0)).collect()
+/// Factor on each named loss: the method's own times the phase's.
+pub fn loss_weights(phase: &PhaseConfig, method: &dyn Method) -> Vec<f64> {
+    let of_phase = |name: &String| phase.losses.get(name).copied().unwrap_or(1.0);
+    let names = method.loss_names();
+    names.iter().zip(method.loss_weights()).map(|(name, own)| own * of_phase(name)).collect()
 }

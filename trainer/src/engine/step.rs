@@ -35,7 +35,7 @@ pub struct StepOutcome {
     /// Value of each of the method's losses before it is weighed; empty where there is only one.
     pub losses: Vec<f64>,
     /// Named means over the global batch.
-    pub means: Vec<(&'static str, f64)>,
+    pub means: Vec<(String, f64)>,
     /// Global gradient norm before clipping.
     pub grad_norm: f64,
     /// Learning rate.
@@ -61,7 +61,7 @@ pub(super) struct InFlight {
     outcome: StepOutcome,
     active: ActiveSet,
     num_losses: usize,
-    names: Vec<&'static str>,
+    names: Vec<String>,
     global_samples: f64,
     /// Loss, losses before they are weighed, sums of the means, gradient norm.
     values: HostCopy,
@@ -75,7 +75,7 @@ struct LocalSums {
     loss: Tensor,
     /// As [`StepOutcome::losses`], 0-dimensional, f64.
     losses: Vec<Tensor>,
-    means: Vec<(&'static str, Tensor)>,
+    means: Vec<(String, Tensor)>,
     anchors: Option<u64>,
     /// For the method's memory queue, if it has one.
     rows: Option<PairRows>,
@@ -118,7 +118,7 @@ impl Engine {
             summed.record()?;
         }
         let active = self.flat.active_set(&self.ranks.any(&self.reducer.touched())?);
-        let names: Vec<&'static str> = sums.means.iter().map(|mean| mean.0).collect();
+        let names: Vec<String> = sums.means.iter().map(|mean| mean.0.clone()).collect();
         let num_losses = sums.losses.len();
         let mut values: Vec<Tensor> = vec![sums.loss];
         values.extend(sums.losses);
@@ -272,7 +272,7 @@ impl Engine {
         let last = micro_batches.len().saturating_sub(1);
         for (index, rows) in micro_batches.iter().enumerate() {
             let part = batch.narrow(rows, self.method.num_views());
-            let Objective::Direct(direct) = self.objective(&part, &self.training_pass(true))? else {
+            let Objective::Direct(direct) = self.objective(&part, &self.training_pass(true, &part.targets, plan.step))? else {
                 return Err(TrainError::internal("a method without a pair loss returned pairs"));
             };
             let loss = self.weighed(&direct)?;
@@ -308,7 +308,7 @@ impl Engine {
         let micro_batches = self.micro_batches(plan);
         let parts: Vec<LocalBatch> = micro_batches.iter().map(|rows| batch.narrow(rows, views)).collect();
         if let [part] = parts.as_slice() {
-            let (projections, keys) = self.project(part, &self.training_pass(true))?;
+            let (projections, keys) = self.project(part, &self.training_pass(true, &part.targets, plan.step))?;
             let (sums, gradient) = self.pair_gradient(&projections, &keys, plan, loss)?;
             self.reducer.arm();
             self.backward(&projections, Some(&gradient))?;
@@ -318,7 +318,9 @@ impl Engine {
         let mut rows = Vec::with_capacity(parts.len());
         let mut keys = Vec::with_capacity(parts.len());
         for part in &parts {
-            let (projections, part_keys) = tch::no_grad(|| self.project(part, &self.training_pass(false)))?;
+            let (projections, part_keys) = tch::no_grad(|| {
+                self.project(part, &self.training_pass(false, &part.targets, plan.step))
+            })?;
             rows.push(projections);
             keys.push(part_keys);
         }
@@ -328,7 +330,7 @@ impl Engine {
         let mut offset = 0;
         let last = parts.len().saturating_sub(1);
         for (index, part) in parts.iter().enumerate() {
-            let (projections, _) = self.project(part, &self.training_pass(true))?;
+            let (projections, _) = self.project(part, &self.training_pass(true, &part.targets, plan.step))?;
             let len = projections.size().first().copied().unwrap_or(0);
             if index == last {
                 self.reducer.arm();

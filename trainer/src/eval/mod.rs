@@ -1,7 +1,9 @@
-//! Probes on frozen embeddings: which labels can be read off them, and how well. Embeddings are computed in evaluation
-//! mode, distributed over the ranks, each sample once.
+//! Probes on frozen embeddings (which labels can be read off them, and how well) and what a method's own heads predict.
+//! All in evaluation mode, distributed over the ranks, each sample once.
 
+mod batches;
 mod embed;
+mod heads;
 mod knn;
 mod linear;
 mod protocol;
@@ -12,7 +14,9 @@ use dtrain_comm::CollectiveExt;
 use dtrain_configs::schema::EvalConfig;
 use tch::Tensor;
 
-pub use embed::{Embeddings, embed_part, inputs_of, kept_ids};
+pub use batches::{Reading, inputs_of};
+pub use embed::{Embeddings, embed_part};
+pub use heads::{HeadResult, evaluate_heads};
 pub use knn::Hits;
 pub use protocol::{Baselines, Protocol};
 
@@ -79,6 +83,8 @@ pub struct Evaluation {
     pub part: String,
     /// Accuracy table.
     pub rows: Vec<Row>,
+    /// What the method's heads predict.
+    pub heads: Vec<HeadResult>,
     /// Flat metrics such as `val/knn_top1`.
     pub metrics: BTreeMap<String, f64>,
 }

@@ -64,10 +64,17 @@ impl ClassCounts {
 
     /// Chance and majority over the classes that are asked for.
     pub fn baselines(&self) -> Baselines {
-        let classes = self.queries.iter().filter(|q| **q > 0.0).count();
-        let total: f64 = self.queries.iter().sum();
-        let largest = self.queries.iter().copied().fold(0.0, f64::max);
-        Baselines { chance: 1.0 / classes as f64, majority: largest / total }
+        Baselines::of(&self.queries)
+    }
+}
+
+impl Baselines {
+    /// Of questions counted by their class.
+    pub fn of(counts: &[f64]) -> Self {
+        let classes = counts.iter().filter(|count| **count > 0.0).count();
+        let total: f64 = counts.iter().sum();
+        let largest = counts.iter().copied().fold(0.0, f64::max);
+        Self { chance: 1.0 / classes as f64, majority: largest / total }
     }
 }
 

@@ -2,3 +2,4 @@
 
 pub mod contrastive;
 pub mod cross_entropy;
+pub mod heads;

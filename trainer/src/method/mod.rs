@@ -1,10 +1,12 @@
 //! Training objectives, one per file. A method builds its parts and turns a batch into a loss or into projections with
 //! their positive groups; ranks, micro-batches, optimizers and logging belong to the engine.
 
+mod multihead;
 mod pairs;
 mod simclr;
 mod supcon;
 mod supervised;
+mod task;
 
 use std::ops::Range;
 
@@ -12,6 +14,7 @@ use dtrain_configs::schema::{MethodConfig, ModelConfig};
 use tch::{Kind, TchError, Tensor};
 
 pub use pairs::PairBatch;
+pub use task::{HeadTask, Task};
 
 pub use crate::loss::contrastive::{PairKeys, PairLoss, Queue};
 use crate::model::Pass;
@@ -44,6 +47,9 @@ pub struct Targets {
     pub sample_ids: Vec<i64>,
     /// Target class of each sample; -1 without a label.
     pub classes: Vec<i64>,
+    /// Class of each sample for each label of the data, `[label][sample]`; -1 without. Empty where the method has no use
+    /// for them.
+    pub labels: Vec<Vec<i64>>,
     /// Recording that each sample was cut from; -1 if unknown.
     pub recordings: Vec<i64>,
     /// Position of each sample in the global batch.
@@ -59,6 +65,7 @@ impl Targets {
         Self {
             sample_ids: part(&self.sample_ids),
             classes: part(&self.classes),
+            labels: self.labels.iter().map(|classes| part(classes)).collect(),
             recordings: part(&self.recordings),
             positions: part(&self.positions),
             global_samples: self.global_samples,
@@ -81,7 +88,7 @@ pub struct DirectLoss {
     /// One scalar with graph for each of [`Method::loss_names`], in that order. The engine weighs and adds them.
     pub terms: Vec<Tensor>,
     /// Named sums over this rank's samples, 0-dimensional and on the device; the engine divides by the global count.
-    pub sums: Vec<(&'static str, Tensor)>,
+    pub sums: Vec<(String, Tensor)>,
 }
 
 impl DirectLoss {
@@ -92,6 +99,17 @@ impl DirectLoss {
     pub fn sum(&self) -> Result<Tensor, TchError> {
         Tensor::f_stack(&self.terms, 0)?.f_sum(None::<Kind>)
     }
+}
+
+/// What one head says of a batch.
+#[derive(Debug)]
+pub struct HeadReading {
+    /// Sum of the loss over the samples, 0-dimensional.
+    pub loss: Tensor,
+    /// Predicted classes, `[n]`.
+    pub classes: Tensor,
+    /// Predicted values in the label's units, `[n]`.
+    pub values: Tensor,
 }
 
 /// A training objective with its network.
@@ -109,6 +127,11 @@ pub trait Method: Send {
     /// Names of the losses that add up to the objective. A phase may change their weights or switch some of them off; a
     /// term that is switched off takes no part in backward, so that what only it trains stays as it is.
     fn loss_names(&self) -> Vec<String>;
+
+    /// Factor on each of [`Method::loss_names`], besides that of the phase.
+    fn loss_weights(&self) -> Vec<f64> {
+        vec![1.0; self.loss_names().len()]
+    }
 
     /// The pair loss of the method, when it has one.
     fn pair_loss(&self) -> Option<PairLoss> {
@@ -134,23 +157,40 @@ pub trait Method: Send {
     fn classify(&self, _embeddings: &Tensor) -> Result<Option<Tensor>, TchError> {
         Ok(None)
     }
+
+    /// The labels that the method predicts by heads of their own.
+    fn heads(&self) -> &[HeadTask] {
+        &[]
+    }
+
+    /// What the heads say of `inputs` `[n, C, H, W]`, one after the other.
+    fn read_heads(
+        &self,
+        _inputs: &Tensor,
+        _targets: &Targets,
+        _pass: &Pass,
+    ) -> Result<Vec<HeadReading>, TchError> {
+        Ok(Vec::new())
+    }
 }
 
 /// Builds the method and its network, and registers every parameter.
 pub fn build(
     method: &MethodConfig,
     model: &ModelConfig,
-    in_channels: i64,
-    num_classes: i64,
+    task: &Task,
     parameters: &mut Parameters,
 ) -> Box<dyn Method> {
     let backbone =
-        parameters.scope(BACKBONE, |scope| crate::model::build_backbone(model, in_channels, scope));
+        parameters.scope(BACKBONE, |scope| crate::model::build_backbone(model, task.in_channels, scope));
     match method {
         MethodConfig::Simclr(config) => Box::new(simclr::Simclr::build(config, backbone, parameters)),
         MethodConfig::Supcon(config) => Box::new(supcon::Supcon::build(config, backbone, parameters)),
+        MethodConfig::Multihead(config) => {
+            Box::new(multihead::Multihead::build(config, backbone, task, parameters))
+        }
         MethodConfig::Supervised(config) => {
-            Box::new(supervised::Supervised::build(config, backbone, num_classes, parameters))
+            Box::new(supervised::Supervised::build(config, backbone, task.num_classes, parameters))
         }
     }
 }

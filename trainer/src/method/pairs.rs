@@ -59,7 +59,7 @@ mod tests {
     use tch::{Device, Kind};
 
     use super::*;
-    use crate::method::{Method, Objective, build};
+    use crate::method::{Method, Objective, Task, build};
     use crate::model::Pass;
 
     const DIM: usize = 6;
@@ -91,7 +91,7 @@ mod tests {
     fn built(config: &MethodConfig) -> (Box<dyn Method>, Parameters) {
         let model = ModelConfig { name: ModelName::CnnSmall, ..ModelConfig::default() };
         let mut parameters = Parameters::new(Device::Cpu, Kind::Double, 1);
-        let method = build(config, &model, 1, 3, &mut parameters);
+        let method = build(config, &model, &Task::of_classes(1, 3), &mut parameters);
         (method, parameters)
     }
 

@@ -54,7 +54,7 @@ impl Method for Supervised {
         let classes = Tensor::from_slice(&targets.classes).to_device(inputs.device());
         let loss = cross_entropy(&logits, &classes, targets.global_samples, self.label_smoothing);
         let hits = logits.argmax(1, false).eq_tensor(&classes).sum(Kind::Double);
-        Ok(Objective::Direct(DirectLoss { terms: vec![loss], sums: vec![("acc", hits)] }))
+        Ok(Objective::Direct(DirectLoss { terms: vec![loss], sums: vec![("acc".into(), hits)] }))
     }
 
     fn embed(&self, inputs: &Tensor, pass: &Pass) -> Result<Tensor, TchError> {

@@ -3,6 +3,7 @@
 pub mod batch_norm;
 pub mod classifier;
 pub mod cnn_small;
+pub mod dropout;
 pub mod freeze;
 pub mod group_norm;
 pub mod layers;
@@ -10,6 +11,7 @@ pub mod norm;
 pub mod parameters;
 pub mod projector;
 pub mod resnet;
+pub mod simple_cnn;
 mod stateful;
 
 use dtrain_configs::schema::{ModelConfig, ModelName};
@@ -17,9 +19,11 @@ use tch::{TchError, Tensor};
 
 use crate::torch_extra::SyncStatistics;
 use cnn_small::CnnSmall;
+use dropout::Noise;
 use norm::NormConfig;
 use parameters::Parameters;
 use resnet::{Depth, Resnet};
+use simple_cnn::SimpleCnn;
 
 /// How layers behave in one forward.
 #[derive(Debug, Clone)]
@@ -31,17 +35,19 @@ pub struct Pass {
     /// In training: let the running statistics learn. Off where a batch goes through a second time, as in the second
     /// encoding of a micro-batched contrastive step.
     pub update_statistics: bool,
+    /// In training: what dropout draws from. `None` drops nothing.
+    pub noise: Option<Noise>,
 }
 
 impl Pass {
     /// Evaluation: each sample by itself.
     pub fn eval() -> Self {
-        Self { train: false, sync: None, update_statistics: false }
+        Self { train: false, sync: None, update_statistics: false, noise: None }
     }
 
     /// Training, with statistics over all ranks if `sync` is given.
     pub fn train(sync: Option<SyncStatistics>) -> Self {
-        Self { train: true, sync, update_statistics: true }
+        Self { train: true, sync, update_statistics: true, noise: None }
     }
 
     /// The same, leaving the running statistics as they are.
@@ -77,11 +83,21 @@ pub fn build_backbone(
     let norm = NormConfig::from(config);
     let depth = match config.name {
         ModelName::CnnSmall => return Box::new(CnnSmall::new(in_channels, norm, parameters)),
+        ModelName::SimpleCnn => return Box::new(SimpleCnn::new(config, in_channels, norm, parameters)),
         ModelName::Resnet18 => Depth::Resnet18,
         ModelName::Resnet34 => Depth::Resnet34,
         ModelName::Resnet50 => Depth::Resnet50,
     };
     Box::new(Resnet::new(depth, config.stem, in_channels, norm, parameters))
+}
+
+/// Rows and columns that an input has at least.
+pub fn min_side(name: ModelName) -> usize {
+    match name {
+        ModelName::CnnSmall => 16,
+        ModelName::SimpleCnn => 4,
+        ModelName::Resnet18 | ModelName::Resnet34 | ModelName::Resnet50 => 1,
+    }
 }
 
 #[cfg(test)]
@@ -102,8 +118,8 @@ mod tests {
     use crate::torch_extra::Autocast;
 
     const DOUBLE: (Kind, Device) = (Kind::Double, Device::Cpu);
-    const NAMES: [ModelName; 4] =
-        [ModelName::CnnSmall, ModelName::Resnet18, ModelName::Resnet34, ModelName::Resnet50];
+    const NAMES: [ModelName; 5] =
+        [ModelName::CnnSmall, ModelName::SimpleCnn, ModelName::Resnet18, ModelName::Resnet34, ModelName::Resnet50];
 
     fn build(name: ModelName, stem: Stem, in_channels: i64) -> (Box<dyn Backbone>, Parameters) {
         let mut parameters = Parameters::new(Device::Cpu, Kind::Double, 5);
@@ -128,6 +144,10 @@ mod tests {
         assert_eq!(num_elements(ModelName::Resnet50, Stem::Imagenet), 25_557_032 - 2_049_000);
         assert_eq!(num_elements(ModelName::Resnet18, Stem::Small), 11_689_512 - 513_000 - 64 * 3 * (49 - 9));
         assert_eq!(num_elements(ModelName::CnnSmall, Stem::Imagenet), 388_896);
+        // Without heads; 3 and 1 channels, two convolutions, their norms, and the hidden layer.
+        let simple = |c: usize| 9 * 32 * (c + 64) + 2 * (32 + 64) + 3136 * 128 + 128;
+        assert_eq!(num_elements(ModelName::SimpleCnn, Stem::Imagenet), simple(3));
+        assert_eq!(build(ModelName::SimpleCnn, Stem::Imagenet, 1).1.num_elements(), simple(1));
     }
 
     #[test]
@@ -159,7 +179,7 @@ mod tests {
 
     #[test]
     fn a_network_over_two_ranks_equals_one_process() {
-        for name in [ModelName::CnnSmall, ModelName::Resnet18] {
+        for name in [ModelName::CnnSmall, ModelName::SimpleCnn, ModelName::Resnet18] {
             let input = wave(&[5, 1, 32, 40]);
             let expected = train(name, &input, None);
             let ranks = ThreadRanks::new(2);

@@ -83,6 +83,11 @@ impl Parameters {
         }
     }
 
+    /// Seed that initial weights are drawn by.
+    pub fn seed(&self) -> u64 {
+        self.seed
+    }
+
     /// Where the tensors live.
     pub fn device(&self) -> Device {
         self.device

@@ -100,6 +100,7 @@ fn try_batch(
     let targets = Targets {
         sample_ids: ids.clone(),
         classes: vec![0; samples],
+        labels: vec![vec![0; samples]; method.heads().len()],
         recordings: vec![-1; samples],
         positions: ids,
         global_samples: samples as u64,
@@ -141,7 +142,7 @@ mod tests {
     fn build(method: &MethodConfig, name: ModelName) -> (Box<dyn Method>, Parameters) {
         let mut parameters = Parameters::new(Device::Cpu, Kind::Float, 3);
         let model = ModelConfig { name, ..ModelConfig::default() };
-        let method = crate::method::build(method, &model, 1, 4, &mut parameters);
+        let method = crate::method::build(method, &model, &crate::method::Task::of_classes(1, 4), &mut parameters);
         (method, parameters)
     }
 

@@ -174,7 +174,9 @@ impl RunShape<'_> {
                 MethodConfig::Supcon(supcon) => {
                     supcon.samples_per_class.value().map_or(Positives::WholeClass, Positives::Class)
                 }
-                MethodConfig::Simclr(_) | MethodConfig::Supervised(_) => Positives::OtherViews,
+                MethodConfig::Simclr(_) | MethodConfig::Supervised(_) | MethodConfig::Multihead(_) => {
+                    Positives::OtherViews
+                }
             },
             batch_norm: config.model.norm == Norm::Batch,
             total_steps: self.total_steps,
@@ -188,7 +190,7 @@ impl RunShape<'_> {
 
 fn num_moments(optimizer: &OptimizerConfig) -> u64 {
     match optimizer {
-        OptimizerConfig::Adamw(_) => 2,
+        OptimizerConfig::Adam(_) | OptimizerConfig::Adamw(_) => 2,
         OptimizerConfig::Lars(_) => 1,
         OptimizerConfig::Sgd(sgd) => u64::from(sgd.momentum != 0.0),
     }
@@ -199,7 +201,7 @@ fn pair_settings(method: &MethodConfig) -> Option<(usize, usize)> {
     match method {
         MethodConfig::Simclr(simclr) => Some((simclr.projector.out_dim, simclr.queue_size)),
         MethodConfig::Supcon(supcon) => Some((supcon.projector.out_dim, supcon.queue_size)),
-        MethodConfig::Supervised(_) => None,
+        MethodConfig::Supervised(_) | MethodConfig::Multihead(_) => None,
     }
 }
 
@@ -232,7 +234,7 @@ mod tests {
 
     fn shape_of(config: &RunConfig, check: impl FnOnce(RunShape<'_>)) {
         let mut parameters = Parameters::new(Device::Cpu, Kind::Float, 0);
-        let method = crate::method::build(&config.method, &config.model, 1, 10, &mut parameters);
+        let method = crate::method::build(&config.method, &config.model, &crate::method::Task::of_classes(1, 10), &mut parameters);
         check(RunShape {
             config,
             method: &*method,

@@ -1,9 +1,11 @@
 //! The start banner: what this run will do, in derived quantities, with the reason of each automatic choice.
 
 use dtrain_configs::RunConfig;
-use dtrain_configs::schema::MonitorMode;
+use dtrain_configs::schema::{MethodConfig, MonitorMode};
 
 use super::prepare::Prepared;
+use crate::data::Source;
+use crate::method::HeadTask;
 
 /// One line of the banner.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -64,31 +66,43 @@ pub(super) fn describe(prepared: &Prepared) -> Banner {
         "data",
         dataset.root.display(),
         format!(
-            "{} samples: {} train, {} val, {} test; split `{}`",
-            dataset.samples.len(),
+            "{} samples: {} train, {} val, {} test{}",
+            dataset.num_samples(),
             dataset.train.len(),
             dataset.val.len(),
             dataset.test.len(),
-            config.data.split
+            match &dataset.source {
+                Source::Recordings(_) => format!("; split `{}`", config.data.split),
+                Source::Images(images) => format!("; {}", images.format().name()),
+            }
         ),
     );
-    if let Some(label) = dataset.label(&config.data.target) {
-        let classes = label.classes.len();
-        banner.line(
-            "target",
-            &label.name,
-            format!(
-                "{classes} classes, chance {:.2} %, ln K = {:.3}",
-                100.0 / classes as f64,
-                (classes as f64).ln()
-            ),
-        );
+    let heads = prepared.engine.method().heads();
+    match dataset.label(&config.data.target) {
+        Some(label) if heads.is_empty() => {
+            let classes = label.classes.len();
+            let (chance, entropy) = (100.0 / classes as f64, (classes as f64).ln());
+            banner.line(
+                "target",
+                &label.name,
+                format!("{classes} classes, chance {chance:.2} %, ln K = {entropy:.3}"),
+            );
+        }
+        _ => {}
+    }
+    for (head, weight) in heads.iter().zip(prepared.engine.method().loss_weights()) {
+        banner.line(&format!("head {}", head.name), format!("weight {weight}"), describe_head(head, config));
     }
     let [c, h, w] = prepared.maker.shape();
     banner.line(
         "view",
         format!("{c} x {h} x {w}"),
-        format!("{} s at {} Hz", config.data.audio.clip_secs, config.data.audio.sample_rate),
+        match &dataset.source {
+            Source::Recordings(_) => {
+                format!("{} s at {} Hz", config.data.audio.clip_secs, config.data.audio.sample_rate)
+            }
+            Source::Images(_) => "from the data".to_owned(),
+        },
     );
     let largest = config.trainer.batch_size.div_ceil(world.world_size);
     banner.line(
@@ -127,8 +141,19 @@ pub(super) fn describe(prepared: &Prepared) -> Banner {
             banner.line("sampling", note, "");
         }
     }
-    for warning in &dataset.warnings {
+    for warning in dataset.warnings.iter().chain(&super::heads::warnings(config, dataset)) {
         banner.warn(warning);
     }
     banner
+}
+
+fn describe_head(head: &HeadTask, config: &RunConfig) -> String {
+    let MethodConfig::Multihead(method) = &config.method else { return String::new() };
+    let loss = method.settings(&head.name, !head.values.is_empty()).loss;
+    let loss = serde_json::to_value(loss).unwrap_or_default();
+    let range = match (head.values.first(), head.values.last()) {
+        (Some(first), Some(last)) => format!(" from {first} to {last}"),
+        _ => String::new(),
+    };
+    format!("{} classes{range}, {}", head.num_classes, loss.as_str().unwrap_or_default())
 }

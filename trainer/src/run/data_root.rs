@@ -1,4 +1,4 @@
-//! Where the recordings are. Without `data.root` the data set's generated stand-in is used: rank 0 of each run makes it
+//! Where the data are. Without `data.root` the data set's generated stand-in is used: rank 0 of each run makes it
 //! on first use, the others wait.
 
 use std::path::{Path, PathBuf};
@@ -6,13 +6,13 @@ use std::path::{Path, PathBuf};
 use dtrain_comm::{Collective, Stage};
 use dtrain_configs::schema::{DataConfig, GenerateConfig, GeneratorKind};
 
-use crate::data::synth;
+use crate::data::synth::{self, ImageSetKind, RecordingSetKind};
 use crate::error::TrainError;
 
 /// Folder of generated data sets, below the working directory.
 const GENERATED: &str = "data";
 
-/// The folder with the recordings, made if need be.
+/// The folder with the data, made if need be.
 pub fn data_root(config: &DataConfig, collective: &dyn Collective) -> Result<PathBuf, TrainError> {
     if let Some(root) = &config.root {
         return Ok(root.clone());
@@ -26,9 +26,7 @@ pub fn data_root(config: &DataConfig, collective: &dyn Collective) -> Result<Pat
     let root = generated_root(Path::new(GENERATED), generate);
     let _stage = collective.heartbeat().enter(Stage::Generating);
     let made = if collective.world().rank == 0 {
-        synth::ensure(generate.kind, generate.seed, generate.scale, &root)
-            .map(|_| ())
-            .map_err(TrainError::from)
+        make(generate, &root)
     } else {
         Ok(())
     };
@@ -36,13 +34,39 @@ pub fn data_root(config: &DataConfig, collective: &dyn Collective) -> Result<Pat
     Ok(root)
 }
 
+/// What a generator makes.
+enum Made {
+    Recordings(RecordingSetKind),
+    Images(ImageSetKind),
+}
+
+fn made(kind: GeneratorKind) -> Made {
+    match kind {
+        GeneratorKind::Birdsong => Made::Recordings(RecordingSetKind::Birdsong),
+        GeneratorKind::SpokenDigits => Made::Recordings(RecordingSetKind::SpokenDigits),
+        GeneratorKind::Digits => Made::Images(ImageSetKind::Digits),
+        GeneratorKind::Vimh => Made::Images(ImageSetKind::Vimh),
+        GeneratorKind::Cifar10 => Made::Images(ImageSetKind::Digits),
+        GeneratorKind::Cifar100mh => Made::Images(ImageSetKind::Digits),
+    }
+}
+
+fn make(generate: &GenerateConfig, root: &Path) -> Result<(), TrainError> {
+    let GenerateConfig { kind, seed, scale } = *generate;
+    match made(kind) {
+        Made::Recordings(kind) => synth::ensure(kind, seed, scale, root).map(|_| ())?,
+        Made::Images(kind) => synth::ensure_images(kind, seed, scale, root).map(|_| ())?,
+    }
+    Ok(())
+}
+
 /// `data/birdsong`, or `data/birdsong-seed1-scale0.5` where seed or size differ from the generator's defaults.
 fn generated_root(parent: &Path, generate: &GenerateConfig) -> PathBuf {
-    let kind = match generate.kind {
-        GeneratorKind::Birdsong => "birdsong",
-        GeneratorKind::SpokenDigits => "spoken-digits",
+    let mut name = match made(generate.kind) {
+        Made::Recordings(RecordingSetKind::Birdsong) => "birdsong".to_owned(),
+        Made::Recordings(RecordingSetKind::SpokenDigits) => "spoken-digits".to_owned(),
+        Made::Images(kind) => kind.folder_name(generate.scale),
     };
-    let mut name = kind.to_owned();
     if generate.seed != 0 {
         name.push_str(&format!("-seed{}", generate.seed));
     }

@@ -1,14 +1,16 @@
 //! Probing in the loop and at its end.
 
-use std::borrow::Cow;
-
 use dtrain_configs::choice_hint;
 
 use super::Session;
-use super::session::loader_options;
+use super::limits::spread;
+use super::session::reading;
 use crate::data::{Dataset, LabelColumn};
 use crate::error::TrainError;
-use crate::eval::{Evaluation, Parts, Thoroughness, embed_part, evaluate};
+use crate::eval::{Evaluation, Parts, Thoroughness, embed_part, evaluate, evaluate_heads};
+
+/// The best accuracy so far; kept over a resume with the other metrics.
+const BEST: &str = "val/acc_best";
 
 /// Parts that the end of a run and `dtrain eval` report on: test, and val where there is one.
 pub fn final_parts(dataset: &Dataset) -> Vec<(&'static str, &[u32])> {
@@ -18,17 +20,10 @@ pub fn final_parts(dataset: &Dataset) -> Vec<(&'static str, &[u32])> {
         .collect()
 }
 
-/// At most `most` of `ids`, evenly spaced: ids follow paths, and the first ones would be of a few classes.
-fn spread(ids: &[u32], most: usize) -> Cow<'_, [u32]> {
-    if ids.len() <= most {
-        return Cow::Borrowed(ids);
-    }
-    (0..most).filter_map(|i| ids.get(i * ids.len() / most).copied()).collect()
-}
-
 impl Session<'_> {
     /// During training: kNN of the target and the other labels on `val` (or `test`, where the data have no validation
-    /// part), named `val/...`. At the end: kNN and linear probes on train, val and test.
+    /// part), named `val/...`. At the end: kNN and linear probes on train, val and test. Besides, what the method's heads
+    /// predict.
     pub(super) fn evaluate(&mut self, step: u64, last: bool) -> Result<(), TrainError> {
         let epoch = step.saturating_sub(1) / self.prepared.plan.steps_per_epoch.max(1);
         for evaluation in self.evaluations(step, last)? {
@@ -64,12 +59,11 @@ impl Session<'_> {
         let dataset = &prepared.dataset;
         let config = &prepared.config.eval;
         let labels: Vec<&LabelColumn> = prepared.probe_labels();
-        let embed = |ids: &[u32]| {
-            let ids = spread(ids, self.limits.eval_samples.unwrap_or(ids.len()));
-            embed_part(&prepared.engine, &prepared.maker, &ids, config.batch_size, loader_options(prepared))
-        };
-        let mut train = embed(&dataset.train)?;
-        let mut left_out = std::mem::take(&mut train.left_out);
+        let reading = reading(prepared);
+        let most = self.limits.eval_samples.unwrap_or(usize::MAX);
+        let embed = |ids: &[u32]| embed_part(&prepared.engine, &reading, &spread(ids, most));
+        let train = config.embeddings.then(|| embed(&dataset.train)).transpose()?;
+        let mut left_out = train.as_ref().map_or_else(Vec::new, |train| train.left_out.clone());
         let every = config.linear.every_epochs;
         let epochs = step / prepared.plan.steps_per_epoch.max(1);
         let linear = last || (every > 0 && epochs.is_multiple_of(every));
@@ -78,10 +72,17 @@ impl Session<'_> {
             if last { final_parts(dataset) } else { final_parts(dataset).into_iter().take(1).collect() };
         let mut evaluations = Vec::new();
         for (index, (name, ids)) in parts.into_iter().enumerate() {
-            let mut queries = embed(ids)?;
-            left_out.append(&mut queries.left_out);
-            let during = Parts { train: &train, queries: &queries, name };
-            let mut evaluation = evaluate(&prepared.engine, &during, &labels, config, thoroughness)?;
+            let mut evaluation = Evaluation { part: name.to_owned(), ..Evaluation::default() };
+            if let Some(train) = &train {
+                let mut queries = embed(ids)?;
+                left_out.append(&mut queries.left_out);
+                let during = Parts { train, queries: &queries, name };
+                evaluation = evaluate(&prepared.engine, &during, &labels, config, thoroughness)?;
+            }
+            let (heads, mut unread) =
+                evaluate_heads(&prepared.engine, &reading, dataset, &spread(ids, most))?;
+            left_out.append(&mut unread);
+            evaluation.add_heads(heads);
             if index == 0 && name == "test" {
                 // Without a validation part the test part stands in, under the name that monitors expect.
                 let renamed: Vec<(String, f64)> = evaluation
@@ -94,6 +95,7 @@ impl Session<'_> {
                 }
                 evaluation.metrics.extend(renamed);
             }
+            self.add_best(&mut evaluation);
             evaluations.push(evaluation);
         }
         for recording in left_out {
@@ -103,17 +105,11 @@ impl Session<'_> {
         }
         Ok(evaluations)
     }
-}
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_quick_look_spreads_over_all_samples() {
-        let ids: Vec<u32> = (0..10).collect();
-        assert_eq!(*spread(&ids, 4), [0, 2, 5, 7]);
-        assert_eq!(*spread(&ids, 10), ids);
-        assert!(spread(&ids, 0).is_empty());
+    /// `val/acc_best`: the largest `val/acc` so far.
+    fn add_best(&self, evaluation: &mut Evaluation) {
+        let Some(now) = evaluation.metrics.get("val/acc").copied() else { return };
+        let before = self.metrics.get(BEST).copied().unwrap_or(f64::NEG_INFINITY);
+        evaluation.metrics.insert(BEST.to_owned(), before.max(now));
     }
 }

@@ -26,14 +26,14 @@ pub(super) fn plan(
     if config.enabled {
         let losses = method.loss_names();
         for phase in &config.list {
-            check_losses(phase, &losses)?;
+            check_losses(phase, &losses, method)?;
             check_parts(phase, parameters)?;
         }
     }
     Phases::new(config, total_steps).map_err(|error| TrainError::config(error, error.hint()))
 }
 
-fn check_losses(phase: &PhaseConfig, names: &[String]) -> Result<(), TrainError> {
+fn check_losses(phase: &PhaseConfig, names: &[String], method: &dyn Method) -> Result<(), TrainError> {
     let name = &phase.name;
     if let Some(unknown) = phase.losses.keys().find(|loss| !names.contains(loss)) {
         return Err(TrainError::config(
@@ -41,7 +41,7 @@ fn check_losses(phase: &PhaseConfig, names: &[String]) -> Result<(), TrainError>
             choice_hint(unknown, names.iter().map(String::as_str)),
         ));
     }
-    if loss_weights(phase, names).iter().all(|weight| *weight == 0.0) {
+    if loss_weights(phase, method).iter().all(|weight| *weight == 0.0) {
         return Err(TrainError::config(
             format!("phase `{name}` switches every loss off"),
             "leave one of them on, or leave the phase out",
@@ -139,13 +139,13 @@ mod tests {
     use tch::{Device, Kind};
 
     use super::*;
-    use crate::method;
+    use crate::method::{self, Task};
 
     fn refused(phase: PhaseConfig) -> (String, String) {
         let mut parameters = Parameters::new(Device::Cpu, Kind::Float, 0);
         let model = ModelConfig { name: ModelName::Resnet18, ..ModelConfig::default() };
         let config = MethodConfig::Supervised(SupervisedConfig::default());
-        let method = method::build(&config, &model, 1, 3, &mut parameters);
+        let method = method::build(&config, &model, &Task::of_classes(1, 3), &mut parameters);
         let phases = PhasesConfig {
             enabled: true,
             fracs: vec![1.0],

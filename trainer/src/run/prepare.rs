@@ -5,16 +5,22 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::resolve::Place;
-use super::{Choice, Resolved, RunDir, agreed, data_root, micro_batch, phases, resolve, transport};
+use super::{
+    Choice, Resolved, RunDir, agreed, data_root, heads, limits, micro_batch, phases, resolve, transport,
+};
 use crate::coordinator::{EarlyStop, Phases, RunPlan};
-use crate::data::{Dataset, LabelColumn, Sampler, SamplerKind, ViewMaker};
+use crate::data::{
+    Dataset, ImageViews, LabelAccess, LabelColumn, Sampler, SamplerKind, SoundViews, Source, ViewMaker,
+};
 use crate::engine::{Engine, EngineSettings, Ranks};
 use crate::error::TrainError;
 use crate::method::{self, Method, Sampling};
+use crate::model::min_side;
 use crate::model::parameters::Parameters;
 use crate::torch_extra::{set_deterministic, set_tf32};
 use dtrain_comm::{Collective, CollectiveExt, Stage};
 use dtrain_configs::RunConfig;
+use dtrain_configs::schema::MethodConfig;
 
 /// What a session is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -76,8 +82,11 @@ pub fn prepare(
     set_deterministic(config.trainer.deterministic);
 
     let root = data_root(&config.data, ranks)?;
-    let dataset = Arc::new(agreed(ranks, Dataset::open(&config.data, &root).map_err(TrainError::from))?);
+    let dataset = Dataset::open(&config.data, &root, label_access(&config, purpose)).map_err(TrainError::from);
+    let mut dataset = agreed(ranks, dataset)?;
     same_data_everywhere(ranks, dataset.fingerprint)?;
+    limits::limit(&mut dataset, &config.trainer);
+    let dataset = Arc::new(dataset);
     let parts = agreed(ranks, build_parts(&config, purpose, &resolved, &place, &dataset))?;
     if purpose == Purpose::Train {
         let stored = stored.is_some().then_some(resolved.micro_batch);
@@ -112,20 +121,13 @@ fn build_parts(
     dataset: &Arc<Dataset>,
 ) -> Result<Parts, TrainError> {
     check_probes(config, dataset)?;
-    let recordings = dataset.samples.iter().map(|s| s.path.clone()).collect();
-    let data = &config.data;
-    let maker = ViewMaker::new(
-        recordings,
-        &data.audio,
-        &data.features,
-        &config.augment,
-        config.seed,
-        data.cache_bytes,
-    )?;
-    let in_channels = maker.shape()[0] as i64;
-    let num_classes = dataset.label(&data.target).map_or(0, |label| label.classes.len()) as i64;
+    heads::check(config, dataset)?;
+    check_held_out(config, dataset, purpose)?;
+    let maker = view_maker(config, dataset)?;
+    check_side(config, maker.shape())?;
+    let task = heads::task(config, dataset, maker.shape());
     let mut parameters = Parameters::new(place.device, resolved.arithmetic.kind(), config.seed);
-    let method = method::build(&config.method, &config.model, in_channels, num_classes, &mut parameters);
+    let method = method::build(&config.method, &config.model, &task, &mut parameters);
 
     let sampler = match purpose {
         Purpose::Train => Some(Arc::new(sampler(config, dataset, method.sampling())?)),
@@ -139,6 +141,31 @@ fn build_parts(
     };
     let plan = run_plan(config, steps_per_epoch, phases, total_steps);
     Ok(Parts { maker: Arc::new(maker), sampler, plan, method, parameters })
+}
+
+/// Labels of all images are read beforehand where something other than a batch asks for them.
+fn label_access(config: &RunConfig, purpose: Purpose) -> LabelAccess {
+    match config.method {
+        MethodConfig::Multihead(_) if purpose == Purpose::Train && !config.eval.embeddings => {
+            LabelAccess::WithSamples
+        }
+        _ => LabelAccess::All,
+    }
+}
+
+fn view_maker(config: &RunConfig, dataset: &Dataset) -> Result<ViewMaker, TrainError> {
+    let data = &config.data;
+    Ok(match &dataset.source {
+        Source::Images(images) => ViewMaker::Images(ImageViews::new(Arc::clone(images), &data.images)?),
+        Source::Recordings(samples) => ViewMaker::Sound(SoundViews::new(
+            samples.iter().map(|sample| sample.path.clone()).collect(),
+            &data.audio,
+            &data.features,
+            &config.augment,
+            config.seed,
+            data.cache_bytes,
+        )?),
+    })
 }
 
 /// The settings of a step.
@@ -227,6 +254,29 @@ fn check_probes(config: &RunConfig, dataset: &Dataset) -> Result<(), TrainError>
         }
     }
     Ok(())
+}
+
+/// Recordings are held out by the settings, which say so; images by their files.
+fn check_held_out(config: &RunConfig, dataset: &Dataset, purpose: Purpose) -> Result<(), TrainError> {
+    let asked = purpose == Purpose::Train && config.eval.every_epochs > 0;
+    if !asked || !dataset.val.is_empty() || !dataset.test.is_empty() {
+        return Ok(());
+    }
+    Err(TrainError::config(
+        format!("`{}` has no test part, and `data.images.val_fraction` holds nothing out", dataset.root.display()),
+        "`data.images.val_fraction=0.1`, or switch evaluation off: `eval.every_epochs=0`",
+    ))
+}
+
+fn check_side(config: &RunConfig, [_, height, width]: [usize; 3]) -> Result<(), TrainError> {
+    let least = min_side(config.model.name);
+    if height >= least && width >= least {
+        return Ok(());
+    }
+    Err(TrainError::config(
+        format!("views are {height} x {width}, and `model.name` needs at least {least} x {least}"),
+        "choose another `model=`, or larger views",
+    ))
 }
 
 fn same_data_everywhere(collective: &dyn Collective, fingerprint: u64) -> Result<(), TrainError> {

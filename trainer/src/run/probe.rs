@@ -11,12 +11,12 @@ use super::agreed;
 use super::evaluate::final_parts;
 use super::load::load_at;
 use super::prepare::{Prepared, Purpose, prepare};
-use super::session::loader_options;
+use super::session::reading;
 use crate::checkpoint::durable::replace_atomic;
 use crate::checkpoint::{Dtype, TensorSpec, write_tensors};
 use crate::engine::{gather_i64, gather_rows};
 use crate::error::TrainError;
-use crate::eval::{Evaluation, Parts, Thoroughness, embed_part, evaluate};
+use crate::eval::{Evaluation, Parts, Thoroughness, embed_part, evaluate, evaluate_heads};
 
 /// A checkpoint with its settings, ready to embed.
 pub struct Probed {
@@ -34,7 +34,7 @@ pub fn open(config: RunConfig, ranks: &Arc<dyn Collective>, path: &Path) -> Resu
 }
 
 impl Probed {
-    /// All probes on train, val and test.
+    /// All probes on train, val and test, and what the method's heads predict there.
     pub fn evaluate(&self) -> Result<Vec<Evaluation>, TrainError> {
         let prepared = &self.prepared;
         let _stage = prepared.engine.collective().heartbeat().enter(Stage::Evaluating);
@@ -50,18 +50,26 @@ impl Probed {
             ));
         }
         let labels = prepared.probe_labels();
-        let embed = |ids: &[u32]| {
-            embed_part(&prepared.engine, &prepared.maker, ids, config.batch_size, loader_options(prepared))
+        let reading = reading(prepared);
+        let embed = |ids: &[u32]| -> Result<_, TrainError> {
+            let part = embed_part(&prepared.engine, &reading, ids)?;
+            warn_of(&part.left_out);
+            Ok(part)
         };
-        let train = embed(&prepared.dataset.train)?;
-        warn_of(&train.left_out);
+        let train = config.embeddings.then(|| embed(&prepared.dataset.train)).transpose()?;
         let thoroughness = Thoroughness { linear: true, train: true };
         let mut evaluations = Vec::new();
         for (name, ids) in parts {
-            let queries = embed(ids)?;
-            warn_of(&queries.left_out);
-            let parts = Parts { train: &train, queries: &queries, name };
-            evaluations.push(evaluate(&prepared.engine, &parts, &labels, config, thoroughness)?);
+            let mut evaluation = Evaluation { part: name.to_owned(), ..Evaluation::default() };
+            if let Some(train) = &train {
+                let queries = embed(ids)?;
+                let parts = Parts { train, queries: &queries, name };
+                evaluation = evaluate(&prepared.engine, &parts, &labels, config, thoroughness)?;
+            }
+            let (heads, left_out) = evaluate_heads(&prepared.engine, &reading, &prepared.dataset, ids)?;
+            warn_of(&left_out);
+            evaluation.add_heads(heads);
+            evaluations.push(evaluation);
         }
         Ok(evaluations)
     }
@@ -72,7 +80,7 @@ impl Probed {
         let dataset = &prepared.dataset;
         let ranks = prepared.engine.collective();
         let _stage = ranks.heartbeat().enter(Stage::Evaluating);
-        let all: Vec<u32> = (0..dataset.samples.len() as u32).collect();
+        let all: Vec<u32> = (0..dataset.num_samples() as u32).collect();
         let ids = match part {
             Some("train") => &dataset.train,
             Some("val") => &dataset.val,
@@ -86,8 +94,7 @@ impl Probed {
                 "choose another `--part`; `--part all` takes every recording",
             ));
         }
-        let batch = prepared.config.eval.batch_size;
-        let local = embed_part(&prepared.engine, &prepared.maker, ids, batch, loader_options(prepared))?;
+        let local = embed_part(&prepared.engine, &reading(prepared), ids)?;
         warn_of(&local.left_out);
         let per_rank = ranks.all_gather_usize(local.ids.len())?;
         let rows = gather_rows(&**ranks, &local.embeddings.to_kind(tch::Kind::Float), &per_rank)?;
@@ -118,11 +125,7 @@ impl Probed {
             });
             metadata.insert(format!("classes.{}", label.name), json(&label.classes)?);
         }
-        let files: Vec<&str> = ids
-            .iter()
-            .filter_map(|id| dataset.samples.get(*id as usize))
-            .map(|s| s.relative.as_str())
-            .collect();
+        let files: Vec<String> = ids.iter().filter_map(|&id| dataset.name_of(id as u32)).collect();
         metadata.insert("files".into(), json(&files)?);
         metadata.insert("step".into(), self.step.to_string());
         let values: Vec<f32> = Vec::try_from(rows.flatten(0, -1))?;

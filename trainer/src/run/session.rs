@@ -15,10 +15,10 @@ use super::wishes::Wishes;
 use super::{DroppedSample, LoopState, Observer, Pause, Progress, RunDir, Saver, Tracker, agreed};
 use crate::checkpoint::{FrameKind, decode, encode};
 use crate::coordinator::{Coordinator, CoordinatorState, Directive, Report, StepPlan, StopReason};
-use crate::data::{Batch, BatchRequest, LabelColumn, Loader, LoaderOptions, share};
+use crate::data::{Batch, BatchRequest, Loader, LoaderOptions, share};
 use crate::engine::{LocalBatch, StepOutcome};
 use crate::error::TrainError;
-use crate::eval::{inputs_of, kept_ids};
+use crate::eval::{Reading, inputs_of};
 use crate::method::Targets;
 use crate::track::{RunResult, SessionStatus};
 
@@ -364,7 +364,7 @@ impl<'a> Session<'a> {
         for (id, reason) in fresh {
             let count = self.dropped.len() + 1;
             tracing::warn!(
-                "recording left out from step {step} on, {count} of at most `data.max_bad_files` = {limit}: {reason}"
+                "sample left out from step {step} on, {count} of at most `data.max_bad_files` = {limit}: {reason}"
             );
             self.dropped.push(DroppedSample { id, step, reason });
         }
@@ -372,7 +372,7 @@ impl<'a> Session<'a> {
             let last = self.dropped.last().map(|d| d.reason.clone()).unwrap_or_default();
             return Err(TrainError::config(
                 format!(
-                    "recordings that could not be read during training: {}, the last one {last}",
+                    "samples that could not be read during training: {}, the last one {last}",
                     self.dropped.len()
                 ),
                 format!("restore or remove them, or raise `data.max_bad_files=` (now {limit})"),
@@ -395,7 +395,7 @@ impl<'a> Session<'a> {
         drop(local);
         let known = stepped.map_err(|error| explain(&self.prepared, error))?;
         let done = plan.step + 1;
-        self.in_flight.push_back(Launched { plan, ids: kept_ids(&batch).collect() });
+        self.in_flight.push_back(Launched { plan, ids: batch.kept_ids().collect() });
         self.loader.recycle(batch.data);
         if let Some(outcome) = known {
             self.settle(&outcome)?;
@@ -566,22 +566,40 @@ impl<'a> Session<'a> {
 /// When memory runs out.
 pub fn local_batch(prepared: &Prepared, batch: &Batch, plan: &StepPlan) -> Result<LocalBatch, TrainError> {
     let engine = &prepared.engine;
-    let label = prepared.dataset.label(&prepared.config.data.target);
-    let recording = prepared.config.data.recording.as_deref().and_then(|name| prepared.dataset.label(name));
-    let value = |label: Option<&LabelColumn>, id: u32| {
-        label.and_then(|l| l.of_sample.get(id as usize).copied().flatten()).map_or(-1, i64::from)
+    let dataset = &prepared.dataset;
+    let mut labels = dataset.classes_of(batch);
+    let of_label = |name: &String| {
+        let at = dataset.labels.iter().position(|label| label.name == *name);
+        let classes = at.and_then(|at| labels.get(at));
+        classes.cloned().unwrap_or_else(|| vec![-1; batch.kept.len()])
     };
+    let data = &prepared.config.data;
+    let classes = of_label(&data.target);
+    let recordings = data.recording.as_ref().map_or_else(|| vec![-1; batch.kept.len()], of_label);
+    if engine.method().heads().is_empty() {
+        labels.clear();
+    }
     let offset = plan.offset(engine.collective().world().rank) as i64;
     Ok(LocalBatch {
         inputs: inputs_of(batch, engine)?,
         targets: Targets {
-            sample_ids: kept_ids(batch).map(i64::from).collect(),
-            classes: kept_ids(batch).map(|id| value(label, id)).collect(),
-            recordings: kept_ids(batch).map(|id| value(recording, id)).collect(),
+            sample_ids: batch.kept_ids().map(i64::from).collect(),
+            classes,
+            labels,
+            recordings,
             positions: (offset..).take(batch.kept.len()).collect(),
             global_samples: plan.global_samples,
         },
     })
+}
+
+/// How a part is read for an evaluation.
+pub(super) fn reading(prepared: &Prepared) -> Reading {
+    Reading {
+        maker: Arc::clone(&prepared.maker),
+        batch_size: prepared.config.eval.batch_size,
+        options: loader_options(prepared),
+    }
 }
 
 /// How batches are prepared.

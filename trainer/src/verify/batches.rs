@@ -120,6 +120,7 @@ impl GlobalBatch {
         let targets = Targets {
             sample_ids: pick(&self.targets.sample_ids),
             classes: pick(&self.targets.classes),
+            labels: self.targets.labels.iter().map(|classes| pick(classes)).collect(),
             recordings: pick(&self.targets.recordings),
             positions: (first..).take(own.len()).collect(),
             global_samples: len as u64,
@@ -154,6 +155,7 @@ mod tests {
                 let ids: Vec<i64> = (0..len as i64).collect();
                 let targets = Targets {
                     classes: ids.iter().map(|id| if id % 3 == 2 { -1 } else { id % 2 }).collect(),
+                    labels: Vec::new(),
                     recordings: vec![-1; len],
                     positions: ids.clone(),
                     sample_ids: ids,

@@ -209,7 +209,7 @@ fn adapted(
     let queue = match &config.method {
         MethodConfig::Simclr(simclr) => simclr.queue_size,
         MethodConfig::Supcon(supcon) => supcon.queue_size,
-        MethodConfig::Supervised(_) => 0,
+        MethodConfig::Supervised(_) | MethodConfig::Multihead(_) => 0,
     };
     if queue > 0 {
         notes.push(format!("the memory queue of {queue} rows is part of every comparison"));

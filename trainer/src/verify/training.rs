@@ -12,7 +12,7 @@ use super::ways::Way;
 use crate::coordinator::StepPlan;
 use crate::engine::{Engine, EngineSettings, LocalBatch, Ranks, StepOutcome};
 use crate::error::TrainError;
-use crate::method;
+use crate::method::{self, Task};
 use crate::model::parameters::Parameters;
 use crate::run::Prepared;
 
@@ -21,8 +21,7 @@ use crate::run::Prepared;
 pub(super) struct Setup {
     method: MethodConfig,
     model: ModelConfig,
-    in_channels: i64,
-    num_classes: i64,
+    task: Task,
     seed: u64,
     /// Where tensors live.
     pub(super) device: Device,
@@ -39,15 +38,12 @@ impl Setup {
         match &mut method {
             MethodConfig::Simclr(simclr) => simclr.tile = Auto::Auto,
             MethodConfig::Supcon(supcon) => supcon.tile = Auto::Auto,
-            MethodConfig::Supervised(_) => {}
+            MethodConfig::Supervised(_) | MethodConfig::Multihead(_) => {}
         }
-        let [in_channels, ..] = prepared.maker.shape();
         Self {
             method,
             model: config.model.clone(),
-            in_channels: in_channels as i64,
-            num_classes: prepared.dataset.label(&config.data.target).map_or(0, |label| label.classes.len())
-                as i64,
+            task: prepared.task(),
             seed: config.seed,
             device: prepared.engine.device(),
             settings: prepared.engine.settings().clone(),
@@ -56,8 +52,7 @@ impl Setup {
 
     fn engine(&self, way: &Way, ranks: Ranks) -> Result<Engine, TrainError> {
         let mut parameters = Parameters::new(self.device, way.arithmetic.kind(), self.seed);
-        let method =
-            method::build(&self.method, &self.model, self.in_channels, self.num_classes, &mut parameters);
+        let method = method::build(&self.method, &self.model, &self.task, &mut parameters);
         Engine::new(method, parameters, ranks, way.settings(&self.settings))
     }
 }

@@ -1,33 +1,38 @@
-//! A data set, opened: every recording with its labels, its part, and a number that any machine gives it alike.
+//! A data set, opened: every sample with its labels, its part, and a number that any machine gives it alike.
 
 mod checks;
+pub mod images;
 mod warnings;
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
-use dtrain_configs::schema::DataConfig;
+use dtrain_configs::schema::{DataConfig, DataKind};
 use xxhash_rust::xxh3::Xxh3Default;
 
 use super::error::DataError;
+use super::loader::Batch;
 pub use super::labels::LabelColumn;
+use super::labels::map::{Origin, mapped};
 use super::labels::{Listing, Row, list};
 use super::sampler::Pool;
 use super::scan::{Header, check_root, read_headers};
 use super::split::{Part, SplitInput, split};
+use images::Images;
 use checks::{check_classes, check_folders, check_names, check_num_bad};
 use warnings::find_warnings;
 
-/// Recordings with labels, split into parts. A sample id is a position in `samples`, which are sorted by relative
-/// path: ids do not depend on the file system, the labels or the split.
+/// Samples with labels, split into parts. Recordings are numbered by relative path, images as their files have them: ids
+/// do not depend on the file system, the labels or the split.
 #[derive(Debug, Clone)]
 pub struct Dataset {
     /// As configured.
     pub name: String,
-    /// Folder with the recordings.
+    /// Folder with the data.
     pub root: PathBuf,
-    /// All readable recordings.
-    pub samples: Vec<Sample>,
-    /// All labels, each for all samples.
+    /// The samples themselves.
+    pub source: Source,
+    /// All labels.
     pub labels: Vec<LabelColumn>,
     /// Number of the recording that each sample was cut from; each has its own where `data.recording` is `null` or
     /// the sample lacks that label.
@@ -44,6 +49,24 @@ pub struct Dataset {
     pub warnings: Vec<String>,
     /// Hash of the sorted names, sizes and labels; ranks and resumed runs compare it.
     pub fingerprint: u64,
+}
+
+/// What samples are.
+#[derive(Debug, Clone)]
+pub enum Source {
+    /// All readable recordings, by id.
+    Recordings(Vec<Sample>),
+    /// Images, whose labels are read together with them.
+    Images(Arc<Images>),
+}
+
+/// Which labels of images are wanted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LabelAccess {
+    /// Those of all samples, before the first batch: reads all of them.
+    All,
+    /// Those of a batch, together with its images.
+    WithSamples,
 }
 
 /// One recording.
@@ -69,13 +92,21 @@ pub struct SkippedFile {
 }
 
 impl Dataset {
-    /// Opens the data set below `root` (`data.root`, or where the generated stand-in lies). Only headers are read.
+    /// Opens the data set below `root` (`data.root`, or where the generated stand-in lies). Only headers are read, and
+    /// with [`LabelAccess::All`] the labels of images.
     ///
     /// `data.target` must name a label, unless the recordings have none at all (`data.labels.folders=[]`).
     ///
     /// # Errors
     /// Anything that would make a run fail or mislead later; see [`DataError`].
-    pub fn open(config: &DataConfig, root: &Path) -> Result<Self, DataError> {
+    pub fn open(config: &DataConfig, root: &Path, access: LabelAccess) -> Result<Self, DataError> {
+        match config.kind {
+            DataKind::Sound => Self::open_recordings(config, root),
+            DataKind::Images => images::open(config, root, access),
+        }
+    }
+
+    fn open_recordings(config: &DataConfig, root: &Path) -> Result<Self, DataError> {
         check_root(root)?;
         let root = std::path::absolute(root)?;
         let listing = list(&config.labels, &root)?;
@@ -92,11 +123,12 @@ impl Dataset {
             return Err(DataError::TooManyRecordings { num_files: readable.len() });
         }
 
-        let columns: Vec<LabelColumn> = labels
+        let mut columns: Vec<LabelColumn> = labels
             .into_iter()
             .enumerate()
             .map(|(i, name)| LabelColumn::new(name, &values(&readable, i)))
             .collect();
+        add_mapped(config, &mut columns)?;
         if let Some(target) = columns.iter().position(|column| column.name == config.target)
             && let Some(column) = columns.get(target)
         {
@@ -113,7 +145,7 @@ impl Dataset {
             train: ids_of(Part::Train),
             val: ids_of(Part::Val),
             test: ids_of(Part::Test),
-            samples: readable.into_iter().map(sample).collect(),
+            source: Source::Recordings(readable.into_iter().map(sample).collect()),
             labels: columns,
             recordings,
             skipped,
@@ -123,11 +155,51 @@ impl Dataset {
         if dataset.train.is_empty() {
             return Err(DataError::EmptyTrain {
                 split: config.split.clone(),
-                num_samples: dataset.samples.len(),
+                num_samples: dataset.num_samples(),
             });
         }
         dataset.warnings = find_warnings(&dataset, config);
         Ok(dataset)
+    }
+
+    /// Samples of all parts.
+    pub fn num_samples(&self) -> usize {
+        match &self.source {
+            Source::Recordings(samples) => samples.len(),
+            Source::Images(images) => images.num_samples(),
+        }
+    }
+
+    /// The recordings, by id; none where the samples are images.
+    pub fn samples(&self) -> &[Sample] {
+        match &self.source {
+            Source::Recordings(samples) => samples,
+            Source::Images(_) => &[],
+        }
+    }
+
+    /// What a sample is called: its path below the root, or part and position of an image.
+    pub fn name_of(&self, id: u32) -> Option<String> {
+        match &self.source {
+            Source::Recordings(samples) => Some(samples.get(id as usize)?.relative.clone()),
+            Source::Images(images) => ((id as usize) < images.num_samples()).then(|| images.name_of(id)),
+        }
+    }
+
+    /// Class of each sample that is present in a batch, for each label; -1 where a sample has none.
+    pub fn classes_of(&self, batch: &Batch) -> Vec<Vec<i64>> {
+        let of_label = |(at, label): (usize, &LabelColumn)| -> Vec<i64> {
+            match &self.source {
+                Source::Images(_) => {
+                    batch.classes.iter().skip(at).step_by(self.labels.len()).map(|&class| class.into()).collect()
+                }
+                Source::Recordings(_) => {
+                    let class = |id| label.of_sample.get(id as usize).copied().flatten().map_or(-1, i64::from);
+                    batch.kept_ids().map(class).collect()
+                }
+            }
+        };
+        self.labels.iter().enumerate().map(of_label).collect()
     }
 
     /// The label of this name.
@@ -144,6 +216,31 @@ impl Dataset {
             recordings: &self.recordings,
         }
     }
+}
+
+/// Adds the labels that follow from others.
+fn add_mapped(config: &DataConfig, columns: &mut Vec<LabelColumn>) -> Result<(), DataError> {
+    let originals = columns.len();
+    for (name, map) in &config.label_maps {
+        let origins: Vec<Origin<'_>> = columns
+            .iter()
+            .take(originals)
+            .map(|column| Origin { name: &column.name, num_classes: column.classes.len() })
+            .collect();
+        let (mut label, origin) = mapped(name, map, &origins)?;
+        let of_class = |class: u32| map.classes.get(class as usize).copied();
+        if let Some(origin) = columns.get(origin) {
+            label.of_sample = origin.of_sample.iter().map(|class| class.and_then(of_class)).collect();
+        }
+        if columns.iter().any(|column| column.name == *name) {
+            return Err(DataError::DuplicateLabel {
+                label: name.clone(),
+                place: "the data and `data.label_maps`".into(),
+            });
+        }
+        columns.push(label);
+    }
+    Ok(())
 }
 
 type Readable = Vec<(Row, Header)>;
@@ -281,7 +378,7 @@ mod tests {
     }
 
     fn message(config: &DataConfig, root: &Path) -> String {
-        let error = Dataset::open(config, root).unwrap_err();
+        let error = Dataset::open(config, root, LabelAccess::All).unwrap_err();
         assert!(error.hint().is_some());
         error.to_string()
     }
@@ -289,12 +386,12 @@ mod tests {
     #[test]
     fn samples_are_numbered_by_path_and_split_by_recording() {
         let (dir, config) = birds();
-        let dataset = Dataset::open(&config, dir.path()).unwrap();
-        let relative: Vec<&str> = dataset.samples.iter().map(|sample| sample.relative.as_str()).collect();
+        let dataset = Dataset::open(&config, dir.path(), LabelAccess::All).unwrap();
+        let relative: Vec<&str> = dataset.samples().iter().map(|sample| sample.relative.as_str()).collect();
         assert!(relative.is_sorted());
-        assert_eq!((relative[0], dataset.samples[0].num_frames), ("koel/koel0_0.wav", 100));
-        assert_eq!(dataset.samples[0].sample_rate, 16_000);
-        assert!(dataset.samples[0].path.is_absolute());
+        assert_eq!((relative[0], dataset.samples()[0].num_frames), ("koel/koel0_0.wav", 100));
+        assert_eq!(dataset.samples()[0].sample_rate, 16_000);
+        assert!(dataset.samples()[0].path.is_absolute());
         assert_eq!(dataset.label("species").unwrap().classes, ["koel", "rook", "wren"]);
         assert_eq!(dataset.label("clip").unwrap().of_sample[..3], [Some(0), Some(1), Some(0)]);
         assert_eq!(dataset.recordings[..4], [0, 0, 1, 1]);
@@ -308,7 +405,7 @@ mod tests {
     #[test]
     fn the_fingerprint_follows_names_sizes_and_labels_only() {
         let (dir, config) = birds();
-        let fingerprint = |config: &DataConfig, root: &Path| Dataset::open(config, root).unwrap().fingerprint;
+        let fingerprint = |config: &DataConfig, root: &Path| Dataset::open(config, root, LabelAccess::All).unwrap().fingerprint;
         let before = fingerprint(&config, dir.path());
         let (same, _) = birds();
         assert_eq!(before, fingerprint(&config, same.path()));
@@ -383,8 +480,8 @@ mod tests {
         let bytes = fs_err::read(&cut).unwrap();
         fs_err::write(&cut, &bytes[..bytes.len() - 10]).unwrap();
         write_wav(&dir.path().join("koel/koel0_1.wav"), 0);
-        let dataset = Dataset::open(&config, dir.path()).unwrap();
-        assert_eq!(dataset.samples.len(), 22);
+        let dataset = Dataset::open(&config, dir.path(), LabelAccess::All).unwrap();
+        assert_eq!(dataset.samples().len(), 22);
         let skipped: Vec<&str> = dataset.skipped.iter().map(|file| file.path.as_str()).collect();
         assert_eq!(skipped, ["koel/koel0_0.wav", "koel/koel0_1.wav"]);
         assert!(dataset.skipped[0].reason.contains("truncated"), "{}", dataset.skipped[0].reason);

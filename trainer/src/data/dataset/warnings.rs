@@ -49,13 +49,13 @@ pub(super) fn find_warnings(dataset: &Dataset, config: &DataConfig) -> Vec<Strin
         ));
     }
     let rate = config.audio.sample_rate;
-    let num_low = dataset.samples.iter().filter(|sample| sample.sample_rate < rate).count();
-    if 2 * num_low > dataset.samples.len() {
-        let highest = dataset.samples.iter().map(|sample| sample.sample_rate).max().unwrap_or(rate).min(rate);
+    let num_low = dataset.samples().iter().filter(|sample| sample.sample_rate < rate).count();
+    if 2 * num_low > dataset.samples().len() {
+        let highest = dataset.samples().iter().map(|sample| sample.sample_rate).max().unwrap_or(rate).min(rate);
         warnings.push(format!(
             "{num_low} of {} recordings have a lower rate than `data.audio.sample_rate` = {rate} and leave the \
              upper bands empty; consider `data.audio.sample_rate={highest}`",
-            dataset.samples.len()
+            dataset.samples().len()
         ));
     }
     warnings

@@ -3,6 +3,7 @@
 mod csv;
 mod filename;
 mod folder;
+pub mod map;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -12,13 +13,16 @@ use dtrain_configs::schema::{LabelSource, LabelsConfig};
 use super::error::DataError;
 
 /// One label of all samples.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct LabelColumn {
     /// Name of the label, such as `species`.
     pub name: String,
     /// Names of the classes, sorted; in numerical order where all are numbers.
     pub classes: Vec<String>,
-    /// Position in `classes` for each sample; `None` where the sample has no such label.
+    /// Value of each class in the label's units, where the classes are steps of a scale; else empty.
+    pub values: Vec<f64>,
+    /// Position in `classes` for each sample; `None` where the sample has no such label. Empty where classes are read
+    /// together with samples.
     pub of_sample: Vec<Option<u32>>,
 }
 
@@ -39,7 +43,8 @@ impl LabelColumn {
         let index: BTreeMap<&str, u32> = classes.iter().copied().zip(0u32..).collect();
         let of_sample =
             values.iter().map(|value| value.and_then(|value| index.get(value).copied())).collect();
-        Self { name, classes: classes.into_iter().map(str::to_owned).collect(), of_sample }
+        let classes = classes.into_iter().map(str::to_owned).collect();
+        Self { name, classes, values: Vec::new(), of_sample }
     }
 
     /// Name of a sample's class.

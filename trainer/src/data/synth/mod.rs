@@ -13,7 +13,6 @@ mod vimh;
 
 use std::path::{Path, PathBuf};
 
-use dtrain_configs::schema::GeneratorKind;
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
@@ -29,6 +28,16 @@ pub const GENERATED_FILE: &str = "dtrain-generated.json";
 
 /// Raised whenever a generator's output changes.
 const VERSION: u32 = 1;
+
+/// A generator of recordings.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum RecordingSetKind {
+    /// Species with their own syllables.
+    Birdsong,
+    /// Digits of several speakers in the layout of the Free Spoken Digit Dataset.
+    SpokenDigits,
+}
 
 /// What was generated.
 #[derive(Debug, Clone, PartialEq)]
@@ -46,7 +55,7 @@ pub struct GenerateReport {
 /// What a set was generated from.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 struct Manifest {
-    kind: GeneratorKind,
+    kind: RecordingSetKind,
     seed: u64,
     scale: f64,
     version: u32,
@@ -82,14 +91,14 @@ struct Collection {
 ///
 /// # Errors
 /// `scale` out of range, `out` exists and is not an empty folder, no space, no permission.
-pub fn generate(kind: GeneratorKind, seed: u64, scale: f64, out: &Path) -> Result<GenerateReport, DataError> {
+pub fn generate(kind: RecordingSetKind, seed: u64, scale: f64, out: &Path) -> Result<GenerateReport, DataError> {
     if !(scale > 0.0 && scale <= MAX_SCALE) {
         return Err(DataError::Scale { scale, max: MAX_SCALE });
     }
     refuse_occupied(out)?;
     let collection = match kind {
-        GeneratorKind::Birdsong => birdsong::collection(seed, scale),
-        GeneratorKind::SpokenDigits => spoken_digits::collection(seed, scale),
+        RecordingSetKind::Birdsong => birdsong::collection(seed, scale),
+        RecordingSetKind::SpokenDigits => spoken_digits::collection(seed, scale),
     };
     let staging = Staging::beside(out)?;
     for relative in &collection.recordings {
@@ -132,7 +141,7 @@ pub fn generate(kind: GeneratorKind, seed: u64, scale: f64, out: &Path) -> Resul
 ///
 /// # Errors
 /// As [`generate`]; `out` holds another set, or the set of another version.
-pub fn ensure(kind: GeneratorKind, seed: u64, scale: f64, out: &Path) -> Result<GenerateReport, DataError> {
+pub fn ensure(kind: RecordingSetKind, seed: u64, scale: f64, out: &Path) -> Result<GenerateReport, DataError> {
     let Some(existing) = read_manifest(out)? else { return generate(kind, seed, scale, out) };
     let wanted = Manifest { kind, seed, scale, version: VERSION, ..existing.clone() };
     if existing.has_source_of(&wanted) {
@@ -201,7 +210,7 @@ mod tests {
 
     use super::*;
 
-    const KINDS: [GeneratorKind; 2] = [GeneratorKind::Birdsong, GeneratorKind::SpokenDigits];
+    const KINDS: [RecordingSetKind; 2] = [RecordingSetKind::Birdsong, RecordingSetKind::SpokenDigits];
 
     fn contents(root: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
         let mut files = BTreeMap::new();

@@ -7,7 +7,7 @@ use tch::TchError;
 
 use super::*;
 use crate::loss::cross_entropy::cross_entropy;
-use crate::method::{DirectLoss, Objective, Sampling};
+use crate::method::{DirectLoss, Objective, Sampling, Task};
 use crate::model::freeze::is_below;
 use crate::model::parameters::{Init, Role};
 use crate::state::Stateful;
@@ -100,7 +100,7 @@ fn ranks_and_ways_do_not_matter_in_any_phase() {
 fn a_part_within_the_network_can_be_frozen() {
     let build: Build = |p| {
         let model = ModelConfig { norm: Norm::Group, ..backbone(ModelName::CnnSmall) };
-        method::build(&MethodConfig::Supervised(SupervisedConfig::default()), &model, 1, CLASSES, p)
+        method::build(&MethodConfig::Supervised(SupervisedConfig::default()), &model, &Task::of_classes(1, CLASSES), p)
     };
     let mut fresh = Parameters::new(Device::Cpu, Kind::Double, 3);
     let _ = build(&mut fresh);

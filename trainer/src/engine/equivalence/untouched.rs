@@ -79,6 +79,7 @@ fn skips_a_bad_step(name: &str, case: &Case, collective: Arc<dyn Collective>) {
         let targets = Targets {
             sample_ids: own.clone().map(|s| (8 * step as u64 + s) as i64).collect(),
             classes,
+            labels: Vec::new(),
             recordings: vec![-1; own.clone().count()],
             positions: own.map(|s| s as i64).collect(),
             global_samples: 8,

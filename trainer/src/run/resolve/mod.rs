@@ -55,7 +55,7 @@ impl Resolved {
         let tile = match &mut config.method {
             MethodConfig::Simclr(simclr) => &mut simclr.tile,
             MethodConfig::Supcon(supcon) => &mut supcon.tile,
-            MethodConfig::Supervised(_) => return,
+            MethodConfig::Supervised(_) | MethodConfig::Multihead(_) => return,
         };
         *tile = Auto::Value(tile.value().unwrap_or(self.tile));
     }
@@ -259,7 +259,7 @@ fn tile(config: &RunConfig, device: Device) -> usize {
     let set = match &config.method {
         MethodConfig::Simclr(simclr) => simclr.tile,
         MethodConfig::Supcon(supcon) => supcon.tile,
-        MethodConfig::Supervised(_) => Auto::Auto,
+        MethodConfig::Supervised(_) | MethodConfig::Multihead(_) => Auto::Auto,
     };
     set.value().unwrap_or_else(|| default_tile(device, views * config.trainer.batch_size))
 }

@@ -92,6 +92,7 @@ fn gradient(setting: &Setting, step: u64, infinite: bool) -> LocalBatch {
     let targets = Targets {
         sample_ids: vec![0],
         classes: vec![0],
+        labels: Vec::new(),
         recordings: vec![0],
         positions: vec![0],
         global_samples: 1,

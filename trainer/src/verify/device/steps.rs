@@ -17,7 +17,7 @@ use super::setting::Setting;
 use crate::coordinator::{Phases, StepPlan};
 use crate::engine::{Arithmetic, Engine, EngineSettings, LocalBatch, Ranks, StepOutcome};
 use crate::error::TrainError;
-use crate::method::{self, Method, Targets};
+use crate::method::{self, Method, Targets, Task};
 use crate::model::parameters::Parameters;
 
 const SAMPLES: u32 = 24;
@@ -101,7 +101,7 @@ fn trained(
 ) -> Result<Engine, TrainError> {
     let mut parameters = setting.parameters();
     let model = ModelConfig { name: ModelName::CnnSmall, ..ModelConfig::default() };
-    let method = method::build(config, &model, 1, CLASSES, &mut parameters);
+    let method = method::build(config, &model, &Task::of_classes(1, CLASSES), &mut parameters);
     engine(setting, method, parameters, optimizer, deferred)
 }
 
@@ -112,11 +112,13 @@ fn batch(setting: &Setting, number: u32, views: u32) -> LocalBatch {
         setting.normal(1000 + number, &[samples, 1, SIZE, SIZE]).repeat([i64::from(views), 1, 1, 1]);
     let noise = setting.normal(2000 + number, &[i64::from(views) * samples, 1, SIZE, SIZE]);
     let first = i64::from(number) * samples;
+    let classes: Vec<i64> = (0..samples).map(|i| i * i % CLASSES).collect();
     LocalBatch {
         inputs: patterns + noise * 0.5,
         targets: Targets {
             sample_ids: (first..first + samples).collect(),
-            classes: (0..samples).map(|i| i * i % CLASSES).collect(),
+            classes: classes.clone(),
+            labels: vec![classes],
             recordings: (0..samples).map(|i| (first + i) / 3).collect(),
             positions: (0..samples).collect(),
             global_samples: u64::from(SAMPLES),

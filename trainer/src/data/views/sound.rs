@@ -1,4 +1,4 @@
-//! Views: what a model is fed of one recording. Decode, crop, augment, spectrogram, normalize, mask; each view a pure
+//! Views of recordings. Decode, crop, augment, spectrogram, normalize, mask; each view a pure
 //! function of the recording and of (seed, epoch, sample, view).
 
 use std::path::{Path, PathBuf};
@@ -6,57 +6,17 @@ use std::sync::Arc;
 
 use dtrain_configs::schema::{AudioConfig, AugmentConfig, FeatureConfig, Normalize};
 
-use super::augment::{self, AugmentError};
-use super::cache::RecordingCache;
-use super::decode::{self, DecodeError, DecodeProblem, MAX_FRAMES, MAX_SAMPLE_RATE, MIN_SAMPLE_RATE};
-use super::features::{self, FeatureError, FeatureWorkspace, LogMel};
-use super::resample::Resampler;
-use super::rng::ViewKey;
+use super::ViewError;
+use crate::data::augment;
+use crate::data::cache::RecordingCache;
+use crate::data::decode::{self, DecodeError, DecodeProblem, MAX_FRAMES, MAX_SAMPLE_RATE, MIN_SAMPLE_RATE};
+use crate::data::features::{self, FeatureWorkspace, LogMel};
+use crate::data::resample::Resampler;
+use crate::data::rng::ViewKey;
 
-/// Why there is no view.
-#[derive(Debug, Clone, PartialEq, thiserror::Error)]
-pub enum ViewError {
-    /// The recording cannot be used.
-    #[error(transparent)]
-    Decode(#[from] Arc<DecodeError>),
-    /// The spectrogram's settings or buffers are wrong.
-    #[error(transparent)]
-    Feature(#[from] FeatureError),
-    /// An augmentation's settings are wrong.
-    #[error(transparent)]
-    Augment(#[from] AugmentError),
-    /// The sample rate is out of range.
-    #[error("`data.audio.sample_rate` is {0}: expected {MIN_SAMPLE_RATE} to {MAX_SAMPLE_RATE}")]
-    SampleRate(u32),
-    /// The length of a clip is out of range.
-    #[error("`data.audio.clip_secs` is {0}: expected at least one sample and at most {MAX_FRAMES}")]
-    ClipSecs(f64),
-    /// A sample id without a recording.
-    #[error("sample {sample_id} does not exist: the data set has {num_samples}")]
-    UnknownSample {
-        /// The id.
-        sample_id: u32,
-        /// How many there are.
-        num_samples: usize,
-    },
-}
-
-impl ViewError {
-    /// The next step.
-    pub fn hint(&self) -> Option<String> {
-        match self {
-            Self::Decode(error) => error.hint(),
-            Self::Feature(FeatureError::Setting { key: "n_fft", .. }) => {
-                Some("make `data.audio.clip_secs` longer or `data.features.n_fft` smaller".into())
-            }
-            _ => None,
-        }
-    }
-}
-
-/// Makes views of the recordings of a data set. Shared by threads; each brings its own [`Workspace`].
+/// Makes views of the recordings of a data set. Shared by threads; each brings its own [`SoundWorkspace`].
 #[derive(Debug)]
-pub struct ViewMaker {
+pub struct SoundViews {
     recordings: Vec<PathBuf>,
     sample_rate: u32,
     clip_samples: usize,
@@ -69,13 +29,13 @@ pub struct ViewMaker {
 
 /// Buffers of one thread. With the recording in the cache, making a view allocates nothing.
 #[derive(Debug)]
-pub struct Workspace {
+pub struct SoundWorkspace {
     clip: Vec<f32>,
     features: FeatureWorkspace,
     resampler: Option<Resampler>,
 }
 
-impl ViewMaker {
+impl SoundViews {
     /// A maker of views; sample ids index `recordings`. At most `cache_bytes` of decoded recordings are kept.
     ///
     /// # Errors
@@ -144,8 +104,8 @@ impl ViewMaker {
     }
 
     /// Buffers for one thread.
-    pub fn workspace(&self) -> Workspace {
-        Workspace { clip: vec![0.0; self.clip_samples], features: self.log_mel.workspace(), resampler: None }
+    pub fn workspace(&self) -> SoundWorkspace {
+        SoundWorkspace { clip: vec![0.0; self.clip_samples], features: self.log_mel.workspace(), resampler: None }
     }
 
     /// Writes one view of a sample. `view` is `None` for evaluation: no augmentation and a centred crop.
@@ -157,7 +117,7 @@ impl ViewMaker {
     /// [`ViewError::Decode`] for a bad recording; the others for arguments that do not fit this maker.
     pub fn make(
         &self,
-        workspace: &mut Workspace,
+        workspace: &mut SoundWorkspace,
         epoch: u64,
         sample_id: u32,
         view: Option<u32>,
@@ -171,8 +131,8 @@ impl ViewMaker {
     /// The decoded and resampled recording of a sample.
     ///
     /// # Errors
-    /// As [`ViewMaker::make`].
-    pub fn recording(&self, workspace: &mut Workspace, sample_id: u32) -> Result<Arc<Vec<f32>>, ViewError> {
+    /// As [`SoundViews::make`].
+    pub fn recording(&self, workspace: &mut SoundWorkspace, sample_id: u32) -> Result<Arc<Vec<f32>>, ViewError> {
         let index = sample_id as usize;
         let unknown = || ViewError::UnknownSample { sample_id, num_samples: self.recordings.len() };
         let path = self.recordings.get(index).ok_or_else(unknown)?;
@@ -186,7 +146,7 @@ impl ViewMaker {
     /// [`ViewError::Feature`] where `out` has the wrong length.
     pub fn render(
         &self,
-        workspace: &mut Workspace,
+        workspace: &mut SoundWorkspace,
         recording: &[f32],
         key: Option<&ViewKey>,
         out: &mut [f32],
@@ -263,11 +223,11 @@ mod tests {
         (folder, paths)
     }
 
-    fn maker(paths: &[PathBuf], augment: &AugmentConfig, seed: u64, cache_bytes: u64) -> ViewMaker {
-        ViewMaker::new(paths.to_vec(), &AUDIO, &features(), augment, seed, cache_bytes).unwrap()
+    fn maker(paths: &[PathBuf], augment: &AugmentConfig, seed: u64, cache_bytes: u64) -> SoundViews {
+        SoundViews::new(paths.to_vec(), &AUDIO, &features(), augment, seed, cache_bytes).unwrap()
     }
 
-    fn view(maker: &ViewMaker, epoch: u64, sample_id: u32, view: Option<u32>) -> Vec<f32> {
+    fn view(maker: &SoundViews, epoch: u64, sample_id: u32, view: Option<u32>) -> Vec<f32> {
         let mut out = vec![f32::NAN; maker.view_len()];
         maker.make(&mut maker.workspace(), epoch, sample_id, view, &mut out).unwrap();
         out
@@ -333,7 +293,7 @@ mod tests {
         assert!(maker.make(&mut workspace, 0, 0, None, &mut out[1..]).is_err());
 
         let with_audio =
-            |audio| ViewMaker::new(vec![], &audio, &features(), &AugmentConfig::default(), 0, 0).unwrap_err();
+            |audio| SoundViews::new(vec![], &audio, &features(), &AugmentConfig::default(), 0, 0).unwrap_err();
         assert_eq!(with_audio(AudioConfig { sample_rate: 0, clip_secs: 1.0 }), ViewError::SampleRate(0));
         for clip_secs in [0.0, -1.0, f64::NAN, f64::INFINITY, 1e9] {
             assert!(matches!(with_audio(AudioConfig { clip_secs, ..AUDIO }), ViewError::ClipSecs(_)));

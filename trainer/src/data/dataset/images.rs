@@ -1,0 +1,267 @@
+//! A data set of images: both parts of a folder, numbered through, with the labels that the data bring and those that
+//! follow from them.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use dtrain_configs::schema::DataConfig;
+use xxhash_rust::xxh3::{Xxh3Default, xxh3_64};
+
+use super::super::error::DataError;
+use super::super::images::{FormatError, Head, ImageFolder, ImageFormat, ImageSet, ImageShape, Reading};
+use super::super::labels::map::{Origin, mapped};
+use super::super::labels::LabelColumn;
+use super::super::scan::check_root;
+use super::{Dataset, LabelAccess, Source};
+
+/// Images of both parts: sample ids count those of the training files first, then those of the test files.
+#[derive(Debug, Clone)]
+pub struct Images {
+    folder: ImageFolder,
+    rules: Vec<LabelRule>,
+}
+
+/// Where a label's class comes from.
+#[derive(Debug, Clone)]
+enum LabelRule {
+    /// The head of this number.
+    Head(usize),
+    /// A class for each class of the head of this number.
+    Map(usize, Vec<u32>),
+}
+
+/// Buffers for reading samples.
+#[derive(Debug, Default, Clone)]
+pub struct ImageBuffers {
+    pixels: Vec<u8>,
+    heads: Vec<u32>,
+}
+
+impl Images {
+    /// Number of samples of both parts.
+    pub fn num_samples(&self) -> usize {
+        self.folder.train.num_samples() + self.folder.test.as_ref().map_or(0, ImageSet::num_samples)
+    }
+
+    /// Shape of every image.
+    pub fn shape(&self) -> ImageShape {
+        self.folder.train.shape()
+    }
+
+    /// Number of labels.
+    pub fn num_labels(&self) -> usize {
+        self.rules.len()
+    }
+
+    /// What the files are.
+    pub fn format(&self) -> ImageFormat {
+        self.folder.format
+    }
+
+    /// `train/17`: part, and position in it.
+    pub fn name_of(&self, id: u32) -> String {
+        let num_train = self.folder.train.num_samples();
+        match (id as usize).checked_sub(num_train) {
+            None => format!("train/{id}"),
+            Some(index) => format!("test/{index}"),
+        }
+    }
+
+    /// Pixels of a sample, in planes.
+    ///
+    /// # Errors
+    /// No such sample, or a record that contradicts the first one.
+    pub fn pixels<'a>(&self, id: u32, buffers: &'a mut ImageBuffers) -> Result<&'a [u8], FormatError> {
+        let (set, index) = self.locate(id);
+        buffers.pixels.resize(self.shape().num_bytes(), 0);
+        set.pixels(index, &mut buffers.pixels)?;
+        Ok(&buffers.pixels)
+    }
+
+    /// Classes of a sample, one for each label.
+    ///
+    /// # Errors
+    /// As [`Images::pixels`]; a label out of its range.
+    pub fn classes(&self, id: u32, buffers: &mut ImageBuffers, out: &mut [i32]) -> Result<(), FormatError> {
+        let (set, index) = self.locate(id);
+        buffers.heads.resize(set.heads().len(), 0);
+        set.labels(index, &mut buffers.heads)?;
+        let class_of = |head: usize| buffers.heads.get(head).copied().unwrap_or(0);
+        for (class, rule) in out.iter_mut().zip(&self.rules) {
+            *class = match rule {
+                LabelRule::Head(head) => class_of(*head) as i32,
+                // As many entries as the head has classes.
+                LabelRule::Map(head, map) => {
+                    map.get(class_of(*head) as usize).map_or(-1, |&class| class as i32)
+                }
+            };
+        }
+        Ok(())
+    }
+
+    /// The part that holds a sample, and its position there. Ids beyond the end are refused by the part.
+    fn locate(&self, id: u32) -> (&ImageSet, usize) {
+        let (train, id) = (&self.folder.train, id as usize);
+        match (&self.folder.test, id.checked_sub(train.num_samples())) {
+            (Some(test), Some(index)) => (test, index),
+            _ => (train, id),
+        }
+    }
+
+    fn columns(&self, mut labels: Vec<LabelColumn>) -> Result<Vec<LabelColumn>, FormatError> {
+        let mut buffers = ImageBuffers::default();
+        let mut classes = vec![0; labels.len()];
+        for label in &mut labels {
+            label.of_sample.reserve_exact(self.num_samples());
+        }
+        for id in (0u32..).take(self.num_samples()) {
+            self.classes(id, &mut buffers, &mut classes)?;
+            for (label, &class) in labels.iter_mut().zip(&classes) {
+                label.of_sample.push(u32::try_from(class).ok());
+            }
+        }
+        Ok(labels)
+    }
+}
+
+/// Opens the images below `root`.
+pub(super) fn open(config: &DataConfig, root: &Path, access: LabelAccess) -> Result<Dataset, DataError> {
+    check_root(root)?;
+    let root = std::path::absolute(root)?;
+    let folder = ImageFolder::open(&root)?;
+    let mut warnings: Vec<String> = folder.notes().cloned().collect();
+    let (labels, rules) = labels(config, folder.train.heads(), &mut warnings)?;
+    let images = Images { folder, rules };
+    if u32::try_from(images.num_samples()).is_err() {
+        return Err(DataError::TooManyRecordings { num_files: images.num_samples() });
+    }
+    if !labels.iter().any(|label| label.name == config.target) {
+        return Err(unknown("data.target", &config.target, &labels));
+    }
+    let labels = match access {
+        LabelAccess::All => images.columns(labels)?,
+        LabelAccess::WithSamples => labels,
+    };
+    let num_train = images.folder.train.num_samples();
+    let (train, val) = hold_out(num_train, config.images.val_fraction);
+    if train.is_empty() {
+        return Err(DataError::EmptyTrain { split: "images".into(), num_samples: num_train });
+    }
+    let all = 0..images.num_samples() as u32;
+    Ok(Dataset {
+        name: config.name.clone(),
+        root,
+        recordings: all.clone().collect(),
+        train,
+        val,
+        test: all.skip(num_train).collect(),
+        skipped: Vec::new(),
+        warnings,
+        fingerprint: fingerprint(&images, &labels)?,
+        labels,
+        source: Source::Images(Arc::new(images)),
+    })
+}
+
+/// The labels of the data in their order, then those that follow from them. One of the same name takes the place of the
+/// data's.
+fn labels(
+    config: &DataConfig,
+    heads: &[Head],
+    warnings: &mut Vec<String>,
+) -> Result<(Vec<LabelColumn>, Vec<LabelRule>), DataError> {
+    let origins: Vec<Origin<'_>> =
+        heads.iter().map(|head| Origin { name: &head.name, num_classes: head.num_classes }).collect();
+    let mut labels: Vec<LabelColumn> = heads.iter().map(label_of).collect();
+    let mut rules: Vec<LabelRule> = (0..heads.len()).map(LabelRule::Head).collect();
+    for (name, map) in &config.label_maps {
+        let (label, origin) = mapped(name, map, &origins)?;
+        let rule = LabelRule::Map(origin, map.classes.clone());
+        match labels.iter().position(|known| known.name == *name).zip(Some(label.clone())) {
+            Some((at, label)) => {
+                warnings.push(format!(
+                    "`data.label_maps.{name}` takes the place of the data's own `{name}`; leave it out with \
+                     `~data.label_maps.{name}`"
+                ));
+                if let (Some(known), Some(known_rule)) = (labels.get_mut(at), rules.get_mut(at)) {
+                    (*known, *known_rule) = (label, rule);
+                }
+            }
+            None => {
+                labels.push(label);
+                rules.push(rule);
+            }
+        }
+    }
+    Ok((labels, rules))
+}
+
+fn label_of(head: &Head) -> LabelColumn {
+    let numbers = || (0..head.num_classes).map(|class| class.to_string()).collect();
+    let values = match head.reading {
+        Reading::ClassIndex => Vec::new(),
+        Reading::Steps | Reading::Raw => {
+            (0..head.num_classes).filter_map(|class| head.class_value(class)).collect()
+        }
+    };
+    LabelColumn {
+        name: head.name.clone(),
+        classes: if head.class_names.is_empty() { numbers() } else { head.class_names.clone() },
+        values,
+        of_sample: Vec::new(),
+    }
+}
+
+fn unknown(key: &str, label: &str, labels: &[LabelColumn]) -> DataError {
+    let labels = labels.iter().map(|label| label.name.clone()).collect();
+    DataError::UnknownLabel { key: key.into(), label: label.into(), labels }
+}
+
+/// Ids to learn from and to choose by. Which samples are held out depends on their number alone, so that runs of
+/// different seeds are judged by the same ones.
+fn hold_out(num_train: usize, fraction: f64) -> (Vec<u32>, Vec<u32>) {
+    let num_val = (num_train as f64 * fraction).round() as usize;
+    let mut drawn: Vec<(u64, u32)> =
+        (0u32..).take(num_train).map(|id| (xxh3_64(&id.to_le_bytes()), id)).collect();
+    if num_val == 0 {
+        return (drawn.into_iter().map(|(_, id)| id).collect(), Vec::new());
+    }
+    drawn.sort_unstable();
+    let sorted = |part: &[(u64, u32)]| {
+        let mut ids: Vec<u32> = part.iter().map(|(_, id)| *id).collect();
+        ids.sort_unstable();
+        ids
+    };
+    let (val, train) = drawn.split_at(num_val.min(drawn.len()));
+    (sorted(train), sorted(val))
+}
+
+/// Names and sizes of the files, labels, and the first and last image of each part.
+fn fingerprint(images: &Images, labels: &[LabelColumn]) -> Result<u64, DataError> {
+    let mut hash = Xxh3Default::new();
+    let mut text = |text: &str| {
+        hash.update(&(text.len() as u64).to_le_bytes());
+        hash.update(text.as_bytes());
+    };
+    for label in labels {
+        text(&label.name);
+        text(&label.classes.len().to_string());
+    }
+    let sets = [Some(&images.folder.train), images.folder.test.as_ref()];
+    for file in sets.iter().flatten().flat_map(|set| set.files()) {
+        text(&file.file_name().unwrap_or_default().to_string_lossy());
+        text(&std::fs::metadata(file)?.len().to_string());
+    }
+    let mut buffers = ImageBuffers::default();
+    let mut classes = vec![0; labels.len()];
+    let num_train = images.folder.train.num_samples() as u32;
+    let last = images.num_samples() as u32 - 1;
+    for id in [0, num_train - 1, num_train.min(last), last] {
+        hash.update(images.pixels(id, &mut buffers)?);
+        images.classes(id, &mut buffers, &mut classes)?;
+        for class in &classes {
+            hash.update(&class.to_le_bytes());
+        }
+    }
+    Ok(hash.digest())
+}
