@@ -20,7 +20,7 @@ void check_alike(const Tensor &weights, std::initializer_list<const Tensor *> ot
 }
 
 // One scalar per run on the device, without a copy from the host, which would wait for the device.
-std::vector<Tensor> step_counts(const dtrain_adamw_run *runs, size_t num_runs, c10::Device device) {
+std::vector<Tensor> step_counts(const dtrain_adam_run *runs, size_t num_runs, c10::Device device) {
   std::vector<Tensor> counts;
   for (size_t run = 0; run < num_runs; ++run) {
     if (run > 0 && runs[run].steps == runs[run - 1].steps)
@@ -42,8 +42,8 @@ std::optional<Tensor> as_flag(const Tensor *skip, c10::Device device) {
 
 } // namespace
 
-char *dtrain_fused_adamw(const dtrain_adamw_run *runs, size_t num_runs, double lr, double beta1, double beta2,
-                         double weight_decay, double epsilon, const Tensor *skip) {
+char *dtrain_fused_adam(const dtrain_adam_run *runs, size_t num_runs, double lr, double beta1, double beta2,
+                        double weight_decay, bool decoupled, double epsilon, const Tensor *skip) {
   return guarded([&] {
     if (num_runs == 0)
       return;
@@ -56,9 +56,9 @@ char *dtrain_fused_adamw(const dtrain_adamw_run *runs, size_t num_runs, double l
       second.push_back(*run->second);
     }
     const auto steps = step_counts(runs, num_runs, weights.front().device());
-    at::_fused_adamw_(weights, gradients, first, second, {}, steps, lr, beta1, beta2, weight_decay, epsilon,
-                      /*amsgrad=*/false, /*maximize=*/false, /*grad_scale=*/{},
-                      as_flag(skip, weights.front().device()));
+    const auto step = decoupled ? at::_ops::_fused_adamw_::call : at::_ops::_fused_adam_::call;
+    step(weights, gradients, first, second, {}, steps, lr, beta1, beta2, weight_decay, epsilon, /*amsgrad=*/false,
+         /*maximize=*/false, /*grad_scale=*/{}, as_flag(skip, weights.front().device()));
   });
 }
 

@@ -64,15 +64,15 @@ char *dtrain_batch_norm(const at::Tensor *input, const at::Tensor *weight, const
 
 // A part of all parameters with its gradient and moments, of equal length, that has taken `steps` steps including this
 // one.
-struct dtrain_adamw_run {
+struct dtrain_adam_run {
   const at::Tensor *weights, *gradients, *first, *second;
   double steps;
 };
 
-// One step of AdamW in libtorch's fused kernel: each element is read and written once. Where `skip` (one element, may be
-// null) is not zero nothing changes; the host does not read it.
-char *dtrain_fused_adamw(const dtrain_adamw_run *runs, size_t num_runs, double lr, double beta1, double beta2,
-                         double weight_decay, double epsilon, const at::Tensor *skip);
+// One step of Adam, or of AdamW where `decoupled`, in libtorch's fused kernel: each element is read and written once.
+// Where `skip` (one element, may be null) is not zero nothing changes; the host does not read it.
+char *dtrain_fused_adam(const dtrain_adam_run *runs, size_t num_runs, double lr, double beta1, double beta2,
+                        double weight_decay, bool decoupled, double epsilon, const at::Tensor *skip);
 
 // A part of all parameters with its gradient; `momentum` is null in all runs or in none.
 struct dtrain_sgd_run {

@@ -23,7 +23,7 @@ use torch_sys::C_tensor;
 pub use autocast::Autocast;
 pub use convolution::conv2d;
 pub use cuda::{Event, HostCopy, current_stream, load_cuda, num_gpus, to_device_async};
-pub use fused::{AdamwRun, AdamwStep, SgdRun, SgdStep, fused_adamw, fused_sgd};
+pub use fused::{AdamRun, AdamStep, SgdRun, SgdStep, fused_adam, fused_sgd};
 pub use host_memory::{copy_to_host_memory, host_memory};
 pub use loss_scale::{LossScale, unscale_};
 pub use memory::{MemoryMeter, gpu_free_bytes, reusable_bytes};

@@ -7,8 +7,8 @@ use super::*;
 use crate::method::{self, Targets, Task};
 use dtrain_comm::{Background, local_world};
 use dtrain_configs::schema::{
-    AdamwConfig, Auto, LarsConfig, MethodConfig, ModelConfig, ModelName, PairExclusion, PhasesConfig,
-    ProjectorConfig, SgdConfig, SimclrConfig, Stem, SupconConfig, SupervisedConfig,
+    AdamConfig, AdamwConfig, Auto, LarsConfig, MethodConfig, ModelConfig, ModelName, PairExclusion,
+    PhasesConfig, ProjectorConfig, SgdConfig, SimclrConfig, Stem, SupconConfig, SupervisedConfig,
 };
 
 mod frozen;
@@ -297,6 +297,10 @@ fn sgd() -> OptimizerConfig {
     OptimizerConfig::Sgd(SgdConfig { lr: 0.01, weight_decay: 0.01, ..SgdConfig::default() })
 }
 
+fn adam() -> OptimizerConfig {
+    OptimizerConfig::Adam(AdamConfig { eps: 1e-4, weight_decay: 0.01, ..AdamConfig::default() })
+}
+
 fn adamw() -> OptimizerConfig {
     // Where a gradient is nothing but rounding, Adam with a tiny eps makes a step of full size of it.
     OptimizerConfig::Adamw(AdamwConfig { eps: 1e-4, ..AdamwConfig::default() })
@@ -358,7 +362,7 @@ fn one_to_four_ranks_train_the_same_supcon() {
 
 #[test]
 fn one_to_four_ranks_train_the_same_classifier() {
-    for optimizer in [sgd(), adamw(), lars()] {
+    for optimizer in [sgd(), adam(), adamw(), lars()] {
         let what = format!("supervised with {}", optimizer.name());
         let case = whole(optimizer, |p| supervised(ModelName::CnnSmall, p));
         assert_ranks_do_not_matter(&what, &Case { labelled_only: true, ..case }, 4);

@@ -1,5 +1,5 @@
 //! The learning rate as a pure function of the step: scaled by the global batch (Goyal et al. 2017, arXiv 1706.02677),
-//! warmed up linearly, then constant or half a cosine (Loshchilov & Hutter 2017, arXiv 1608.03983).
+//! warmed up linearly, then constant, half a cosine (Loshchilov & Hutter 2017, arXiv 1608.03983) or falling in steps.
 
 use std::f64::consts::PI;
 
@@ -8,8 +8,9 @@ use dtrain_configs::schema::{LrScaling, ScheduleConfig, ScheduleKind};
 /// Learning rate of `step`, counted from 0, in a run of `total_steps`.
 ///
 /// The first of W warm-up steps has `peak / W`, step W - 1 and step W have the peak. A cosine falls from there and would
-/// reach `final_lr_fraction * peak` at `step = total_steps`, one past the last, as PyTorch's `CosineAnnealingLR` does. A
-/// warm-up longer than the run never ends. Beyond the run the rate stays.
+/// reach `final_lr_fraction * peak` at `step = total_steps`, one past the last, as PyTorch's `CosineAnnealingLR` does. Steps
+/// are PyTorch's `StepLR` by epoch: `peak * gamma^(epoch / step_epochs)`, rounded down, with epochs counted from the
+/// beginning of the run and not of the peak. A warm-up longer than the run never ends. Beyond the run the rate stays.
 pub fn lr_at(
     step: u64,
     total_steps: u64,
@@ -20,12 +21,15 @@ pub fn lr_at(
 ) -> f64 {
     let peak = peak_lr(schedule, base_lr, global_batch);
     let warmup_steps = (schedule.warmup_epochs * steps_per_epoch as f64).max(0.0);
-    let (step, total_steps) = (step.min(total_steps) as f64, total_steps as f64);
+    let step = step.min(total_steps);
+    let num_falls = step / steps_per_epoch.max(1) / schedule.step_epochs.max(1);
+    let (step, total_steps) = (step as f64, total_steps as f64);
     if step + 1.0 <= warmup_steps {
         return peak * (step + 1.0) / warmup_steps;
     }
     match schedule.kind {
         ScheduleKind::Constant => peak,
+        ScheduleKind::Step => peak * schedule.gamma.powi(i32::try_from(num_falls).unwrap_or(i32::MAX)),
         ScheduleKind::Cosine => {
             let length = total_steps - warmup_steps;
             let progress = if length > 0.0 { ((step - warmup_steps) / length).clamp(0.0, 1.0) } else { 0.0 };
@@ -70,6 +74,34 @@ mod tests {
         assert_eq!(lr_at(0, 100, 10, &cosine(0.0, 0.0), 0.5, 64), 0.5);
         let constant = ScheduleConfig { kind: ScheduleKind::Constant, ..ScheduleConfig::default() };
         assert!((0..100).all(|step| lr_at(step, 100, 10, &constant, 0.5, 64) == 0.5));
+    }
+
+    /// PyTorch's recursion: at the beginning of every `step_epochs`-th epoch but the first the rate falls.
+    #[test]
+    fn steps_are_those_of_pytorch() {
+        const PER_EPOCH: u64 = 7;
+        for (step_epochs, gamma) in [(1, 0.9), (3, 0.1), (10, 0.5)] {
+            let kind = ScheduleKind::Step;
+            let schedule = ScheduleConfig { kind, step_epochs, gamma, ..ScheduleConfig::default() };
+            let warm = ScheduleConfig { warmup_epochs: 1.5, ..schedule.clone() };
+            let mut rate = 0.002;
+            for step in 0..40 * PER_EPOCH {
+                let epoch = step / PER_EPOCH;
+                if step % PER_EPOCH == 0 && epoch > 0 && epoch.is_multiple_of(step_epochs) {
+                    rate *= gamma;
+                }
+                let lr =
+                    |schedule: &ScheduleConfig| lr_at(step, 40 * PER_EPOCH, PER_EPOCH, schedule, 0.002, 64);
+                assert!((lr(&schedule) - rate).abs() <= 1e-12 * rate, "{step} {step_epochs} {gamma}");
+                // The warm-up has 10.5 steps; falls before its end are not lost.
+                let expected = if step < 10 { 0.002 * (step + 1) as f64 / 10.5 } else { rate };
+                assert!((lr(&warm) - expected).abs() <= 1e-12 * expected, "{step} {step_epochs} {gamma}");
+            }
+        }
+        assert_eq!(
+            lr_at(5, 10, 0, &ScheduleConfig { kind: ScheduleKind::Step, ..cosine(0.0, 0.0) }, 1.0, 64),
+            1.0
+        );
     }
 
     #[test]

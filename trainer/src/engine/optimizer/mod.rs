@@ -1,7 +1,7 @@
 //! Optimizers as a few operations on flat buffers. Only the active parameters move; neighbours that are treated alike
 //! are one operation.
 
-mod adamw;
+mod adam;
 mod lars;
 mod sgd;
 
@@ -14,7 +14,7 @@ use super::shard::Shard;
 use crate::error::TrainError;
 use crate::model::parameters::Role;
 
-pub use adamw::Adamw;
+pub use adam::Adam;
 pub use lars::Lars;
 pub use sgd::Sgd;
 
@@ -59,7 +59,8 @@ pub trait Optimizer: Send {
 pub fn build(config: &OptimizerConfig, flat: &Flat, shard: &Shard) -> Box<dyn Optimizer> {
     match config {
         OptimizerConfig::Sgd(config) => Box::new(Sgd::new(config.clone(), flat, shard)),
-        OptimizerConfig::Adamw(config) => Box::new(Adamw::new(config.clone(), flat, shard)),
+        OptimizerConfig::Adam(config) => Box::new(Adam::new(config, flat, shard)),
+        OptimizerConfig::Adamw(config) => Box::new(Adam::decoupled(config, flat, shard)),
         OptimizerConfig::Lars(config) => Box::new(Lars::new(config.clone(), flat, shard)),
     }
 }

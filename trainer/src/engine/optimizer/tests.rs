@@ -2,7 +2,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use dtrain_comm::{Collective, Single};
-use dtrain_configs::schema::{AdamwConfig, LarsConfig, SgdConfig};
+use dtrain_configs::schema::{AdamConfig, AdamwConfig, LarsConfig, SgdConfig};
 use tch::{Device, Kind};
 
 use super::*;
@@ -91,12 +91,17 @@ fn adamw(lr: f64, weight_decay: f64, decay_bias_and_norm: bool) -> AdamwConfig {
     AdamwConfig { lr, weight_decay, decay_bias_and_norm, ..AdamwConfig::default() }
 }
 
+fn adam(lr: f64, weight_decay: f64, decay_bias_and_norm: bool) -> AdamConfig {
+    AdamConfig { lr, weight_decay, decay_bias_and_norm, ..AdamConfig::default() }
+}
+
 fn lars() -> OptimizerConfig {
     OptimizerConfig::Lars(LarsConfig { lr: 0.02, weight_decay: 0.01, momentum: 0.9, trust_coefficient: 0.02 })
 }
 
 fn configs() -> Vec<(&'static str, OptimizerConfig)> {
     let strong = AdamwConfig { beta1: 0.8, beta2: 0.95, eps: 1e-3, ..adamw(0.05, 0.3, true) };
+    let strong_penalty = AdamConfig { beta1: 0.8, beta2: 0.95, eps: 1e-3, ..adam(0.05, 0.3, false) };
     vec![
         ("sgd", sgd(0.1, 0.0, 0.0, false, true)),
         ("sgd_decay", sgd(0.1, 0.05, 0.0, false, true)),
@@ -104,6 +109,9 @@ fn configs() -> Vec<(&'static str, OptimizerConfig)> {
         ("sgd_momentum_decay", sgd(0.02, 0.05, 0.9, false, false)),
         ("sgd_nesterov_decay", sgd(0.02, 0.05, 0.9, true, true)),
         ("sgd_nesterov_skipping", sgd(0.02, 0.05, 0.9, true, true)),
+        ("adam", OptimizerConfig::Adam(adam(0.01, 0.0, true))),
+        ("adam_decay", OptimizerConfig::Adam(strong_penalty)),
+        ("adam_skipping", OptimizerConfig::Adam(adam(0.01, 0.1, true))),
         ("adamw", OptimizerConfig::Adamw(adamw(0.01, 0.01, false))),
         ("adamw_decay_all", OptimizerConfig::Adamw(strong)),
         ("adamw_skipping", OptimizerConfig::Adamw(adamw(0.01, 0.1, true))),
@@ -120,6 +128,13 @@ fn twenty_steps_equal_pytorch() {
     let fixture: BTreeMap<String, Vec<Vec<f64>>> =
         serde_json::from_str(include_str!("../../../fixtures/optimizers.json")).unwrap();
     assert_eq!(fixture.len(), configs().len());
+    for optimizer in OptimizerConfig::all() {
+        assert!(
+            configs().iter().any(|(_, config)| config.name() == optimizer.name()),
+            "{}",
+            optimizer.name()
+        );
+    }
     for (kind, tolerance) in [(Kind::Double, 1e-12), (Kind::Float, 1e-6)] {
         for (name, config) in configs() {
             let (_parameters, flat) = start(kind);
@@ -189,7 +204,7 @@ fn a_restored_state_continues_bit_for_bit() {
 #[test]
 fn the_state_is_named_per_parameter_in_its_shape() {
     let (_parameters, flat) = start(Kind::Float);
-    let mut optimizer = Adamw::new(AdamwConfig::default(), &flat, &whole(&flat));
+    let mut optimizer = Adam::decoupled(&AdamwConfig::default(), &flat, &whole(&flat));
     run(&mut optimizer, &flat, 0..2, 1e-3, true);
     let state = moments_of(&optimizer, &flat);
     assert_eq!(state.len(), 10);
@@ -206,11 +221,11 @@ fn the_state_is_named_per_parameter_in_its_shape() {
 #[test]
 fn a_state_that_does_not_fit_is_refused_and_changes_nothing() {
     let (_parameters, flat) = start(Kind::Float);
-    let mut optimizer = Adamw::new(AdamwConfig::default(), &flat, &whole(&flat));
+    let mut optimizer = Adam::decoupled(&AdamwConfig::default(), &flat, &whole(&flat));
     run(&mut optimizer, &flat, 0..2, 1e-3, false);
     let before: Vec<Vec<u64>> =
         moments_of(&optimizer, &flat).iter().map(|(_, t)| bits(&t.view(-1))).collect();
-    let saved = |optimizer: &Adamw| -> Vec<Tensor> {
+    let saved = |optimizer: &Adam| -> Vec<Tensor> {
         moments_of(optimizer, &flat).iter().map(|(_, t)| t.ones_like()).collect()
     };
 
