@@ -1,7 +1,9 @@
 //! Softmax cross-entropy with label smoothing (Szegedy et al. 2016, arXiv 1512.00567, sec. 7, in PyTorch's form), as a
 //! share of the mean over the global batch.
 
-use tch::{Kind, Reduction, Tensor};
+use tch::{Reduction, Tensor};
+
+use super::widened;
 
 /// Label of a sample that takes no part.
 pub const NO_LABEL: i64 = -1;
@@ -16,11 +18,13 @@ pub const NO_LABEL: i64 = -1;
 /// `logits` is `[n, C]` with n >= 0, `labels` `[n]` of i64 in 0..C or [`NO_LABEL`]; the result is 0-dimensional and
 /// carries the graph.
 pub fn cross_entropy(logits: &Tensor, labels: &Tensor, global_count: u64, label_smoothing: f64) -> Tensor {
-    let logits = match logits.kind() {
-        Kind::Half | Kind::BFloat16 => logits.to_kind(Kind::Float),
-        _ => logits.shallow_clone(),
-    };
-    let sum = logits.cross_entropy_loss(labels, None::<&Tensor>, Reduction::Sum, NO_LABEL, label_smoothing);
+    let sum = widened(logits).cross_entropy_loss(
+        labels,
+        None::<&Tensor>,
+        Reduction::Sum,
+        NO_LABEL,
+        label_smoothing,
+    );
     sum / global_count.max(1) as f64
 }
 
@@ -31,7 +35,7 @@ pub fn num_labelled(labels: &[i64]) -> u64 {
 
 #[cfg(test)]
 mod tests {
-    use tch::Device;
+    use tch::{Device, Kind};
 
     use super::*;
 
