@@ -6,7 +6,7 @@ mod tables;
 use std::io::{IsTerminal, Write};
 
 pub use observer::TerminalObserver;
-pub use tables::{accuracy_table, fact_table};
+pub use tables::{evaluation_tables, fact_table};
 
 use crate::cmd::Failure;
 use crate::exit::Exit;

@@ -9,7 +9,7 @@ use crate::cli::EvalArgs;
 use crate::context::with_ranks;
 use crate::exit::Exit;
 use crate::logging;
-use crate::ui::{Printer, accuracy_table};
+use crate::ui::{Printer, evaluation_tables};
 
 /// Probes a checkpoint on train, val and test.
 pub fn run(args: &EvalArgs, printer: &Printer) -> Result<Exit, Failure> {
@@ -20,17 +20,18 @@ pub fn run(args: &EvalArgs, printer: &Printer) -> Result<Exit, Failure> {
     with_ranks(printer, &comm, |ranks| {
         let path = folder.as_deref().unwrap_or(run_dir.path());
         let probed = open_probed(config, ranks, path)?;
-        let mut metrics = BTreeMap::new();
+        let (mut metrics, mut heads) = (BTreeMap::new(), BTreeMap::new());
         for evaluation in probed.evaluate()? {
             printer.say(&format!(
                 "step {}\n{}",
                 probed.step,
-                accuracy_table(&evaluation.part, &evaluation.rows)
+                evaluation_tables(&evaluation)
             ));
             metrics.extend(evaluation.metrics);
+            heads.insert(evaluation.part, evaluation.heads);
         }
         if args.json {
-            let document = serde_json::json!({ "step": probed.step, "metrics": metrics });
+            let document = serde_json::json!({ "step": probed.step, "metrics": metrics, "heads": heads });
             printer.data(&format!("{document:#}"));
         }
         Ok(Exit::Done)

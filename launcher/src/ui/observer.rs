@@ -3,11 +3,11 @@
 use std::path::Path;
 
 use dtrain_trainer::coordinator::StopReason;
-use dtrain_trainer::eval::Evaluation;
+use dtrain_trainer::eval::{Evaluation, HeadResult};
 use dtrain_trainer::run::{Banner, Observer, Progress};
 use indicatif::{ProgressBar, ProgressStyle};
 
-use super::{Printer, accuracy_table};
+use super::{Printer, evaluation_tables};
 
 /// Columns of the banner.
 const NAME_WIDTH: usize = 24;
@@ -77,12 +77,12 @@ impl Observer for TerminalObserver {
 
     fn evaluated(&mut self, evaluation: &Evaluation, step: u64, last: bool) {
         if last {
-            let table = accuracy_table(&evaluation.part, &evaluation.rows);
+            let table = evaluation_tables(evaluation);
             self.say(&format!("\n{table}"));
             self.last_table = Some(table);
             return;
         }
-        let mut parts = Vec::new();
+        let mut parts: Vec<String> = evaluation.heads.iter().map(brief).collect();
         for row in &evaluation.rows {
             parts.push(format!(
                 "{} {} {:.2} % (chance {:.2} %)",
@@ -104,4 +104,10 @@ impl Observer for TerminalObserver {
             bar.finish_and_clear();
         }
     }
+}
+
+/// `thickness 98.20 %`, or the error where classes are steps of a scale.
+fn brief(head: &HeadResult) -> String {
+    let error = head.mean_error.map_or(String::new(), |error| format!(" (mean error {error:.3})"));
+    format!("{} {:.2} %{error}", head.name, 100.0 * head.accuracy)
 }
