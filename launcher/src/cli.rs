@@ -284,6 +284,10 @@ pub enum Generator {
     Digits,
     /// Spectrograms of struck resonators as VIMH, with note, velocity and decay.
     Vimh,
+    /// Drawn objects in the files of CIFAR-10.
+    Cifar10,
+    /// Drawn objects in the files of CIFAR-100-MH, with class, color and size.
+    Cifar100mh,
 }
 
 /// `dtrain checkpoint`.

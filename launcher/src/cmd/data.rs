@@ -43,6 +43,8 @@ fn make(kind: Generator, out: Option<PathBuf>, seed: u64, scale: f64) -> Result<
         Generator::SpokenDigits => recordings(RecordingSetKind::SpokenDigits, "spoken-digits"),
         Generator::Digits => images(ImageSetKind::Digits),
         Generator::Vimh => images(ImageSetKind::Vimh),
+        Generator::Cifar10 => images(ImageSetKind::Cifar10),
+        Generator::Cifar100mh => images(ImageSetKind::Cifar100mh),
     }
 }
 

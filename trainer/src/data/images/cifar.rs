@@ -20,6 +20,14 @@ use super::split::Split;
 const SHAPE: ImageShape = ImageShape { channels: 3, height: 32, width: 32 };
 const MAX_NAMES_BYTES: usize = 64 << 10;
 
+/// Files of CIFAR-10 to learn from.
+pub const TEN_TRAIN_FILES: [&str; 5] =
+    ["data_batch_1.bin", "data_batch_2.bin", "data_batch_3.bin", "data_batch_4.bin", "data_batch_5.bin"];
+/// File of CIFAR-10 to report on.
+pub const TEN_TEST_FILE: &str = "test_batch.bin";
+/// Names of CIFAR-10's classes, one a line.
+pub const TEN_NAMES_FILE: &str = "batches.meta.txt";
+
 /// Which of the two.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Cifar {
@@ -33,7 +41,7 @@ impl Cifar {
     /// Heads in the order of their bytes: name, classes, file with the names of the classes.
     fn heads(self) -> &'static [(&'static str, usize, &'static str)] {
         match self {
-            Self::Ten => &[("class", 10, "batches.meta.txt")],
+            Self::Ten => &[("class", 10, TEN_NAMES_FILE)],
             Self::Hundred => {
                 &[("coarse", 20, "coarse_label_names.txt"), ("fine", 100, "fine_label_names.txt")]
             }
@@ -43,8 +51,8 @@ impl Cifar {
     /// Files of a part that exist, in order.
     fn files(self, folder: &Path, split: Split) -> Vec<PathBuf> {
         let names = match (self, split) {
-            (Self::Ten, Split::Train) => (1..=5).map(|i| format!("data_batch_{i}.bin")).collect(),
-            (Self::Ten, Split::Test) => vec!["test_batch.bin".to_owned()],
+            (Self::Ten, Split::Train) => TEN_TRAIN_FILES.map(str::to_owned).to_vec(),
+            (Self::Ten, Split::Test) => vec![TEN_TEST_FILE.to_owned()],
             (Self::Hundred, split) => vec![format!("{}.bin", split.name())],
         };
         names.into_iter().map(|name| folder.join(name)).filter(|path| path.is_file()).collect()

@@ -2,6 +2,8 @@
 //! metadata's `min` and `max` say if they say so for every head, else one more than the largest label. Images are
 //! 32x32x3 unless `image_size` says otherwise.
 
+mod write;
+
 use std::path::Path;
 
 use super::error::{FormatError, FormatProblem};
@@ -11,12 +13,16 @@ use super::shape::StatedShape;
 use super::split::Split;
 use super::vimh::{Family, Form, INFO_FILE, Info, PickledFile, class_heads, open_family};
 
+pub use write::write_set;
+
 /// File with the metadata; [`INFO_FILE`] serves where it is missing.
 const OWN_INFO_FILE: &str = "cifar100mh_dataset_info.json";
 
+const FORMAT: &str = "CIFAR-100-MH";
+
 const FAMILY: Family = Family {
     info_files: &[OWN_INFO_FILE, INFO_FILE],
-    formats: &["CIFAR-100-MH", "VIMH"],
+    formats: &[FORMAT, "VIMH"],
     default_shape: StatedShape { height: Some(32), width: Some(32), channels: Some(3) },
     heads,
 };

@@ -9,7 +9,7 @@ use super::super::images::ImageFolder;
 use super::super::images::convert::write_as_vimh;
 use super::super::images::vimh::check_folder_name;
 use super::staging::Staging;
-use super::{GENERATED_FILE, MAX_SCALE, digits, refuse_occupied, vimh};
+use super::{GENERATED_FILE, MAX_SCALE, digits, objects, refuse_occupied, vimh};
 
 /// Raised whenever a generator's output changes.
 const VERSION: u32 = 1;
@@ -22,6 +22,10 @@ pub enum ImageSetKind {
     Digits,
     /// Spectrograms of struck resonators as VIMH, with note, velocity and decay.
     Vimh,
+    /// Drawn objects in CIFAR-10's form.
+    Cifar10,
+    /// Drawn objects as CIFAR-100-MH, with class, color and size.
+    Cifar100mh,
 }
 
 /// What was generated.
@@ -54,6 +58,8 @@ impl ImageSetKind {
         match self {
             Self::Digits => "digits".into(),
             Self::Vimh => vimh::folder_name(scale),
+            Self::Cifar10 => "cifar10".into(),
+            Self::Cifar100mh => "cifar100mh".into(),
         }
     }
 }
@@ -74,10 +80,13 @@ pub fn generate_images(
     }
     refuse_occupied(out)?;
     let staging = Staging::beside(out)?;
-    let [num_train, num_test] = match kind {
-        ImageSetKind::Digits => digits::write(seed, scale, staging.folder())?,
-        ImageSetKind::Vimh => vimh::write(seed, scale, staging.folder())?,
+    let write = match kind {
+        ImageSetKind::Digits => digits::write,
+        ImageSetKind::Vimh => vimh::write,
+        ImageSetKind::Cifar10 => objects::write_cifar10,
+        ImageSetKind::Cifar100mh => objects::write_cifar100mh,
     };
+    let [num_train, num_test] = write(seed, scale, staging.folder())?;
     let manifest = Manifest { image_kind: kind, seed, scale, version: VERSION, num_train, num_test };
     let json = serde_json::to_vec_pretty(&manifest).map_err(std::io::Error::from)?;
     staging.write(GENERATED_FILE, &json)?;
@@ -145,10 +154,12 @@ fn read_manifest(root: &Path) -> Option<Manifest> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::super::images::cifar::Cifar;
     use super::super::super::images::{ImageFormat, Split};
     use super::*;
 
-    const KINDS: [ImageSetKind; 2] = [ImageSetKind::Digits, ImageSetKind::Vimh];
+    const KINDS: [ImageSetKind; 4] =
+        [ImageSetKind::Digits, ImageSetKind::Vimh, ImageSetKind::Cifar10, ImageSetKind::Cifar100mh];
 
     fn contents(root: &Path) -> Vec<(String, Vec<u8>)> {
         let names =
@@ -185,6 +196,8 @@ mod tests {
                 ImageFormat::Vimh,
                 vec![("note_number", 13), ("note_velocity", 8), ("log10_decay_time", 8)],
             ),
+            (KINDS[2], ImageFormat::Cifar(Cifar::Ten), vec![("class", 10)]),
+            (KINDS[3], ImageFormat::Cifar100Mh, vec![("class", 10), ("color", 6), ("size", 3)]),
         ] {
             let out = dir.path().join(kind.folder_name(0.01));
             let report = ensure_images(kind, 0, 0.01, &out).unwrap();

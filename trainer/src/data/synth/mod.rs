@@ -7,6 +7,7 @@ mod dsp;
 mod image_sets;
 #[cfg(test)]
 mod nearest;
+mod objects;
 mod spoken_digits;
 mod staging;
 mod vimh;
