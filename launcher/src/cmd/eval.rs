@@ -22,11 +22,7 @@ pub fn run(args: &EvalArgs, printer: &Printer) -> Result<Exit, Failure> {
         let probed = open_probed(config, ranks, path)?;
         let (mut metrics, mut heads) = (BTreeMap::new(), BTreeMap::new());
         for evaluation in probed.evaluate()? {
-            printer.say(&format!(
-                "step {}\n{}",
-                probed.step,
-                evaluation_tables(&evaluation)
-            ));
+            printer.say(&format!("step {}\n{}", probed.step, evaluation_tables(&evaluation)));
             metrics.extend(evaluation.metrics);
             heads.insert(evaluation.part, evaluation.heads);
         }

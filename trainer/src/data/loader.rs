@@ -318,6 +318,7 @@ mod tests {
     use tempfile::TempDir;
 
     use super::*;
+    use crate::data::SoundViews;
 
     const OPTIONS: LoaderOptions = LoaderOptions { threads: 2, prefetch_batches: 3, prefetch_bytes: 1 << 20 };
 
@@ -343,8 +344,15 @@ mod tests {
         fs_err::write(&paths[6], &half[..half.len() / 2]).unwrap();
         let audio = AudioConfig { sample_rate: 8000, clip_secs: 0.1 };
         let features = FeatureConfig { n_fft: 128, hop_length: 80, n_mels: 8, ..FeatureConfig::default() };
-        let maker = ViewMaker::new(paths, &audio, &features, &AugmentConfig::default(), 3, 10_000).unwrap();
-        (folder, Arc::new(maker))
+        let maker = SoundViews::new(paths, &audio, &features, &AugmentConfig::default(), 3, 10_000).unwrap();
+        (folder, Arc::new(ViewMaker::Sound(maker)))
+    }
+
+    fn sound(maker: &ViewMaker) -> &SoundViews {
+        match maker {
+            ViewMaker::Sound(sound) => sound,
+            ViewMaker::Images(_) => panic!("recordings"),
+        }
     }
 
     fn request(step: u64, sample_ids: Vec<u32>) -> BatchRequest {
@@ -387,7 +395,7 @@ mod tests {
     #[test]
     fn every_view_lies_in_its_place_and_failed_samples_drop_out_with_all_of_theirs() {
         let (_folder, maker) = maker();
-        let mut workspace = maker.workspace();
+        let mut workspace = sound(&maker).workspace();
         let mut expected = vec![0.0; maker.view_len()];
         for batch in all(&maker, OPTIONS) {
             let ids: Vec<u32> = batch.request.draws.iter().map(|draw| draw.id).collect();
@@ -398,7 +406,7 @@ mod tests {
             for sample in &batch.failed {
                 let reason = if sample.sample_id == 5 { "not a WAV file" } else { "truncated" };
                 assert!(sample.reason.starts_with(reason), "{}", sample.reason);
-                assert_eq!(sample.path, maker.recordings()[sample.sample_id as usize]);
+                assert_eq!(sample.path, sound(&maker).recordings()[sample.sample_id as usize]);
             }
             let num_views = batch.request.num_views as usize;
             assert_eq!(batch.data.len(), num_views * batch.kept.len() * maker.view_len());
@@ -407,7 +415,7 @@ mod tests {
                 for &position in &batch.kept {
                     let view = batch.request.augment.then_some(view);
                     let epoch = batch.request.epoch;
-                    maker.make(&mut workspace, epoch, ids[position], view, &mut expected).unwrap();
+                    sound(&maker).make(&mut workspace, epoch, ids[position], view, &mut expected).unwrap();
                     assert_eq!(views.next().unwrap(), expected);
                 }
             }
@@ -421,11 +429,11 @@ mod tests {
         let request = BatchRequest { draws, ..request(0, Vec::new()) };
         let loader = Loader::start(maker.clone(), [request].into_iter(), OPTIONS).unwrap();
         let batch = loader.next().unwrap().unwrap();
-        let mut workspace = maker.workspace();
+        let mut workspace = sound(&maker).workspace();
         let mut expected = vec![0.0; maker.view_len()];
         // View-major: views 0 of both draws, then views 1; the second draw goes on with views 2 and 3.
         for (actual, view) in batch.data.chunks(maker.view_len()).zip([0, 2, 1, 3]) {
-            maker.make(&mut workspace, 0, 1, Some(view), &mut expected).unwrap();
+            sound(&maker).make(&mut workspace, 0, 1, Some(view), &mut expected).unwrap();
             assert_eq!(actual, expected);
         }
     }

@@ -12,6 +12,7 @@ use dtrain_configs::schema::{
 };
 
 mod frozen;
+mod heads;
 mod micro_batches;
 mod plain;
 mod untouched;
@@ -163,7 +164,7 @@ fn train_rank(case: &Case, collective: Arc<dyn Collective>, batches: &[GlobalBat
         let targets = Targets {
             sample_ids: own.iter().map(|&s| s as i64).collect(),
             recordings: own.iter().map(|&s| s as i64 / 3).collect(),
-            labels: Vec::new(),
+            labels: heads::labels(engine.method(), own),
             classes: classes.collect(),
             positions: (first as i64..).take(own.len()).collect(),
             global_samples,
@@ -290,7 +291,12 @@ fn supcon(model: ModelName, parameters: &mut Parameters) -> Box<dyn Method> {
 
 fn supervised(model: ModelName, parameters: &mut Parameters) -> Box<dyn Method> {
     let config = SupervisedConfig { label_smoothing: 0.1 };
-    method::build(&MethodConfig::Supervised(config), &backbone(model), &Task::of_classes(1, CLASSES), parameters)
+    method::build(
+        &MethodConfig::Supervised(config),
+        &backbone(model),
+        &Task::of_classes(1, CLASSES),
+        parameters,
+    )
 }
 
 fn sgd() -> OptimizerConfig {
@@ -403,7 +409,12 @@ fn a_queue_and_left_out_pairs_do_not_depend_on_the_ranks() {
             exclude_pairs: vec![PairExclusion::Recording],
             ..SupconConfig::default()
         };
-        method::build(&MethodConfig::Supcon(config), &backbone(ModelName::CnnSmall), &Task::of_classes(1, CLASSES), parameters)
+        method::build(
+            &MethodConfig::Supcon(config),
+            &backbone(ModelName::CnnSmall),
+            &Task::of_classes(1, CLASSES),
+            parameters,
+        )
     };
     for deferred in [false, true] {
         let case = Case { way: Way { deferred, ..PLAIN_WAY }, ..whole(sgd(), queued) };

@@ -272,7 +272,9 @@ impl Engine {
         let last = micro_batches.len().saturating_sub(1);
         for (index, rows) in micro_batches.iter().enumerate() {
             let part = batch.narrow(rows, self.method.num_views());
-            let Objective::Direct(direct) = self.objective(&part, &self.training_pass(true, &part.targets, plan.step))? else {
+            let Objective::Direct(direct) =
+                self.objective(&part, &self.training_pass(true, &part.targets, plan.step))?
+            else {
                 return Err(TrainError::internal("a method without a pair loss returned pairs"));
             };
             let loss = self.weighed(&direct)?;
@@ -308,7 +310,8 @@ impl Engine {
         let micro_batches = self.micro_batches(plan);
         let parts: Vec<LocalBatch> = micro_batches.iter().map(|rows| batch.narrow(rows, views)).collect();
         if let [part] = parts.as_slice() {
-            let (projections, keys) = self.project(part, &self.training_pass(true, &part.targets, plan.step))?;
+            let (projections, keys) =
+                self.project(part, &self.training_pass(true, &part.targets, plan.step))?;
             let (sums, gradient) = self.pair_gradient(&projections, &keys, plan, loss)?;
             self.reducer.arm();
             self.backward(&projections, Some(&gradient))?;
@@ -318,9 +321,8 @@ impl Engine {
         let mut rows = Vec::with_capacity(parts.len());
         let mut keys = Vec::with_capacity(parts.len());
         for part in &parts {
-            let (projections, part_keys) = tch::no_grad(|| {
-                self.project(part, &self.training_pass(false, &part.targets, plan.step))
-            })?;
+            let (projections, part_keys) =
+                tch::no_grad(|| self.project(part, &self.training_pass(false, &part.targets, plan.step)))?;
             rows.push(projections);
             keys.push(part_keys);
         }

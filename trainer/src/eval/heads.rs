@@ -59,7 +59,11 @@ pub fn evaluate_heads(
     }
     let mut sums: Vec<Sums> = tasks
         .iter()
-        .map(|task| Sums { loss: 0.0, error: 0.0, confusion: vec![0.0; (task.num_classes * task.num_classes) as usize] })
+        .map(|task| Sums {
+            loss: 0.0,
+            error: 0.0,
+            confusion: vec![0.0; (task.num_classes * task.num_classes) as usize],
+        })
         .collect();
     let left_out = reading.each(engine, ids, |batch, inputs| {
         let sample_ids: Vec<i64> = batch.kept_ids().map(i64::from).collect();
@@ -71,7 +75,9 @@ pub fn evaluate_heads(
             ..Targets::default()
         };
         let readings = engine.read_heads(&inputs, &targets)?;
-        for (((reading, task), sums), truth) in readings.iter().zip(&tasks).zip(&mut sums).zip(&targets.labels) {
+        for (((reading, task), sums), truth) in
+            readings.iter().zip(&tasks).zip(&mut sums).zip(&targets.labels)
+        {
             let numbers = |tensor: &Tensor| -> Result<Vec<f64>, TrainError> {
                 Ok(Vec::try_from(tensor.f_to_device(Device::Cpu)?.f_to_kind(Kind::Double)?.f_view(-1)?)?)
             };
@@ -93,7 +99,8 @@ impl Sums {
     fn add(&mut self, task: &HeadTask, truth: &[i64], predicted: &[f64], values: &[f64]) {
         for ((&class, &guess), &value) in truth.iter().zip(predicted).zip(values) {
             let cell = class * task.num_classes + guess as i64;
-            let Some(count) = usize::try_from(class).ok().and_then(|_| self.confusion.get_mut(cell as usize)) else {
+            let Some(count) = usize::try_from(class).ok().and_then(|_| self.confusion.get_mut(cell as usize))
+            else {
                 continue;
             };
             *count += 1.0;

@@ -100,6 +100,7 @@ mod tests {
         Targets {
             sample_ids: vec![20, 21, 22],
             classes: vec![1, 1, -1],
+            labels: vec![vec![0, 2, 1]],
             recordings: vec![7, 7, -1],
             positions: vec![4, 5, 6],
             global_samples: 9,
@@ -162,6 +163,7 @@ mod tests {
         let part = targets().narrow(&(1..3));
         assert_eq!(part.sample_ids, [21, 22]);
         assert_eq!(part.classes, [1, -1]);
+        assert_eq!(part.labels, [[2, 1]]);
         assert_eq!(part.recordings, [7, -1]);
         assert_eq!(part.positions, [5, 6]);
         assert_eq!(part.global_samples, 9);

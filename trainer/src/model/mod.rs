@@ -118,8 +118,13 @@ mod tests {
     use crate::torch_extra::Autocast;
 
     const DOUBLE: (Kind, Device) = (Kind::Double, Device::Cpu);
-    const NAMES: [ModelName; 5] =
-        [ModelName::CnnSmall, ModelName::SimpleCnn, ModelName::Resnet18, ModelName::Resnet34, ModelName::Resnet50];
+    const NAMES: [ModelName; 5] = [
+        ModelName::CnnSmall,
+        ModelName::SimpleCnn,
+        ModelName::Resnet18,
+        ModelName::Resnet34,
+        ModelName::Resnet50,
+    ];
 
     fn build(name: ModelName, stem: Stem, in_channels: i64) -> (Box<dyn Backbone>, Parameters) {
         let mut parameters = Parameters::new(Device::Cpu, Kind::Double, 5);

@@ -89,7 +89,7 @@ impl NormLayer {
 
 #[cfg(test)]
 mod tests {
-    use dtrain_configs::schema::{ModelName, ProjectorConfig, Stem};
+    use dtrain_configs::schema::{ModelName, ProjectorConfig};
     use tch::{Device, Kind, no_grad};
 
     use super::*;
@@ -123,7 +123,7 @@ mod tests {
     }
 
     fn network(kind: Norm, name: ModelName) -> Network {
-        let config = ModelConfig { name, stem: Stem::Imagenet, norm: kind, norm_groups: 8 };
+        let config = ModelConfig { name, norm: kind, norm_groups: 8, ..ModelConfig::default() };
         let mut parameters = Parameters::new(Device::Cpu, Kind::Double, 3);
         let backbone = build_backbone(&config, 1, &mut parameters);
         let head = ProjectorConfig { hidden_dim: 24, out_dim: 7, num_layers: 2, batch_norm: true };

@@ -28,7 +28,12 @@ pub struct SimpleCnn {
 
 impl SimpleCnn {
     /// Registers `conv1.weight`, `bn1.weight`, ..., `fc.weight` in the current scope of `parameters`.
-    pub fn new(config: &ModelConfig, in_channels: i64, norm: NormConfig, parameters: &mut Parameters) -> Self {
+    pub fn new(
+        config: &ModelConfig,
+        in_channels: i64,
+        norm: NormConfig,
+        parameters: &mut Parameters,
+    ) -> Self {
         let (first, second) = (config.conv1_channels as i64, config.conv2_channels as i64);
         let mut block = |number: usize, channels: (i64, i64)| ConvNorm {
             conv: Conv2d::new(&format!("conv{number}"), channels, 3, 1, parameters),

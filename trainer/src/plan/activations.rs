@@ -142,7 +142,8 @@ mod tests {
     fn build(method: &MethodConfig, name: ModelName) -> (Box<dyn Method>, Parameters) {
         let mut parameters = Parameters::new(Device::Cpu, Kind::Float, 3);
         let model = ModelConfig { name, ..ModelConfig::default() };
-        let method = crate::method::build(method, &model, &crate::method::Task::of_classes(1, 4), &mut parameters);
+        let method =
+            crate::method::build(method, &model, &crate::method::Task::of_classes(1, 4), &mut parameters);
         (method, parameters)
     }
 

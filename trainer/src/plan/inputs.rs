@@ -234,7 +234,12 @@ mod tests {
 
     fn shape_of(config: &RunConfig, check: impl FnOnce(RunShape<'_>)) {
         let mut parameters = Parameters::new(Device::Cpu, Kind::Float, 0);
-        let method = crate::method::build(&config.method, &config.model, &crate::method::Task::of_classes(1, 10), &mut parameters);
+        let method = crate::method::build(
+            &config.method,
+            &config.model,
+            &crate::method::Task::of_classes(1, 10),
+            &mut parameters,
+        );
         check(RunShape {
             config,
             method: &*method,

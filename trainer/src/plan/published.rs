@@ -36,7 +36,12 @@ fn the_page_shows_what_the_model_predicts() {
         ..RunConfig::default()
     };
     let mut parameters = Parameters::new(Device::Cpu, Kind::Float, 0);
-    let method = crate::method::build(&config.method, &config.model, &crate::method::Task::of_classes(3, 0), &mut parameters);
+    let method = crate::method::build(
+        &config.method,
+        &config.model,
+        &crate::method::Task::of_classes(3, 0),
+        &mut parameters,
+    );
     let flat = Flat::new(&parameters).unwrap();
     let bytes = |len: usize| (len * size_of::<f32>()) as u64;
     let buckets: Vec<(u64, usize)> = flat

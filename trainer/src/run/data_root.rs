@@ -25,11 +25,7 @@ pub fn data_root(config: &DataConfig, collective: &dyn Collective) -> Result<Pat
     };
     let root = generated_root(Path::new(GENERATED), generate);
     let _stage = collective.heartbeat().enter(Stage::Generating);
-    let made = if collective.world().rank == 0 {
-        make(generate, &root)
-    } else {
-        Ok(())
-    };
+    let made = if collective.world().rank == 0 { make(generate, &root) } else { Ok(()) };
     super::agreed(collective, made)?;
     Ok(root)
 }
@@ -46,8 +42,8 @@ fn made(kind: GeneratorKind) -> Made {
         GeneratorKind::SpokenDigits => Made::Recordings(RecordingSetKind::SpokenDigits),
         GeneratorKind::Digits => Made::Images(ImageSetKind::Digits),
         GeneratorKind::Vimh => Made::Images(ImageSetKind::Vimh),
-        GeneratorKind::Cifar10 => Made::Images(ImageSetKind::Digits),
-        GeneratorKind::Cifar100mh => Made::Images(ImageSetKind::Digits),
+        GeneratorKind::Cifar10 => Made::Images(ImageSetKind::Cifar10),
+        GeneratorKind::Cifar100mh => Made::Images(ImageSetKind::Cifar100mh),
     }
 }
 

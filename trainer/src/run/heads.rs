@@ -55,7 +55,8 @@ pub(super) fn check(config: &RunConfig, dataset: &Dataset) -> Result<(), TrainEr
 /// Heads of a single class, which are always right and teach nothing.
 pub(super) fn warnings(config: &RunConfig, dataset: &Dataset) -> Vec<String> {
     let MethodConfig::Multihead(method) = &config.method else { return Vec::new() };
-    let alone = dataset.labels.iter().filter(|label| label.classes.len() < 2 && weight_of(method, label) > 0.0);
+    let alone =
+        dataset.labels.iter().filter(|label| label.classes.len() < 2 && weight_of(method, label) > 0.0);
     let warning = |label: &LabelColumn| {
         let name = &label.name;
         format!(

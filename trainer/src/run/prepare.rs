@@ -82,7 +82,8 @@ pub fn prepare(
     set_deterministic(config.trainer.deterministic);
 
     let root = data_root(&config.data, ranks)?;
-    let dataset = Dataset::open(&config.data, &root, label_access(&config, purpose)).map_err(TrainError::from);
+    let dataset =
+        Dataset::open(&config.data, &root, label_access(&config, purpose)).map_err(TrainError::from);
     let mut dataset = agreed(ranks, dataset)?;
     same_data_everywhere(ranks, dataset.fingerprint)?;
     limits::limit(&mut dataset, &config.trainer);
@@ -263,7 +264,10 @@ fn check_held_out(config: &RunConfig, dataset: &Dataset, purpose: Purpose) -> Re
         return Ok(());
     }
     Err(TrainError::config(
-        format!("`{}` has no test part, and `data.images.val_fraction` holds nothing out", dataset.root.display()),
+        format!(
+            "`{}` has no test part, and `data.images.val_fraction` holds nothing out",
+            dataset.root.display()
+        ),
         "`data.images.val_fraction=0.1`, or switch evaluation off: `eval.every_epochs=0`",
     ))
 }

@@ -11,15 +11,15 @@ use dtrain_configs::schema::{DataConfig, DataKind};
 use xxhash_rust::xxh3::Xxh3Default;
 
 use super::error::DataError;
-use super::loader::Batch;
 pub use super::labels::LabelColumn;
 use super::labels::map::{Origin, mapped};
 use super::labels::{Listing, Row, list};
+use super::loader::Batch;
 use super::sampler::Pool;
 use super::scan::{Header, check_root, read_headers};
 use super::split::{Part, SplitInput, split};
-use images::Images;
 use checks::{check_classes, check_folders, check_names, check_num_bad};
+use images::Images;
 use warnings::find_warnings;
 
 /// Samples with labels, split into parts. Recordings are numbered by relative path, images as their files have them: ids
@@ -190,11 +190,16 @@ impl Dataset {
     pub fn classes_of(&self, batch: &Batch) -> Vec<Vec<i64>> {
         let of_label = |(at, label): (usize, &LabelColumn)| -> Vec<i64> {
             match &self.source {
-                Source::Images(_) => {
-                    batch.classes.iter().skip(at).step_by(self.labels.len()).map(|&class| class.into()).collect()
-                }
+                Source::Images(_) => batch
+                    .classes
+                    .iter()
+                    .skip(at)
+                    .step_by(self.labels.len())
+                    .map(|&class| class.into())
+                    .collect(),
                 Source::Recordings(_) => {
-                    let class = |id| label.of_sample.get(id as usize).copied().flatten().map_or(-1, i64::from);
+                    let class =
+                        |id| label.of_sample.get(id as usize).copied().flatten().map_or(-1, i64::from);
                     batch.kept_ids().map(class).collect()
                 }
             }
@@ -405,7 +410,9 @@ mod tests {
     #[test]
     fn the_fingerprint_follows_names_sizes_and_labels_only() {
         let (dir, config) = birds();
-        let fingerprint = |config: &DataConfig, root: &Path| Dataset::open(config, root, LabelAccess::All).unwrap().fingerprint;
+        let fingerprint = |config: &DataConfig, root: &Path| {
+            Dataset::open(config, root, LabelAccess::All).unwrap().fingerprint
+        };
         let before = fingerprint(&config, dir.path());
         let (same, _) = birds();
         assert_eq!(before, fingerprint(&config, same.path()));
@@ -417,7 +424,7 @@ mod tests {
     #[test]
     fn without_recordings_each_file_is_its_own() {
         let (dir, config) = birds();
-        let dataset = Dataset::open(&by_folder(config), dir.path()).unwrap();
+        let dataset = Dataset::open(&by_folder(config), dir.path(), LabelAccess::All).unwrap();
         assert_eq!(dataset.recordings, (0..24).collect::<Vec<u32>>());
         assert_eq!(dataset.test.len(), 6);
     }
@@ -426,7 +433,9 @@ mod tests {
     fn recordings_may_have_no_labels_at_all() {
         let (dir, config) = birds();
         let labels = LabelsConfig { folders: Vec::new(), ..LabelsConfig::default() };
-        let dataset = Dataset::open(&DataConfig { labels, recording: None, ..config }, dir.path()).unwrap();
+        let dataset =
+            Dataset::open(&DataConfig { labels, recording: None, ..config }, dir.path(), LabelAccess::All)
+                .unwrap();
         assert!(dataset.labels.is_empty());
         assert_eq!(dataset.test.len(), 6);
     }
@@ -503,7 +512,8 @@ mod tests {
         .unwrap();
         let labels = LabelsConfig { source: LabelSource::Csv, ..LabelsConfig::default() };
         let splits = split_by(SplitConfig::default());
-        let dataset = Dataset::open(&DataConfig { labels, splits, ..config }, dir.path()).unwrap();
+        let dataset =
+            Dataset::open(&DataConfig { labels, splits, ..config }, dir.path(), LabelAccess::All).unwrap();
         assert_eq!(dataset.label("species").unwrap().of_sample, [Some(0), None, Some(1)]);
         assert_eq!(dataset.recordings, [0, 0, 1]);
         assert_eq!(dataset.train, [0, 1, 2]);

@@ -51,7 +51,8 @@ pub(super) fn find_warnings(dataset: &Dataset, config: &DataConfig) -> Vec<Strin
     let rate = config.audio.sample_rate;
     let num_low = dataset.samples().iter().filter(|sample| sample.sample_rate < rate).count();
     if 2 * num_low > dataset.samples().len() {
-        let highest = dataset.samples().iter().map(|sample| sample.sample_rate).max().unwrap_or(rate).min(rate);
+        let highest =
+            dataset.samples().iter().map(|sample| sample.sample_rate).max().unwrap_or(rate).min(rate);
         warnings.push(format!(
             "{num_low} of {} recordings have a lower rate than `data.audio.sample_rate` = {rate} and leave the \
              upper bands empty; consider `data.audio.sample_rate={highest}`",
@@ -82,6 +83,7 @@ pub(super) fn described(file: &SkippedFile) -> String {
 
 #[cfg(test)]
 mod tests {
+    use super::super::LabelAccess;
     use super::super::tests::{birds, split_by};
     use super::*;
     use dtrain_configs::schema::SplitConfig;
@@ -92,7 +94,9 @@ mod tests {
         let splits = |by: &str, test: &str| {
             split_by(SplitConfig { by: Some(by.into()), test: vec![test.into()], ..SplitConfig::default() })
         };
-        let warnings = |config: &DataConfig| Dataset::open(config, dir.path()).unwrap().warnings.join("\n");
+        let warnings = |config: &DataConfig| {
+            Dataset::open(config, dir.path(), LabelAccess::All).unwrap().warnings.join("\n")
+        };
         let text = warnings(&DataConfig { splits: splits("species", "rook"), ..config.clone() });
         assert!(text.starts_with("classes of `species` occur in test but not in train"), "{text}");
         let text = warnings(&DataConfig { splits: splits("clip", "0"), ..config.clone() });

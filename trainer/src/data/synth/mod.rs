@@ -92,7 +92,12 @@ struct Collection {
 ///
 /// # Errors
 /// `scale` out of range, `out` exists and is not an empty folder, no space, no permission.
-pub fn generate(kind: RecordingSetKind, seed: u64, scale: f64, out: &Path) -> Result<GenerateReport, DataError> {
+pub fn generate(
+    kind: RecordingSetKind,
+    seed: u64,
+    scale: f64,
+    out: &Path,
+) -> Result<GenerateReport, DataError> {
     if !(scale > 0.0 && scale <= MAX_SCALE) {
         return Err(DataError::Scale { scale, max: MAX_SCALE });
     }
@@ -142,7 +147,12 @@ pub fn generate(kind: RecordingSetKind, seed: u64, scale: f64, out: &Path) -> Re
 ///
 /// # Errors
 /// As [`generate`]; `out` holds another set, or the set of another version.
-pub fn ensure(kind: RecordingSetKind, seed: u64, scale: f64, out: &Path) -> Result<GenerateReport, DataError> {
+pub fn ensure(
+    kind: RecordingSetKind,
+    seed: u64,
+    scale: f64,
+    out: &Path,
+) -> Result<GenerateReport, DataError> {
     let Some(existing) = read_manifest(out)? else { return generate(kind, seed, scale, out) };
     let wanted = Manifest { kind, seed, scale, version: VERSION, ..existing.clone() };
     if existing.has_source_of(&wanted) {

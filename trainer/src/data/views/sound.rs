@@ -105,7 +105,11 @@ impl SoundViews {
 
     /// Buffers for one thread.
     pub fn workspace(&self) -> SoundWorkspace {
-        SoundWorkspace { clip: vec![0.0; self.clip_samples], features: self.log_mel.workspace(), resampler: None }
+        SoundWorkspace {
+            clip: vec![0.0; self.clip_samples],
+            features: self.log_mel.workspace(),
+            resampler: None,
+        }
     }
 
     /// Writes one view of a sample. `view` is `None` for evaluation: no augmentation and a centred crop.
@@ -132,7 +136,11 @@ impl SoundViews {
     ///
     /// # Errors
     /// As [`SoundViews::make`].
-    pub fn recording(&self, workspace: &mut SoundWorkspace, sample_id: u32) -> Result<Arc<Vec<f32>>, ViewError> {
+    pub fn recording(
+        &self,
+        workspace: &mut SoundWorkspace,
+        sample_id: u32,
+    ) -> Result<Arc<Vec<f32>>, ViewError> {
         let index = sample_id as usize;
         let unknown = || ViewError::UnknownSample { sample_id, num_samples: self.recordings.len() };
         let path = self.recordings.get(index).ok_or_else(unknown)?;
@@ -292,8 +300,9 @@ mod tests {
         assert_eq!(error, ViewError::UnknownSample { sample_id: 4, num_samples: 4 });
         assert!(maker.make(&mut workspace, 0, 0, None, &mut out[1..]).is_err());
 
-        let with_audio =
-            |audio| SoundViews::new(vec![], &audio, &features(), &AugmentConfig::default(), 0, 0).unwrap_err();
+        let with_audio = |audio| {
+            SoundViews::new(vec![], &audio, &features(), &AugmentConfig::default(), 0, 0).unwrap_err()
+        };
         assert_eq!(with_audio(AudioConfig { sample_rate: 0, clip_secs: 1.0 }), ViewError::SampleRate(0));
         for clip_secs in [0.0, -1.0, f64::NAN, f64::INFINITY, 1e9] {
             assert!(matches!(with_audio(AudioConfig { clip_secs, ..AUDIO }), ViewError::ClipSecs(_)));

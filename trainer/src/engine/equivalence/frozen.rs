@@ -100,7 +100,12 @@ fn ranks_and_ways_do_not_matter_in_any_phase() {
 fn a_part_within_the_network_can_be_frozen() {
     let build: Build = |p| {
         let model = ModelConfig { norm: Norm::Group, ..backbone(ModelName::CnnSmall) };
-        method::build(&MethodConfig::Supervised(SupervisedConfig::default()), &model, &Task::of_classes(1, CLASSES), p)
+        method::build(
+            &MethodConfig::Supervised(SupervisedConfig::default()),
+            &model,
+            &Task::of_classes(1, CLASSES),
+            p,
+        )
     };
     let mut fresh = Parameters::new(Device::Cpu, Kind::Double, 3);
     let _ = build(&mut fresh);
