@@ -1,8 +1,10 @@
 //! Overrides of single values: whether the key is there, and the change itself.
 
 use crate::composer::Composer;
-use crate::decode::{keys::unknown_key, tag};
+use crate::decode::keys::{not_a_setting, unknown_key};
+use crate::decode::tag;
 use crate::error::Problem;
+use crate::moved;
 use crate::node::{Node, split_key};
 use crate::overrides::{Operation, Override};
 use crate::reference::{is_open, open_entry, reference};
@@ -41,10 +43,18 @@ impl Composer {
             if !key.is_empty() && entry.get(key).is_none() {
                 let keys = entry.as_map().map(|map| map.keys().collect::<Vec<_>>()).unwrap_or_default();
                 let hint = choice_hint(&key.join("."), keys);
-                let shown = printable(&over.key, 80);
-                return Err(Problem::new(format!("`{shown}` is not a setting")).at(place).hint(hint));
+                return Err(not_a_setting(&over.key).at(place).hint(hint));
             }
         } else if known.get(&path).is_none() {
+            let has_entry = |section: &str, name: &str| {
+                self.tree
+                    .get(&split_key(section))
+                    .and_then(Node::as_map)
+                    .is_some_and(|map| map.get(name).is_some())
+            };
+            if let Some(hint) = moved::key_hint(&over.key, &over.value, has_entry) {
+                return Err(not_a_setting(&over.key).at(place).hint(hint));
+            }
             // Below a value, or nowhere.
             if let Some(length) = known.blocked_at(&path) {
                 let value = path.get(..length).unwrap_or_default().join(".");

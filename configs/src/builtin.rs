@@ -9,6 +9,7 @@ use include_dir::{Dir, include_dir};
 
 use crate::ComposeOptions;
 use crate::error::Problem;
+use crate::moved;
 use crate::read::MAX_BYTES;
 use crate::source::{Place, Source, SourceKind, printable};
 use crate::suggest::choice_hint;
@@ -165,13 +166,15 @@ impl Library {
                 return Ok(Arc::new(Source { kind, text: text.into() }));
             }
         }
+        let problem = Problem::new(format!("group `{group}` has no `{}`", printable(name, 60))).at(asked);
+        if let Some(hint) = moved::file_hint(group, name) {
+            return Err(problem.hint(hint));
+        }
         let options = self.options(group);
         let hint = choice_hint(name, options.iter().map(String::as_str));
         let path_hint =
             if name.contains('/') { "; a file is chosen by a path that ends with `.yaml`" } else { "" };
-        Err(Problem::new(format!("group `{group}` has no `{}`", printable(name, 60)))
-            .at(asked)
-            .hint(format!("{hint}{path_hint}")))
+        Err(problem.hint(format!("{hint}{path_hint}")))
     }
 }
 

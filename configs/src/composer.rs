@@ -83,7 +83,7 @@ impl Composer {
                 self.problems.push(
                     Problem::new(format!("`defaults` must be a section, not {}", entry.node.describe()))
                         .at(entry.node.place.as_ref())
-                        .hint("write one `group: name` a line"),
+                        .hint("write one `group: name` a line, without `- override /`"),
                 );
             }
             return Vec::new();

@@ -26,6 +26,7 @@ mod decode;
 mod error;
 #[cfg(any(test, feature = "fuzzing"))]
 pub mod fuzzing;
+mod moved;
 mod node;
 pub mod overrides;
 mod read;

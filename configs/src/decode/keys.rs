@@ -1,22 +1,43 @@
 //! Keys that do not exist, and what was probably meant.
 
 use crate::error::Problem;
+use crate::moved;
 use crate::node::{Node, Value, split_key};
 use crate::reference::{TAGGED_SECTIONS, is_open, leaves, open_entry, reference, tag_names};
-use crate::source::printable;
+use crate::source::{Place, printable};
 use crate::suggest::{closest, listed};
 
 /// Notes and takes out every key of `tree` that `known` does not have.
 pub(crate) fn check(tree: &mut Node, known: &Node, problems: &mut Vec<Problem>, broken: &mut Vec<String>) {
     let mut unknown = Vec::new();
     prune(tree, known, "", &mut unknown);
-    for (key, place) in unknown {
-        problems.push(unknown_key(&key, known).at(place.as_ref()));
+    for Unknown { key, place, value } in unknown {
+        // Of a section that another trainer has, each key is named: they go to different places.
+        let leaves = leaves(&value).into_iter().map(|(below, node)| match below.as_str() {
+            "" => (key.clone(), node),
+            below => (format!("{key}.{below}"), node),
+        });
+        let moved: Vec<Problem> = leaves
+            .filter_map(|(leaf, node)| {
+                let hint = moved::key_hint(&leaf, node, |_, _| true)?;
+                let place = if leaf == key { place.as_ref() } else { node.place.as_ref() };
+                Some(not_a_setting(&leaf).at(place).hint(hint))
+            })
+            .collect();
+        if moved.is_empty() {
+            problems.push(unknown_key(&key, known).at(place.as_ref()));
+        }
+        problems.extend(moved);
         broken.push(key);
     }
 }
 
-type Unknown = (String, Option<crate::source::Place>);
+/// A key that was taken out.
+struct Unknown {
+    key: String,
+    place: Option<Place>,
+    value: Node,
+}
 
 fn prune(node: &mut Node, known: &Node, section: &str, unknown: &mut Vec<Unknown>) {
     let (Value::Map(map), Some(known_map)) = (&mut node.value, known.as_map()) else { return };
@@ -30,17 +51,22 @@ fn prune(node: &mut Node, known: &Node, section: &str, unknown: &mut Vec<Unknown
                 true
             }
             None => {
-                unknown.push((key, entry.key_place.clone().or_else(|| entry.node.place.clone())));
+                let place = entry.key_place.clone().or_else(|| entry.node.place.clone());
+                unknown.push(Unknown { key, place, value: std::mem::replace(&mut entry.node, Node::null()) });
                 false
             }
         }
     });
 }
 
+/// The problem of a key that does not exist.
+pub(crate) fn not_a_setting(key: &str) -> Problem {
+    Problem::new(format!("`{}` is not a setting", printable(key, 80)))
+}
+
 /// The problem of a key that does not exist, with the best guess at what was meant.
 pub(crate) fn unknown_key(key: &str, known: &Node) -> Problem {
-    let shown = printable(key, 80);
-    let problem = Problem::new(format!("`{shown}` is not a setting"));
+    let problem = not_a_setting(key);
     let path = split_key(key);
     let Some((last, parents)) = path.split_last() else { return problem };
     if let Some((word, _)) = last.split_once(':') {

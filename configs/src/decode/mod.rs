@@ -9,6 +9,7 @@ use serde_path_to_error::Segment;
 
 use self::de::{Mismatch, Reader};
 use crate::error::Problem;
+use crate::moved::value_hint;
 use crate::node::{Entry, Map, Node, Value};
 use crate::reference::{TAGGED_SECTIONS, reference, tag_names};
 use crate::schema::{MethodConfig, OptimizerConfig, RunConfig};
@@ -160,7 +161,7 @@ fn mismatch(key: &str, node: Option<&Node>, error: &Mismatch) -> Problem {
     match error {
         Mismatch::Choice(choices) => Problem::new(format!("`{key}` has no choice {got}"))
             .at(place)
-            .hint(choice_hint(typed, choices.iter().copied())),
+            .hint(value_hint(key, typed).unwrap_or_else(|| choice_hint(typed, choices.iter().copied()))),
         Mismatch::Key(unknown, known) => Problem::new(format!("`{key}` has no `{}`", printable(unknown, 60)))
             .at(place)
             .hint(choice_hint(unknown, known.iter().copied())),

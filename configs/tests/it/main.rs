@@ -3,6 +3,7 @@
 
 mod hostile_input;
 mod messages;
+mod moved;
 mod phases;
 mod precedence;
 mod recipes;
