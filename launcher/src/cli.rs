@@ -243,7 +243,7 @@ pub enum Part {
 /// `dtrain data`.
 #[derive(Debug, Subcommand)]
 pub enum DataAction {
-    /// Generate recordings: birdsong or spoken-digits
+    /// Generate recordings (birdsong, spoken-digits) or images (digits, vimh, cifar10, cifar100mh)
     #[command(after_help = "\
 Example:
   dtrain data make birdsong --out data/birdsong --seed 1")]
