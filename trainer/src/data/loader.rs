@@ -345,7 +345,7 @@ mod tests {
         let audio = AudioConfig { sample_rate: 8000, clip_secs: 0.1 };
         let features = FeatureConfig { n_fft: 128, hop_length: 80, n_mels: 8, ..FeatureConfig::default() };
         let maker = SoundViews::new(paths, &audio, &features, &AugmentConfig::default(), 3, 10_000).unwrap();
-        (folder, Arc::new(ViewMaker::Sound(maker)))
+        (folder, Arc::new(ViewMaker::Sound(Box::new(maker))))
     }
 
     fn sound(maker: &ViewMaker) -> &SoundViews {

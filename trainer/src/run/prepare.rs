@@ -158,14 +158,14 @@ fn view_maker(config: &RunConfig, dataset: &Dataset) -> Result<ViewMaker, TrainE
     let data = &config.data;
     Ok(match &dataset.source {
         Source::Images(images) => ViewMaker::Images(ImageViews::new(Arc::clone(images), &data.images)?),
-        Source::Recordings(samples) => ViewMaker::Sound(SoundViews::new(
+        Source::Recordings(samples) => ViewMaker::Sound(Box::new(SoundViews::new(
             samples.iter().map(|sample| sample.path.clone()).collect(),
             &data.audio,
             &data.features,
             &config.augment,
             config.seed,
             data.cache_bytes,
-        )?),
+        )?)),
     })
 }
 

@@ -87,7 +87,7 @@ impl ViewError {
 #[derive(Debug)]
 pub enum ViewMaker {
     /// Log-mel spectrograms of recordings.
-    Sound(SoundViews),
+    Sound(Box<SoundViews>),
     /// Images, and the classes of their labels.
     Images(ImageViews),
 }
@@ -96,7 +96,7 @@ pub enum ViewMaker {
 #[derive(Debug)]
 pub enum Workspace {
     /// For recordings.
-    Sound(SoundWorkspace),
+    Sound(Box<SoundWorkspace>),
     /// For images.
     Images(ImageBuffers),
 }
@@ -139,7 +139,7 @@ impl ViewMaker {
     /// Buffers for one thread.
     pub fn workspace(&self) -> Workspace {
         match self {
-            Self::Sound(views) => Workspace::Sound(views.workspace()),
+            Self::Sound(views) => Workspace::Sound(Box::new(views.workspace())),
             Self::Images(_) => Workspace::Images(ImageBuffers::default()),
         }
     }
