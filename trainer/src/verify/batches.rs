@@ -91,6 +91,12 @@ fn shortened(present: usize, index: usize, num_steps: usize, last_len: usize) ->
 }
 
 impl GlobalBatch {
+    /// The same samples as the first batch of a run of its own.
+    pub(super) fn alone(&self) -> Self {
+        let Self { epoch, phase, .. } = *self;
+        Self { step: 0, epoch, phase, inputs: self.inputs.shallow_clone(), targets: self.targets.clone() }
+    }
+
     /// Samples.
     pub(super) fn len(&self) -> usize {
         self.targets.classes.len()
@@ -133,9 +139,17 @@ impl GlobalBatch {
             counts,
             global_samples: len as u64,
         };
+        let inputs = if way.jitter { jittered(&inputs)? } else { inputs };
         let inputs = inputs.f_to_kind(way.arithmetic.kind())?.f_to_device(device)?;
         Ok((LocalBatch { inputs, targets }, plan))
     }
+}
+
+/// Each value times 1 plus or minus 2^-23, which is about one rounding in fp32.
+fn jittered(inputs: &Tensor) -> Result<Tensor, TrainError> {
+    let ramp = Tensor::f_arange(inputs.numel() as i64, (Kind::Float, inputs.device()))?;
+    let signs = ((ramp * 12.9898).sin() * 43_758.547).f_sin()?.f_sign()?.f_view_as(inputs)?;
+    Ok(inputs.f_to_kind(Kind::Double)? * (signs.f_to_kind(Kind::Double)? * f64::from(f32::EPSILON) + 1.0))
 }
 
 #[cfg(test)]
@@ -187,6 +201,21 @@ mod tests {
             }
             assert_eq!(ids, order.of(7).into_iter().map(|i| i as i64).collect::<Vec<_>>());
         }
+    }
+
+    #[test]
+    fn a_jitter_moves_every_value_by_a_rounding_and_hardly_more() {
+        let batch = noise_batches(&[5], 1).remove(0);
+        let way = Way::plain(1, Arithmetic::Fp32, 1);
+        let (plain, _) = batch.of_rank(&way, 0, Device::Cpu).unwrap();
+        let (moved, _) = batch.of_rank(&Way { jitter: true, ..way }, 0, Device::Cpu).unwrap();
+        let relative = ((&moved.inputs - &plain.inputs) / &plain.inputs).abs();
+        assert!(relative.max().double_value(&[]) < 2.1 * f64::from(f32::EPSILON));
+        let share = relative.gt(0.0).to_kind(Kind::Double).mean(Kind::Double).double_value(&[]);
+        assert!(share > 0.9, "{share}");
+        let up =
+            moved.inputs.gt_tensor(&plain.inputs).to_kind(Kind::Double).mean(Kind::Double).double_value(&[]);
+        assert!((0.3..0.7).contains(&up), "{up}");
     }
 
     #[test]

@@ -15,6 +15,8 @@ pub(super) struct Way {
     pub(super) num_steps: usize,
     /// Order of the samples of each batch.
     pub(super) order: Order,
+    /// Move every input by about one rounding of fp32.
+    pub(super) jitter: bool,
     /// Samples per piece and rank; `None` takes the whole share.
     pub(super) micro_batch: Option<usize>,
     /// Rows of a tile of the pair loss; `None` as the run does.
@@ -37,6 +39,7 @@ impl Way {
             arithmetic,
             num_steps,
             order: Order::AsDrawn,
+            jitter: false,
             micro_batch: None,
             tile: None,
             bucket_bytes: None,
@@ -233,6 +236,8 @@ impl Facts {
         for (order, name) in PERMUTATIONS {
             add(name, Way { order, ..plain(1) }, Judgement::Noise);
         }
+        // Whatever lies within a rounding of a kink, be it of ReLU or of a maximum.
+        add("inputs moved by a rounding", Way { jitter: true, ..plain(1) }, Judgement::Noise);
         // Rounding within a sample, such as that of batch norm's sums over pixels, is the same in all permutations.
         add("against fp32", Way { arithmetic: Arithmetic::Fp64, ..plain(1) }, Judgement::Noise);
         for world_size in self.many() {
@@ -396,6 +401,7 @@ mod tests {
             "Fp32 1 batch reversed",
             "Fp32 1 halves exchanged",
             "Fp32 1 even places first",
+            "Fp32 1 inputs moved by a rounding",
             "Fp64 1 against fp32",
             "Fp32 2 ranks",
             "Fp32 3 ranks",
