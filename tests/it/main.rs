@@ -5,6 +5,7 @@ mod bad_input;
 mod checkpoints;
 mod faults;
 mod first_light;
+mod heads;
 mod imports;
 mod launch;
 mod pack;

@@ -25,6 +25,16 @@ pub(super) fn check(config: &RunConfig, checks: &mut Checks) {
 
 fn check_images(config: &RunConfig, checks: &mut Checks) {
     let (data, images) = (&config.data, &config.data.images);
+    checks.require(
+        data.kind == DataKind::Sound
+            || matches!(config.method, MethodConfig::Supervised(_) | MethodConfig::Multihead(_)),
+        ["method.name", "data.kind"],
+        || {
+            let name = config.method.name();
+            format!("`method.name` = {name} compares random views, and there are none of images yet")
+        },
+        "`method=multihead` and `method=supervised` learn images",
+    );
     checks.below_one("data.images.val_fraction", images.val_fraction);
     for (key, values) in [("data.images.mean", &images.mean), ("data.images.std", &images.std)] {
         let finite = values.iter().flatten().all(|value| value.is_finite());

@@ -20,7 +20,7 @@ use crate::engine::{LocalBatch, StepOutcome};
 use crate::error::TrainError;
 use crate::eval::{Reading, inputs_of};
 use crate::method::Targets;
-use crate::track::{RunResult, SessionStatus};
+use crate::track::{Optimized, RunResult, SessionStatus};
 
 /// Messages between ranks.
 pub(crate) const REPORT: FrameKind = FrameKind { name: "report", tag: *b"REPT", version: 2 };
@@ -227,6 +227,10 @@ impl<'a> Session<'a> {
             epoch: outcome.steps / self.prepared.plan.steps_per_epoch.max(1),
             samples_seen: outcome.samples_seen,
             wall_s: outcome.wall_secs,
+            optimized: self.prepared.config.optimized_metric.clone().map(|name| Optimized {
+                value: outcome.metrics.get(&name).copied().filter(|value| value.is_finite()),
+                name,
+            }),
             metrics: outcome.metrics.clone(),
         };
         result.write(&run_dir.result())?;

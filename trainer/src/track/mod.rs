@@ -10,7 +10,7 @@ pub mod tensorboard;
 pub use environment::{Environment, Versions, rfc3339};
 pub use jsonl::MetricsFile;
 pub use picture::{Color, Matrix, Picture};
-pub use result::RunResult;
+pub use result::{Optimized, RunResult};
 pub use tensorboard::{EventWriter, HparamValue, SessionStatus};
 
 use std::collections::BTreeMap;

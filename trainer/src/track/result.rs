@@ -23,9 +23,21 @@ pub struct RunResult {
     pub samples_seen: u64,
     /// Seconds of training, over all starts.
     pub wall_s: f64,
+    /// The metric that a search over runs maximizes, where the settings name one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub optimized: Option<Optimized>,
     /// Last value of each metric.
     #[serde(serialize_with = "metrics_to_json", deserialize_with = "metrics_from_json")]
     pub metrics: Metrics,
+}
+
+/// What a search over runs looks at.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Optimized {
+    /// `optimized_metric`.
+    pub name: String,
+    /// Its last value; `None` if it was not measured.
+    pub value: Option<f64>,
 }
 
 impl RunResult {
@@ -79,6 +91,7 @@ mod tests {
             epoch: 3,
             samples_seen: 153_600,
             wall_s: 12.5,
+            optimized: Some(Optimized { name: "val/acc".into(), value: None }),
             metrics,
         };
         result.write(&path).unwrap();
