@@ -4,6 +4,7 @@ mod cli;
 mod cmd;
 mod context;
 mod exit;
+mod inspect;
 mod launch;
 mod logging;
 mod resume_proof;

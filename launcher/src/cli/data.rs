@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use clap::{Subcommand, ValueEnum};
+use clap::{Args, Subcommand, ValueEnum};
 
 /// What can be typed after `dtrain data`.
 #[derive(Debug, Subcommand)]
@@ -35,6 +35,34 @@ Examples:
         /// Folder to write.
         out: PathBuf,
     },
+    /// Look at a set of images: shape, heads, samples of each class, bad samples
+    #[command(after_help = "\
+Reads all labels, and the pixels of the samples in the picture. Exit code 2: the set cannot be opened or has bad samples,
+which are named.
+
+Examples:
+  dtrain data inspect data/mnist
+  dtrain data inspect data/digits --json digits.json --pictures pictures --samples 48 --seed 1")]
+    Inspect(InspectArgs),
+}
+
+/// What can be typed after `dtrain data inspect`.
+#[derive(Debug, Args)]
+pub struct InspectArgs {
+    /// Folder of the set: IDX, CIFAR-10, CIFAR-100, VIMH or CIFAR-100-MH
+    pub data: PathBuf,
+    /// Write all that was found there as JSON
+    #[arg(long, value_name = "FILE")]
+    pub json: Option<PathBuf>,
+    /// Write `samples.png` and `histograms.png` there; the folder is made where it is missing
+    #[arg(long, value_name = "DIR")]
+    pub pictures: Option<PathBuf>,
+    /// Samples in the picture
+    #[arg(long, value_name = "N", default_value_t = 32, value_parser = clap::value_parser!(u32).range(1..=1024))]
+    pub samples: u32,
+    /// The same seed shows the same samples
+    #[arg(long, value_name = "S", default_value_t = 0)]
+    pub seed: u64,
 }
 
 /// Generators.

@@ -23,7 +23,7 @@ use crate::launch::LaunchArgs;
 use crate::slurm::args::SlurmTarget;
 pub use bench::{BenchSettings, BenchTarget};
 pub use checkpoint::CheckpointAction;
-pub use data::{DataAction, Generator};
+pub use data::{DataAction, Generator, InspectArgs};
 pub use embed::{EmbedArgs, Part};
 pub use equivalence::EquivalenceArgs;
 pub use eval::EvalArgs;
@@ -66,7 +66,7 @@ pub enum Verb {
     Eval(EvalArgs),
     /// Write the embeddings of a checkpoint to a safetensors file
     Embed(EmbedArgs),
-    /// Make data
+    /// Make data, or look at them
     Data {
         /// What to do with data.
         #[command(subcommand)]

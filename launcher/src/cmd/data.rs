@@ -10,13 +10,14 @@ use crate::cli::{DataAction, Generator};
 use crate::exit::Exit;
 use crate::ui::Printer;
 
-/// Makes recordings or images, or converts images.
+/// Makes recordings or images, converts images, or looks at them.
 pub fn run(action: DataAction, printer: &Printer) -> Result<Exit, Failure> {
     let text = match action {
         DataAction::Make { kind, out, seed, scale } => make(kind, out, seed, scale)?,
         DataAction::Convert { source, out } => {
             described(&synth::convert_to_vimh(&source, &out).map_err(TrainError::from)?)
         }
+        DataAction::Inspect(args) => return crate::inspect::run(&args, printer),
     };
     printer.say(&text);
     Ok(Exit::Done)

@@ -37,6 +37,8 @@ pub enum Purpose {
     Weights = 6,
     /// Features that dropout sets to zero; the step stands for the epoch.
     Dropout = 7,
+    /// Samples that are shown to people.
+    Shown = 8,
 }
 
 /// The name of one view of one sample in one epoch.

@@ -1,14 +1,23 @@
 //! What a run writes about itself: `metrics.jsonl`, TensorBoard events, `result.json`, `environment.json`. Only rank 0
-//! writes; a run that resumes goes on with the same files and forgets what came after its checkpoint.
+//! writes; a run that resumes goes on with the same files and forgets what came after its checkpoint. Pictures are drawn
+//! here too, of whatever is handed over: [`canvas`], [`text`], [`chart`], [`picture`].
 
+pub mod canvas;
+pub mod chart;
 pub mod environment;
 pub mod jsonl;
+pub mod number;
+pub mod palette;
 pub mod picture;
 pub mod result;
 pub mod tensorboard;
+pub mod text;
 
+pub use canvas::{Area, Canvas};
+pub use chart::{BarChart, Series};
 pub use environment::{Environment, Versions, rfc3339};
 pub use jsonl::MetricsFile;
+pub use palette::Rgb;
 pub use picture::{Color, Matrix, Picture};
 pub use result::{Optimized, RunResult};
 pub use tensorboard::{EventWriter, HparamValue, SessionStatus};

@@ -2,30 +2,14 @@
 //! bottom.
 
 use super::TrackError;
+use super::canvas::{Area, Canvas};
+use super::palette::{NOT_FINITE, Rgb, WHITE, to_byte, viridis};
 
 /// Pixels between two cells.
 const GAP: usize = 4;
 /// Cells smaller than this are enlarged by a whole factor.
 const MIN_CELL_PIXELS: usize = 96;
 const MAX_ZOOM: usize = 8;
-const MAX_PIXELS: usize = 1 << 26;
-const WHITE: [u8; 3] = [255; 3];
-/// Stands out in both palettes: where a value is not finite.
-const NOT_FINITE: [u8; 3] = [255, 0, 90];
-
-/// Viridis of matplotlib (S. van der Walt, N. Smith) at ten equal distances; linear in between.
-const VIRIDIS: [[u8; 3]; 10] = [
-    [0x44, 0x01, 0x54],
-    [0x48, 0x28, 0x78],
-    [0x3e, 0x49, 0x89],
-    [0x31, 0x68, 0x8e],
-    [0x26, 0x82, 0x8e],
-    [0x1f, 0x9e, 0x89],
-    [0x35, 0xb7, 0x79],
-    [0x6e, 0xce, 0x58],
-    [0xb5, 0xde, 0x2b],
-    [0xfd, 0xe7, 0x25],
-];
 
 /// How numbers become colours.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -104,7 +88,7 @@ impl<'a> Matrix<'a> {
         Some(if width > 0.0 { ((f64::from(value) - f64::from(low)) / width) as f32 } else { 0.0 })
     }
 
-    fn pixel(&self, row: usize, col: usize, color: Color, range: (f32, f32)) -> [u8; 3] {
+    fn pixel(&self, row: usize, col: usize, color: Color, range: (f32, f32)) -> Rgb {
         if self.num_channels == 3 {
             let levels = [0, 1, 2].map(|channel| self.level(channel, row, col, range));
             return match levels {
@@ -116,6 +100,21 @@ impl<'a> Matrix<'a> {
             (None, _) => NOT_FINITE,
             (Some(level), Color::Gray) => [to_byte(level); 3],
             (Some(level), Color::Viridis) => viridis(level),
+        }
+    }
+
+    /// Draws it, each value as a square of `zoom` pixels.
+    fn draw(&self, canvas: &mut Canvas, color: Color, zoom: usize, top: usize, left: usize) {
+        let range = self.range();
+        for y in 0..self.num_rows {
+            let row = match color {
+                Color::Gray => y,
+                Color::Viridis => self.num_rows - 1 - y,
+            };
+            for col in 0..self.num_cols {
+                let square = Area { left: left + col * zoom, top: top + y * zoom, width: zoom, height: zoom };
+                canvas.fill(square, self.pixel(row, col, color, range));
+            }
         }
     }
 }
@@ -140,76 +139,20 @@ impl Picture {
             cell.checked_mul(zoom)?.checked_add(GAP)?.checked_mul(count)?.checked_sub(GAP)
         };
         let size = extent(cell_cols, num_cols).zip(extent(cell_rows, rows.len()));
-        let size = size.filter(|(width, height)| width.checked_mul(*height).is_some_and(|n| n <= MAX_PIXELS));
-        let Some((width, height)) = size else {
+        let canvas = size.and_then(|(width, height)| Canvas::new(width, height, WHITE).ok());
+        let Some(mut canvas) = canvas else {
             return Err(fail(format!(
                 "{} x {num_cols} cells of {cell_rows} x {cell_cols} are too many",
                 rows.len()
             )));
         };
-        let mut canvas = Canvas { width, pixels: vec![WHITE; width * height] };
         for (i, row) in rows.iter().enumerate() {
             for (j, cell) in row.iter().enumerate() {
                 let (top, left) = (i * (cell_rows * zoom + GAP), j * (cell_cols * zoom + GAP));
-                canvas.draw(cell, color, zoom, top, left);
+                cell.draw(&mut canvas, color, zoom, top, left);
             }
         }
-        canvas.into_png(height)
-    }
-}
-
-struct Canvas {
-    width: usize,
-    pixels: Vec<[u8; 3]>,
-}
-
-impl Canvas {
-    fn draw(&mut self, cell: &Matrix<'_>, color: Color, zoom: usize, top: usize, left: usize) {
-        let range = cell.range();
-        for y in 0..cell.num_rows * zoom {
-            let row = match color {
-                Color::Gray => y / zoom,
-                Color::Viridis => cell.num_rows - 1 - y / zoom,
-            };
-            for x in 0..cell.num_cols * zoom {
-                if let Some(pixel) = self.pixels.get_mut((top + y) * self.width + left + x) {
-                    *pixel = cell.pixel(row, x / zoom, color, range);
-                }
-            }
-        }
-    }
-
-    fn into_png(self, height: usize) -> Result<Picture, TrackError> {
-        let fail = |error: String| TrackError::Picture { reason: error };
-        let width = u32::try_from(self.width).map_err(|error| fail(error.to_string()))?;
-        let height = u32::try_from(height).map_err(|error| fail(error.to_string()))?;
-        let mut png = Vec::new();
-        let mut encoder = png::Encoder::new(&mut png, width, height);
-        encoder.set_color(png::ColorType::Rgb);
-        encoder.set_depth(png::BitDepth::Eight);
-        encoder
-            .write_header()
-            .and_then(|mut writer| writer.write_image_data(self.pixels.as_flattened()))
-            .map_err(|error| fail(error.to_string()))?;
-        Ok(Picture { width, height, png })
-    }
-}
-
-fn to_byte(level: f32) -> u8 {
-    (level.clamp(0.0, 1.0) * 255.0).round() as u8
-}
-
-fn viridis(level: f32) -> [u8; 3] {
-    let at = level.clamp(0.0, 1.0) * (VIRIDIS.len() - 1) as f32;
-    let below = (at as usize).min(VIRIDIS.len() - 2);
-    match VIRIDIS.get(below..below + 2) {
-        Some([from, to]) => {
-            let part = at - below as f32;
-            let mix =
-                |from: u8, to: u8| (f32::from(from) * (1.0 - part) + f32::from(to) * part).round() as u8;
-            [mix(from[0], to[0]), mix(from[1], to[1]), mix(from[2], to[2])]
-        }
-        _ => NOT_FINITE,
+        canvas.into_picture()
     }
 }
 
@@ -233,8 +176,8 @@ mod tests {
         let values: Vec<f32> = (0..96 * 96).map(|i| (i / 96) as f32).collect();
         let matrix = Matrix::new(&values, 1, 96, 96).unwrap();
         let spectrogram = decode(&Picture::grid(&[vec![matrix]], Color::Viridis).unwrap());
-        assert_eq!(spectrogram[..3], VIRIDIS[9]);
-        assert_eq!(spectrogram[spectrogram.len() - 3..], VIRIDIS[0]);
+        assert_eq!(spectrogram[..3], viridis(1.0));
+        assert_eq!(spectrogram[spectrogram.len() - 3..], viridis(0.0));
         let image = decode(&Picture::grid(&[vec![matrix]], Color::Gray).unwrap());
         assert_eq!((image[0], image[image.len() - 1]), (0, 255));
     }
@@ -281,14 +224,5 @@ mod tests {
         let wide = vec![0.0; 1 << 20];
         let row: Vec<_> = (0..20).map(|_| Matrix::new(&wide, 1, 1, 1 << 20).unwrap()).collect();
         assert!(Picture::grid(&[row], Color::Gray).is_err());
-    }
-
-    #[test]
-    fn viridis_gets_brighter_all_the_way() {
-        let brightness =
-            |[r, g, b]: [u8; 3]| 0.2126 * f32::from(r) + 0.7152 * f32::from(g) + 0.0722 * f32::from(b);
-        let levels: Vec<_> = (0..=1000).map(|i| brightness(viridis(i as f32 / 1000.0))).collect();
-        assert!(levels.windows(2).all(|pair| pair[1] >= pair[0] - 0.5));
-        assert_eq!([viridis(0.0), viridis(1.0)], [VIRIDIS[0], VIRIDIS[9]]);
     }
 }

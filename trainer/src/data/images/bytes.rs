@@ -14,6 +14,8 @@ use super::error::{FormatError, FormatProblem};
 pub(super) struct Bytes {
     path: Arc<PathBuf>,
     storage: Arc<Storage>,
+    /// Where the records of gathered bytes are in the file; empty where that is not known, or bytes are where they were.
+    places: Arc<[u64]>,
 }
 
 #[derive(Debug)]
@@ -40,12 +42,18 @@ impl Bytes {
             Ok(Storage::Mapped(map))
         };
         let storage = open().map_err(|error| FormatProblem::from(error).of(path))?;
-        Ok(Self { path: Arc::new(path.to_path_buf()), storage: Arc::new(storage) })
+        Ok(Self { path: Arc::new(path.to_path_buf()), storage: Arc::new(storage), places: Arc::new([]) })
     }
 
     /// Takes bytes that are in memory already.
     pub fn owned(path: &Path, bytes: Vec<u8>) -> Self {
-        Self { path: Arc::new(path.to_path_buf()), storage: Arc::new(Storage::Owned(bytes)) }
+        Self::gathered(path, bytes, Vec::new())
+    }
+
+    /// As [`Bytes::owned`], of records that were gathered from these places of the file.
+    pub fn gathered(path: &Path, bytes: Vec<u8>, places: Vec<u64>) -> Self {
+        let (path, storage) = (Arc::new(path.to_path_buf()), Arc::new(Storage::Owned(bytes)));
+        Self { path, storage, places: places.into() }
     }
 
     /// The file.
@@ -102,6 +110,12 @@ impl Column {
         record.saturating_mul(self.stride).saturating_add(self.start)
     }
 
+    /// Where a record is in its file, for messages.
+    pub fn place(&self, record: u64) -> u64 {
+        let place = usize::try_from(record).ok().and_then(|record| self.bytes.places.get(record));
+        place.copied().unwrap_or_else(|| self.offset(record))
+    }
+
     /// `len` bytes of a record.
     pub fn of(&self, record: u64, len: usize, what: &str) -> Result<&[u8], FormatProblem> {
         self.bytes.part(self.offset(record), len as u64, what)
@@ -127,6 +141,14 @@ mod tests {
         let column = Column { bytes, start: 1, stride: u64::MAX };
         assert_eq!(column.byte(0, "b").unwrap(), 2);
         assert!(column.byte(7, "b").is_err());
+    }
+
+    #[test]
+    fn gathered_records_know_their_places() {
+        let column = |bytes| Column { bytes, start: 1, stride: 2 };
+        let gathered = column(Bytes::gathered(Path::new("x"), vec![0; 4], vec![70, 90]));
+        assert_eq!([gathered.place(0), gathered.place(1), gathered.place(2)], [70, 90, 5]);
+        assert_eq!(column(Bytes::owned(Path::new("x"), vec![0; 4])).place(1), 3);
     }
 
     #[test]

@@ -16,6 +16,7 @@ use super::head::Head;
 use super::set::{ImageSet, Shard};
 use super::shape::ImageShape;
 use super::split::Split;
+use super::strictness::Strictness;
 
 const SHAPE: ImageShape = ImageShape { channels: 3, height: 32, width: 32 };
 const MAX_NAMES_BYTES: usize = 64 << 10;
@@ -67,13 +68,17 @@ impl Cifar {
     ///
     /// # Errors
     /// A file that is no whole number of records, a bad label in a first or last record.
-    pub(super) fn open_split(self, folder: &Path, split: Split) -> Result<Option<ImageSet>, FormatError> {
+    pub(super) fn open_split(
+        self,
+        folder: &Path,
+        split: Split,
+        strictness: Strictness,
+    ) -> Result<Option<ImageSet>, FormatError> {
         let files = self.files(folder, split);
         if files.is_empty() {
             return Ok(None);
         }
-        let set = self.open(&files)?;
-        Ok(Some(set))
+        self.open_files(&files, strictness).map(Some)
     }
 
     /// Opens files as one set, in this order.
@@ -81,6 +86,10 @@ impl Cifar {
     /// # Errors
     /// A file that is no whole number of records, a bad label in a first or last record.
     pub fn open(self, files: &[PathBuf]) -> Result<ImageSet, FormatError> {
+        self.open_files(files, Strictness::Strict)
+    }
+
+    fn open_files(self, files: &[PathBuf], strictness: Strictness) -> Result<ImageSet, FormatError> {
         let first = files.first().map(PathBuf::as_path).unwrap_or(Path::new(""));
         let folder = first.parent().unwrap_or(Path::new(""));
         let shards = files
@@ -98,7 +107,7 @@ impl Cifar {
                 Head { class_names, ..Head::classes(name, num_classes, "the format") }
             })
             .collect();
-        ImageSet::new(first, SHAPE, heads, shards, Vec::new())
+        ImageSet::new(first, SHAPE, heads, shards, Vec::new(), strictness)
     }
 
     pub(super) fn shard(self, bytes: Bytes) -> Result<Shard, FormatProblem> {
@@ -150,7 +159,7 @@ mod tests {
         write("data_batch_1.bin", &record(&[9], 90));
         write("batches.meta.txt", b"a\nb\nc\nd\ne\nf\ng\nh\ni\nj\n\n");
         let kind = Cifar::of_folder(dir.path()).unwrap();
-        let set = kind.open_split(dir.path(), Split::Train).unwrap().unwrap();
+        let set = kind.open_split(dir.path(), Split::Train, Strictness::Strict).unwrap().unwrap();
         assert_eq!((set.num_samples(), set.heads()[0].class_names[9].as_str()), (3, "j"));
         let (mut pixels, mut labels) = (vec![0; 3072], [0]);
         for (index, expected) in [(0, 9), (1, 3), (2, 4)] {
@@ -161,7 +170,7 @@ mod tests {
                 (expected, expected * 10, expected * 10)
             );
         }
-        assert!(kind.open_split(dir.path(), Split::Test).unwrap().is_none());
+        assert!(kind.open_split(dir.path(), Split::Test, Strictness::Strict).unwrap().is_none());
     }
 
     #[test]
@@ -169,8 +178,8 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         fs_err::write(dir.path().join("train.bin"), [record(&[19, 99], 1), record(&[0, 50], 2)].concat())
             .unwrap();
-        let set =
-            Cifar::of_folder(dir.path()).unwrap().open_split(dir.path(), Split::Train).unwrap().unwrap();
+        let kind = Cifar::of_folder(dir.path()).unwrap();
+        let set = kind.open_split(dir.path(), Split::Train, Strictness::Strict).unwrap().unwrap();
         let mut labels = [0; 2];
         set.labels(1, &mut labels).unwrap();
         assert_eq!((set.num_samples(), labels), (2, [0, 50]));

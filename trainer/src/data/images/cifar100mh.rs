@@ -11,6 +11,7 @@ use super::head::Head;
 use super::set::ImageSet;
 use super::shape::StatedShape;
 use super::split::Split;
+use super::strictness::Strictness;
 use super::vimh::{Family, Form, INFO_FILE, Info, PickledFile, class_heads, open_family};
 
 pub use write::write_set;
@@ -38,7 +39,16 @@ pub(super) fn is_cifar100mh(folder: &Path) -> bool {
 /// # Errors
 /// As [`super::vimh::open_split`].
 pub fn open_split(folder: &Path, split: Split) -> Result<Option<ImageSet>, FormatError> {
-    open_family(&FAMILY, folder, split, Form::Pickle)
+    open_with(folder, split, Strictness::Strict)
+}
+
+/// As [`open_split`].
+pub(super) fn open_with(
+    folder: &Path,
+    split: Split,
+    strictness: Strictness,
+) -> Result<Option<ImageSet>, FormatError> {
+    open_family(&FAMILY, folder, split, Form::Pickle, strictness)
 }
 
 fn heads(info: &Info, file: &PickledFile) -> Result<Vec<Head>, FormatProblem> {

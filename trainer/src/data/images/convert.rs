@@ -35,19 +35,23 @@ pub(super) fn meta(set: &ImageSet) -> SetMeta {
 
 /// As [`meta`], for a head.
 fn mapping(head: &Head) -> Mapping {
-    let range = head.range;
+    let Head { range, scale, description, .. } = head.clone();
     match head.reading {
         Reading::ClassIndex => Mapping {
             min: Some(0.0),
             max: Some(head.num_classes as f64 - 1.0),
             num_classes: Some(head.num_classes as u64),
             kind: Some("classification".into()),
+            scale,
+            description,
             ..Mapping::default()
         },
         Reading::Steps | Reading::Raw => Mapping {
             min: range.map(|range| range.min),
             max: range.map(|range| range.max),
             step: range.map(|range| range.step),
+            scale,
+            description,
             ..Mapping::default()
         },
     }

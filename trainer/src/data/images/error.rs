@@ -21,6 +21,9 @@ pub enum FormatProblem {
     /// The operating system refused.
     #[error("cannot be used: {0}")]
     Io(String),
+    /// Nothing, or something else, where a folder should be.
+    #[error("there is no folder of this name")]
+    NoFolder,
     /// A folder without a file that it needs.
     #[error("found none of {looked_for}")]
     NotFound {
@@ -189,7 +192,8 @@ impl FormatError {
     pub fn hint(&self) -> Option<String> {
         let hint = match &self.problem {
             FormatProblem::Io(_) | FormatProblem::NoSuchSample { .. } => return None,
-            FormatProblem::NotFound { .. } => "point `data.root=` to the folder that holds these files".into(),
+            FormatProblem::NoFolder => "give the folder that holds the files of the set".into(),
+            FormatProblem::NotFound { .. } => "give the folder that holds these files, as `data.root=` where a run is to use it".into(),
             FormatProblem::Global { .. } => {
                 "it could run any program, so it is not loaded; write the set again with the format's own program".into()
             }

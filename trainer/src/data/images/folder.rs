@@ -6,6 +6,7 @@ use super::cifar::Cifar;
 use super::error::{FormatError, FormatProblem};
 use super::set::ImageSet;
 use super::split::Split;
+use super::strictness::Strictness;
 use super::{cifar100mh, idx, vimh};
 
 /// A format of folders.
@@ -41,7 +42,7 @@ impl ImageFormat {
     /// No known one.
     pub fn of_folder(folder: &Path) -> Result<Self, FormatError> {
         if !folder.is_dir() {
-            return Err(FormatProblem::Io("it is not a folder".into()).of(folder));
+            return Err(FormatProblem::NoFolder.of(folder));
         }
         if vimh::is_vimh(folder) {
             Ok(Self::Vimh)
@@ -63,11 +64,20 @@ impl ImageFormat {
     /// # Errors
     /// Files that are not of the format.
     pub fn open_split(self, folder: &Path, split: Split) -> Result<Option<ImageSet>, FormatError> {
+        self.open_with(folder, split, Strictness::Strict)
+    }
+
+    fn open_with(
+        self,
+        folder: &Path,
+        split: Split,
+        strictness: Strictness,
+    ) -> Result<Option<ImageSet>, FormatError> {
         match self {
-            Self::Idx => idx::open_split(folder, split),
-            Self::Cifar(cifar) => cifar.open_split(folder, split),
-            Self::Vimh => vimh::open_split(folder, split, vimh::Form::Any),
-            Self::Cifar100Mh => cifar100mh::open_split(folder, split),
+            Self::Idx => idx::open_split(folder, split, strictness),
+            Self::Cifar(cifar) => cifar.open_split(folder, split, strictness),
+            Self::Vimh => vimh::open_with(folder, split, vimh::Form::Any, strictness),
+            Self::Cifar100Mh => cifar100mh::open_with(folder, split, strictness),
         }
     }
 
@@ -89,17 +99,35 @@ impl ImageFolder {
     /// # Errors
     /// An unknown format, no part to train on, parts of different shapes or heads.
     pub fn open(root: &Path) -> Result<Self, FormatError> {
+        Self::open_with(root, Strictness::Strict)
+    }
+
+    /// As [`ImageFolder::open`], but bad samples are left to whoever reads them.
+    ///
+    /// # Errors
+    /// An unknown format, no part to train on, parts of different shapes or heads.
+    pub fn open_to_inspect(root: &Path) -> Result<Self, FormatError> {
+        Self::open_with(root, Strictness::Lenient)
+    }
+
+    fn open_with(root: &Path, strictness: Strictness) -> Result<Self, FormatError> {
         let format = ImageFormat::of_folder(root)?;
-        let Some(train) = format.open_split(root, Split::Train)? else {
+        let Some(train) = format.open_with(root, Split::Train, strictness)? else {
             return Err(
                 FormatProblem::NotFound { looked_for: "the files of the training part".into() }.of(root)
             );
         };
-        let test = format.open_split(root, Split::Test)?;
+        let test = format.open_with(root, Split::Test, strictness)?;
         if let Some(test) = &test {
             check_alike(&train, test).map_err(|problem| problem.of(root))?;
         }
         Ok(Self { root: root.to_path_buf(), format, train, test })
+    }
+
+    /// The parts that there are.
+    pub fn parts(&self) -> impl Iterator<Item = (Split, &ImageSet)> {
+        let test = self.test.iter().map(|test| (Split::Test, test));
+        std::iter::once((Split::Train, &self.train)).chain(test)
     }
 
     /// Things worth knowing about both parts.

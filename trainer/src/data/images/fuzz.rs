@@ -15,6 +15,7 @@ use super::head::Head;
 use super::json::parse_json;
 use super::set::{ImageSet, Shard};
 use super::shape::{ImageShape, StatedShape};
+use super::strictness::Strictness;
 use super::{idx, vimh};
 
 pub(crate) use super::vimh::fuzz::{
@@ -30,9 +31,8 @@ fn bytes(input: &[u8]) -> Bytes {
 
 /// Opens what a parser accepted.
 fn read(shape: ImageShape, heads: Vec<Head>, shard: Shard) -> bool {
-    let Ok(set) = ImageSet::new(Path::new("input"), shape, heads, vec![shard], Vec::new()) else {
-        return false;
-    };
+    let set = ImageSet::new(Path::new("input"), shape, heads, vec![shard], Vec::new(), Strictness::Strict);
+    let Ok(set) = set else { return false };
     let (mut pixels, mut labels) = (vec![0; shape.num_bytes()], vec![0; set.heads().len()]);
     (0..set.num_samples().min(MAX_READ)).all(|index| {
         let is_good = set.pixels(index, &mut pixels).and_then(|()| set.labels(index, &mut labels)).is_ok();

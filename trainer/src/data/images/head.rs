@@ -39,6 +39,10 @@ pub struct Head {
     pub class_names: Vec<String>,
     /// Which statement gave the number of classes.
     pub source: String,
+    /// What the metadata say about its values, such as `log`.
+    pub scale: Option<String>,
+    /// What the metadata say about it, for people; units stand here.
+    pub description: Option<String>,
 }
 
 impl Head {
@@ -51,6 +55,8 @@ impl Head {
             range: None,
             class_names: Vec::new(),
             source: source.into(),
+            scale: None,
+            description: None,
         }
     }
 

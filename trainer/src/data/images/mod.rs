@@ -22,6 +22,7 @@ pub(crate) mod fuzz;
 mod gzip;
 pub mod head;
 pub mod idx;
+pub mod inspect;
 mod json;
 mod pickle;
 #[cfg(test)]
@@ -29,11 +30,12 @@ mod real_data_tests;
 pub mod set;
 pub mod shape;
 pub mod split;
+mod strictness;
 pub mod vimh;
 
 pub use error::{FormatError, FormatProblem};
 pub use folder::{ImageFolder, ImageFormat};
 pub use head::{Head, Reading, ValueRange};
-pub use set::ImageSet;
-pub use shape::ImageShape;
+pub use set::{ImageSet, StatedBy};
+pub use shape::{ImageShape, StatedShape};
 pub use split::Split;

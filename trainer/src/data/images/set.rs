@@ -6,7 +6,8 @@ use std::path::Path;
 use super::bytes::Column;
 use super::error::{FormatError, FormatProblem};
 use super::head::Head;
-use super::shape::ImageShape;
+use super::shape::{ImageShape, StatedShape};
+use super::strictness::Strictness;
 
 /// Images with labels. Opening reads headers and the first and last sample; the others are checked when they are read.
 #[derive(Debug, Clone)]
@@ -15,6 +16,17 @@ pub struct ImageSet {
     heads: Vec<Head>,
     shards: Vec<Shard>,
     notes: Vec<String>,
+    stated: Vec<StatedBy>,
+    is_sound: bool,
+}
+
+/// What one source says about the shape of an image.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StatedBy {
+    /// The folder's name, the metadata, the file.
+    pub source: String,
+    /// What it says.
+    pub shape: StatedShape,
 }
 
 /// The samples of one file.
@@ -41,7 +53,7 @@ pub(super) struct Fixed {
 }
 
 impl ImageSet {
-    /// Joins shards and reads their first and last samples.
+    /// Joins shards and, where that is asked for, reads their first and last samples.
     ///
     /// # Errors
     /// No samples, or one of those samples is bad.
@@ -51,6 +63,7 @@ impl ImageSet {
         heads: Vec<Head>,
         mut shards: Vec<Shard>,
         notes: Vec<String>,
+        strictness: Strictness,
     ) -> Result<Self, FormatError> {
         let mut num_samples = 0;
         for shard in &mut shards {
@@ -60,15 +73,27 @@ impl ImageSet {
         if num_samples == 0 {
             return Err(FormatProblem::Empty.of(path));
         }
-        let set = Self { shape, heads, shards, notes };
-        let (mut pixels, mut labels) = (vec![0; shape.num_bytes()], vec![0; set.heads.len()]);
-        for shard in set.shards.iter().filter(|shard| shard.num_samples > 0) {
-            for index in [shard.first, shard.first + shard.num_samples - 1] {
-                set.pixels(index, &mut pixels)?;
-                set.labels(index, &mut labels)?;
-            }
+        let set = Self { shape, heads, shards, notes, stated: Vec::new(), is_sound: false };
+        if strictness == Strictness::Strict {
+            set.check_ends()?;
         }
         Ok(set)
+    }
+
+    fn check_ends(&self) -> Result<(), FormatError> {
+        let (mut pixels, mut labels) = (vec![0; self.shape.num_bytes()], vec![0; self.heads.len()]);
+        for shard in self.shards.iter().filter(|shard| shard.num_samples > 0) {
+            for index in [shard.first, shard.first + shard.num_samples - 1] {
+                self.pixels(index, &mut pixels)?;
+                self.labels(index, &mut labels)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// With what the sources of the set say beside the samples.
+    pub(super) fn described(self, stated: Vec<StatedBy>, is_sound: bool) -> Self {
+        Self { stated, is_sound, ..self }
     }
 
     /// Shape of every image.
@@ -89,6 +114,16 @@ impl ImageSet {
     /// Things worth knowing, such as metadata that state another number of samples.
     pub fn notes(&self) -> &[String] {
         &self.notes
+    }
+
+    /// What each source says about the shape, where the format has several.
+    pub fn stated_shapes(&self) -> &[StatedBy] {
+        &self.stated
+    }
+
+    /// The metadata tell of sound: rows are frequencies, the lowest first.
+    pub fn is_sound(&self) -> bool {
+        self.is_sound
     }
 
     /// Files that hold the images.
@@ -134,7 +169,7 @@ impl ImageSet {
                 let byte = column.byte(record, "a label")?;
                 head.class_of(byte).map(|class| class as u32).ok_or_else(|| FormatProblem::Label {
                     sample: record,
-                    offset: column.offset(record),
+                    offset: column.place(record),
                     head: head.name.clone(),
                     value: byte.into(),
                     num_classes: head.num_classes,

@@ -10,6 +10,7 @@ use super::super::head::Head;
 use super::super::json::read_json;
 use super::super::set::{ImageSet, Shard};
 use super::super::split::Split;
+use super::super::strictness::Strictness;
 use super::{IdxImages, IdxLabels, read_images, read_labels};
 
 /// Names the classes of heads.
@@ -53,7 +54,11 @@ pub fn has_images(folder: &Path) -> bool {
 }
 
 /// Opens one part of a folder; nothing where it has none.
-pub fn open_split(folder: &Path, split: Split) -> Result<Option<ImageSet>, FormatError> {
+pub fn open_split(
+    folder: &Path,
+    split: Split,
+    strictness: Strictness,
+) -> Result<Option<ImageSet>, FormatError> {
     let Some(images) = images_path(folder, split) else { return Ok(None) };
     let part = prefix(split);
     let names = [format!("{part}-labels-idx1-ubyte"), format!("{part}-labels.idx1-ubyte")];
@@ -70,7 +75,7 @@ pub fn open_split(folder: &Path, split: Split) -> Result<Option<ImageSet>, Forma
     for (name, path) in further_heads(folder, part)? {
         columns.push((name, read_labels(&path)?));
     }
-    join(read_images(&images)?, columns, infos).map(Some)
+    join(read_images(&images)?, columns, infos, strictness).map(Some)
 }
 
 /// Opens an images file with its labels, as one head of ten classes.
@@ -78,7 +83,8 @@ pub fn open_split(folder: &Path, split: Split) -> Result<Option<ImageSet>, Forma
 /// # Errors
 /// A file that is not of the format, different numbers of images and labels.
 pub fn open(images: &Path, labels: &Path) -> Result<ImageSet, FormatError> {
-    join(read_images(images)?, vec![(MAIN_HEAD.to_owned(), read_labels(labels)?)], BTreeMap::new())
+    let column = (MAIN_HEAD.to_owned(), read_labels(labels)?);
+    join(read_images(images)?, vec![column], BTreeMap::new(), Strictness::Strict)
 }
 
 /// Label files of further heads, `train-NAME-idx1-ubyte`, by name.
@@ -107,6 +113,7 @@ fn join(
     images: IdxImages,
     columns: Vec<(String, IdxLabels)>,
     mut infos: BTreeMap<String, HeadInfo>,
+    strictness: Strictness,
 ) -> Result<ImageSet, FormatError> {
     let path = images.pixels.bytes.path().to_path_buf();
     let mut heads = Vec::with_capacity(columns.len());
@@ -132,7 +139,7 @@ fn join(
         labels,
         fixed: None,
     };
-    ImageSet::new(&path, images.shape, heads, vec![shard], Vec::new())
+    ImageSet::new(&path, images.shape, heads, vec![shard], Vec::new(), strictness)
 }
 
 fn head(name: String, column: &IdxLabels, info: HeadInfo) -> Head {
@@ -169,7 +176,7 @@ mod tests {
     }
 
     fn opened(dir: &tempfile::TempDir) -> Result<ImageSet, FormatError> {
-        open_split(dir.path(), Split::Train).map(Option::unwrap)
+        open_split(dir.path(), Split::Train, Strictness::Strict).map(Option::unwrap)
     }
 
     #[test]
@@ -185,7 +192,7 @@ mod tests {
             let lines: Vec<String> = set.heads().iter().map(ToString::to_string).collect();
             assert_eq!(lines[0], "digit: 10 classes from the format; a label is the class");
             assert_eq!(lines[1], "thickness: 3 classes from the largest label; a label is the class");
-            assert!(open_split(dir.path(), Split::Test).unwrap().is_none());
+            assert!(open_split(dir.path(), Split::Test, Strictness::Strict).unwrap().is_none());
             assert!(
                 set.pixels(5, &mut pixels).unwrap_err().to_string().ends_with("has no sample 5: it holds 5")
             );

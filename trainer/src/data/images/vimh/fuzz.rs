@@ -7,6 +7,7 @@ use super::super::error::{FormatError, FormatProblem};
 use super::super::head::Head;
 use super::super::set::Shard;
 use super::super::shape::{ImageShape, StatedShape};
+use super::super::strictness::Strictness;
 use super::binary::BinaryFile;
 use super::labels::HeadsConfig;
 use super::pickled::PickledFile;
@@ -34,7 +35,7 @@ pub fn pickle(bytes: Bytes) -> Result<Parsed, FormatProblem> {
         return Err(FormatProblem::ShapeUnknown);
     }
     let heads = labels::heads(&Info::default(), &file.ids, &file.heads_config)?;
-    let shard = file.shard(&heads)?;
+    let shard = file.shard(&heads, Strictness::Strict)?;
     Ok((shape, heads, shard))
 }
 

@@ -37,6 +37,8 @@ pub struct Info {
     pub test_samples: Option<u64>,
     /// Layout of the binary files.
     pub label_encoding: LabelEncoding,
+    /// There where images are of sound.
+    pub sample_rate: Option<Value>,
 }
 
 /// What the labels of a parameter stand for.

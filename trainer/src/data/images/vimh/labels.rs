@@ -33,7 +33,8 @@ pub fn heads(info: &Info, ids: &[u8], config: &HeadsConfig) -> Result<Vec<Head>,
     for &id in ids {
         let name = unused_name(info, id, &heads)?;
         let mapping = info.parameter_mappings.get(&name).cloned().unwrap_or_default();
-        heads.push(head(name, &mapping, config)?);
+        let head = head(name, &mapping, config)?;
+        heads.push(Head { scale: mapping.scale, description: mapping.description, ..head });
     }
     Ok(heads)
 }
@@ -52,7 +53,9 @@ pub fn class_heads(
     for (&id, &num_classes) in ids.iter().zip(classes) {
         let name = unused_name(info, id, &heads)?;
         let num_classes = check_classes(num_classes, &format!("parameter_mappings.{name}"))?;
-        heads.push(Head::classes(name, num_classes, source));
+        let Mapping { scale, description, .. } =
+            info.parameter_mappings.get(&name).cloned().unwrap_or_default();
+        heads.push(Head { scale, description, ..Head::classes(name, num_classes, source) });
     }
     Ok(heads)
 }

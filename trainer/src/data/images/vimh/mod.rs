@@ -20,9 +20,10 @@ use super::bytes::Bytes;
 use super::error::{FormatError, FormatProblem};
 use super::head::Head;
 use super::json::read_json;
-use super::set::{ImageSet, Shard};
+use super::set::{ImageSet, Shard, StatedBy};
 use super::shape::{ImageShape, StatedShape};
 use super::split::Split;
+use super::strictness::Strictness;
 use binary::BinaryFile;
 
 pub use folder_name::folder_name;
@@ -88,7 +89,17 @@ pub fn check_folder_name(folder: &Path, shape: ImageShape) -> Result<(), FormatE
 /// # Errors
 /// Files that are not of the format, sources that disagree on the shape, heads that differ between samples.
 pub fn open_split(folder: &Path, split: Split, form: Form) -> Result<Option<ImageSet>, FormatError> {
-    open_family(&FAMILY, folder, split, form)
+    open_with(folder, split, form, Strictness::Strict)
+}
+
+/// As [`open_split`].
+pub(super) fn open_with(
+    folder: &Path,
+    split: Split,
+    form: Form,
+    strictness: Strictness,
+) -> Result<Option<ImageSet>, FormatError> {
+    open_family(&FAMILY, folder, split, form, strictness)
 }
 
 pub(super) fn open_family(
@@ -96,6 +107,7 @@ pub(super) fn open_family(
     folder: &Path,
     split: Split,
     form: Form,
+    strictness: Strictness,
 ) -> Result<Option<ImageSet>, FormatError> {
     let existing = |name: String| Some(folder.join(name)).filter(|path| path.is_file());
     let pickle = existing(format!("{}_batch", split.name())).filter(|_| form != Form::Binary);
@@ -123,8 +135,8 @@ pub(super) fn open_family(
             pickle.display()
         ));
     }
-    let part = Part { family, folder, info: &info, info_path: &info_path };
-    let (path, shape, heads, shard) = match (pickle, binary) {
+    let part = Part { family, folder, info: &info, info_path: &info_path, strictness };
+    let Opened { path, stated, shape, heads, shard } = match (pickle, binary) {
         (Some(path), _) => part.open_pickle(path)?,
         (None, Some(path)) => part.open_binary(path)?,
         (None, None) => return Ok(None),
@@ -137,7 +149,8 @@ pub(super) fn open_family(
             shard.num_samples
         ));
     }
-    ImageSet::new(&path, shape, heads, vec![shard], notes).map(Some)
+    let set = ImageSet::new(&path, shape, heads, vec![shard], notes, strictness)?;
+    Ok(Some(set.described(stated, info.sample_rate.is_some())))
 }
 
 /// What opening a file of a set needs.
@@ -146,40 +159,49 @@ struct Part<'a> {
     folder: &'a Path,
     info: &'a Info,
     info_path: &'a Path,
+    strictness: Strictness,
 }
 
-type Opened = (PathBuf, ImageShape, Vec<Head>, Shard);
+/// A file of a set.
+struct Opened {
+    path: PathBuf,
+    /// What the sources say about the shape.
+    stated: Vec<StatedBy>,
+    shape: ImageShape,
+    heads: Vec<Head>,
+    shard: Shard,
+}
 
 impl Part<'_> {
     fn open_pickle(&self, path: PathBuf) -> Result<Opened, FormatError> {
         let at = |problem: FormatProblem| problem.of(&path);
         let file = PickledFile::parse(Bytes::map(&path)?).map_err(at)?;
-        let shape = self.shape(file.stated, &path)?;
+        let (shape, stated) = self.shape(file.stated, &path)?;
         if shape.num_bytes() as u64 != file.image_len {
             let expected = format!("rows of {} bytes for images of {shape}", shape.num_bytes());
             return Err(at(FormatProblem::key("data", expected, format!("rows of {}", file.image_len))));
         }
         let heads = (self.family.heads)(self.info, &file).map_err(|problem| problem.of(self.info_path))?;
-        let shard = file.shard(&heads).map_err(at)?;
-        Ok((path, shape, heads, shard))
+        let shard = file.shard(&heads, self.strictness).map_err(at)?;
+        Ok(Opened { path, stated, shape, heads, shard })
     }
 
     fn open_binary(&self, path: PathBuf) -> Result<Opened, FormatError> {
         let metadata_bytes = self.info.label_encoding.metadata_bytes;
         let file =
             BinaryFile::parse(&Bytes::map(&path)?, metadata_bytes).map_err(|problem| problem.of(&path))?;
-        let shape = self.shape(file.stated_shape(), &path)?;
+        let (shape, stated) = self.shape(file.stated_shape(), &path)?;
         let heads = labels::heads(self.info, &file.ids, &labels::HeadsConfig::new())
             .map_err(|problem| problem.of(self.info_path))?;
-        Ok((path, shape, heads, file.shard))
+        Ok(Opened { path, stated, shape, heads, shard: file.shard })
     }
 
-    /// The shape on which the folder's name, the metadata and the file agree.
-    fn shape(&self, file: StatedShape, path: &Path) -> Result<ImageShape, FormatError> {
+    /// The shape on which the folder's name, the metadata and the file agree, and what each of them says.
+    fn shape(&self, file: StatedShape, path: &Path) -> Result<(ImageShape, Vec<StatedBy>), FormatError> {
         let folder = folder_name::stated_shape(self.folder);
         let json = self.info.stated_shape().map_err(|problem| problem.of(self.info_path))?;
+        let name = |path: &Path| path.file_name().unwrap_or_default().to_string_lossy().into_owned();
         if !(folder.agrees_with(json) && json.agrees_with(file) && folder.agrees_with(file)) {
-            let name = |path: &Path| path.file_name().unwrap_or_default().to_string_lossy().into_owned();
             let problem = FormatProblem::ShapesDisagree {
                 folder: Box::new(folder),
                 json_name: name(self.info_path),
@@ -190,9 +212,17 @@ impl Part<'_> {
             return Err(problem.of(self.folder));
         }
         let at = |problem: FormatProblem| problem.of(path);
-        match file.or(json).or(folder).or(self.family.default_shape) {
+        let by = |source: String, shape: StatedShape| StatedBy { source, shape };
+        let mut stated = vec![by("the folder's name".into(), folder)];
+        stated.push(by(name(self.info_path), json));
+        stated.push(by(name(path), file));
+        let default = self.family.default_shape;
+        if default != StatedShape::default() {
+            stated.push(by("the format, where nothing else does".into(), default));
+        }
+        match file.or(json).or(folder).or(default) {
             StatedShape { height: Some(height), width: Some(width), channels: Some(channels) } => {
-                ImageShape::new(height, width, channels).map_err(at)
+                Ok((ImageShape::new(height, width, channels).map_err(at)?, stated))
             }
             _ => Err(at(FormatProblem::ShapeUnknown)),
         }

@@ -7,6 +7,7 @@ use super::super::head::Head;
 use super::super::pickle::{Array, Pickle, Value};
 use super::super::set::Shard;
 use super::super::shape::StatedShape;
+use super::super::strictness::Strictness;
 use super::labels::HeadsConfig;
 
 /// Where the rows of labels may be, in this order.
@@ -67,18 +68,38 @@ impl PickledFile {
         largest
     }
 
-    /// All samples, their labels checked.
+    /// All samples. Their labels are checked, or keep their places in the file so that a bad one can be named later.
     ///
     /// # Errors
     /// A label out of range.
-    pub fn shard(self, heads: &[Head]) -> Result<Shard, FormatProblem> {
+    pub fn shard(self, heads: &[Head], strictness: Strictness) -> Result<Shard, FormatProblem> {
+        let places = match strictness {
+            Strictness::Strict => {
+                self.check_labels(heads)?;
+                Vec::new()
+            }
+            Strictness::Lenient => (0..self.num_samples).map(|sample| self.row_offset(sample)).collect(),
+        };
         let num_heads = self.ids.len();
+        let labels = Bytes::gathered(self.pickle.bytes().path(), self.labels, places);
+        let column =
+            |head: usize| Column { bytes: labels.clone(), start: head as u64, stride: num_heads as u64 };
+        Ok(Shard {
+            first: 0,
+            num_samples: self.num_samples,
+            pixels: self.pixels,
+            labels: (0..num_heads).map(column).collect(),
+            fixed: None,
+        })
+    }
+
+    fn check_labels(&self, heads: &[Head]) -> Result<(), FormatProblem> {
         let valid: Vec<[bool; 256]> = heads
             .iter()
             .map(|head| std::array::from_fn(|byte| head.class_of(byte as u8).is_some()))
             .collect();
         let is_bad = |row: &[u8]| row.iter().zip(&valid).position(|(&byte, valid)| !valid[usize::from(byte)]);
-        let mut rows = self.labels.chunks_exact(num_heads.max(1)).enumerate();
+        let mut rows = self.labels.chunks_exact(self.ids.len().max(1)).enumerate();
         if let Some((sample, row, head)) = rows.find_map(|(sample, row)| Some((sample, row, is_bad(row)?))) {
             let (head, value) = (heads.get(head), row.get(head).copied().unwrap_or_default());
             return Err(FormatProblem::Label {
@@ -89,16 +110,7 @@ impl PickledFile {
                 num_classes: head.map_or(0, |head| head.num_classes),
             });
         }
-        let labels = Bytes::owned(self.pickle.bytes().path(), self.labels);
-        let column =
-            |head: usize| Column { bytes: labels.clone(), start: head as u64, stride: num_heads as u64 };
-        Ok(Shard {
-            first: 0,
-            num_samples: self.num_samples,
-            pixels: self.pixels,
-            labels: (0..num_heads).map(column).collect(),
-            fixed: None,
-        })
+        Ok(())
     }
 
     /// Where the labels of a sample are in the file.

@@ -203,6 +203,10 @@ fn labels_out_of_range_name_the_sample() {
         let text = message(&folder, form);
         assert!(text.contains("sample 0 at byte "), "{text}");
         assert!(text.ends_with("label 255 of head `decay` is out of range, it has 234 classes"), "{text}");
+        let set = open_with(&folder, Split::Train, form, Strictness::Lenient).unwrap().unwrap();
+        let mut classes = [0; 2];
+        assert_eq!(set.labels(0, &mut classes).unwrap_err().to_string(), text, "read later");
+        set.labels(8, &mut classes).unwrap();
     }
 }
 
