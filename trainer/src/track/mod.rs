@@ -1,9 +1,10 @@
 //! What a run writes about itself: `metrics.jsonl`, TensorBoard events, `result.json`, `environment.json`. Only rank 0
 //! writes; a run that resumes goes on with the same files and forgets what came after its checkpoint. Pictures are drawn
-//! here too, of whatever is handed over: [`canvas`], [`text`], [`chart`], [`picture`].
+//! here too, of whatever is handed over: [`canvas`], [`text`], [`chart`], [`picture`], [`confusion`].
 
 pub mod canvas;
 pub mod chart;
+pub mod confusion;
 pub mod environment;
 pub mod jsonl;
 pub mod number;
@@ -15,6 +16,7 @@ pub mod text;
 
 pub use canvas::{Area, Canvas};
 pub use chart::{BarChart, Series};
+pub use confusion::Confusion;
 pub use environment::{Environment, Versions, rfc3339};
 pub use jsonl::MetricsFile;
 pub use palette::Rgb;
