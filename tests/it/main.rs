@@ -6,6 +6,7 @@ mod checkpoints;
 mod faults;
 mod first_light;
 mod heads;
+mod image_sets;
 mod imports;
 mod launch;
 mod pack;
