@@ -112,9 +112,10 @@ fn a_few_samples_are_learned_by_heart() {
         "trainer=overfit",
         "trainer.limit_train_samples=40",
         "trainer.batch_size=20",
-        "trainer.max_epochs=30",
+        "trainer.max_epochs=40",
         "trainer.threads=1",
         "stop.monitor=null",
+        "schedule=constant",
     ];
     sandbox.dtrain(digits(&more)).finish().succeeded().says("40 train, 40 val, 40 test");
     let metrics = metrics(&sandbox.run("run").result());

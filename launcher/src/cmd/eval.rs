@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use dtrain_trainer::run::{open_checkpoint, open_probed};
+use dtrain_trainer::run::{open_checkpoint, open_probed, write_confusions};
 
 use super::Failure;
 use crate::cli::EvalArgs;
@@ -23,6 +23,12 @@ pub fn run(args: &EvalArgs, printer: &Printer) -> Result<Exit, Failure> {
         let (mut metrics, mut heads) = (BTreeMap::new(), BTreeMap::new());
         for evaluation in probed.evaluate()? {
             printer.say(&format!("step {}\n{}", probed.step, evaluation_tables(&evaluation)));
+            if printer.rank() == 0 {
+                let drawn = write_confusions(&evaluation, &run_dir.evaluation(probed.step))?;
+                for path in drawn {
+                    printer.say(&format!("{}", path.display()));
+                }
+            }
             metrics.extend(evaluation.metrics);
             heads.insert(evaluation.part, evaluation.heads);
         }

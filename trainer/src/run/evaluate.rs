@@ -29,6 +29,7 @@ impl Session<'_> {
         for evaluation in self.evaluations(step, last)? {
             let values = evaluation.metrics.iter().map(|(name, value)| (name.clone(), *value)).collect();
             self.record(step, epoch, values);
+            self.picture_heads(&evaluation, step, last);
             self.observer.evaluated(&evaluation, step, last);
         }
         let (checkpoint, stop) = (&self.prepared.config.checkpoint, &self.prepared.config.stop);

@@ -49,6 +49,16 @@ impl RunDir {
         self.root.join("result.json")
     }
 
+    /// Pictures of the last evaluation.
+    pub fn pictures(&self) -> PathBuf {
+        self.path().join("pictures")
+    }
+
+    /// What `dtrain eval` draws of the weights after `step`.
+    pub fn evaluation(&self, step: u64) -> PathBuf {
+        self.path().join("eval").join(format!("step-{step:08}"))
+    }
+
     /// TensorBoard events.
     pub fn tensorboard(&self) -> PathBuf {
         self.root.join("tb")

@@ -544,6 +544,15 @@ impl<'a> Session<'a> {
         if self.measured.0 == step { self.measured.1.clone() } else { BTreeMap::new() }
     }
 
+    pub(super) fn is_rank_0(&self) -> bool {
+        self.prepared.engine.collective().world().rank == 0
+    }
+
+    /// Keeps a failure of this rank until the others hear of it.
+    pub(super) fn fail_with(&mut self, error: TrainError) {
+        self.failure.get_or_insert(error);
+    }
+
     fn picture_first_batch(&mut self, batch: &Batch) {
         if !self.prepared.config.track.first_batch_images {
             return;

@@ -74,6 +74,18 @@ impl Tracker {
         events.flush()
     }
 
+    /// A picture for TensorBoard; it is not drawn where nobody looks.
+    pub(super) fn image(
+        &mut self,
+        step: u64,
+        tag: &str,
+        draw: impl FnOnce() -> Result<Picture, TrackError>,
+    ) -> Result<(), TrackError> {
+        let Some(events) = &mut self.events else { return Ok(()) };
+        events.image(step, tag, &draw()?)?;
+        events.flush()
+    }
+
     /// The settings, for TensorBoard's HPARAMS tab, beside the metrics that tell runs apart.
     pub fn hparams(
         &mut self,
