@@ -223,3 +223,18 @@ fn a_stale_metric_does_not_make_a_checkpoint_the_best() {
         assert!(manifest["metrics"].get("train/loss").is_some(), "step {step}");
     }
 }
+
+#[test]
+fn before_its_first_checkpoint_a_run_begins_again_with_any_number_of_ranks() {
+    let sandbox = with_recordings(12);
+    let automatic = ["trainer.threads=auto", "trainer.loader_threads=auto", "checkpoint.every_steps=1000"];
+    interrupted(&sandbox, 1, "run", &automatic, 2, "KILL");
+    let run = sandbox.run("run");
+    assert!(run.read("config.yaml").contains("threads: "));
+    sandbox.dtrain(steps("run", &automatic)).ranks(2).finish().succeeded();
+    assert_eq!(
+        run.metrics().iter().map(|line| line.step).collect::<Vec<u64>>(),
+        (1..=STEPS).collect::<Vec<u64>>()
+    );
+    assert_eq!(run.result()["world_size"], 2);
+}

@@ -228,9 +228,6 @@ fn continue_run(
     let mut now = config.clone();
     if let Some(restored) = &restored {
         restored.state.resolved.fill_in(&mut now);
-    } else {
-        let (resolved, ..) = super::resolve(config, &**ranks, None)?;
-        resolved.fill_in(&mut now);
     }
     let differences = differences(&stored, &now);
     if !differences.is_empty() {
@@ -242,7 +239,10 @@ fn continue_run(
     Ok(restored)
 }
 
-/// Keys whose values differ, apart from where the run lives.
+/// A value that is chosen at the start of a run.
+const AUTO: &str = "\"auto\"";
+
+/// Keys whose values differ, apart from where the run lives and from what is to be chosen now.
 fn differences(stored: &RunConfig, now: &RunConfig) -> Vec<String> {
     let flat = |config: &RunConfig| {
         let mut config = config.clone();
@@ -262,7 +262,8 @@ fn differences(stored: &RunConfig, now: &RunConfig) -> Vec<String> {
     let keys: std::collections::BTreeSet<&String> = stored.keys().chain(now.keys()).collect();
     let show = |value: Option<&String>| value.map_or("(not set)", String::as_str).to_owned();
     keys.into_iter()
-        .filter(|key| stored.get(*key) != now.get(*key))
+        // Without a checkpoint nothing holds the run to what was chosen, which may have been for another world.
+        .filter(|key| stored.get(*key) != now.get(*key) && now.get(*key).is_none_or(|value| value != AUTO))
         .map(|key| format!("`{key}` was {} and is now {}", show(stored.get(key)), show(now.get(key))))
         .collect()
 }
@@ -348,7 +349,7 @@ fn write_run_files(
     resume_at: Option<u64>,
 ) -> Result<Tracker, TrainError> {
     let mut tracker = Tracker::open(run_dir, &prepared.config.track, resume_at)?;
-    if !run_dir.holds_a_run() {
+    if !run_dir.holds_a_run() || resume_at.is_none() {
         let versions = Versions { torch: Some(TORCH_VERSION.to_owned()), ..Versions::of_build() };
         Environment::collect(versions).write(&run_dir.environment())?;
         write_atomic(&run_dir.overrides(), format!("{}\n", overrides.join("\n")).as_bytes())?;
