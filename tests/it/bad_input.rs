@@ -117,10 +117,10 @@ fn a_recording_with_nan_drops_out_and_the_run_goes_on() {
         let finished = sandbox.dtrain(args).ranks(ranks).finish().succeeded();
         let warnings = finished.stderr.lines().filter_map(|line| Some(line.split_once("WARN ")?.1));
         let warnings: Vec<&str> =
-            warnings.filter_map(|line| Some(&line[line.find("recording left")?..])).collect();
+            warnings.filter_map(|line| Some(&line[line.find("sample left")?..])).collect();
         let warning = warnings.join("\n").replace(&sandbox.path().display().to_string(), "[work]");
         insta::allow_duplicates! {
-            insta::assert_snapshot!(masked("step [0-9]", "step [N]", &warning), @r"recording left out from step [N] on, 1 of at most `data.max_bad_files` = 10: `[work]/sounds/lark/001.wav`: sample NaN in frame 700, channel 0: expected a number of magnitude up to 2^31");
+            insta::assert_snapshot!(masked("step [0-9]", "step [N]", &warning), @r"sample left out from step [N] on, 1 of at most `data.max_bad_files` = 10: `[work]/sounds/lark/001.wav`: sample NaN in frame 700, channel 0: expected a number of magnitude up to 2^31");
         }
         let run = sandbox.run(format!("ranks{ranks}"));
         assert_eq!(run.result_count("samples_seen"), 22);
@@ -165,7 +165,7 @@ fn too_many_recordings_with_nan() {
     spoil(&sandbox, "sounds/lark/001.wav");
     let text = refusal(&sandbox, &three_steps(&["data.max_bad_files=0"]), 2);
     insta::assert_snapshot!(text, @r"
-    error: recordings that could not be read during training: 1, the last one `[work]/sounds/lark/001.wav`: sample NaN in frame 700, channel 0: expected a number of magnitude up to 2^31
+    error: samples that could not be read during training: 1, the last one `[work]/sounds/lark/001.wav`: sample NaN in frame 700, channel 0: expected a number of magnitude up to 2^31
 
     hint: restore or remove them, or raise `data.max_bad_files=` (now 0)
     ");
