@@ -24,9 +24,10 @@ pub fn run(args: &EvalArgs, printer: &Printer) -> Result<Exit, Failure> {
         for evaluation in probed.evaluate()? {
             printer.say(&format!("step {}\n{}", probed.step, evaluation_tables(&evaluation)));
             if printer.rank() == 0 {
-                let drawn = write_confusions(&evaluation, &run_dir.evaluation(probed.step))?;
-                for path in drawn {
-                    printer.say(&format!("{}", path.display()));
+                // Pictures are an addition: a run directory that cannot be written is evaluated all the same.
+                match write_confusions(&evaluation, &run_dir.evaluation(probed.step)) {
+                    Ok(drawn) => drawn.iter().for_each(|path| printer.say(&path.display().to_string())),
+                    Err(error) => printer.warn(&format!("no confusion matrices were drawn: {error}")),
                 }
             }
             metrics.extend(evaluation.metrics);

@@ -3,8 +3,8 @@
 use dtrain_configs::choice_hint;
 
 use super::Session;
+use super::feed::reading;
 use super::limits::spread;
-use super::session::reading;
 use crate::data::{Dataset, LabelColumn};
 use crate::error::TrainError;
 use crate::eval::{Evaluation, Parts, Thoroughness, embed_part, evaluate, evaluate_heads};

@@ -9,9 +9,9 @@ use dtrain_configs::RunConfig;
 
 use super::agreed;
 use super::evaluate::final_parts;
+use super::feed::reading;
 use super::load::load_at;
 use super::prepare::{Prepared, Purpose, prepare};
-use super::session::reading;
 use crate::checkpoint::durable::replace_atomic;
 use crate::checkpoint::{Dtype, TensorSpec, write_tensors};
 use crate::engine::{gather_i64, gather_rows};

@@ -4,9 +4,9 @@ use std::time::Instant;
 
 use dtrain_comm::CollectiveExt;
 
+use super::feed::{local_batch, start_loader};
 use super::micro_batch::explain;
 use super::prepare::Prepared;
-use super::session::{local_batch, start_loader};
 use crate::coordinator::StepPlan;
 use crate::data::Loader;
 use crate::engine::StepOutcome;

@@ -8,18 +8,18 @@ use dtrain_comm::{CollectiveExt, Stage, StageGuard};
 use serde::{Deserialize, Serialize};
 
 use super::agree::{Told, settle};
+use super::feed::{local_batch, start_loader};
 use super::micro_batch::explain;
 use super::pace::Work;
 use super::prepare::Prepared;
+use super::window::Window;
 use super::wishes::Wishes;
-use super::{DroppedSample, LoopState, Observer, Pause, Progress, RunDir, Saver, Tracker, agreed};
+use super::{DroppedSample, LoopState, Observer, RunDir, Saver, Tracker, agreed};
 use crate::checkpoint::{FrameKind, decode, encode};
 use crate::coordinator::{Coordinator, CoordinatorState, Directive, Report, StepPlan, StopReason};
-use crate::data::{Batch, BatchRequest, Loader, LoaderOptions, share};
-use crate::engine::{LocalBatch, StepOutcome};
+use crate::data::{Batch, Loader};
+use crate::engine::StepOutcome;
 use crate::error::TrainError;
-use crate::eval::{Reading, inputs_of};
-use crate::method::Targets;
 use crate::track::{Optimized, RunResult, SessionStatus};
 
 /// Messages between ranks.
@@ -115,32 +115,6 @@ struct Launched {
     plan: StepPlan,
     /// This rank's samples, named if the step turns out not to be finite.
     ids: Vec<u32>,
-}
-
-/// Sums since the last logged step.
-#[derive(Default)]
-pub(super) struct Window {
-    steps: u64,
-    samples: u64,
-    /// Waiting for batches.
-    data_secs: f64,
-    compute_secs: f64,
-    /// Waiting for other ranks before the step.
-    wait_secs: f64,
-    /// Waiting for other ranks within the step.
-    comm_secs: f64,
-    /// The longest of each, over the checkpoints of rank 0.
-    saved: Option<Pause>,
-    started: Option<Instant>,
-}
-
-impl Window {
-    /// A checkpoint was handed over; `gather_secs` went into the ranks' parts.
-    pub(super) fn saved(&mut self, pause: Pause, gather_secs: f64) {
-        let longest = self.saved.get_or_insert_default();
-        longest.wait_secs = longest.wait_secs.max(pause.wait_secs);
-        longest.pause_secs = longest.pause_secs.max(pause.pause_secs + gather_secs);
-    }
 }
 
 impl<'a> Session<'a> {
@@ -442,91 +416,6 @@ impl<'a> Session<'a> {
         self.log_step(&plan, outcome)
     }
 
-    fn log_step(&mut self, plan: &StepPlan, outcome: &StepOutcome) -> Result<(), TrainError> {
-        let done = plan.step + 1;
-        let every = self.prepared.config.track.every_steps.max(1);
-        let last = done == self.prepared.plan.total_steps;
-        let logged = done.is_multiple_of(every) || plan.step == 0 || last;
-        let secs = self.window.started.map_or(0.0, |s| s.elapsed().as_secs_f64()).max(1e-9);
-        let samples_per_sec = self.window.samples as f64 / secs;
-        if logged {
-            tracing::debug!(
-                loss = outcome.loss,
-                grad_norm = outcome.grad_norm,
-                lr = outcome.lr,
-                data_secs = self.window.data_secs,
-                compute_secs = self.window.compute_secs,
-                wait_secs = self.window.wait_secs,
-                comm_secs = self.window.comm_secs,
-                steps = self.window.steps,
-                "trained"
-            );
-            let per_step = 1.0 / self.window.steps.max(1) as f64;
-            let mut values = vec![("train/loss".to_owned(), outcome.loss)];
-            if self.prepared.plan.phases.is_staged() {
-                values.push(("train/phase".into(), f64::from(plan.phase + 1)));
-            }
-            let losses = self.prepared.engine.method().loss_names().into_iter().zip(&outcome.losses);
-            values.extend(losses.map(|(name, loss)| (format!("train/{name}_loss"), *loss)));
-            values.extend(outcome.means.iter().map(|(name, mean)| (format!("train/{name}"), *mean)));
-            for (name, value) in [
-                ("opt/lr", outcome.lr),
-                ("opt/grad_norm", outcome.grad_norm),
-                ("perf/samples_per_s", samples_per_sec),
-                ("perf/data_s", self.window.data_secs * per_step),
-                ("perf/compute_s", self.window.compute_secs * per_step),
-                ("perf/wait_s", self.window.wait_secs * per_step),
-                ("perf/comm_exposed_s", self.window.comm_secs * per_step),
-            ] {
-                values.push((name.to_owned(), value));
-            }
-            values.extend(self.slowest_rank(per_step)?);
-            if let Some(Pause { wait_secs, pause_secs }) = self.window.saved {
-                values.push(("perf/save_pause_s".into(), pause_secs));
-                values.push(("perf/save_wait_s".into(), wait_secs));
-            }
-            if outcome.loss_scale != 1.0 {
-                values.push(("opt/loss_scale".into(), outcome.loss_scale));
-            }
-            if let Some(sampler) = &self.prepared.sampler {
-                values.push(("perf/reuse".into(), sampler.reuse(plan.epoch)));
-            }
-            if outcome.anchors == Some(0) {
-                tracing::warn!(
-                    step = plan.step,
-                    "no row of the batch has a positive: the loss is 0 and nothing is learned"
-                );
-            }
-            self.record(done, plan.epoch, values);
-        }
-        self.observer.stepped(&Progress {
-            step: done,
-            total_steps: self.prepared.plan.total_steps,
-            epoch: plan.epoch,
-            steps_per_epoch: self.prepared.plan.steps_per_epoch,
-            loss: outcome.loss,
-            samples_per_sec,
-            logged,
-        });
-        if logged {
-            self.window = Window::default();
-        }
-        Ok(())
-    }
-
-    /// Which rank the others wait for: the one that itself waits least. All ranks call it.
-    fn slowest_rank(&self, per_step: f64) -> Result<Vec<(String, f64)>, TrainError> {
-        let ranks = self.prepared.engine.ranks();
-        if ranks.world().world_size == 1 {
-            return Ok(Vec::new());
-        }
-        let waited = ranks.gather_f64((self.window.wait_secs + self.window.comm_secs) * per_step)?;
-        let slowest = waited.iter().enumerate().min_by(|a, b| a.1.total_cmp(b.1));
-        let most = waited.iter().copied().fold(0.0, f64::max);
-        let Some((rank, least)) = slowest else { return Ok(Vec::new()) };
-        Ok(vec![("perf/slowest_rank".into(), rank as f64), ("perf/straggling_s".into(), most - least)])
-    }
-
     /// Writes metrics and remembers their last values; rank 0's tracker writes files, the others' write nothing.
     pub(super) fn record(&mut self, step: u64, epoch: u64, values: Vec<(String, f64)>) {
         if let Err(error) = self.tracker.record(step, epoch, self.wall_secs(), &values) {
@@ -571,85 +460,4 @@ impl<'a> Session<'a> {
         let done = if ranks.world().rank == 0 { work(self) } else { Ok(()) };
         agreed(&*ranks, done)
     }
-}
-
-/// A loaded batch as the engine takes it.
-///
-/// # Errors
-/// When memory runs out.
-pub fn local_batch(prepared: &Prepared, batch: &Batch, plan: &StepPlan) -> Result<LocalBatch, TrainError> {
-    let engine = &prepared.engine;
-    let dataset = &prepared.dataset;
-    let mut labels = dataset.classes_of(batch);
-    let of_label = |name: &String| {
-        let at = dataset.labels.iter().position(|label| label.name == *name);
-        let classes = at.and_then(|at| labels.get(at));
-        classes.cloned().unwrap_or_else(|| vec![-1; batch.kept.len()])
-    };
-    let data = &prepared.config.data;
-    let classes = of_label(&data.target);
-    let recordings = data.recording.as_ref().map_or_else(|| vec![-1; batch.kept.len()], of_label);
-    if engine.method().heads().is_empty() {
-        labels.clear();
-    }
-    let offset = plan.offset(engine.collective().world().rank) as i64;
-    Ok(LocalBatch {
-        inputs: inputs_of(batch, engine)?,
-        targets: Targets {
-            sample_ids: batch.kept_ids().map(i64::from).collect(),
-            classes,
-            labels,
-            recordings,
-            positions: (offset..).take(batch.kept.len()).collect(),
-            global_samples: plan.global_samples,
-        },
-    })
-}
-
-/// How a part is read for an evaluation.
-pub(super) fn reading(prepared: &Prepared) -> Reading {
-    Reading {
-        maker: Arc::clone(&prepared.maker),
-        batch_size: prepared.config.eval.batch_size,
-        options: loader_options(prepared),
-    }
-}
-
-/// How batches are prepared.
-pub(super) fn loader_options(prepared: &Prepared) -> LoaderOptions {
-    LoaderOptions {
-        threads: prepared.resolved.loader_threads,
-        prefetch_batches: prepared.config.trainer.prefetch_batches,
-        prefetch_bytes: prepared.config.trainer.prefetch_bytes,
-    }
-}
-
-/// Batches from `first_step` to the end of the run: this rank's share of each global batch, without the samples that
-/// dropped out earlier.
-pub(super) fn start_loader(
-    prepared: &Prepared,
-    first_step: u64,
-    dropped: &[DroppedSample],
-) -> Result<Loader, TrainError> {
-    let Some(sampler) = prepared.sampler.clone() else {
-        return Err(TrainError::internal("a training session needs a sampler"));
-    };
-    let world = prepared.engine.collective().world().clone();
-    let steps_per_epoch = prepared.plan.steps_per_epoch.max(1);
-    let num_views = prepared.engine.method().num_views();
-    let dropped: BTreeSet<u32> = dropped.iter().map(|d| d.id).collect();
-    let requests = (first_step..prepared.plan.total_steps).map(move |step| {
-        let epoch = step / steps_per_epoch;
-        let global = sampler.draws(epoch, step % steps_per_epoch);
-        let own = share(global.len(), world.world_size, world.rank);
-        let draws = global
-            .get(own)
-            .unwrap_or_default()
-            .iter()
-            .copied()
-            .filter(|d| !dropped.contains(&d.id))
-            .collect();
-        BatchRequest { epoch, step, draws, num_views, augment: true }
-    });
-    Ok(Loader::start(Arc::clone(&prepared.maker), requests, loader_options(prepared))?)
 }

@@ -1,0 +1,121 @@
+//! What is logged of the steps since the last time: losses, rates, and where the time went.
+
+use std::time::Instant;
+
+use super::{Pause, Progress, Session};
+use crate::coordinator::StepPlan;
+use crate::engine::StepOutcome;
+use crate::error::TrainError;
+
+/// Sums since the last logged step.
+#[derive(Default)]
+pub(super) struct Window {
+    pub(super) steps: u64,
+    pub(super) samples: u64,
+    /// Waiting for batches.
+    pub(super) data_secs: f64,
+    pub(super) compute_secs: f64,
+    /// Waiting for other ranks before the step.
+    pub(super) wait_secs: f64,
+    /// Waiting for other ranks within the step.
+    pub(super) comm_secs: f64,
+    /// The longest of each, over the checkpoints of rank 0.
+    saved: Option<Pause>,
+    pub(super) started: Option<Instant>,
+}
+
+impl Window {
+    /// A checkpoint was handed over; `gather_secs` went into the ranks' parts.
+    pub(super) fn saved(&mut self, pause: Pause, gather_secs: f64) {
+        let longest = self.saved.get_or_insert_default();
+        longest.wait_secs = longest.wait_secs.max(pause.wait_secs);
+        longest.pause_secs = longest.pause_secs.max(pause.pause_secs + gather_secs);
+    }
+}
+
+impl Session<'_> {
+    pub(super) fn log_step(&mut self, plan: &StepPlan, outcome: &StepOutcome) -> Result<(), TrainError> {
+        let done = plan.step + 1;
+        let every = self.prepared.config.track.every_steps.max(1);
+        let last = done == self.prepared.plan.total_steps;
+        let logged = done.is_multiple_of(every) || plan.step == 0 || last;
+        let secs = self.window.started.map_or(0.0, |s| s.elapsed().as_secs_f64()).max(1e-9);
+        let samples_per_sec = self.window.samples as f64 / secs;
+        if logged {
+            tracing::debug!(
+                loss = outcome.loss,
+                grad_norm = outcome.grad_norm,
+                lr = outcome.lr,
+                data_secs = self.window.data_secs,
+                compute_secs = self.window.compute_secs,
+                wait_secs = self.window.wait_secs,
+                comm_secs = self.window.comm_secs,
+                steps = self.window.steps,
+                "trained"
+            );
+            let per_step = 1.0 / self.window.steps.max(1) as f64;
+            let mut values = vec![("train/loss".to_owned(), outcome.loss)];
+            if self.prepared.plan.phases.is_staged() {
+                values.push(("train/phase".into(), f64::from(plan.phase + 1)));
+            }
+            let losses = self.prepared.engine.method().loss_names().into_iter().zip(&outcome.losses);
+            values.extend(losses.map(|(name, loss)| (format!("train/{name}_loss"), *loss)));
+            values.extend(outcome.means.iter().map(|(name, mean)| (format!("train/{name}"), *mean)));
+            for (name, value) in [
+                ("opt/lr", outcome.lr),
+                ("opt/grad_norm", outcome.grad_norm),
+                ("perf/samples_per_s", samples_per_sec),
+                ("perf/data_s", self.window.data_secs * per_step),
+                ("perf/compute_s", self.window.compute_secs * per_step),
+                ("perf/wait_s", self.window.wait_secs * per_step),
+                ("perf/comm_exposed_s", self.window.comm_secs * per_step),
+            ] {
+                values.push((name.to_owned(), value));
+            }
+            values.extend(self.slowest_rank(per_step)?);
+            if let Some(Pause { wait_secs, pause_secs }) = self.window.saved {
+                values.push(("perf/save_pause_s".into(), pause_secs));
+                values.push(("perf/save_wait_s".into(), wait_secs));
+            }
+            if outcome.loss_scale != 1.0 {
+                values.push(("opt/loss_scale".into(), outcome.loss_scale));
+            }
+            if let Some(sampler) = &self.prepared.sampler {
+                values.push(("perf/reuse".into(), sampler.reuse(plan.epoch)));
+            }
+            if outcome.anchors == Some(0) {
+                tracing::warn!(
+                    step = plan.step,
+                    "no row of the batch has a positive: the loss is 0 and nothing is learned"
+                );
+            }
+            self.record(done, plan.epoch, values);
+        }
+        self.observer.stepped(&Progress {
+            step: done,
+            total_steps: self.prepared.plan.total_steps,
+            epoch: plan.epoch,
+            steps_per_epoch: self.prepared.plan.steps_per_epoch,
+            loss: outcome.loss,
+            samples_per_sec,
+            logged,
+        });
+        if logged {
+            self.window = Window::default();
+        }
+        Ok(())
+    }
+
+    /// Which rank the others wait for: the one that itself waits least. All ranks call it.
+    fn slowest_rank(&self, per_step: f64) -> Result<Vec<(String, f64)>, TrainError> {
+        let ranks = self.prepared.engine.ranks();
+        if ranks.world().world_size == 1 {
+            return Ok(Vec::new());
+        }
+        let waited = ranks.gather_f64((self.window.wait_secs + self.window.comm_secs) * per_step)?;
+        let slowest = waited.iter().enumerate().min_by(|a, b| a.1.total_cmp(b.1));
+        let most = waited.iter().copied().fold(0.0, f64::max);
+        let Some((rank, least)) = slowest else { return Ok(Vec::new()) };
+        Ok(vec![("perf/slowest_rank".into(), rank as f64), ("perf/straggling_s".into(), most - least)])
+    }
+}
