@@ -78,22 +78,35 @@ fn local_steps(folder: &Path) -> Vec<u64> {
     names.filter_map(|name| name.strip_prefix("step-").and_then(|step| step.parse().ok())).collect()
 }
 
-const TIERS: [&str; 3] =
-    ["checkpoint.every_steps=9", "checkpoint.local_every_steps=2", "checkpoint.local_dir=fast"];
+/// So many steps between durable checkpoints that a kill past the first comes before the second, on fast machines too.
+fn run_on_tiers(run: &str) -> Vec<String> {
+    let tiers = ["checkpoint.every_steps=40", "checkpoint.local_every_steps=2", "checkpoint.local_dir=fast"];
+    let mut all = run_of(run, &tiers);
+    all.retain(|setting| !setting.starts_with("trainer.max_steps="));
+    all.push("trainer.max_steps=100".to_owned());
+    all
+}
+
+/// Kills a run on tiers between its durable checkpoints; the step of its newest local one.
+fn killed_on_tiers(sandbox: &Sandbox, ranks: usize, run: &str) -> u64 {
+    let fast = sandbox.join("fast");
+    killed(sandbox, ranks, run_on_tiers(run), || local_steps(&fast).iter().any(|&step| step >= 44));
+    let newest = *local_steps(&fast).iter().max().unwrap();
+    assert!(newest < 80, "the kill came at step {newest}, too late for this test");
+    newest
+}
 
 #[test]
 fn a_run_goes_on_from_the_newest_of_both_tiers() {
     let sandbox = with_recordings(12);
     for ranks in [1, 2] {
         let (whole, cut) = (format!("whole{ranks}"), format!("cut{ranks}"));
-        sandbox.dtrain(run_of(&whole, &TIERS)).ranks(ranks).finish().succeeded();
+        sandbox.dtrain(run_on_tiers(&whole)).ranks(ranks).finish().succeeded();
         let fast = sandbox.join("fast");
         assert_eq!(local_steps(&fast), [0; 0], "the end of a run leaves nothing there");
-        assert_eq!(sandbox.run(&whole).checkpoint_steps(), [18, 22]);
-        // Past the durable checkpoint of step 9.
-        killed(&sandbox, ranks, run_of(&cut, &TIERS), || local_steps(&fast).iter().any(|&step| step >= 12));
-        let newest = *local_steps(&fast).iter().max().unwrap();
-        let resumed = sandbox.dtrain(run_of(&cut, &TIERS)).ranks(ranks).finish().succeeded();
+        assert_eq!(sandbox.run(&whole).checkpoint_steps(), [80, 100]);
+        let newest = killed_on_tiers(&sandbox, ranks, &cut);
+        let resumed = sandbox.dtrain(run_on_tiers(&cut)).ranks(ranks).finish().succeeded();
         resumed.says(&format!("step {newest}  (local checkpoint fast/"));
         assert_same_tensors(&sandbox.run(&cut), &sandbox.run(&whole));
         assert_eq!(local_steps(&fast), [0; 0]);
@@ -103,11 +116,10 @@ fn a_run_goes_on_from_the_newest_of_both_tiers() {
 #[test]
 fn a_damaged_local_checkpoint_is_passed_over_and_another_runs_is_refused() {
     let sandbox = with_recordings(12);
-    sandbox.dtrain(run_of("whole", &TIERS)).finish().succeeded();
+    sandbox.dtrain(run_on_tiers("whole")).finish().succeeded();
     let (fast, cut) = (sandbox.join("fast"), sandbox.run("cut"));
-    killed(&sandbox, 1, run_of("cut", &TIERS), || local_steps(&fast).iter().any(|&step| step >= 12));
+    let newest = killed_on_tiers(&sandbox, 1, "cut");
     let own = fast.join(cut.read("run_id").trim());
-    let newest = *local_steps(&fast).iter().max().unwrap();
     let folder = own.join(format!("step-{newest:08}"));
 
     let id = sandbox.run("whole").read("run_id");
@@ -120,7 +132,7 @@ fn a_damaged_local_checkpoint_is_passed_over_and_another_runs_is_refused() {
 
     std::fs::write(folder.join("model.safetensors"), "torn").unwrap();
     let resumed = sandbox.dtrain(["resume", "cut"]).finish().succeeded();
-    resumed.says("the local tier is passed over").says("step 9  (durable checkpoint");
+    resumed.says("the local tier is passed over").says("step 40  (durable checkpoint");
     assert_same_tensors(&cut, &sandbox.run("whole"));
 }
 

@@ -281,6 +281,35 @@ fn the_limit_can_be_chosen() {
     assert_eq!((desk.num_starts(), desk.requeued().len()), (1, 0));
 }
 
+/// Task 0 is refused; srun kills task 1 before that can say the same, and ends with the higher code of the two.
+const SRUN_OF_TWO: &str = r#"
+if [ "$1" = --mpi=list ]; then printf 'MPI plugin types are...\n\tpmix\n'; exit; fi
+while [[ $1 = -* ]]; do shift; done
+"$@"
+echo "srun: error: n1: task 0: $HOW" >&2
+echo 'srun: error: n2: task 1: Exited with exit code 2' >&2
+echo 'slurmstepd: error: *** STEP 12.0 ON n1 CANCELLED ***' >&2
+printf 'srun: Force Terminated StepId=12.0' >&2
+exit 143
+"#;
+
+#[test]
+fn the_task_that_failed_first_decides() {
+    for (how, code, starts) in [
+        ("Exited with exit code 3", 3, 1),
+        ("Exited with exit code 130", 130, 1),
+        ("Exited with exit code 1", 1, 2),
+        ("Killed", 143, 2),
+    ] {
+        let desk = Desk::new(&[]);
+        desk.play("srun", SRUN_OF_TWO);
+        let ended = desk.run("train.sbatch", &["seed=1"], &[&format!("HOW={how}")]);
+        let ended = ended.expect(code, "srun: Force Terminated StepId=12.0\n");
+        assert!(ended.said.contains(&format!("srun: error: n1: task 0: {how}\n")), "{}", ended.said);
+        assert_eq!(desk.num_starts(), starts, "{how}\n{}", ended.said);
+    }
+}
+
 /// USR1 announces the time limit, TERM the loss of the nodes.
 #[test]
 fn signals_are_handed_to_the_ranks() {
