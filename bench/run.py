@@ -4,9 +4,9 @@
 Runs both programs in turn, samples the memory of all their processes from outside, writes bench/results/*.json and
 rewrites the table in docs/benchmarks.md.
 
-    bench/run.py --python VENV/bin/python --data-root DIR            all benches
-    bench/run.py loss --python VENV/bin/python                       one bench; `loss` needs no data
-    bench/run.py --table-only                                        the table again, from the stored results
+    bench/run.py --python VENV/bin/python --data-root DIGITS --mnist-root MNIST   all benches
+    bench/run.py loss --python VENV/bin/python                                    one bench; `loss` needs no data
+    bench/run.py --table-only                                                     the table again, from the results
 """
 
 import argparse
@@ -26,6 +26,7 @@ from harness.processes import check_memory_readings
 from harness.table import newest_results, render, rewrite
 
 STEPS = {"step", "step-bf16", "step-default"}
+MULTIHEAD = {"multihead", "multihead-bf16", "multihead-default"}
 PEER_PACKAGES = "torch==2.11.0 torchvision==0.26.0 torchaudio==2.11.0"
 
 
@@ -55,11 +56,13 @@ def arguments() -> argparse.Namespace:
     add("benches", nargs="*", metavar="BENCH", help=f"{', '.join(BENCHES)}; all by default")
     add("--dtrain", type=Path, default=REPOSITORY / "target/release/dtrain", help="default: %(default)s")
     add("--python", default=sys.executable, help=f"a Python with {PEER_PACKAGES}; default: this one")
-    add("--mpirun", default="mpirun", help="starts both sides of `step`; default: %(default)s")
-    add("--data-root", type=Path, help="folder with the spoken digits, for `step` and `data`")
+    add("--mpirun", default="mpirun", help="starts both sides of a step; default: %(default)s")
+    add("--data-root", type=Path, help="folder with the spoken digits, for the steps and `data`")
+    add("--mnist-root", type=Path, help="folder with the files of MNIST, for `multihead` and its kin")
     add("--pairs", type=positive, default=3, help="rounds, each with both sides; default: %(default)s")
     add("--steps", type=positive, default=20, help="measured steps of a `step` run; default: %(default)s")
-    add("--warmup", type=positive, default=3, help="steps before them; default: %(default)s")
+    add("--small-steps", type=positive, default=400, help="of a `multihead` run; default: %(default)s")
+    add("--warmup", type=positive, default=3, help="steps before them (multihead: tenfold); default: %(default)s")
     add("--workers", type=int, default=1, help="the peer's loader processes per rank; default: %(default)s")
     add("--rows", type=positive, default=32768, help="rows of dtrain's loss; default: %(default)s")
     add("--naive-rows", type=positive, default=8192, help="rows of the naive loss; default: %(default)s")
@@ -96,7 +99,7 @@ def checked(args: argparse.Namespace, names: list[str]) -> Settings:
     check_memory_readings()
     if not args.dtrain.is_file():
         raise BenchError(f"no dtrain at `{args.dtrain}`", "run `cargo build --release`, or give `--dtrain PATH`")
-    if STEPS & set(names) and shutil.which(args.mpirun) is None:
+    if (STEPS | MULTIHEAD) & set(names) and shutil.which(args.mpirun) is None:
         raise BenchError(f"no `{args.mpirun}`", "run `scripts/setup.sh`, or give `--mpirun PATH`")
     if (STEPS | {"data"}) & set(names):
         if args.data_root is None:
@@ -110,14 +113,18 @@ def checked(args: argparse.Namespace, names: list[str]) -> Settings:
                 f"no recordings such as `7_jackson_32.wav` below `{args.data_root}`",
                 "see bench/README.md for where the digits come from",
             )
+    if MULTIHEAD & set(names):
+        check_mnist(args.mnist_root)
     check_python(args.python)
     return Settings(
         dtrain=args.dtrain.resolve(),
         python=args.python,
         mpirun=args.mpirun,
         data_root=args.data_root and args.data_root.resolve(),
+        mnist_root=args.mnist_root and args.mnist_root.resolve(),
         pairs=args.pairs,
         steps=args.steps,
+        small_steps=args.small_steps,
         warmup=args.warmup,
         workers=args.workers,
         rows=args.rows,
@@ -127,6 +134,15 @@ def checked(args: argparse.Namespace, names: list[str]) -> Settings:
         interval_secs=args.interval,
         say=lambda text: print(text, file=sys.stderr, flush=True),
     )
+
+
+def check_mnist(root: Path | None) -> None:
+    """Raises where the training images are not there."""
+    hint = "see bench/README.md for where MNIST comes from"
+    if root is None:
+        raise BenchError("`multihead` and its kin need MNIST", f"give `--mnist-root DIR`; {hint}")
+    if not any((root / f"train-images-idx3-ubyte{end}").is_file() for end in ("", ".gz")):
+        raise BenchError(f"no `train-images-idx3-ubyte` or `train-images-idx3-ubyte.gz` in `{root}`", hint)
 
 
 def check_python(python: str) -> None:

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-const FILES: [&str; 9] = [
+const FILES: [&str; 12] = [
     "affine",
     "batch_norm",
     "block_pool",
@@ -10,8 +10,11 @@ const FILES: [&str; 9] = [
     "cuda",
     "fused_norm",
     "gradients",
+    "moments",
     "optimizer",
+    "pooled_norm",
     "precision",
+    "rows",
 ];
 
 fn main() -> Result<(), std::env::VarError> {

@@ -29,8 +29,10 @@ class Settings:
     python: str
     mpirun: str
     data_root: Path | None
+    mnist_root: Path | None
     pairs: int
     steps: int
+    small_steps: int
     warmup: int
     workers: int
     rows: int
@@ -109,7 +111,7 @@ def simclr_bench(
         f"SimCLR, ResNet-18, 64x101 log-mel, global batch 128, 2 ranks x 1 thread, {about}",
         sides,
         [
-            Measure("training", "clips/s", "clips_per_s", aim, sides=both),
+            Measure("training", "clips/s", "samples_per_s", aim, sides=both),
             Measure("start of a rank to the first step", "s", "first_step_begins_s", "1.5 s", sides=both),
             Measure("start of a rank to the end of the first step", "s", "first_step_ends_s", "", sides=both),
             Measure("peak memory of all processes", "MB", "peak_pss_bytes", "at most 0.7", sides=both),
@@ -137,6 +139,57 @@ def step_default(settings: Settings) -> Bench:
     ours = {"dtrain": []}
     peers = ["--memory-format", "contiguous"]
     return simclr_bench(settings, "step-default", "default settings", "at least 2 with AMX", ours, peers)
+
+
+def multihead(settings: Settings, name: str, about: str, aim: str, ours: list[str], peers: list[str]) -> Bench:
+    """Training steps of a small network on images: what is not the network's arithmetic counts for more here."""
+
+    def dtrain(steps: int, warmup: int) -> Side:
+        return Side("dtrain", lambda file: [
+            *two_ranks(settings), str(settings.dtrain), "bench", "step", "--steps", str(steps), "--warmup",
+            str(warmup), "--json", str(file), "experiment=multihead_cnn_mnist", f"data.root={settings.mnist_root}",
+            "trainer.batch_size=128", *ours,
+        ], True)
+
+    def peer(steps: int, warmup: int) -> Side:
+        return Side(PEER, lambda _: [
+            *two_ranks(settings), settings.python, str(PEERS / "multihead_ddp.py"), "--steps", str(steps),
+            "--warmup", str(warmup), "--batch-size", "128", "--data-root", str(settings.mnist_root), *peers,
+        ], False)
+
+    measured = (settings.small_steps, 10 * settings.warmup)
+    return Bench(
+        name,
+        f"MNIST with three heads, CNN of 422 thousand parameters, global batch 128, 2 ranks, {about}",
+        [dtrain(*measured), peer(*measured)],
+        [
+            Measure("training", "samples/s", "samples_per_s", aim),
+            Measure("start of a rank to the first step", "s", "first_step_begins_s", ""),
+            Measure("start of a rank to the end of the first step", "s", "first_step_ends_s", ""),
+            Measure("peak memory of all processes", "MB", "peak_pss_bytes", "at most 0.5"),
+        ],
+        [dtrain(1, 0), peer(1, 0)],
+    )
+
+
+def multihead_fp32(settings: Settings) -> Bench:
+    """The same arithmetic on both sides."""
+    ours = ["trainer.threads=1", "trainer.precision=fp32"]
+    about = "1 thread each, fp32; the peer's batches made by one tensor operation"
+    return multihead(settings, "multihead", about, "at least 1.5", ours, [])
+
+
+def multihead_bf16(settings: Settings) -> Bench:
+    """Convolutions and products in bfloat16 on both sides."""
+    ours = ["trainer.threads=1", "trainer.precision=bf16"]
+    about = "1 thread each, bf16; the peer's batches made by one tensor operation"
+    return multihead(settings, "multihead-bf16", about, "at least 1.5", ours, ["--precision", "bf16"])
+
+
+def multihead_default(settings: Settings) -> Bench:
+    """What a user gets who sets nothing: torchvision's transforms for each sample, plain DDP and Adam there."""
+    peers = ["--memory-format", "contiguous", "--input", "images", "--plain"]
+    return multihead(settings, "multihead-default", "default settings", "at least 2", [], peers)
 
 
 def data(settings: Settings) -> Bench:
@@ -202,6 +255,9 @@ BENCHES: dict[str, Callable[[Settings], Bench]] = {
     "step": step,
     "step-bf16": step_bf16,
     "step-default": step_default,
+    "multihead": multihead_fp32,
+    "multihead-bf16": multihead_bf16,
+    "multihead-default": multihead_default,
     "data": data,
     "loss": loss,
 }
@@ -282,8 +338,9 @@ def published(command: list[str], settings: Settings) -> str:
         settings.mpirun: "mpirun",
         str(PEERS): "bench/peers",
     }
-    if settings.data_root is not None:
-        names[str(settings.data_root)] = "DATA_ROOT"
+    for root, name in ((settings.data_root, "DATA_ROOT"), (settings.mnist_root, "MNIST_ROOT")):
+        if root is not None:
+            names[str(root)] = name
     words = [word for word in command if not word.endswith("/result.json")]
     text = " ".join(word for word in words if word != "--json")
     for path in sorted(names, key=len, reverse=True):

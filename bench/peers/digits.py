@@ -5,7 +5,6 @@ the peers use the faster one.
 """
 
 import re
-import sys
 import wave
 from pathlib import Path
 
@@ -13,6 +12,8 @@ import torch
 import torchaudio
 from torch import Tensor
 from torch.utils.data import Dataset
+
+from world import fail
 
 SAMPLE_RATE = 8_000
 CLIP_SAMPLES = SAMPLE_RATE
@@ -28,11 +29,6 @@ MAX_TIME_WIDTH = 20
 
 FILE_NAME = re.compile(r"(?P<digit>\d)_(?P<speaker>[a-z]+)_(?P<take>\d+)\.wav")
 FIRST_TRAINING_TAKE = 5
-
-
-def fail(what: str, hint: str) -> None:
-    """Ends the program with a message and the next step."""
-    sys.exit(f"error: {what}\n\nhint: {hint}")
 
 
 def training_files(root: Path) -> list[Path]:

@@ -10,11 +10,9 @@ Rank 0 prints one line of JSON.
 
 import argparse
 import json
-import os
 import statistics
 import time
 from collections.abc import Iterator
-from itertools import count
 from pathlib import Path
 
 import torch
@@ -25,12 +23,12 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 from torch.utils.data import DataLoader, DistributedSampler
 
-from digits import Recordings, Views, fail, training_files
+from digits import Recordings, Views, training_files
 from sync_batch_norm import convert_sync_batch_norm
+from world import MEMORY_FORMATS, endless, fail, join_world, seconds_since_exec
 
 TEMPERATURE = 0.1
 LEARNING_RATE = 1e-3
-MEMORY_FORMATS = {"contiguous": torch.contiguous_format, "channels_last": torch.channels_last}
 
 
 def main() -> None:
@@ -82,7 +80,7 @@ def main() -> None:
         print(
             json.dumps(
                 {
-                    "clips_per_s": args.batch_size / median_step_s,
+                    "samples_per_s": args.batch_size / median_step_s,
                     "median_step_s": median_step_s,
                     "steps": args.steps,
                     "first_step_begins_s": first_step_begins_s,
@@ -119,15 +117,6 @@ def arguments() -> argparse.Namespace:
     return args
 
 
-def join_world() -> tuple[int, int]:
-    """Rank and world size as torchrun or Open MPI gives them; one rank without either."""
-    rank = int(os.environ.get("RANK", os.environ.get("OMPI_COMM_WORLD_RANK", 0)))
-    world_size = int(os.environ.get("WORLD_SIZE", os.environ.get("OMPI_COMM_WORLD_SIZE", 1)))
-    os.environ.setdefault("MASTER_ADDR", "127.0.0.1")
-    os.environ.setdefault("MASTER_PORT", "29500")
-    return rank, world_size
-
-
 def endless_batches(args: argparse.Namespace, rank: int, world_size: int) -> Iterator[Tensor]:
     """Two views of each of this rank's samples, epoch after epoch, shape (2 * samples, 1, mels, frames): all first
     views, then all second views. Workers start at once."""
@@ -146,14 +135,7 @@ def endless_batches(args: argparse.Namespace, rank: int, world_size: int) -> Ite
         persistent_workers=args.workers > 0,
         generator=torch.Generator().manual_seed(1 + rank),
     )
-
-    def batches(epoch_batches: Iterator[Tensor]) -> Iterator[Tensor]:
-        for epoch in count(1):
-            yield from epoch_batches
-            sampler.set_epoch(epoch)
-            epoch_batches = iter(loader)
-
-    return batches(iter(loader))
+    return endless(loader, sampler)
 
 
 class Encoder(nn.Module):
@@ -197,13 +179,6 @@ def nt_xent(projections: Tensor, rank: int) -> Tensor:
     anchors = torch.arange(num_views)
     logits[anchors, rank * num_views + anchors] = float("-inf")
     return F.cross_entropy(logits, rank * num_views + anchors.roll(num_views // 2))
-
-
-def seconds_since_exec() -> float:
-    """Seconds since the kernel started this process, to a hundredth."""
-    fields = Path("/proc/self/stat").read_text().rpartition(")")[2].split()
-    started = int(fields[19]) / os.sysconf("SC_CLK_TCK")
-    return time.clock_gettime(time.CLOCK_BOOTTIME) - started
 
 
 if __name__ == "__main__":

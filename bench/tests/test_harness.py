@@ -20,7 +20,7 @@ FAKE_DTRAIN = """#!/bin/sh
 what=$2
 while [ $# -gt 0 ]; do [ "$1" = --json ] && file=$2; shift; done
 case $what in
-    step) echo '{"clips_per_s": 60, "median_step_s": 2, "steps": 1, "first_step_begins_s": 1,
+    step) echo '{"samples_per_s": 60, "median_step_s": 2, "steps": 1, "first_step_begins_s": 1,
                  "first_step_ends_s": 3, "loss_first": 5, "loss_last": 4}' >"$file" ;;
     data) echo '{"views_per_s_per_core": 9000, "decoded_files_per_s": 100}' >"$file" ;;
     loss) echo '{"ns_per_pair": 5, "extra_bytes": 32000000, "rows": 8, "dim": 2, "tile": 4}' >"$file" ;;
@@ -30,7 +30,8 @@ esac
 FAKE_PYTHON = """#!/bin/sh
 case $1 in
     -c) exit 0 ;;
-    *simclr_ddp.py) echo starting; echo '{"clips_per_s": 40, "first_step_begins_s": 4, "first_step_ends_s": 6}' ;;
+    *simclr_ddp.py) echo starting; echo '{"samples_per_s": 40, "first_step_begins_s": 4, "first_step_ends_s": 6}' ;;
+    *multihead_ddp.py) echo '{"samples_per_s": 30, "first_step_begins_s": 4, "first_step_ends_s": 6}' ;;
     *audio_views.py) echo '{"views_per_s_per_core": 3000, "decoded_files_per_s": 200}' ;;
     *nt_xent_naive.py) echo '{"ns_per_pair": 20, "extra_bytes": 64000000}' ;;
 esac
@@ -55,6 +56,8 @@ class Program(unittest.TestCase):
             self.script(name, text)
         (self.folder / "digits").mkdir()
         (self.folder / "digits/7_jackson_32.wav").touch()
+        (self.folder / "mnist").mkdir()
+        (self.folder / "mnist/train-images-idx3-ubyte.gz").touch()
         (self.folder / "page.md").write_text(PAGE)
 
     def script(self, name: str, text: str) -> None:
@@ -68,6 +71,7 @@ class Program(unittest.TestCase):
             "python": self.folder / "python",
             "mpirun": self.folder / "mpirun",
             "data-root": self.folder / "digits",
+            "mnist-root": self.folder / "mnist",
             "results": self.folder / "results",
             "docs": self.folder / "page.md",
             "pairs": 2,
@@ -82,8 +86,9 @@ class Program(unittest.TestCase):
         done = self.call()
         self.assertEqual(done.returncode, 0, done.stderr)
         results = {r["bench"]: r for r in map(json.loads, map(Path.read_text, (self.folder / "results").iterdir()))}
-        self.assertEqual(set(results), {"step", "step-bf16", "step-default", "data", "loss"})
-        self.assertEqual(results["step"]["ratios"]["dtrain"]["clips_per_s"], 1.5)
+        self.assertEqual(set(results), set(benches.BENCHES))
+        self.assertEqual(results["multihead"]["ratios"]["dtrain"]["samples_per_s"], 2)
+        self.assertEqual(results["step"]["ratios"]["dtrain"]["samples_per_s"], 1.5)
         self.assertEqual(results["step"]["ratios"]["dtrain-sync-bn"]["first_step_begins_s"], 0.25)
         self.assertEqual(results["loss"]["ratios"]["dtrain"]["extra_bytes"], 0.5)
         self.assertEqual(len(results["step"]["rounds"]), 2)
@@ -101,13 +106,14 @@ class Program(unittest.TestCase):
             "no dtrain at": {"dtrain": "/nowhere/dtrain"},
             "no folder `/nowhere`": {"data_root": "/nowhere"},
             "no recordings such as": {"data_root": self.folder / "empty"},
+            "no `train-images-idx3-ubyte`": {"mnist_root": self.folder / "empty"},
             "cannot run `/nowhere/python`": {"python": "/nowhere/python"},
             "No module named 'torch'": {"python": self.folder / "no-torch"},
             "no `/nowhere/mpirun`": {"mpirun": "/nowhere/mpirun"},
         }
         for message, replaced in cases.items():
             with self.subTest(message):
-                done = self.call("step", **replaced)
+                done = self.call("step", "multihead", **replaced)
                 self.assertEqual(done.returncode, 1)
                 self.assertIn(message, done.stderr)
                 self.assertIn("\n\nhint: ", done.stderr)

@@ -12,6 +12,18 @@ using torch::autograd::variable_list;
 // Statistics keep their type also where a pass runs under autocast.
 using NoAutocast = c10::impl::ExcludeDispatchKeyGuard;
 
+namespace {
+
+Moments own_moments(const Tensor &input, const Tensor &weight) {
+  if (auto found = moments(input))
+    return *std::move(found);
+  // Running statistics of the weight's type make libtorch return that type for bf16 and fp16 inputs too.
+  const auto [mean, var] = at::batch_norm_update_stats(input, at::zeros_like(weight), at::zeros_like(weight), 0.0);
+  return {mean.to(at::kDouble), var.to(at::kDouble)};
+}
+
+} // namespace
+
 Statistics global_statistics(const Tensor &input, const Tensor &weight, const SumCallback &all_ranks,
                              const Tensor &running_mean, const Tensor &running_var, double momentum) {
   at::NoGradGuard no_grad;
@@ -19,9 +31,7 @@ Statistics global_statistics(const Tensor &input, const Tensor &weight, const Su
   auto sums = at::zeros({1 + 2 * channels}, input.options().dtype(at::kDouble));
   if (input.numel() > 0) {
     const double count = static_cast<double>(input.numel() / channels);
-    // Running statistics of the weight's type make libtorch return that type for bf16 and fp16 inputs too.
-    auto [mean, var] = at::batch_norm_update_stats(input, at::zeros_like(weight), at::zeros_like(weight), 0.0);
-    mean = mean.to(at::kDouble);
+    const auto [mean, var] = own_moments(input, weight);
     sums.narrow(0, 0, 1).fill_(count);
     sums.narrow(0, 1, channels).copy_(mean).mul_(count);
     sums.narrow(0, 1 + channels, channels).copy_(var).addcmul_(mean, mean).mul_(count);
@@ -40,6 +50,20 @@ Statistics global_statistics(const Tensor &input, const Tensor &weight, const Su
     running_var.copy_(running_var.to(at::kDouble).lerp(unbiased, share));
   }
   return {count, mean, var};
+}
+
+OwnGradients sums_over_ranks(Tensor *sums, const Tensor &var, double epsilon, const Tensor &weight,
+                             const SumCallback &all_ranks) {
+  const auto channels = weight.size(0);
+  sums->narrow(0, channels, channels).mul_((var + epsilon).rsqrt());
+  // Copies: the sums of this rank become those of all ranks.
+  const auto own = [&](int64_t part) {
+    return sums->narrow(0, part * channels, channels)
+        .to(weight.scalar_type(), /*non_blocking=*/false, /*copy=*/true);
+  };
+  const OwnGradients gradients{own(1), own(0)};
+  sum_over_ranks(all_ranks, sums);
+  return gradients;
 }
 
 // With x^ = (x - mean) / sigma and sums over the samples of all ranks,
@@ -108,8 +132,8 @@ struct BatchNorm : torch::autograd::Function<BatchNorm> {
 } // namespace
 
 char *dtrain_batch_norm(const Tensor *input, const Tensor *weight, const Tensor *bias, const Tensor *running_mean,
-                        const Tensor *running_var, double momentum, double epsilon, bool relu, const Tensor *shortcut,
-                        dtrain_sum_callback callback, Tensor **output) {
+                        const Tensor *running_var, double momentum, double epsilon, dtrain_after after,
+                        const Tensor *shortcut, dtrain_sum_callback callback, Tensor **output) {
   return guarded([&] {
     const auto all_ranks = c10::make_intrusive<SumCallback>(callback);
     TORCH_CHECK(input->dim() >= 2, "batch norm takes (N, C, ...), not ", input->sizes());
@@ -121,13 +145,17 @@ char *dtrain_batch_norm(const Tensor *input, const Tensor *weight, const Tensor 
         global_statistics(*input, *weight, *all_ranks, running_mean != nullptr ? *running_mean : Tensor(),
                           running_var != nullptr ? *running_var : Tensor(), momentum);
     const auto added = shortcut != nullptr ? *shortcut : Tensor();
-    if (relu && can_fuse(*input, *weight, added)) {
-      *output = new Tensor(fused_norm_relu(*input, *weight, *bias, added, statistics, epsilon, all_ranks));
-      return;
-    }
-    auto result = BatchNorm::apply(*input, *weight, *bias, statistics, epsilon, all_ranks);
-    if (added.defined())
-      result = result.add_(added);
-    *output = new Tensor(relu ? result.relu_() : result);
+    const auto finished = [&]() -> Tensor {
+      if (after == DTRAIN_AFTER_RELU_POOL && can_pool(*input, *weight))
+        return pooled_norm_relu(*input, *weight, *bias, statistics, epsilon, all_ranks);
+      if (after == DTRAIN_AFTER_RELU && can_fuse(*input, *weight, added))
+        return fused_norm_relu(*input, *weight, *bias, added, statistics, epsilon, all_ranks);
+      auto result = BatchNorm::apply(*input, *weight, *bias, statistics, epsilon, all_ranks);
+      if (after == DTRAIN_AFTER_NOTHING)
+        return result;
+      result = (added.defined() ? result.add_(added) : result).relu_();
+      return after == DTRAIN_AFTER_RELU_POOL ? at::max_pool2d(result, {2, 2}) : result;
+    };
+    *output = new Tensor(finished());
   });
 }

@@ -1,16 +1,14 @@
 #include "affine.h"
 #include "batch_norm.h"
 #include "elements.h"
+#include "rows.h"
 
 #include <ATen/ATen.h>
-#include <ATen/Parallel.h>
-#include <ATen/TensorIterator.h>
 #include <ATen/autocast_mode.h>
 #include <torch/csrc/autograd/custom_function.h>
 
 #include <algorithm>
 #include <cstdint>
-#include <functional>
 #include <optional>
 #include <vector>
 
@@ -22,18 +20,6 @@ namespace {
 using at::Tensor;
 using torch::autograd::AutogradContext;
 using torch::autograd::variable_list;
-
-// Rows whose sums are kept in the type of the weight before they enter sums in f64.
-constexpr int64_t kBlockRows = 128;
-// Elements that are worth a thread.
-constexpr int64_t kGrain = 1 << 15;
-
-// A tensor (N, C, ...) with channels next to each other: `rows` positions of `channels` elements.
-struct Rows {
-  int64_t rows, channels;
-};
-
-Rows rows_of(const Tensor &tensor) { return {tensor.numel() / tensor.size(1), tensor.size(1)}; }
 
 template <typename Element, typename Sum>
 DTRAIN_INLINE void forward_row(Element *__restrict out, const Element *__restrict x, const Element *__restrict shortcut,
@@ -142,52 +128,14 @@ const Kernels *kernels_for(at::ScalarType element, at::ScalarType sum) {
   return element == at::kFloat ? &f32 : element == at::kDouble ? &f64 : nullptr;
 }
 
-bool is_channels_last(const Tensor &tensor) {
-  return tensor.dim() == 2 ? tensor.is_contiguous()
-                           : tensor.dim() == 4 && tensor.is_contiguous(at::MemoryFormat::ChannelsLast);
-}
-
-char *at_row(const Tensor &tensor, int64_t row, int64_t channels) {
-  return tensor.defined() ? static_cast<char *>(tensor.data_ptr()) + row * channels * tensor.element_size() : nullptr;
-}
-
-// Calls `part(chunk, begin, end)` for equal parts of `rows`, as many as there is work for, on libtorch's threads.
-// at::parallel_for is a template over OpenMP, which this file is compiled without; a tensor of one element a chunk takes
-// the threads of libtorch itself.
-int64_t num_chunks(const Rows &rows) {
-  return std::clamp<int64_t>(rows.rows * rows.channels / kGrain, 1, at::get_num_threads());
-}
-
-void for_chunks(const Rows &rows, const std::function<void(int64_t, int64_t, int64_t)> &part) {
-  const auto chunks = num_chunks(rows);
-  if (chunks == 1) {
-    part(0, 0, rows.rows);
-    return;
-  }
-  auto numbers = at::arange(chunks, at::kLong);
-  auto iterator = at::TensorIteratorConfig()
-                      .check_all_same_dtype(false)
-                      .resize_outputs(false)
-                      .add_output(numbers)
-                      .build();
-  iterator.for_each(
-      [&](char **data, const int64_t *strides, int64_t size) {
-        for (int64_t i = 0; i < size; ++i) {
-          const auto chunk = *reinterpret_cast<const int64_t *>(data[0] + i * strides[0]);
-          part(chunk, rows.rows * chunk / chunks, rows.rows * (chunk + 1) / chunks);
-        }
-      },
-      /*grain_size=*/1);
-}
-
 // Sums over this rank's rows, f64: of the gradient before ReLU and of its product with the centred input. `opened`
 // receives that gradient where there was a shortcut.
 Tensor gradient_sums(const Kernels &kernels, const Tensor &opened, const Tensor &grad, const Tensor &input,
                      const Tensor &output, const Tensor &slope, const Tensor &offset, const Tensor &mean) {
   const auto rows = rows_of(input);
   const auto channels = rows.channels;
-  auto totals = at::zeros({num_chunks(rows), 2, channels}, input.options().dtype(at::kDouble));
-  for_chunks(rows, [&](int64_t chunk, int64_t begin, int64_t end) {
+  auto totals = at::zeros({num_chunks(rows.rows, channels), 2, channels}, input.options().dtype(at::kDouble));
+  for_chunks(rows.rows, rows.channels, [&](int64_t chunk, int64_t begin, int64_t end) {
     auto block = at::zeros({2, channels}, slope.options());
     auto total = totals[chunk];
     for (auto row = begin; row < end; row += kBlockRows) {
@@ -212,7 +160,7 @@ struct FusedNormRelu : torch::autograd::Function<FusedNormRelu> {
     auto output = at::empty_like(input);
     const auto rows = rows_of(input);
     const auto &kernels = *kernels_for(input.scalar_type(), type);
-    for_chunks(rows, [&](int64_t, int64_t begin, int64_t end) {
+    for_chunks(rows.rows, rows.channels, [&](int64_t, int64_t begin, int64_t end) {
       kernels.forward(at_row(output, begin, rows.channels), at_row(input, begin, rows.channels),
                       at_row(shortcut, begin, rows.channels), slope.data_ptr(), offset.data_ptr(), end - begin,
                       rows.channels);
@@ -238,14 +186,7 @@ struct FusedNormRelu : torch::autograd::Function<FusedNormRelu> {
 
     const auto opened = output.defined() ? at::empty_like(input) : Tensor();
     auto sums = gradient_sums(kernels, opened, grad, input, output, slope, offset, mean.to(slope.scalar_type()));
-    sums.narrow(0, rows.channels, rows.channels).mul_((var + epsilon).rsqrt());
-    // Copies: the sums of this rank become those of all ranks.
-    const auto own = [&](int64_t part) {
-      return sums.narrow(0, part * rows.channels, rows.channels)
-          .to(weight.scalar_type(), /*non_blocking=*/false, /*copy=*/true);
-    };
-    const auto grad_bias = own(0), grad_weight = own(1);
-    sum_over_ranks(static_cast<const SumCallback &>(*capsule), &sums);
+    const auto own = sums_over_ranks(&sums, var, epsilon, weight, static_cast<const SumCallback &>(*capsule));
 
     Tensor grad_input;
     if (context->needs_input_grad(0)) {
@@ -254,7 +195,7 @@ struct FusedNormRelu : torch::autograd::Function<FusedNormRelu> {
         grad_input = affine_of_two(opened, input, affine.of_grad, affine.of_input, affine.constant);
       } else {
         grad_input = at::empty_like(input);
-        for_chunks(rows, [&](int64_t, int64_t begin, int64_t end) {
+        for_chunks(rows.rows, rows.channels, [&](int64_t, int64_t begin, int64_t end) {
           kernels.input(at_row(grad_input, begin, rows.channels), at_row(grad, begin, rows.channels),
                         at_row(input, begin, rows.channels), slope.data_ptr(), offset.data_ptr(),
                         affine.of_grad.data_ptr(), affine.of_input.data_ptr(), affine.constant.data_ptr(),
@@ -262,7 +203,7 @@ struct FusedNormRelu : torch::autograd::Function<FusedNormRelu> {
         });
       }
     }
-    return {grad_input, grad_weight, grad_bias, opened, Tensor(), Tensor(), Tensor()};
+    return {grad_input, own.weight, own.bias, opened, Tensor(), Tensor(), Tensor()};
   }
 };
 

@@ -62,7 +62,7 @@ unsafe extern "C" {
         running_var: *const C_tensor,
         momentum: f64,
         epsilon: f64,
-        relu: bool,
+        after: c_int,
         shortcut: *const C_tensor,
         callback: SumCallback,
         output: *mut *mut C_tensor,
@@ -245,6 +245,9 @@ pub enum After<'a> {
         /// Of the shape and type of the input.
         shortcut: Option<&'a Tensor>,
     },
+    /// ReLU, then the largest element of each 2x2 window: (N, C, H, W) becomes (N, C, H / 2, W / 2), rounded down. On CPUs,
+    /// channels last, it costs no pass over memory of its own.
+    ReluMaxPool,
 }
 
 /// Batch norm in training mode over the samples of all ranks, as if they were one batch (without autograd through
@@ -253,7 +256,7 @@ pub enum After<'a> {
 /// fewer than two values.
 ///
 /// # Shapes
-/// `input` (N, C, ...) and the result are alike; N may be 0 on some or all ranks.
+/// `input` (N, C, ...) and the result are alike but for pooling; N may be 0 on some or all ranks.
 ///
 /// # Errors
 /// When shapes do not fit, memory runs out, or `all_ranks` fails or panics, here or later in backward.
@@ -266,9 +269,11 @@ pub fn batch_norm(
 ) -> Result<Tensor, TchError> {
     let pointer = |tensor: Option<&Tensor>| tensor.map_or(std::ptr::null(), Tensor::as_ptr);
     let (running_mean, running_var) = tensors.running.unzip();
-    let (relu, shortcut) = match after {
-        After::Nothing => (false, None),
-        After::Relu { shortcut } => (true, shortcut),
+    // The numbers of `dtrain_after`.
+    let (after, shortcut) = match after {
+        After::Nothing => (0, None),
+        After::Relu { shortcut } => (1, shortcut),
+        After::ReluMaxPool => (2, None),
     };
     let callback = match all_ranks {
         Some(all_ranks) => SumCallback {
@@ -289,7 +294,7 @@ pub fn batch_norm(
             pointer(running_var),
             momentum,
             epsilon,
-            relu,
+            after,
             pointer(shortcut),
             callback,
             &mut output,

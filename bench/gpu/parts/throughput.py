@@ -104,7 +104,7 @@ def dtrain(bench: Bench, case: Case) -> dict:
         raise Broken(wrong.message)
     seen = read_json(file)
     return {
-        "samples_per_s": seen["clips_per_s"],
+        "samples_per_s": seen["samples_per_s"],
         "peak_bytes": seen["peak_bytes"],
         "step_s": seen["median_step_s"],
         "loss_last": seen["loss_last"],

@@ -17,7 +17,7 @@ use crate::run::{Purpose, StepRunner, prepare};
 #[derive(Debug, Clone, Serialize)]
 pub struct StepFigures {
     /// Samples (not views) per second over all ranks: batch / median step.
-    pub clips_per_s: f64,
+    pub samples_per_s: f64,
     /// Median seconds of a step, data included.
     pub median_step_s: f64,
     /// Median CPU seconds of a step in this rank's process, all threads and the kernel's work for them. Waiting for
@@ -222,7 +222,7 @@ pub fn step(
     let split = times.split(&ways)?;
     let median_step_s = median(&mut times.step);
     Ok(StepFigures {
-        clips_per_s: samples as f64 / steps as f64 / median_step_s,
+        samples_per_s: samples as f64 / steps as f64 / median_step_s,
         median_step_s,
         median_cpu_s: median(&mut times.cpu),
         median_data_s: median(&mut times.data),

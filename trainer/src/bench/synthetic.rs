@@ -29,7 +29,7 @@ const NUM_CLASSES: i64 = 10;
 #[derive(Debug, Clone, Serialize)]
 pub struct SyntheticFigures {
     /// Samples (not views) per second over all ranks: batch / median step.
-    pub clips_per_s: f64,
+    pub samples_per_s: f64,
     /// Median seconds from the end of a step to the end of the next, on a GPU by its own clock.
     pub median_step_s: f64,
     /// Most bytes that this rank's tensors took on the device, weights and views included.
@@ -100,7 +100,7 @@ pub fn synthetic(
         between.map(|(a, b)| Ok(a.elapsed_ms(b)? * 1e-3)).collect::<Result<Vec<f64>, TrainError>>()?;
     let median_step_s = median(&mut step_secs);
     Ok(SyntheticFigures {
-        clips_per_s: config.trainer.batch_size as f64 / median_step_s,
+        samples_per_s: config.trainer.batch_size as f64 / median_step_s,
         median_step_s,
         peak_bytes: meter.peak_bytes()?,
         steps: step_secs.len() as u64,
@@ -217,7 +217,7 @@ mod tests {
             .collect();
         for figures in threads.into_iter().map(|thread| thread.join().unwrap()) {
             assert_eq!((figures.steps, figures.world_size, figures.views), (5, 2, 2));
-            assert!(figures.clips_per_s > 0.0 && figures.peak_bytes > 388_896 * 4 * 3);
+            assert!(figures.samples_per_s > 0.0 && figures.peak_bytes > 388_896 * 4 * 3);
             assert!(figures.loss_first.is_finite() && figures.loss_last.is_finite());
             assert_ne!(figures.loss_first, figures.loss_last);
         }

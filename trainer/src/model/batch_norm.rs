@@ -41,7 +41,7 @@ impl BatchNorm {
     /// are.
     ///
     /// # Shapes
-    /// `input` (N, C, ...) and the result are alike; N may be 0.
+    /// `input` (N, C, ...) and the result are alike but for pooling; N may be 0.
     ///
     /// # Errors
     /// When the shape does not fit, memory runs out, or the ranks fail to exchange statistics.
@@ -54,7 +54,7 @@ impl BatchNorm {
             let _ = self.num_batches_tracked.shallow_clone().f_add_scalar_(1)?;
         }
         let running = Some((&self.running_mean, &self.running_var)).filter(|_| pass.update_statistics);
-        let fused = matches!(after, After::Relu { .. }) && input.device() == Device::Cpu;
+        let fused = !matches!(after, After::Nothing) && input.device() == Device::Cpu;
         if pass.sync.is_some() || fused {
             let tensors = BatchNormTensors { weight: &self.weight, bias: &self.bias, running };
             return batch_norm(input, tensors, (MOMENTUM, EPSILON), after, pass.sync.as_ref());
@@ -89,6 +89,7 @@ pub fn finish(mut normalized: Tensor, after: After<'_>) -> Result<Tensor, TchErr
         After::Nothing => Ok(normalized),
         After::Relu { shortcut: None } => normalized.f_relu_(),
         After::Relu { shortcut: Some(shortcut) } => normalized.f_add_(shortcut)?.f_relu_(),
+        After::ReluMaxPool => normalized.f_relu_()?.f_max_pool2d([2, 2], [2, 2], [0, 0], [1, 1], false),
     }
 }
 
@@ -127,6 +128,7 @@ mod tests {
     enum Form {
         Plain,
         Relu { shortcut: bool, fused: bool },
+        ReluMaxPool { fused: bool },
     }
 
     fn run(input: &Tensor, cotangent: &Tensor, sync: Option<SyncStatistics>) -> Outcome {
@@ -150,6 +152,18 @@ mod tests {
                     finish(layer.forward(&inner, &pass, After::Nothing).unwrap(), after).unwrap()
                 }
             }
+            Form::ReluMaxPool { fused: true } => layer.forward(&inner, &pass, After::ReluMaxPool).unwrap(),
+            Form::ReluMaxPool { fused: false } => {
+                finish(layer.forward(&inner, &pass, After::Nothing).unwrap(), After::ReluMaxPool).unwrap()
+            }
+        };
+        // Pooling leaves fewer values, which take the first ones' cotangents.
+        let cotangent = match form {
+            Form::ReluMaxPool { .. } => {
+                let size = output.size();
+                cotangent.narrow(2, 0, size[2]).narrow(3, 0, size[3])
+            }
+            _ => cotangent.shallow_clone(),
         };
         (output.tanh() * cotangent).sum(input.kind()).backward();
         assert_eq!(layer.num_batches_tracked.int64_value(&[]), 1);
@@ -256,6 +270,56 @@ mod tests {
     }
 
     #[test]
+    fn max_pooling_in_one_call_equals_separate_operations() {
+        // The last shape has enough elements for several threads, of which this thread may use two.
+        tch::set_num_threads(2);
+        let shapes: [(&[i64], bool); 7] = [
+            (&[7, 5, 4, 6], true),
+            (&[7, 5, 4, 6], false),
+            (&[7, 3, 5, 7], true),
+            (&[7, 1, 2, 2], true),
+            (&[7, 40, 3, 2], true),
+            (&[7, 5, 300, 2], true),
+            (&[7, 37, 21, 20], true),
+        ];
+        for (kind, tolerance) in [(Kind::Double, 1e-12), (Kind::Float, 2e-5)] {
+            for (shape, channels_last) in shapes {
+                let (input, cotangent) = batch(shape, kind, channels_last);
+                // Equal elements of a window: the first one has the gradient.
+                let _ = input.slice(3, 0, 2, 1).get(0).fill_(1.25);
+                let expected = run_form(&input, &cotangent, None, Form::ReluMaxPool { fused: false });
+                let form = Form::ReluMaxPool { fused: true };
+                let what = format!("{kind:?} {shape:?} {channels_last}");
+                assert_equal(&run_form(&input, &cotangent, None, form), &expected, tolerance, &what);
+                let ranks = run_ranks_form(&input, &cotangent, &[3, 0, 4], form);
+                assert_equal(&ranks, &expected, tolerance, &format!("{what} on ranks"));
+            }
+        }
+    }
+
+    #[test]
+    fn max_pooling_takes_no_image_of_one_line() {
+        let (layer, _parameters) = layer(3, Kind::Float);
+        let (input, _) = batch(&[4, 3, 1, 6], Kind::Float, true);
+        let error = layer.forward(&input, &Pass::train(None), After::ReluMaxPool).unwrap_err();
+        assert!(error.to_string().contains("Output size is too small"), "{error}");
+    }
+
+    #[test]
+    fn max_pooling_in_bf16_is_that_of_f64_rounded() {
+        let (input, cotangent) = batch(&[40, 6, 9, 5], Kind::BFloat16, true);
+        let [exact_input, exact_cotangent] = [&input, &cotangent].map(|t| t.to_kind(Kind::Double));
+        let expected = run_form(&exact_input, &exact_cotangent, None, Form::ReluMaxPool { fused: false });
+        let actual = run_form(&input, &cotangent, None, Form::ReluMaxPool { fused: true });
+        assert_eq!(actual[0].kind(), Kind::BFloat16);
+        for (part, (actual, expected)) in actual.iter().zip(&expected).enumerate() {
+            let (actual, expected) = (actual.to_kind(Kind::Double), expected);
+            let error = ((actual - expected).norm() / expected.norm()).double_value(&[]);
+            assert!(error < 2e-2, "part {part} differs by {error:e}");
+        }
+    }
+
+    #[test]
     fn relu_and_shortcut_in_bf16_are_those_of_f64_rounded() {
         for shortcut in [false, true] {
             let (input, cotangent) = batch(&[40, 6, 9, 5], Kind::BFloat16, true);
@@ -276,8 +340,9 @@ mod tests {
     fn a_value_that_is_not_a_number_passes_relu() {
         let (input, cotangent) = batch(&[4, 3, 2, 2], Kind::Float, true);
         let _ = input.get(0).get(1).fill_(f64::NAN);
-        for shortcut in [false, true] {
-            let outcome = run_form(&input, &cotangent, None, Form::Relu { shortcut, fused: true });
+        let relu = [false, true].map(|shortcut| Form::Relu { shortcut, fused: true });
+        for form in relu.into_iter().chain([Form::ReluMaxPool { fused: true }]) {
+            let outcome = run_form(&input, &cotangent, None, form);
             assert!(outcome[0].isnan().any().int64_value(&[]) == 1, "output");
             assert!(outcome[1].isnan().any().int64_value(&[]) == 1, "gradient");
         }

@@ -36,8 +36,7 @@ impl Backbone for CnnSmall {
     fn forward(&self, input: &Tensor, pass: &Pass) -> Result<Tensor, TchError> {
         let mut hidden = input.shallow_clone();
         for block in &self.blocks {
-            let active = block.forward_relu(&hidden, None, pass)?;
-            hidden = active.f_max_pool2d([2, 2], [2, 2], [0, 0], [1, 1], false)?;
+            hidden = block.forward_relu_max_pool(&hidden, pass)?;
         }
         global_average_pool(&hidden)
     }

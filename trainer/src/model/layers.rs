@@ -74,6 +74,14 @@ impl ConvNorm {
     ) -> Result<Tensor, TchError> {
         self.norm.forward_relu(&self.conv.forward(input)?, shortcut, pass)
     }
+
+    /// Convolves, normalizes, cuts off at zero, and takes the largest of each 2x2 window.
+    ///
+    /// # Errors
+    /// As [`ConvNorm::forward`].
+    pub fn forward_relu_max_pool(&self, input: &Tensor, pass: &Pass) -> Result<Tensor, TchError> {
+        self.norm.forward_relu_max_pool(&self.conv.forward(input)?, pass)
+    }
 }
 
 /// A fully connected layer.

@@ -78,6 +78,17 @@ impl NormLayer {
         self.forward_then(input, pass, After::Relu { shortcut })
     }
 
+    /// The largest element of each 2x2 window of ReLU of the normalized `input`.
+    ///
+    /// # Shapes
+    /// `input` (N, C, H, W) to (N, C, H / 2, W / 2), rounded down; N may be 0.
+    ///
+    /// # Errors
+    /// As [`NormLayer::forward`].
+    pub fn forward_relu_max_pool(&self, input: &Tensor, pass: &Pass) -> Result<Tensor, TchError> {
+        self.forward_then(input, pass, After::ReluMaxPool)
+    }
+
     fn forward_then(&self, input: &Tensor, pass: &Pass, after: After<'_>) -> Result<Tensor, TchError> {
         match self {
             NormLayer::Batch(layer) => layer.forward(input, pass, after),

@@ -57,8 +57,7 @@ impl Backbone for SimpleCnn {
     fn forward(&self, input: &Tensor, pass: &Pass) -> Result<Tensor, TchError> {
         let mut hidden = input.shallow_clone();
         for block in &self.blocks {
-            let active = block.forward_relu(&hidden, None, pass)?;
-            hidden = active.f_max_pool2d([2, 2], [2, 2], [0, 0], [1, 1], false)?;
+            hidden = block.forward_relu_max_pool(&hidden, pass)?;
         }
         let side = self.pool_size;
         if hidden.size().get(2..) != Some([side, side].as_slice()) {
