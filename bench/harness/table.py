@@ -1,6 +1,7 @@
 """The table in docs/benchmarks.md, made from the newest result of each bench."""
 
 import json
+import re
 from pathlib import Path
 
 from harness.benches import PEER, readable
@@ -8,12 +9,16 @@ from harness.errors import BenchError
 
 BEGIN = "<!-- bench:begin -->"
 END = "<!-- bench:end -->"
+RESULT = re.compile(r"(?P<bench>[\w-]+)-\d{8}T\d{6}Z\.json")
 
 
 def newest_results(folder: Path, names: list[str]) -> list[dict]:
-    """The newest result of each bench that has one, in the order of `names`."""
+    """The newest result of each bench that has one, in the order of `names`. Other scripts store theirs there too."""
     newest: dict[str, dict] = {}
     for path in sorted(folder.glob("*.json")):
+        named = RESULT.fullmatch(path.name)
+        if named is None or named["bench"] not in names:
+            continue
         try:
             result = json.loads(path.read_text())
             name, date = result["bench"], result["date"]

@@ -137,7 +137,8 @@ class Program(unittest.TestCase):
         newer = json.loads(stored.read_text())
         newer["date"] = "2999-01-01T00:00:00+00:00"
         newer["medians"]["dtrain"]["ns_per_pair"] = 1.25
-        (self.folder / "results/a.json").write_text(json.dumps(newer))
+        (self.folder / "results/loss-29990101T000000Z.json").write_text(json.dumps(newer))
+        (self.folder / "results/soak-29990101T000000Z.json").write_text('{"runs": []}')
         self.assertEqual(self.call("--table-only").returncode, 0)
         self.assertIn("| loss and gradient | 1.25 ns/pair |", (self.folder / "page.md").read_text())
 
