@@ -388,3 +388,40 @@ fn nothing_is_overwritten() {
     hint: make the folder first
     ");
 }
+
+/// Files of MNIST with `num` samples of zeros, which take no room on the disk.
+fn sparse_idx(folder: &Path, num: u32) {
+    std::fs::create_dir(folder).unwrap();
+    for part in ["train", "t10k"] {
+        for (name, magic, shape) in [("images-idx3", 0x803_u32, &[28, 28][..]), ("labels-idx1", 0x801, &[])] {
+            let numbers = [magic, num].into_iter().chain(shape.iter().copied());
+            let header: Vec<u8> = numbers.flat_map(u32::to_be_bytes).collect();
+            let path = folder.join(format!("{part}-{name}-ubyte"));
+            std::fs::write(&path, &header).unwrap();
+            let file = std::fs::File::options().write(true).open(path).unwrap();
+            let samples = u64::from(num) * shape.iter().map(|&side| u64::from(side)).product::<u64>();
+            file.set_len(header.len() as u64 + samples).unwrap();
+        }
+    }
+}
+
+#[test]
+fn a_set_of_a_gigabyte_is_opened_by_its_header_and_its_ends() {
+    let sandbox = Sandbox::new();
+    let folder = sandbox.join("big");
+    sparse_idx(&folder, 1_300_000);
+    let words = ["bench", "open", "big", "--rounds", "3", "--json", "figures.json"];
+    sandbox.dtrain(words).finish().succeeded();
+    let figures: Value = serde_json::from_slice(&bytes(sandbox.join("figures.json"))).unwrap();
+    assert_eq!((&figures["format"], &figures["samples"]), (&json!("IDX"), &json!(2_600_000)));
+    assert!(figures["file_bytes"].as_u64().unwrap() > 2_000_000_000);
+    let memory = figures["memory_bytes"].as_u64().unwrap();
+    assert!(memory < 20_000_000, "{memory} bytes for two headers and four samples");
+
+    // The last label of the training part.
+    use std::os::unix::fs::FileExt;
+    let labels = std::fs::File::options().write(true).open(folder.join("train-labels-idx1-ubyte")).unwrap();
+    labels.write_all_at(&[12], 8 + 1_299_999).unwrap();
+    let refused = sandbox.dtrain(["bench", "open", "big"]).finish().expect(2);
+    refused.says("train-labels-idx1-ubyte").says("sample 1299999").says("12");
+}

@@ -29,6 +29,21 @@ pub enum BenchTarget {
         #[command(flatten)]
         settings: BenchSettings,
     },
+    /// Opening a set of images: headers, length, first and last sample
+    #[command(after_help = "\
+Example:
+  dtrain bench open /data/vimh --rounds 20 --json open.json")]
+    Open {
+        /// Folder of the set
+        #[arg(value_name = "DATA")]
+        data: PathBuf,
+        /// Times that it is opened
+        #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..))]
+        rounds: u32,
+        /// Write the figures there as JSON.
+        #[arg(long, value_name = "FILE")]
+        json: Option<PathBuf>,
+    },
     /// The contrastive loss, in nanoseconds per pair of rows
     Loss {
         /// Rows (two per sample).

@@ -39,6 +39,9 @@ pub fn run(what: BenchTarget, printer: &Printer) -> Result<Exit, Failure> {
                 report(&bench::data(config, ranks)?, settings.json.as_deref(), printer)
             })
         }
+        BenchTarget::Open { data, rounds, json } => {
+            report(&bench::open(&data, rounds)?, json.as_deref(), printer)
+        }
         BenchTarget::Loss { rows, dim, tile, threads, json } => {
             report(&bench::loss(rows, dim, tile, threads)?, json.as_deref(), printer)
         }
