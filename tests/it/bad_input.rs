@@ -42,7 +42,7 @@ fn a_missing_data_folder() {
     insta::assert_snapshot!(refusal(&sandbox, &three_steps(&["data.root=nowhere"]), 2), @r"
     error: folder `nowhere` does not exist
 
-    hint: point `data.root=` to the folder with the recordings, or leave it out to use generated data
+    hint: point `data.root=` to the folder with the data, or leave it out to use generated data
     ");
     assert_eq!(sandbox.listing(), before, "a run that cannot begin leaves nothing");
 }

@@ -313,7 +313,7 @@ impl DataError {
     pub fn hint(&self) -> Option<String> {
         let hint = match self {
             Self::RootMissing { .. } | Self::RootNotFolder { .. } => {
-                "point `data.root=` to the folder with the recordings, or leave it out to use generated data".into()
+                "point `data.root=` to the folder with the data, or leave it out to use generated data".into()
             }
             Self::NoRecordings { other, .. } if !other.is_empty() => {
                 "convert them, for example with `ffmpeg -i IN -ac 1 OUT.wav`".into()

@@ -270,10 +270,14 @@ impl Layout {
     }
 }
 
-/// `97`, and `<1` for what would be 0.
+/// `97`; `<1` for what would be 0 and `>99` for what would be all.
 fn whole_percent(share: f64) -> String {
     let percent = 100.0 * share;
-    if percent < 0.5 { "<1".into() } else { format!("{percent:.0}") }
+    match percent {
+        ..0.5 => "<1".into(),
+        99.5..100.0 => ">99".into(),
+        _ => format!("{percent:.0}"),
+    }
 }
 
 /// A count in up to seven characters.

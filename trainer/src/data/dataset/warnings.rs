@@ -84,7 +84,7 @@ pub(super) fn described(file: &SkippedFile) -> String {
 #[cfg(test)]
 mod tests {
     use super::super::LabelAccess;
-    use super::super::tests::{birds, split_by};
+    use super::super::recordings::tests::{birds, split_by};
     use super::*;
     use dtrain_configs::schema::SplitConfig;
 
