@@ -6,14 +6,14 @@ commit and machine in bench/results/.
 """
 
 import argparse
-import datetime
 import json
 import subprocess
 import sys
 import tempfile
 from pathlib import Path
 
-from harness.machine import REPOSITORY, commit, file_sha256, machine
+from harness.machine import REPOSITORY, machine
+from harness.results import RESULTS, store
 
 
 def main() -> int:
@@ -22,13 +22,13 @@ def main() -> int:
     parser.add_argument("--dtrain", type=Path, default=REPOSITORY / "target/release/dtrain", help="default: %(default)s")
     parser.add_argument("--dir", type=Path, default=Path.cwd(), help="folder on the disk; default: the current one")
     parser.add_argument("--rounds", type=int, default=7, help="default: %(default)s")
-    parser.add_argument("--results", type=Path, default=REPOSITORY / "bench/results", help="default: %(default)s")
+    parser.add_argument("--results", type=Path, default=RESULTS, help="default: %(default)s")
     parser.add_argument("settings", nargs="*", help="settings of dtrain, such as trainer.threads=1")
     args = parser.parse_args()
     if not args.dtrain.is_file():
         print(f"error: no dtrain at `{args.dtrain}`\n\nhint: run `cargo build --release`", file=sys.stderr)
         return 2
-    where = machine()
+    where = {**machine(), "file_system": file_system(args.dir)}
     with tempfile.TemporaryDirectory(prefix="dtrain-bench-") as folder:
         file = Path(folder) / "figures.json"
         options = ["--dir", str(args.dir), "--rounds", str(args.rounds), "--json", str(file)]
@@ -36,20 +36,10 @@ def main() -> int:
         if done.returncode != 0:
             return done.returncode
         figures = json.loads(file.read_text())
-    date = datetime.datetime.now(datetime.timezone.utc).replace(microsecond=0)
-    result = {
-        "bench": "checkpoint",
-        "about": "asynchronous and direct checkpoints beside a plain write and fsync of as many bytes, in turn",
-        "date": date.isoformat(),
-        "code": {**commit(), "dtrain_sha256": file_sha256(args.dtrain)},
-        "machine": {**where, "file_system": file_system(args.dir)},
-        "command": " ".join(["dtrain bench checkpoint --rounds", str(args.rounds), *args.settings]),
-        "figures": figures,
-    }
-    args.results.mkdir(parents=True, exist_ok=True)
-    path = args.results / f"checkpoint-{date:%Y%m%dT%H%M%SZ}.json"
-    path.write_text(json.dumps(result, indent=1) + "\n")
-    print(path)
+    about = "asynchronous and direct checkpoints beside a plain write and fsync of as many bytes, in turn"
+    command = " ".join(["dtrain bench checkpoint --rounds", str(args.rounds), *args.settings])
+    result = {"command": command, "figures": figures}
+    print(store("checkpoint", about, args.dtrain, result, args.results, where))
     return 0
 
 

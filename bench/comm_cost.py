@@ -12,7 +12,6 @@ with local batch norm, so that both sides compute the same. The slower one count
 """
 
 import argparse
-import datetime
 import json
 import statistics
 import sys
@@ -22,8 +21,9 @@ from pathlib import Path
 
 from harness.benches import environment
 from harness.errors import BenchError
-from harness.machine import REPOSITORY, commit, machine
+from harness.machine import REPOSITORY, machine
 from harness.processes import run
+from harness.results import store
 
 DTRAIN = REPOSITORY / "target/release/dtrain"
 MPIRUN = ["mpirun", "--bind-to", "none", "--oversubscribe", "-n", "2"]
@@ -31,21 +31,15 @@ MPIRUN = ["mpirun", "--bind-to", "none", "--oversubscribe", "-n", "2"]
 
 def main() -> int:
     args = arguments()
+    where = machine()
     try:
         rounds = [one_round(args, number) for number in range(args.rounds)]
     except BenchError as error:
         print(error, file=sys.stderr)
         return 1
-    result = {
-        "about": "SimCLR, ResNet-18, global batch 128, 2 CPU ranks x 1 thread, " + args.precision,
-        "machine": machine(),
-        "ratio": statistics.median(figures["ratio"] for figures in rounds),
-        "rounds": rounds,
-    }
-    date = datetime.datetime.now(datetime.timezone.utc).replace(microsecond=0)
-    path = REPOSITORY / "bench/results" / f"comm-cost-{date:%Y%m%dT%H%M%SZ}.json"
-    about = {"bench": "comm-cost", "date": date.isoformat(), "code": commit()}
-    path.write_text(json.dumps({**about, **result}, indent=1) + "\n")
+    result = {"ratio": statistics.median(figures["ratio"] for figures in rounds), "rounds": rounds}
+    about = "SimCLR, ResNet-18, global batch 128, 2 CPU ranks x 1 thread, " + args.precision
+    path = store("comm-cost", about, DTRAIN, result, where=where)
     print(f"step of two ranks / (alone + bare all-reduce): {result['ratio']:.3f}; {path.name}")
     return 0
 

@@ -1,13 +1,13 @@
 #!/usr/bin/env python3
-"""Measures how long `dtrain bench open` takes for sets of images of a gigabyte, and how much memory, and stores the figures
-with commit and machine in bench/results/. The sets are written into a temporary folder first; the one with pickled labels
-needs numpy and is skipped with a line where there is none.
+"""Measures how long `dtrain bench open` takes for sets of images of a gigabyte, and how much memory.
+
+Stores the figures with commit and machine in bench/results/. The sets are written into a temporary folder first; the one
+with pickled labels needs numpy and is skipped with a line where there is none.
 
     bench/opening.py --dir /scratch
 """
 
 import argparse
-import datetime
 import json
 import pickle
 import struct
@@ -18,7 +18,8 @@ from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
 
-from harness.machine import REPOSITORY, commit, file_sha256, machine
+from harness.machine import REPOSITORY, machine
+from harness.results import RESULTS, store
 
 # Samples are written so many at a time.
 BLOCK = 1 << 16
@@ -28,12 +29,13 @@ PARAMETERS = ["note_number", "velocity"]
 def main() -> int:
     """Writes and opens each set, and stores the result."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--dtrain", type=Path, default=REPOSITORY / "target/release/dtrain", help="default: %(default)s")
-    parser.add_argument("--dir", type=Path, default=Path(tempfile.gettempdir()), help="where the sets are written for a while")
-    parser.add_argument("--bytes", type=int, default=10**9, help="of the IDX and the binary set; default: %(default)s")
-    parser.add_argument("--rows", type=int, default=10**6, help="label rows of the pickle; default: %(default)s")
-    parser.add_argument("--rounds", type=int, default=20, help="times that each is opened; default: %(default)s")
-    parser.add_argument("--results", type=Path, default=REPOSITORY / "bench/results", help="default: %(default)s")
+    add = parser.add_argument
+    add("--dtrain", type=Path, default=REPOSITORY / "target/release/dtrain", help="default: %(default)s")
+    add("--dir", type=Path, default=Path(tempfile.gettempdir()), help="where the sets are written for a while")
+    add("--bytes", type=int, default=10**9, help="of the IDX and the binary set; default: %(default)s")
+    add("--rows", type=int, default=10**6, help="label rows of the pickle; default: %(default)s")
+    add("--rounds", type=int, default=20, help="times that each is opened; default: %(default)s")
+    add("--results", type=Path, default=RESULTS, help="default: %(default)s")
     args = parser.parse_args()
     if not args.dtrain.is_file():
         print(f"error: no dtrain at `{args.dtrain}`\n\nhint: run `cargo build --release`", file=sys.stderr)
@@ -57,23 +59,11 @@ def main() -> int:
         found = figures[name]
         print(
             f"{name}: {found['samples']:,} samples, {found['file_bytes'] / 1e6:,.0f} MB: opened in "
-            f"{found['open_s'] * 1e3:.2f} ms (first {found['first_s'] * 1e3:.2f}, longest {found['longest_s'] * 1e3:.2f}), "
-            f"{found['memory_bytes'] / 1e6:.1f} MB",
+            f"{found['open_s'] * 1e3:.2f} ms (first {found['first_s'] * 1e3:.2f}), {found['memory_bytes'] / 1e6:.1f} MB",
             file=sys.stderr,
         )
-    date = datetime.datetime.now(datetime.timezone.utc).replace(microsecond=0)
-    result = {
-        "bench": "opening",
-        "about": "folder to first and last sample of each part, pixels and labels; a process for each set",
-        "date": date.isoformat(),
-        "code": {**commit(), "dtrain_sha256": file_sha256(args.dtrain)},
-        "machine": where,
-        "figures": figures,
-    }
-    args.results.mkdir(parents=True, exist_ok=True)
-    path = args.results / f"opening-{date:%Y%m%dT%H%M%SZ}.json"
-    path.write_text(json.dumps(result, indent=1) + "\n")
-    print(path)
+    about = "folder to first and last sample of each part, pixels and labels; a process for each set"
+    print(store("opening", about, args.dtrain, {"figures": figures}, args.results, where))
     return 0
 
 

@@ -13,7 +13,6 @@ given beside it; it also holds what the stand-in's sums take from the cores that
 """
 
 import argparse
-import datetime
 import json
 import statistics
 import sys
@@ -22,9 +21,11 @@ from pathlib import Path
 
 from harness.benches import environment
 from harness.errors import BenchError
-from harness.machine import REPOSITORY, commit, machine
+from harness.machine import REPOSITORY, machine
 from harness.processes import run
+from harness.results import store
 
+DTRAIN = REPOSITORY / "target/release/dtrain"
 STANDIN = "libdtrain_nccl_standin.so"
 NAMES = ["libnccl.so", "libnccl.so.2", "libcuda.so", "libcuda.so.1"]
 # Forward and backward share a step's computation about as 1 to 2.
@@ -34,14 +35,14 @@ RESNET18_GRADIENT_BYTES = 4 * 11.5e6
 
 def main() -> int:
     args = arguments()
+    where = machine()
     try:
         result = measure(args)
     except BenchError as error:
         print(error, file=sys.stderr)
         return 1
-    date = datetime.datetime.now(datetime.timezone.utc).replace(microsecond=0)
-    path = REPOSITORY / "bench/results" / f"overlap-{date:%Y%m%dT%H%M%SZ}.json"
-    path.write_text(json.dumps({"bench": "overlap", "date": date.isoformat(), "code": commit(), **result}, indent=1) + "\n")
+    about = "SimCLR, ResNet-18, global batch 128, 2 CPU ranks x 1 thread over the stand-in, " + args.precision
+    path = store("overlap", about, DTRAIN, result, where=where)
     print(f"hidden: {100 * result['hidden']:.0f} % of {result['wire_secs']:.3f} s on the wire; {path.name}")
     return 0
 
@@ -78,8 +79,6 @@ def measure(args: argparse.Namespace) -> dict:
             rounds.append({name: step(*kinds[name]) for name in names})
             print({name: round(figures["median_step_s"], 4) for name, figures in rounds[-1].items()}, file=sys.stderr)
     return {
-        "about": "SimCLR, ResNet-18, global batch 128, 2 CPU ranks x 1 thread over the stand-in, " + args.precision,
-        "machine": machine(),
         "wire_secs": wire_secs,
         "bytes_per_sec": speed,
         **summary(rounds),
@@ -107,7 +106,7 @@ def once(args: argparse.Namespace, folder: str, overlap: bool, bytes_per_sec: fl
     """One run of `dtrain bench step` on two ranks."""
     file = Path(folder) / "step.json"
     command = [
-        "mpirun", "--bind-to", "none", "--oversubscribe", "-n", "2", str(REPOSITORY / "target/release/dtrain"),
+        "mpirun", "--bind-to", "none", "--oversubscribe", "-n", "2", str(DTRAIN),
         "bench", "step", "--steps", str(args.steps), "--warmup", "2", "--json", str(file), "experiment=simclr_fsdd",
         f"data.root={args.data_root.resolve()}", "model=resnet18", "trainer.batch_size=128", "trainer.threads=1",
         f"trainer.precision={args.precision}", "trainer.sync_bn=false", "trainer.device=cpu", "comm.backend=nccl",

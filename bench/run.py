@@ -11,8 +11,6 @@ rewrites the table in docs/benchmarks.md.
 
 import argparse
 import dataclasses
-import datetime
-import json
 import math
 import shutil
 import subprocess
@@ -21,8 +19,9 @@ from pathlib import Path
 
 from harness.benches import BENCHES, Settings, measure
 from harness.errors import BenchError
-from harness.machine import REPOSITORY, commit, file_sha256, machine
+from harness.machine import REPOSITORY, machine
 from harness.processes import check_memory_readings
+from harness.results import RESULTS, store
 from harness.table import newest_results, render, rewrite
 
 STEPS = {"step", "step-bf16", "step-default"}
@@ -69,7 +68,7 @@ def arguments() -> argparse.Namespace:
     add("--dim", type=positive, default=128, help="size of an embedding; default: %(default)s")
     add("--timeout", type=float, default=1200.0, help="seconds for one run; default: %(default)s")
     add("--interval", type=float, default=0.2, help="seconds between memory samples; default: %(default)s")
-    add("--results", type=Path, default=REPOSITORY / "bench/results", help="default: %(default)s")
+    add("--results", type=Path, default=RESULTS, help="default: %(default)s")
     add("--docs", type=optional_path, default=REPOSITORY / "docs/benchmarks.md", help="page to update; `none`: no page")
     add("--table-only", action="store_true", help="measure nothing, rewrite the table")
     args = parser.parse_args()
@@ -161,21 +160,9 @@ def check_python(python: str) -> None:
 
 def write_result(name: str, settings: Settings, folder: Path) -> None:
     """Measures one bench and stores everything that is known about the measurement."""
-    bench = BENCHES[name](settings)
-    date = datetime.datetime.now(datetime.timezone.utc).replace(microsecond=0)
-    result = {
-        "bench": name,
-        "about": bench.about,
-        "date": date.isoformat(),
-        "code": {**commit(), "dtrain_sha256": file_sha256(settings.dtrain)},
-        "machine": machine(),
-        "measures": [dataclasses.asdict(m) for m in bench.measures],
-        **measure(bench, settings),
-    }
-    folder.mkdir(parents=True, exist_ok=True)
-    path = folder / f"{name}-{date:%Y%m%dT%H%M%SZ}.json"
-    path.write_text(json.dumps(result, indent=1) + "\n")
-    print(path)
+    bench, where = BENCHES[name](settings), machine()
+    figures = {"measures": [dataclasses.asdict(m) for m in bench.measures], **measure(bench, settings)}
+    print(store(name, bench.about, settings.dtrain, figures, folder, where))
 
 
 if __name__ == "__main__":

@@ -11,7 +11,6 @@ step` what is true. Takes two to six minutes.
 """
 
 import argparse
-import datetime
 import json
 import os
 import sys
@@ -20,8 +19,9 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from harness.errors import BenchError
-from harness.machine import REPOSITORY, commit, file_sha256, machine
+from harness.machine import REPOSITORY
 from harness.processes import run
+from harness.results import RESULTS, store
 
 # Forward is one of the three products of a layer.
 FORWARD_SHARE = 1.0 / 3.0
@@ -43,17 +43,8 @@ def main() -> int:
         return 130
     print(table(result["rows"]))
     if args.results is not None:
-        date = datetime.datetime.now(datetime.timezone.utc).replace(microsecond=0)
-        args.results.mkdir(parents=True, exist_ok=True)
-        path = args.results / f"scaling-{date:%Y%m%dT%H%M%SZ}.json"
-        about = {
-            "bench": "scaling",
-            "date": date.isoformat(),
-            "code": {**commit(), "dtrain_sha256": file_sha256(args.dtrain)},
-            "machine": machine(),
-        }
-        path.write_text(json.dumps({**about, **result}, indent=1) + "\n")
-        print(path)
+        about = "the cost model of docs/scaling.md against measured steps"
+        print(store("scaling", about, args.dtrain, result, args.results))
     return 0
 
 
@@ -70,7 +61,7 @@ def arguments() -> argparse.Namespace:
     add("--ranks", type=int, nargs="+", default=[1, 2, 4], help="default: 1 2 4")
     add("--steps", type=int, default=6, help="timed steps of a run; default: %(default)s")
     add("--timeout", type=float, default=300.0, help="seconds for one run; default: %(default)s")
-    add("--results", type=Path, default=REPOSITORY / "bench/results", help="default: %(default)s")
+    add("--results", type=Path, default=RESULTS, help="default: %(default)s")
     add("--print-only", dest="results", action="store_const", const=None, help="store nothing")
     args = parser.parse_args()
     if min(args.ranks) < 1 or args.batch < 8 * max(args.ranks) or args.steps < 1:

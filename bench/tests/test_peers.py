@@ -12,6 +12,7 @@ sys.path.insert(0, str(BENCH / "peers"))
 
 if all(find_spec(name) for name in ("torch", "torchvision", "torchaudio")):
     import digits
+    import multihead_ddp
     import nt_xent_naive
     import simclr_ddp
     import torch
@@ -103,6 +104,30 @@ class Peers(unittest.TestCase):
         torch.testing.assert_close(torch.cat([r[1] for r in ranks]), whole.grad, rtol=1e-3, atol=1e-3)
         for rank in ranks:
             torch.testing.assert_close(rank[2], layer.running_var)
+
+    def test_both_ways_of_reading_images_give_the_same_batch(self):
+        torch.manual_seed(0)
+        images = torch.randint(0, 256, (6, 28, 28), dtype=torch.uint8)
+        labels = torch.arange(18).reshape(6, 3)
+        one_by_one = multihead_ddp.Images(images, labels)
+        indices = [4, 0, 3]
+        expected = [torch.stack(parts) for parts in zip(*(one_by_one[index] for index in indices))]
+        at_once = multihead_ddp.Batches(images, labels).__getitems__(indices)
+        torch.testing.assert_close(at_once[0], expected[0])
+        self.assertTrue(torch.equal(at_once[1], expected[1]))
+
+    def test_the_multihead_network_has_the_size_and_the_loss_that_its_name_says(self):
+        torch.manual_seed(0)
+        network = multihead_ddp.MultiheadCnn()
+        self.assertEqual(sum(parameter.numel() for parameter in network.parameters()), 422_770)
+        logits = network(torch.randn(4, 1, 28, 28))
+        self.assertEqual([tuple(own.shape) for own in logits], [(4, 10), (4, 5), (4, 3)])
+        labels = torch.tensor([[7, 2, 1], [0, 4, 2], [9, 0, 0], [3, 3, 1]])
+        expected = sum(
+            weight * -own.softmax(1)[range(4), labels[:, head]].log().mean()
+            for head, (weight, own) in enumerate(zip((1.0, 0.5, 0.5), logits))
+        )
+        torch.testing.assert_close(multihead_ddp.multihead_loss(logits, labels), expected)
 
     def test_views_have_the_shape_and_scale_that_the_encoder_expects(self):
         torch.manual_seed(0)
