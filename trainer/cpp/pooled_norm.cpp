@@ -260,8 +260,10 @@ struct PooledNormRelu : torch::autograd::Function<PooledNormRelu> {
     auto sums = gradient_sums(kernels, grad, chosen, input, mean.to(weight.scalar_type()));
     const auto own = sums_over_ranks(&sums, var, epsilon, weight, static_cast<const SumCallback &>(*capsule));
     Tensor grad_input;
-    if (context->needs_input_grad(0))
-      grad_input = gradient_of_input(kernels, grad, chosen, input, input_gradient(sums, weight, mean, var, count, epsilon));
+    if (context->needs_input_grad(0)) {
+      const auto affine = input_gradient(sums, weight, mean, var, count, epsilon);
+      grad_input = gradient_of_input(kernels, grad, chosen, input, affine);
+    }
     return {grad_input, own.weight, own.bias, Tensor(), Tensor(), Tensor()};
   }
 };
@@ -270,8 +272,7 @@ struct PooledNormRelu : torch::autograd::Function<PooledNormRelu> {
 
 bool can_pool(const Tensor &input, const Tensor &weight) {
   return input.device().is_cpu() && input.dim() == 4 && is_channels_last(input) && input.size(2) >= 2 &&
-         input.size(3) >= 2 &&
-         kernels_for(input.scalar_type(), weight.scalar_type()) != nullptr;
+         input.size(3) >= 2 && kernels_for(input.scalar_type(), weight.scalar_type()) != nullptr;
 }
 
 Tensor pooled_norm_relu(const Tensor &input, const Tensor &weight, const Tensor &bias, const Statistics &statistics,
