@@ -13,7 +13,7 @@ import torchaudio
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from world import fail
+from errors import fail
 
 SAMPLE_RATE = 8_000
 CLIP_SAMPLES = SAMPLE_RATE

@@ -9,9 +9,6 @@ Rank 0 prints one line of JSON.
 
 import argparse
 import gzip
-import json
-import statistics
-import time
 from pathlib import Path
 
 import torch
@@ -23,7 +20,8 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 from torch.utils.data import DataLoader, Dataset, DistributedSampler
 
-from world import MEMORY_FORMATS, endless, fail, join_world, seconds_since_exec
+from errors import fail
+from training import MEMORY_FORMATS, add_arguments, autocast, checked, endless, join_world, report_steps
 
 LEARNING_RATE = 2e-3
 MEAN, STD = 0.5, 0.5
@@ -39,11 +37,7 @@ LOSS_WEIGHTS = {"digit": 1.0, "thickness": 0.5, "smoothness": 0.5}
 
 def main() -> None:
     args = arguments()
-    rank, world_size = join_world()
-    if args.batch_size % world_size:
-        fail(f"`--batch-size {args.batch_size}` is not divisible by {world_size} ranks", "choose a multiple")
-    torch.set_num_threads(1)
-    torch.manual_seed(0)
+    rank, world_size = join_world(args.batch_size)
 
     # Workers are forked before the model and gloo's threads exist: they stay small and work during the set-up.
     sampler, loader = loading(args, rank, world_size)
@@ -61,51 +55,13 @@ def main() -> None:
         )
         optimizer = torch.optim.Adam(model.parameters(), lr=LEARNING_RATE, fused=True)
 
-    step_s, losses = [], []
-    images, labels = next(batches)
-    first_step_begins_s = seconds_since_exec()
-    previous = time.perf_counter()
-    for step in range(args.warmup + args.steps):
-        if step > 0:
-            images, labels = next(batches)
-        optimizer.zero_grad(set_to_none=True)
-        with torch.autocast("cpu", torch.bfloat16, enabled=args.precision == "bf16"):
+    def loss_of(batch: tuple[Tensor, Tensor]) -> Tensor:
+        images, labels = batch
+        with autocast(args):
             logits = model(images)
-        loss = multihead_loss(logits, labels)
-        loss.backward()
-        optimizer.step()
-        if step == 0:
-            first_step_ends_s = seconds_since_exec()
-        step_s.append(time.perf_counter() - previous)
-        previous = time.perf_counter()
-        losses.append(loss.detach())
+        return multihead_loss(logits, labels)
 
-    losses = torch.stack(losses)
-    dist.all_reduce(losses)
-    losses /= world_size
-    # The mean, not the median: an epoch's new workers and a late batch count.
-    measured = step_s[args.warmup :]
-    if rank == 0:
-        print(
-            json.dumps(
-                {
-                    "samples_per_s": args.batch_size / statistics.median(measured),
-                    "median_step_s": statistics.median(measured),
-                    "mean_step_s": statistics.mean(measured),
-                    "steps": args.steps,
-                    "first_step_begins_s": first_step_begins_s,
-                    "first_step_ends_s": first_step_ends_s,
-                    "loss_first": losses[0].item(),
-                    "loss_last": losses[-1].item(),
-                    "world_size": world_size,
-                    "precision": args.precision,
-                    "input": args.input,
-                    "workers": args.workers,
-                    "torch": torch.__version__,
-                }
-            ),
-            flush=True,
-        )
+    report_steps(args, batches, loss_of, optimizer, input=args.input)
     dist.destroy_process_group()
 
 
@@ -113,12 +69,7 @@ def arguments() -> argparse.Namespace:
     """The command line, checked."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data-root", type=Path, required=True, help="folder with the files of MNIST")
-    parser.add_argument("--steps", type=int, default=200, help="measured steps (default %(default)s)")
-    parser.add_argument("--warmup", type=int, default=10, help="steps before them (default %(default)s)")
-    parser.add_argument("--batch-size", type=int, default=128, help="samples over all ranks (default %(default)s)")
-    parser.add_argument("--workers", type=int, default=0, help="loader processes per rank (default %(default)s)")
-    parser.add_argument("--precision", choices=["fp32", "bf16"], default="fp32", help="bf16: autocast")
-    parser.add_argument("--memory-format", choices=MEMORY_FORMATS, default="channels_last")
+    add_arguments(parser, steps=200, warmup=10, workers=0)
     parser.add_argument(
         "--input",
         choices=["images", "batches"],
@@ -127,10 +78,7 @@ def arguments() -> argparse.Namespace:
         "batches: a tensor operation for a batch (default)",
     )
     parser.add_argument("--plain", action="store_true", help="DistributedDataParallel and Adam with no argument")
-    args = parser.parse_args()
-    if args.steps < 1 or args.warmup < 0 or args.batch_size < 1 or args.workers < 0:
-        parser.error("`--steps` and `--batch-size` must be at least 1, `--warmup` and `--workers` at least 0")
-    return args
+    return checked(parser)
 
 
 def loading(args: argparse.Namespace, rank: int, world_size: int) -> tuple[DistributedSampler, DataLoader]:

@@ -9,9 +9,6 @@ Rank 0 prints one line of JSON.
 """
 
 import argparse
-import json
-import statistics
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -24,8 +21,9 @@ from torch.nn.parallel import DistributedDataParallel
 from torch.utils.data import DataLoader, DistributedSampler
 
 from digits import Recordings, Views, training_files
+from errors import fail
 from sync_batch_norm import convert_sync_batch_norm
-from world import MEMORY_FORMATS, endless, fail, join_world, seconds_since_exec
+from training import MEMORY_FORMATS, add_arguments, autocast, checked, endless, join_world, report_steps
 
 TEMPERATURE = 0.1
 LEARNING_RATE = 1e-3
@@ -33,11 +31,7 @@ LEARNING_RATE = 1e-3
 
 def main() -> None:
     args = arguments()
-    rank, world_size = join_world()
-    if args.batch_size % world_size:
-        fail(f"`--batch-size {args.batch_size}` is not divisible by {world_size} ranks", "choose a multiple")
-    torch.set_num_threads(1)
-    torch.manual_seed(0)
+    rank, world_size = join_world(args.batch_size)
 
     # Workers are forked before the model and gloo's threads exist: they stay small and work during the set-up.
     batches = endless_batches(args, rank, world_size)
@@ -53,50 +47,12 @@ def main() -> None:
     )
     optimizer = torch.optim.AdamW(model.parameters(), lr=LEARNING_RATE, fused=True)
 
-    step_s, losses = [], []
-    views = next(batches)
-    first_step_begins_s = seconds_since_exec()
-    previous = time.perf_counter()
-    for step in range(args.warmup + args.steps):
-        if step > 0:
-            views = next(batches)
-        optimizer.zero_grad(set_to_none=True)
-        with torch.autocast("cpu", torch.bfloat16, enabled=args.precision == "bf16"):
+    def loss_of(views: Tensor) -> Tensor:
+        with autocast(args):
             projections = model(views)
-        loss = nt_xent(projections.float(), rank)
-        loss.backward()
-        optimizer.step()
-        if step == 0:
-            first_step_ends_s = seconds_since_exec()
-        step_s.append(time.perf_counter() - previous)
-        previous = time.perf_counter()
-        losses.append(loss.detach())
+        return nt_xent(projections.float(), rank)
 
-    losses = torch.stack(losses)
-    dist.all_reduce(losses)
-    losses /= world_size
-    median_step_s = statistics.median(step_s[args.warmup :])
-    if rank == 0:
-        print(
-            json.dumps(
-                {
-                    "samples_per_s": args.batch_size / median_step_s,
-                    "median_step_s": median_step_s,
-                    "steps": args.steps,
-                    "first_step_begins_s": first_step_begins_s,
-                    "first_step_ends_s": first_step_ends_s,
-                    "loss_first": losses[0].item(),
-                    "loss_last": losses[-1].item(),
-                    "step_s": [round(seconds, 4) for seconds in step_s],
-                    "world_size": world_size,
-                    "precision": args.precision,
-                    "sync_bn": args.sync_bn,
-                    "workers": args.workers,
-                    "torch": torch.__version__,
-                }
-            ),
-            flush=True,
-        )
+    report_steps(args, batches, loss_of, optimizer, sync_bn=args.sync_bn)
     dist.destroy_process_group()
 
 
@@ -104,17 +60,9 @@ def arguments() -> argparse.Namespace:
     """The command line, checked."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data-root", type=Path, required=True, help="folder with the spoken digits")
-    parser.add_argument("--steps", type=int, default=20, help="measured steps (default %(default)s)")
-    parser.add_argument("--warmup", type=int, default=3, help="steps before them (default %(default)s)")
-    parser.add_argument("--batch-size", type=int, default=128, help="samples over all ranks (default %(default)s)")
-    parser.add_argument("--workers", type=int, default=1, help="loader processes per rank (default %(default)s)")
+    add_arguments(parser, steps=20, warmup=3, workers=1)
     parser.add_argument("--sync-bn", action="store_true", help="batch-norm statistics over all ranks")
-    parser.add_argument("--precision", choices=["fp32", "bf16"], default="fp32", help="bf16: autocast")
-    parser.add_argument("--memory-format", choices=MEMORY_FORMATS, default="channels_last")
-    args = parser.parse_args()
-    if args.steps < 1 or args.warmup < 0 or args.batch_size < 1 or args.workers < 0:
-        parser.error("`--steps` and `--batch-size` must be at least 1, `--warmup` and `--workers` at least 0")
-    return args
+    return checked(parser)
 
 
 def endless_batches(args: argparse.Namespace, rank: int, world_size: int) -> Iterator[Tensor]:

@@ -12,7 +12,11 @@ use crate::small_runs::{settings, with_recordings};
 const STEPS: u64 = 22;
 
 fn run_of(run: &str, more: &[&str]) -> Vec<String> {
-    let (dir, steps) = (format!("run.dir={run}"), format!("trainer.max_steps={STEPS}"));
+    run_of_steps(run, STEPS, more)
+}
+
+fn run_of_steps(run: &str, steps: u64, more: &[&str]) -> Vec<String> {
+    let (dir, steps) = (format!("run.dir={run}"), format!("trainer.max_steps={steps}"));
     let mut all = vec![dir.as_str(), "trainer.batch_size=8", steps.as_str()];
     all.extend(more);
     settings("simclr", &all)
@@ -81,10 +85,7 @@ fn local_steps(folder: &Path) -> Vec<u64> {
 /// So many steps between durable checkpoints that a kill past the first comes before the second, on fast machines too.
 fn run_on_tiers(run: &str) -> Vec<String> {
     let tiers = ["checkpoint.every_steps=40", "checkpoint.local_every_steps=2", "checkpoint.local_dir=fast"];
-    let mut all = run_of(run, &tiers);
-    all.retain(|setting| !setting.starts_with("trainer.max_steps="));
-    all.push("trainer.max_steps=100".to_owned());
-    all
+    run_of_steps(run, 100, &tiers)
 }
 
 /// Kills a run on tiers between its durable checkpoints; the step of its newest local one.

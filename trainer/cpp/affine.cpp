@@ -1,5 +1,6 @@
 #include "affine.h"
 #include "elements.h"
+#include "rows.h"
 
 #include <ATen/ATen.h>
 #include <ATen/TensorIterator.h>
@@ -71,13 +72,11 @@ void piece(Line line, int64_t element, int64_t sum, char **base, const int64_t *
 }
 
 Line line_for(const Tensor &element, const Tensor &sum) {
+  static const Line bf16 = &line_bf16, f32 = &line_f32, f64 = &line_f64;
   if (!element.device().is_cpu())
     return nullptr;
-  if (element.scalar_type() == at::kBFloat16 && sum.scalar_type() == at::kFloat)
-    return &line_bf16;
-  if (element.scalar_type() != sum.scalar_type())
-    return nullptr;
-  return element.scalar_type() == at::kFloat ? &line_f32 : element.scalar_type() == at::kDouble ? &line_f64 : nullptr;
+  const auto *line = kernel_for(element.scalar_type(), sum.scalar_type(), bf16, f32, f64);
+  return line == nullptr ? nullptr : *line;
 }
 
 } // namespace

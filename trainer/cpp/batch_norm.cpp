@@ -52,6 +52,12 @@ Statistics global_statistics(const Tensor &input, const Tensor &weight, const Su
   return {count, mean, var};
 }
 
+Normalization normalization(const Tensor &weight, const Tensor &bias, const Statistics &statistics, double epsilon) {
+  const auto type = weight.scalar_type();
+  const auto slope = weight.to(at::kDouble) * (statistics.var + epsilon).rsqrt();
+  return {slope.to(type), (bias.to(at::kDouble) - slope * statistics.mean).to(type)};
+}
+
 OwnGradients sums_over_ranks(Tensor *sums, const Tensor &var, double epsilon, const Tensor &weight,
                              const SumCallback &all_ranks) {
   const auto channels = weight.size(0);

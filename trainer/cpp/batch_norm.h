@@ -32,6 +32,14 @@ std::optional<Moments> moments(const at::Tensor &input);
 Statistics global_statistics(const at::Tensor &input, const at::Tensor &weight, const SumCallback &all_ranks,
                              const at::Tensor &running_mean, const at::Tensor &running_var, double momentum);
 
+// Batch norm is slope * x + offset per channel, in the type of the weight.
+struct Normalization {
+  at::Tensor slope, offset;
+};
+
+Normalization normalization(const at::Tensor &weight, const at::Tensor &bias, const Statistics &statistics,
+                            double epsilon);
+
 // dx = of_grad * dy + of_input * x + constant per channel, in the type of the weight.
 struct InputGradient {
   at::Tensor of_grad, of_input, constant;

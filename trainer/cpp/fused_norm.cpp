@@ -121,11 +121,7 @@ struct Kernels {
 const Kernels *kernels_for(at::ScalarType element, at::ScalarType sum) {
   static const Kernels bf16{&forward_bf16, &sums_bf16, &input_bf16}, f32{&forward_f32, &sums_f32, &input_f32},
       f64{&forward_f64, &sums_f64, &input_f64};
-  if (element == at::kBFloat16 && sum == at::kFloat)
-    return &bf16;
-  if (element != sum)
-    return nullptr;
-  return element == at::kFloat ? &f32 : element == at::kDouble ? &f64 : nullptr;
+  return kernel_for(element, sum, bf16, f32, f64);
 }
 
 // Sums over this rank's rows, f64: of the gradient before ReLU and of its product with the centred input. `opened`
@@ -154,18 +150,16 @@ struct FusedNormRelu : torch::autograd::Function<FusedNormRelu> {
                         const std::optional<Tensor> &added, const Statistics &statistics, double epsilon,
                         const c10::intrusive_ptr<SumCallback> &all_ranks) {
     const auto shortcut = added.value_or(Tensor());
-    const auto type = weight.scalar_type();
-    const auto scale = weight.to(at::kDouble) * (statistics.var + epsilon).rsqrt();
-    const auto slope = scale.to(type), offset = (bias.to(at::kDouble) - scale * statistics.mean).to(type);
+    const auto map = normalization(weight, bias, statistics, epsilon);
     auto output = at::empty_like(input);
     const auto rows = rows_of(input);
-    const auto &kernels = *kernels_for(input.scalar_type(), type);
+    const auto &kernels = *kernels_for(input.scalar_type(), weight.scalar_type());
     for_chunks(rows.rows, rows.channels, [&](int64_t, int64_t begin, int64_t end) {
       kernels.forward(at_row(output, begin, rows.channels), at_row(input, begin, rows.channels),
-                      at_row(shortcut, begin, rows.channels), slope.data_ptr(), offset.data_ptr(), end - begin,
+                      at_row(shortcut, begin, rows.channels), map.slope.data_ptr(), map.offset.data_ptr(), end - begin,
                       rows.channels);
     });
-    context->save_for_backward({input, weight, statistics.mean, statistics.var, statistics.count, slope, offset,
+    context->save_for_backward({input, weight, statistics.mean, statistics.var, statistics.count, map.slope, map.offset,
                                 shortcut.defined() ? output : Tensor()});
     context->saved_data["epsilon"] = epsilon;
     context->saved_data["all_ranks"] = c10::IValue::make_capsule(all_ranks);

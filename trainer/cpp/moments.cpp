@@ -35,29 +35,15 @@ DTRAIN_MOMENTS(f32, float, float)
 DTRAIN_MOMENTS(f64, double, double)
 #undef DTRAIN_MOMENTS
 
-using Kernel = decltype(&moments_f32);
-
-Kernel kernel_for(const Tensor &input) {
-  switch (input.scalar_type()) {
-  case at::kBFloat16:
-    return &moments_bf16;
-  case at::kFloat:
-    return &moments_f32;
-  case at::kDouble:
-    return &moments_f64;
-  default:
-    return nullptr;
-  }
-}
-
 } // namespace
 
 std::optional<Moments> moments(const Tensor &input) {
-  const auto kernel = kernel_for(input);
+  static const auto bf16 = &moments_bf16, f32 = &moments_f32, f64 = &moments_f64;
+  const auto sum_type = input.scalar_type() == at::kDouble ? at::kDouble : at::kFloat;
+  const auto *kernel = kernel_for(input.scalar_type(), sum_type, bf16, f32, f64);
   if (!input.device().is_cpu() || !is_channels_last(input) || kernel == nullptr)
     return std::nullopt;
   const auto [rows, channels] = rows_of(input);
-  const auto sum_type = input.scalar_type() == at::kDouble ? at::kDouble : at::kFloat;
   // Near the values, so that a mean far from zero costs no digits: the mean of the first sample's.
   const auto sample = input.narrow(0, 0, 1).to(at::kDouble).reshape({channels, -1});
   const auto pivot = sample.mean(at::IntArrayRef{1}).to(sum_type);
@@ -66,8 +52,8 @@ std::optional<Moments> moments(const Tensor &input) {
     auto block = at::zeros({2, channels}, pivot.options());
     auto total = totals[chunk];
     for (auto row = begin; row < end; row += kBlockRows) {
-      kernel(at_row(block, 0, channels), at_row(block, 1, channels), at_row(input, row, channels), pivot.data_ptr(),
-             std::min(kBlockRows, end - row), channels);
+      (*kernel)(at_row(block, 0, channels), at_row(block, 1, channels), at_row(input, row, channels), pivot.data_ptr(),
+                std::min(kBlockRows, end - row), channels);
       total.add_(block);
       block.zero_();
     }

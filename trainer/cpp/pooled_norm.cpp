@@ -159,11 +159,7 @@ struct Kernels {
 const Kernels *kernels_for(at::ScalarType element, at::ScalarType sum) {
   static const Kernels bf16{&forward_bf16, &sums_bf16, &input_bf16, &outside_bf16},
       f32{&forward_f32, &sums_f32, &input_f32, &outside_f32}, f64{&forward_f64, &sums_f64, &input_f64, &outside_f64};
-  if (element == at::kBFloat16 && sum == at::kFloat)
-    return &bf16;
-  if (element != sum)
-    return nullptr;
-  return element == at::kFloat ? &f32 : element == at::kDouble ? &f64 : nullptr;
+  return kernel_for(element, sum, bf16, f32, f64);
 }
 
 uint8_t *numbers_at(const Tensor &chosen, int64_t row, int64_t channels) {
@@ -222,20 +218,18 @@ struct PooledNormRelu : torch::autograd::Function<PooledNormRelu> {
   static Tensor forward(AutogradContext *context, const Tensor &input, const Tensor &weight, const Tensor &bias,
                         const Statistics &statistics, double epsilon,
                         const c10::intrusive_ptr<SumCallback> &all_ranks) {
-    const auto type = weight.scalar_type();
-    const auto scale = weight.to(at::kDouble) * (statistics.var + epsilon).rsqrt();
-    const auto slope = scale.to(type), offset = (bias.to(at::kDouble) - scale * statistics.mean).to(type);
+    const auto map = normalization(weight, bias, statistics, epsilon);
     const auto windows = windows_of(input);
     const auto channels = windows.channels;
     const std::array<int64_t, 4> sizes{windows.samples, channels, windows.height / 2, windows.width / 2};
     auto output = at::empty(sizes, input.options(), at::MemoryFormat::ChannelsLast);
     auto chosen = at::empty(sizes, input.options().dtype(at::kByte), at::MemoryFormat::ChannelsLast);
-    const auto &kernels = *kernels_for(input.scalar_type(), type);
+    const auto &kernels = *kernels_for(input.scalar_type(), weight.scalar_type());
     for_chunks(windows.lines(), windows.line_size(), [&](int64_t, int64_t begin, int64_t end) {
       for (auto line = begin; line < end; ++line) {
         const auto row = windows.output_row(line);
         kernels.forward(at_row(output, row, channels), numbers_at(chosen, row, channels),
-                        at_row(input, windows.input_row(line), channels), slope.data_ptr(), offset.data_ptr(),
+                        at_row(input, windows.input_row(line), channels), map.slope.data_ptr(), map.offset.data_ptr(),
                         windows.columns(), windows.width, channels);
       }
     });

@@ -26,6 +26,17 @@ inline char *at_row(const at::Tensor &tensor, int64_t row, int64_t channels) {
   return tensor.defined() ? static_cast<char *>(tensor.data_ptr()) + row * channels * tensor.element_size() : nullptr;
 }
 
+// Of the variants of a kernel, the one for elements and sums of these types; null where there is none.
+template <typename Kernel>
+const Kernel *kernel_for(at::ScalarType element, at::ScalarType sum, const Kernel &bf16, const Kernel &f32,
+                         const Kernel &f64) {
+  if (element == at::kBFloat16 && sum == at::kFloat)
+    return &bf16;
+  if (element != sum)
+    return nullptr;
+  return element == at::kFloat ? &f32 : element == at::kDouble ? &f64 : nullptr;
+}
+
 // Equal parts of `count` items of `size` elements each, as many as there is work for and threads.
 int64_t num_chunks(int64_t count, int64_t size);
 

@@ -306,24 +306,12 @@ mod tests {
     }
 
     #[test]
-    fn max_pooling_in_bf16_is_that_of_f64_rounded() {
-        let (input, cotangent) = batch(&[40, 6, 9, 5], Kind::BFloat16, true);
-        let [exact_input, exact_cotangent] = [&input, &cotangent].map(|t| t.to_kind(Kind::Double));
-        let expected = run_form(&exact_input, &exact_cotangent, None, Form::ReluMaxPool { fused: false });
-        let actual = run_form(&input, &cotangent, None, Form::ReluMaxPool { fused: true });
-        assert_eq!(actual[0].kind(), Kind::BFloat16);
-        for (part, (actual, expected)) in actual.iter().zip(&expected).enumerate() {
-            let (actual, expected) = (actual.to_kind(Kind::Double), expected);
-            let error = ((actual - expected).norm() / expected.norm()).double_value(&[]);
-            assert!(error < 2e-2, "part {part} differs by {error:e}");
-        }
-    }
-
-    #[test]
-    fn relu_and_shortcut_in_bf16_are_those_of_f64_rounded() {
-        for shortcut in [false, true] {
+    fn what_follows_in_one_call_in_bf16_is_that_of_f64_rounded() {
+        let relu = |shortcut| move |fused| Form::Relu { shortcut, fused };
+        let forms: [&dyn Fn(bool) -> Form; 3] =
+            [&relu(false), &relu(true), &|fused| Form::ReluMaxPool { fused }];
+        for form in forms {
             let (input, cotangent) = batch(&[40, 6, 9, 5], Kind::BFloat16, true);
-            let form = |fused| Form::Relu { shortcut, fused };
             let [exact_input, exact_cotangent] = [&input, &cotangent].map(|t| t.to_kind(Kind::Double));
             let expected = run_form(&exact_input, &exact_cotangent, None, form(false));
             let actual = run_form(&input, &cotangent, None, form(true));
@@ -331,7 +319,7 @@ mod tests {
             for (part, (actual, expected)) in actual.iter().zip(&expected).enumerate() {
                 let (actual, expected) = (actual.to_kind(Kind::Double), expected);
                 let error = ((actual - expected).norm() / expected.norm()).double_value(&[]);
-                assert!(error < 2e-2, "shortcut {shortcut}: part {part} differs by {error:e}");
+                assert!(error < 2e-2, "{:?}: part {part} differs by {error:e}", form(true));
             }
         }
     }
