@@ -131,6 +131,8 @@ def step_inputs(figures: dict, constants: dict, link: dict, ranks: int) -> dict:
         "sync_layers": len(channels),
         "sync_bytes": sync_bytes,
         "sync_queues": False,
+        # Between CPUs a call is its own time on the wire.
+        "launch_secs": 0.0,
         # For its gathers; the line through one rank's work has the time of the loss in it.
         "pair_loss": {"dim": 128, "element_bytes": 4, "secs_per_pair": 0.0, "queue_rows": 0},
         "control_messages": CONTROL_MESSAGES,

@@ -10,7 +10,8 @@ out=${1:-runs/demo-$(date +%Y-%m-%d_%H-%M-%S)}
 # Open MPI refuses to run as root unless told twice; containers are often root.
 export OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1
 scripts/setup.sh
-cargo build --release --quiet --package dtrain
+printf '\n=== cargo build --release (minutes the first time: cargo tells how far it is)\n' >&2
+cargo build --release --package dtrain
 dtrain=target/release/dtrain
 begin=$SECONDS
 for method in simclr supcon; do

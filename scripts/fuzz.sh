@@ -31,7 +31,7 @@ host=$(rustc -vV | sed -n 's/^host: //p')
 export RUSTFLAGS="--cfg fuzzing -Cpasses=sancov-module -Cllvm-args=-sanitizer-coverage-level=4 \
 -Cllvm-args=-sanitizer-coverage-inline-8bit-counters -Cllvm-args=-sanitizer-coverage-pc-table \
 -Cllvm-args=-sanitizer-coverage-trace-compares"
-cargo +nightly build --release --quiet --manifest-path fuzz/Cargo.toml --target "$host"
+cargo +nightly build --release --manifest-path fuzz/Cargo.toml --target "$host"
 unset RUSTFLAGS
 bin=fuzz/target/$host/release
 

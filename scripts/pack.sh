@@ -1,10 +1,10 @@
 #!/usr/bin/env bash
-# Packs what a GPU machine without Rust, Open MPI and network needs to run scripts/gpu_check.sh: the stripped program and
+# Packs what a GPU machine without Rust, Open MPI and network needs to run scripts/gpu_check.sh: the stripped programs and
 # the trainer's unit tests, Open MPI, a small data set and the checks. libtorch and NCCL come from that machine's Python
 # (torch 2.11), so that a pack stays small.
 #
 #   scripts/pack.sh [OUT]                  OUT/ and OUT.tar.gz (default: target/pack)
-#   scripts/pack.sh --binary FILE [OUT]    packs this program instead of building one
+#   scripts/pack.sh --binary FILE [OUT]    packs this program, and the worker beside it, instead of building
 #   scripts/pack.sh --no-tests [OUT]       leaves the unit tests out
 set -euo pipefail
 root=$(cd "$(dirname "$0")/.." && pwd)
@@ -40,12 +40,13 @@ done
 target=${CARGO_TARGET_DIR:-$root/target}
 tests=""
 if [ -z "$binary" ]; then
-  (cd "$root" && cargo build --release --quiet --package dtrain)
+  (cd "$root" && cargo build --release --package dtrain)
   binary="$target/release/dtrain"
 fi
-[ -x "$binary" ] || fail "there is no program \`$binary\`" "run \`cargo build --release\`, or give \`--binary FILE\`"
+worker=$(dirname "$binary")/dtrain-worker
+[ -x "$binary" ] && [ -x "$worker" ] || fail "there is no program \`$binary\`, or no \`dtrain-worker\` beside it" "run \`cargo build --release\`, or give \`--binary FILE\`"
 if [ $with_tests = 1 ]; then
-  tests=$(cd "$root" && cargo test --release --package dtrain-trainer --lib --no-run --message-format=json 2>/dev/null |
+  tests=$(cd "$root" && cargo test --release --package dtrain-trainer --lib --no-run --message-format=json |
     sed -n 's/.*"executable":"\([^"]*dtrain_trainer-[^"]*\)".*/\1/p' | tail -n 1)
   [ -x "$tests" ] || fail "the trainer's unit tests cannot be built" "run \`cargo test --release -p dtrain-trainer --no-run\`, or use --no-tests"
 fi
@@ -65,6 +66,7 @@ printf '{}\n' >"$out/pack.json"
 mkdir -p "$out/bin" "$out/scripts" "$out/bench" "$out/openmpi/bin" "$out/openmpi/lib/plugins" "$out/openmpi/share"
 
 strip -o "$out/bin/dtrain" "$binary"
+strip -o "$out/bin/dtrain-worker" "$worker"
 [ -z "$tests" ] || strip -o "$out/bin/trainer_tests" "$tests"
 cp "$root/scripts/gpu_check.sh" "$out/scripts/"
 cp -r "$root/bench/gpu" "$root/bench/harness" "$out/bench/"
@@ -90,7 +92,7 @@ while read -r name path; do
   [ "$path" = not ] && { missing+=("$name"); continue; }
   cp -Ln "$path" "$out/openmpi/lib/$name"
 done < <(
-  for file in "$binary" "$out"/openmpi/bin/orte* "$out"/openmpi/lib/plugins/*.so; do ldd "$file"; done |
+  for file in "$binary" "$worker" "$out"/openmpi/bin/orte* "$out"/openmpi/lib/plugins/*.so; do ldd "$file"; done |
     sed -n 's/^[[:space:]]*\([^ ]*\) => \([^ ]*\).*/\1 \2/p' | sort -u
 )
 [ ${#missing[@]} = 0 ] || fail "libraries are missing here: ${missing[*]}" "mend this machine's Open MPI; \`ldd\` tells more"
@@ -103,12 +105,12 @@ find "$out/openmpi/lib" -name '*.so*' -exec strip --strip-unneeded {} +
 # --- what it is, and its size --------------------------------------------------
 commit=$(git -C "$root" rev-parse HEAD 2>/dev/null || echo unknown)
 changed=$([ -z "$(git -C "$root" status --porcelain 2>/dev/null)" ] && echo false || echo true)
-glibc=$(objdump -T "$out/bin/dtrain" "$out"/openmpi/bin/orte* "$out"/openmpi/lib/*.so* 2>/dev/null | grep -o 'GLIBC_[0-9.]*' | sort -uV | tail -n 1)
+glibc=$(objdump -T "$out"/bin/dtrain* "$out"/openmpi/bin/orte* "$out"/openmpi/lib/*.so* 2>/dev/null | grep -o 'GLIBC_[0-9.]*' | sort -uV | tail -n 1)
 cat >"$out/pack.json" <<JSON
 {
   "commit": "$commit",
   "dirty": $changed,
-  "dtrain_sha256": "$(sha256sum "$out/bin/dtrain" | cut -d ' ' -f 1)",
+  "dtrain_sha256": "$(sha256sum "$out/bin/dtrain-worker" | cut -d ' ' -f 1)",
   "libtorch": "2.11",
   "mpi": "$("$mpirun" --version | head -n 1)",
   "needs": "${glibc:-unknown}"

@@ -21,6 +21,9 @@ done
 
 # Open MPI refuses to run as root unless told twice; containers are often root.
 export OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1
-cargo build --release --quiet --package dtrain --package dtrain-tests --bins
-DTRAIN_BIN=${DTRAIN_BIN:-$PWD/target/release/dtrain} target/release/soak "${options[@]}"
-[ "$fuzz_secs" = 0 ] || scripts/fuzz.sh "$fuzz_secs"
+cargo build --release --package dtrain --package dtrain-tests --bins
+# A run that ended otherwise than it should keeps no parser from being fuzzed.
+status=0
+DTRAIN_BIN=${DTRAIN_BIN:-$PWD/target/release/dtrain} target/release/soak "${options[@]}" || status=$?
+[ "$fuzz_secs" = 0 ] || scripts/fuzz.sh "$fuzz_secs" || status=$?
+exit $status

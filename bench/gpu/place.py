@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from harness.errors import BenchError
-from harness.machine import commit, file_sha256, machine
+from harness.machine import commit, file_sha256, machine, trainer_of
 
 ROOT = Path(__file__).absolute().parents[2]
 LIBTORCH = "2.11"
@@ -98,7 +98,7 @@ class Site:
         packed = json.loads((self.root / "pack.json").read_text()) if self.packed else {}
         code = {key: packed[key] for key in ("commit", "dirty") if key in packed} if self.packed else commit()
         return {
-            "code": {**code, "packed": self.packed, "dtrain_sha256": file_sha256(self.dtrain)},
+            "code": {**code, "packed": self.packed, "dtrain_sha256": file_sha256(trainer_of(self.dtrain))},
             "machine": {**machine(), "gpus": self.gpus},
             "libtorch": torch_version(self.torch) if self.torch else None,
         }

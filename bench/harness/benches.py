@@ -1,8 +1,8 @@
 """What is run on both sides, and which figures are compared.
 
 A bench runs in rounds. A round runs each side once, the order turning from round to round, so that a machine that
-grows slower or faster in the meantime favours neither. Figures are medians over rounds; a ratio is the median of the
-ratios within rounds.
+grows slower or faster in the meantime favours neither. A result keeps every round. The table shows the median of each
+side, their ratio, and the ratios within rounds, by which aims are judged.
 """
 
 import json
@@ -213,7 +213,7 @@ def data(settings: Settings) -> Bench:
         [dtrain, peer],
         [
             Measure("augmented views", "views/s", "views_per_s_per_core", "8,000 views/s"),
-            Measure("decoding", "files/s", "decoded_files_per_s", ""),
+            Measure("decoding", "files/s", "decoded_files_per_s", "at least 1"),
         ],
         [dtrain, peer],
     )

@@ -7,6 +7,8 @@ import subprocess
 from pathlib import Path
 
 REPOSITORY = Path(__file__).resolve().parents[2]
+# What the figures speak of: the program with its settings, and both sides of each bench.
+MEASURED = ["Cargo.lock", "comm/src", "configs", "launcher", "trainer", "bench/peers", "bench/harness/benches.py"]
 # A run of the benches writes these itself.
 OWN_OUTPUT = [":!bench/results", ":!docs/benchmarks.md"]
 
@@ -16,6 +18,14 @@ def commit() -> dict:
     revision = git("rev-parse", "HEAD")
     changes = git("status", "--porcelain", "--", ".", *OWN_OUTPUT)
     return {"commit": revision, "dirty": None if changes is None else changes != ""}
+
+
+def commits_behind(revision: str | None) -> int | None:
+    """Commits since `revision` that changed what is measured; `None` where the history does not hold it."""
+    if revision is None:
+        return None
+    count = git("rev-list", "--count", f"{revision}..HEAD", "--", *MEASURED)
+    return None if count is None else int(count)
 
 
 def git(*args: str) -> str | None:
@@ -52,6 +62,12 @@ def cpu_fields() -> dict[str, str]:
         return {}
     pairs = (line.partition(":") for line in first.splitlines())
     return {key.strip(): value.strip() for key, _, value in pairs}
+
+
+def trainer_of(dtrain: Path) -> Path:
+    """The program that trains: the worker beside `dtrain`, or `dtrain` itself in builds that have no worker."""
+    worker = dtrain.with_name("dtrain-worker")
+    return worker if worker.is_file() else dtrain
 
 
 def file_sha256(path: Path) -> str:

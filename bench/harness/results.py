@@ -4,7 +4,7 @@ import datetime
 import json
 from pathlib import Path
 
-from harness.machine import REPOSITORY, commit, file_sha256, machine
+from harness.machine import REPOSITORY, commit, file_sha256, machine, trainer_of
 
 RESULTS = REPOSITORY / "bench/results"
 
@@ -18,7 +18,7 @@ def store(
         "bench": bench,
         "about": about,
         "date": date.isoformat(),
-        "code": {**commit(), "dtrain_sha256": file_sha256(dtrain)},
+        "code": {**commit(), "dtrain_sha256": file_sha256(trainer_of(dtrain))},
         "machine": machine() if where is None else where,
         **figures,
     }

@@ -97,7 +97,7 @@ class Program(unittest.TestCase):
         self.assertNotIn(str(self.folder), json.dumps(results))
         page = (self.folder / "page.md").read_text()
         self.assertTrue(page.startswith("before\n") and page.endswith("after\n") and "old" not in page)
-        self.assertIn("| augmented views | 9,000 views/s | 3,000 views/s | 3.00 | 8,000 views/s |", page)
+        self.assertIn("| augmented views | 9,000 views/s | 3,000 views/s | 3.00 | 3.00 (3.00 to 3.00) | 8,000 views/s |", page)
 
     def test_what_is_missing_is_named_with_the_next_step(self):
         (self.folder / "empty").mkdir()
@@ -136,11 +136,93 @@ class Program(unittest.TestCase):
         stored = next((self.folder / "results").iterdir())
         newer = json.loads(stored.read_text())
         newer["date"] = "2999-01-01T00:00:00+00:00"
-        newer["medians"]["dtrain"]["ns_per_pair"] = 1.25
+        for round in newer["rounds"]:
+            round["dtrain"]["ns_per_pair"] = 1.25
         (self.folder / "results/loss-29990101T000000Z.json").write_text(json.dumps(newer))
         (self.folder / "results/soak-29990101T000000Z.json").write_text('{"runs": []}')
         self.assertEqual(self.call("--table-only").returncode, 0)
         self.assertIn("| loss and gradient | 1.25 ns/pair |", (self.folder / "page.md").read_text())
+
+
+def result(date: str, dirty: bool | None, rounds: list[tuple[float, float]], aim: str = "", unit: str = "clips/s") -> dict:
+    """A result of `step` with one figure; a round is that of dtrain and that of the peer."""
+    return {
+        "bench": "step",
+        "about": "about",
+        "date": date,
+        "code": {"commit": None, "dirty": dirty},
+        "machine": {"cpu": "c", "cores": 2, "memory_bytes": 1, "kernel": "k", "avx512": 1, "bf16": 1, "amx": 0},
+        "measures": [{"title": "t", "unit": unit, "key": "k", "aim": aim, "sides": ["dtrain"]}],
+        "rounds": [{"dtrain": {"k": ours}, "peer": {"k": peer}} for ours, peer in rounds],
+        "file": "f.json",
+    }
+
+
+class Table(unittest.TestCase):
+    """What a reader can check."""
+
+    def row(self, rounds, aim="", unit="clips/s") -> list[str]:
+        text = table.section(result("2026-01-01", False, rounds, aim, unit))
+        row = next(line for line in text.splitlines() if line.startswith("| t |"))
+        return [cell.strip() for cell in row.split("|")[2:-1]]
+
+    def test_a_ratio_is_that_of_the_figures_beside_it(self):
+        rounds = [(121, 58.5), (175, 91.5), (90, 98.9)]
+        self.assertEqual(self.row(rounds), ["121 clips/s", "91.5 clips/s", "1.32", "1.91 (0.91 to 2.07)", ""])
+        self.assertEqual(self.row(rounds[:1]), ["121 clips/s", "58.5 clips/s", "2.07", "2.07 (2.07 to 2.07)", ""])
+        self.assertEqual(self.row([(5, 0), (6, 1)])[2:4], ["-", "-"])
+
+    def test_every_row_of_the_page_can_be_recomputed(self):
+        page = (BENCH.parent / "docs/benchmarks.md").read_text()
+        rows = [line for line in page.split(table.BEGIN)[1].split(table.END)[0].splitlines() if " | " in line]
+        checked = 0
+        for row in rows:
+            cells = [cell.strip() for cell in row.split("|")[1:-1]]
+            if cells[0] in ("", "---") or cells[3] in ("-", "ratio") or cells[3].startswith("--"):
+                continue
+            ours, peer = (float(cell.split()[0].replace(",", "")) for cell in cells[1:3])
+            # Figures are shown with three digits at least, ratios with two after the point.
+            self.assertAlmostEqual(ours / peer, float(cells[3]), delta=0.006 + 0.01 * ours / peer, msg=row)
+            checked += 1
+        self.assertGreater(checked, 20)
+
+    def test_an_aim_that_is_missed_says_so(self):
+        for aim, unit, ours, peer, missed in [
+            ("at least 1.1", "clips/s", 10, 10, True),
+            ("at least 1.1", "clips/s", 12, 10, False),
+            ("at most 0.7", "MB", 8, 10, True),
+            ("1.5 s", "s", 1.53, 4.0, True),
+            ("1.5 s", "s", 1.26, 4.0, False),
+            ("8,000 views/s", "views/s", 7999, 100, True),
+            ("64 MB", "MB", 65e6, 1e9, True),
+            ("64 MB", "MB", 63e6, 1e9, False),
+            ("at least 2 with AMX", "clips/s", 10, 10, False),
+            ("", "s", 10, 10, False),
+        ]:
+            with self.subTest(aim=aim, ours=ours):
+                self.assertEqual(self.row([(ours, peer)], aim, unit)[4], f"{aim}, **missed**" if missed else aim)
+
+    def test_a_tree_with_local_changes_replaces_no_clean_result(self):
+        with tempfile.TemporaryDirectory() as name:
+            folder = Path(name)
+            for stamp, dirty in [("20260101", False), ("20260102", False), ("20260103", True), ("20260104", None)]:
+                stored = result(f"{stamp[:4]}-{stamp[4:6]}-{stamp[6:]}", dirty, [(1, 1)])
+                (folder / f"step-{stamp}T000000Z.json").write_text(json.dumps(stored))
+            self.assertEqual([r["date"] for r in table.newest_results(folder, ["step"])], ["2026-01-02"])
+            for path in folder.glob("step-2026010[12]*"):
+                path.unlink()
+            self.assertEqual([r["date"] for r in table.newest_results(folder, ["step"])], ["2026-01-04"])
+
+    def test_a_result_says_how_far_it_is_behind(self):
+        self.assertEqual(table.age(None), "")
+        self.assertEqual(table.age("HEAD"), "")
+        self.assertEqual(table.age("0" * 40), ", which this history does not hold")
+        first = subprocess.run(
+            ["git", "rev-list", "--max-parents=0", "HEAD"], cwd=BENCH, capture_output=True, text=True, check=True
+        ).stdout.split()[0]
+        if table.commits_behind(first) == 0:
+            self.skipTest("a checkout without history")
+        self.assertRegex(table.age(first), r"^, \d+ commits behind$")
 
 
 class Memory(unittest.TestCase):

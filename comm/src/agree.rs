@@ -2,9 +2,7 @@
 
 use std::fmt::{self, Display};
 
-use crate::collective::Collective;
 use crate::error::CommError;
-use crate::ext::CollectiveExt;
 
 /// Longest message of a rank.
 const MAX_MESSAGE_BYTES: usize = 64 << 10;
@@ -38,28 +36,9 @@ pub struct Cause {
     pub message: String,
 }
 
-/// See [`CollectiveExt::agree`].
-pub(crate) fn agree<C, T, E>(collective: &C, local: Result<T, E>) -> Result<T, Disagreement>
-where
-    C: Collective + ?Sized,
-    E: Display,
-{
-    // One byte in front tells an error without text from none.
-    let message = match &local {
-        Ok(_) => String::new(),
-        Err(error) => shortened(format!("!{error}")),
-    };
-    let lengths = collective.all_gather_usize(message.len())?;
-    match local {
-        Ok(value) if lengths.iter().all(|&length| length == 0) => return Ok(value),
-        _ => {}
-    }
-    let messages = collective.gather_bytes(message.as_bytes())?;
-    Err(Disagreement::Failed(Failures::fold(&messages)))
-}
-
 impl Failures {
-    fn fold(messages: &[Vec<u8>]) -> Self {
+    /// Of what each rank has sent: nothing, or `!` and its message.
+    pub(crate) fn fold(messages: &[Vec<u8>]) -> Self {
         let mut causes: Vec<Cause> = Vec::new();
         for (rank, bytes) in messages.iter().enumerate() {
             let Some((_, text)) = bytes.split_first() else { continue };
@@ -104,7 +83,7 @@ pub(crate) fn rank_list(ranks: &[usize]) -> String {
     format!("{} {}", if ranks.len() == 1 { "rank" } else { "ranks" }, spans.join(", "))
 }
 
-fn shortened(mut text: String) -> String {
+pub(crate) fn shortened(mut text: String) -> String {
     if text.len() > MAX_MESSAGE_BYTES {
         let mut end = MAX_MESSAGE_BYTES - '…'.len_utf8();
         while !text.is_char_boundary(end) {
@@ -119,9 +98,11 @@ fn shortened(mut text: String) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::ext::CollectiveExt;
     use crate::single::Single;
 
-    fn fold(messages: &[&str]) -> String {
+    /// Of what each rank has sent: nothing, or `!` and its message.
+    pub(crate) fn fold(messages: &[&str]) -> String {
         Failures::fold(&messages.iter().map(|text| text.as_bytes().to_vec()).collect::<Vec<_>>()).to_string()
     }
 

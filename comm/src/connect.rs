@@ -10,6 +10,7 @@
 //!   launcher ends the job when the process exits.
 
 use std::marker::PhantomData;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -18,7 +19,7 @@ use crate::error::CommError;
 use crate::heartbeat::{Relay, Stall, Watch, WatchOptions};
 use crate::hint::Hint;
 use crate::last_resort;
-use crate::mpi::{MpiCollective, Runtime};
+use crate::mpi::{self, MpiCollective, Runtime};
 use crate::service::{check_service, unused_tasks};
 use crate::single::Single;
 use crate::warning::Warning;
@@ -31,6 +32,9 @@ const PANIC_CODE: i32 = 101;
 const ABORT: Duration = Duration::from_secs(5);
 
 const YIELD: &str = "OMPI_MCA_mpi_yield_when_idle";
+
+/// Whether NCCL connects ranks at the first collective that needs it (1, its default) or at the start.
+const RUNTIME_CONNECT: &str = "NCCL_RUNTIME_CONNECT";
 
 /// The connection to the other ranks, for as long as the process works.
 ///
@@ -76,7 +80,8 @@ pub fn connect_mpi(hint: &Hint) -> Result<Session, CommError> {
     // Checked here, since MPI_Init would end the process instead of returning.
     check_service(hint, &|name| std::env::var(name).ok(), Runtime::is_open_mpi)?;
     let spinning = yield_when_idle();
-    let (mpi, unseen) = Runtime::start(hint)?;
+    connect_gpus_at_the_start();
+    let (mpi, unseen) = mpi::start(hint)?;
     let (mpi, warnings) = (Arc::new(mpi), spinning.into_iter().chain(unseen).collect());
     let World { rank, world_size, node, num_nodes, .. } = mpi.world();
     tracing::debug!(rank, world_size, node, num_nodes, "connected through MPI");
@@ -217,8 +222,38 @@ fn yield_when_idle() -> Option<Warning> {
     None
 }
 
+/// Keeps NCCL from connecting ranks in the middle of a step, unless the user has chosen. Without it, the first collectives
+/// of the NCCL transport see to the same for what they cover.
+fn connect_gpus_at_the_start() {
+    let home = std::env::var_os("HOME").map(|home| PathBuf::from(home).join(".nccl.conf"));
+    let own = std::env::var_os("NCCL_CONF_FILE").map(PathBuf::from).or(home);
+    let files = own.into_iter().chain([PathBuf::from("/etc/nccl.conf")]);
+    let is_chosen = std::env::var_os(RUNTIME_CONNECT).is_some()
+        || files.filter_map(|file| std::fs::read_to_string(file).ok()).any(|text| chooses(&text));
+    if !is_chosen && num_threads() == Some(1) {
+        // SAFETY: this thread is the only one of the process, so that nobody reads the environment meanwhile.
+        unsafe { std::env::set_var(RUNTIME_CONNECT, "0") };
+    }
+}
+
+/// Whether the text of a configuration file of NCCL, `NAME=VALUE` in each line, has a value; the environment would hide it.
+fn chooses(text: &str) -> bool {
+    text.lines().filter_map(|line| line.split_once('=')).any(|(name, _)| name.trim() == RUNTIME_CONNECT)
+}
+
 /// Threads of this process, where the system tells.
 fn num_threads() -> Option<usize> {
     let status = std::fs::read_to_string("/proc/self/status").ok()?;
     status.lines().find_map(|line| line.strip_prefix("Threads:"))?.trim().parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_choice_in_nccl_s_own_file_is_seen() {
+        assert!(chooses("# site\nNCCL_DEBUG=WARN\nNCCL_RUNTIME_CONNECT=1\n"));
+        assert!(!chooses("NCCL_DEBUG=WARN\n#NCCL_RUNTIME_CONNECT=1\nNCCL_RUNTIME_CONNECTION=1\n"));
+    }
 }

@@ -42,8 +42,13 @@ macro_rules! functions {
         }
 
         impl $table {
+            /// The names of all functions.
+            #[cfg(test)]
+            #[allow(dead_code, reason = "not every library is at hand for a test")]
+            pub(crate) const SYMBOLS: &'static [&'static str] = &[$($symbol),*];
+
             /// Finds all functions; the error names the first that is missing.
-            fn find(library: &libloading::Library) -> Result<Self, String> {
+            pub(crate) fn find(library: &libloading::Library) -> Result<Self, String> {
                 Ok(Self {
                     // SAFETY: the types repeat the declarations of the library's C header.
                     $($name: unsafe { crate::dynamic::function(library, $symbol) }?,)*

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use crate::own_mpirun;
 use crate::world::{Source, World};
 
 /// An error of the environment, of an argument, or of a transport.
@@ -24,6 +25,16 @@ pub enum CommError {
         variable: &'static str,
         /// The one that made us look for it.
         other: &'static str,
+    },
+    /// A launcher that knows no MPI has started several processes.
+    #[error("{launcher} started rank {rank} of {size}, but ranks of dtrain find each other by MPI")]
+    OtherLauncher {
+        /// In words.
+        launcher: &'static str,
+        /// This process.
+        rank: usize,
+        /// All of them.
+        size: usize,
     },
     /// `srun` started several tasks without a service through which MPI could connect them.
     #[error("`srun` started {tasks} tasks without PMIx, so they cannot find each other")]
@@ -269,6 +280,8 @@ pub enum CommError {
     OtherRanks {
         /// What failed where.
         failures: String,
+        /// The next step, as the first of them has it.
+        hint: Option<String>,
     },
 }
 
@@ -288,6 +301,12 @@ impl CommError {
             Self::BadVariable { .. } | Self::MissingVariable { .. } => {
                 "the variable is set by `mpirun` or `srun`; unset it to run a single process"
             }
+            Self::OtherLauncher { size, .. } => {
+                return Some(format!(
+                    "start them with `dtrain launch -n {size} ...` on one machine, or with `mpirun` or `srun`; a single process \
+                     has no `RANK`, `LOCAL_RANK` and `WORLD_SIZE`"
+                ));
+            }
             Self::NoProcessManager { .. } => {
                 "start the step with `srun --mpi=pmix` (`srun --mpi=list` shows what the cluster has), \
                  or use `mpirun` inside the allocation"
@@ -297,7 +316,7 @@ impl CommError {
                  with PMI-2 is told so by `OMPI_MCA_pmix=s2`"
             }
             Self::WorldMismatch { launcher: Source::OpenMpi | Source::Pmi, .. } => {
-                "use the `mpirun` of the MPI library that dtrain was built with; `dtrain doctor` names it"
+                return Some(own_mpirun::advice());
             }
             Self::WorldMismatch { .. } => {
                 "start the step with `srun --mpi=pmix`, or use `mpirun` inside the allocation"
@@ -309,6 +328,7 @@ impl CommError {
             }
             Self::OutOfMemory { .. } => "free memory on the node, or use fewer ranks per node",
             Self::Library { hint, .. } => return Some(hint.clone()),
+            Self::OtherRanks { hint, .. } => return hint.clone(),
             Self::LibraryVersion { .. } => {
                 "put the folder of the `libnccl.so.2` that comes with libtorch first in `LD_LIBRARY_PATH`"
             }
@@ -317,7 +337,7 @@ impl CommError {
                  `LD_PRELOAD`"
             }
             Self::NoDevice { .. } => {
-                "start one process per GPU; `CUDA_VISIBLE_DEVICES` and SLURM's `--gpus-per-task` limit what a process sees"
+                "start one process per GPU, such as `mpirun -n` with their number; `CUDA_VISIBLE_DEVICES` and SLURM's `--gpus-per-task` limit what a process sees"
             }
             Self::DuplicateDevice { .. } => {
                 "start one process per GPU of the node; for a check, ranks may share a GPU if each has its own `NCCL_HOSTID`"
@@ -338,7 +358,6 @@ impl CommError {
             Self::AlreadyInitialized
             | Self::NoSocket { .. }
             | Self::Aborted { .. }
-            | Self::OtherRanks { .. }
             | Self::Argument { .. }
             | Self::TooLarge { .. }
             | Self::Finalized { .. }
@@ -353,6 +372,7 @@ impl CommError {
         match self {
             Self::BadVariable { .. }
             | Self::MissingVariable { .. }
+            | Self::OtherLauncher { .. }
             | Self::NoProcessManager { .. }
             | Self::WrongProcessManager { .. }
             | Self::WorldMismatch { .. }
@@ -365,6 +385,7 @@ impl CommError {
             | Self::DuplicateDevice { .. }
             | Self::HostMemory { .. }
             | Self::Cuda { .. }
+            | Self::Nccl { operation: "ncclGetUniqueId" | "ncclCommInitRankConfig", .. }
             | Self::NoInterface { .. }
             | Self::NoSocket { .. }
             | Self::OtherRanks { .. } => true,

@@ -47,7 +47,11 @@ impl Hint {
             source: Source::Single,
             can_connect: false,
         };
-        Ok(pmix_or_slurm(variables)?.unwrap_or(alone))
+        let hint = pmix_or_slurm(variables)?.unwrap_or(alone);
+        match other_launcher(variables) {
+            Some(error) if hint.is_single() => Err(error),
+            _ => Ok(hint),
+        }
     }
 
     /// Whether this process is alone for certain, so that MPI is not needed.
@@ -104,6 +108,22 @@ fn pmi(variables: Variables<'_>) -> Result<Option<Hint>, CommError> {
         source: Source::Pmi,
         can_connect: true,
     }))
+}
+
+/// Processes that torchrun, accelerate or the like has started find each other by an address of Python's, not by MPI: each
+/// of them would train alone. A cluster may set the rank of a whole pod, but then no local rank.
+fn other_launcher(variables: Variables<'_>) -> Option<CommError> {
+    let number = |name: &str| variables(name)?.trim().parse::<usize>().ok();
+    let (rank, size) = (number("RANK")?, number("WORLD_SIZE")?);
+    number("LOCAL_RANK")?;
+    let launcher = if variables("ACCELERATE_MIXED_PRECISION").is_some() {
+        "`accelerate launch`"
+    } else if variables("TORCHELASTIC_RUN_ID").is_some() {
+        "`torchrun`"
+    } else {
+        "a launcher of PyTorch"
+    };
+    (size > 1).then_some(CommError::OtherLauncher { launcher, rank, size })
 }
 
 /// `srun --mpi=pmix` sets the variables of both; PMIx alone knows the rank but not the number of ranks.
@@ -299,6 +319,29 @@ mod tests {
         assert_eq!(summary(salloc), SINGLE);
         let shell = "SLURM_STEP_ID=3 SLURM_STEP_NUM_TASKS=1 SLURM_NTASKS=4 SLURM_PROCID=0";
         assert!(read(shell).unwrap().is_single(), "srun --pty bash in an allocation of four");
+    }
+
+    #[test]
+    fn launchers_of_pytorch_are_noticed() {
+        const WORDS: &str = "RANK=1 WORLD_SIZE=2 LOCAL_RANK=1";
+        let error = read(&format!("{WORDS} TORCHELASTIC_RUN_ID=x")).unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "`torchrun` started rank 1 of 2, but ranks of dtrain find each other by MPI"
+        );
+        assert!(error.hint().unwrap().contains("`dtrain launch -n 2 ...`"));
+        let accelerate = read(&format!("{WORDS} ACCELERATE_MIXED_PRECISION=no TORCHELASTIC_RUN_ID=x"));
+        assert!(accelerate.unwrap_err().to_string().starts_with("`accelerate launch` started"));
+        assert!(
+            read(WORDS).is_err()
+                && read(&format!("{WORDS} SLURM_STEP_ID=0 SLURM_NTASKS=1 SLURM_PROCID=0")).is_err()
+        );
+        for harmless in
+            ["RANK=0 WORLD_SIZE=8", "RANK=0 WORLD_SIZE=1 LOCAL_RANK=0", "RANK=x WORLD_SIZE=2 LOCAL_RANK=0"]
+        {
+            assert_eq!(summary(harmless), SINGLE, "{harmless}");
+        }
+        assert!(read(&format!("{OPEN_MPI} {WORDS}")).is_ok(), "mpirun wins");
     }
 
     #[test]

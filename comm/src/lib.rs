@@ -20,12 +20,15 @@ mod cuda;
 mod dynamic;
 mod error;
 mod ext;
+#[cfg(any(test, feature = "fuzzing"))]
+pub mod fuzzing;
 mod heartbeat;
 mod hint;
 mod last_resort;
 mod local;
 mod mpi;
 mod nccl;
+mod own_mpirun;
 mod service;
 mod single;
 mod threads;
@@ -45,10 +48,10 @@ pub use heartbeat::{
 };
 pub use hint::Hint;
 pub use local::local_world;
-pub use mpi::MpiCollective;
+pub use mpi::{MpiCollective, library_version as mpi_library_version};
 pub use nccl::{MemoryKind, NcclOptions, NcclTransport, STANDIN_VERSION};
 pub use single::Single;
 pub use threads::{ThreadPlan, allowed_cores, plan_threads, threads_for};
-pub use transport::{Backend, Background, Inline, TensorOp, Ticket, Transport};
+pub use transport::{Backend, Background, Inline, TensorOp, Ticket, Transport, padded_part};
 pub use warning::Warning;
 pub use world::{Source, World};

@@ -4,6 +4,7 @@ use crate::composer::Composer;
 use crate::decode::keys::{not_a_setting, unknown_key};
 use crate::decode::tag;
 use crate::error::Problem;
+use crate::experiment::BASE;
 use crate::moved;
 use crate::node::{Node, split_key};
 use crate::overrides::{Operation, Override};
@@ -52,6 +53,11 @@ impl Composer {
                     .and_then(Node::as_map)
                     .is_some_and(|map| map.get(name).is_some())
             };
+            if over.key == BASE {
+                let hint =
+                    "`experiment=NAME` chooses an experiment; `base: NAME` is a line of an experiment's file";
+                return Err(not_a_setting(&over.key).at(place).hint(hint));
+            }
             if let Some(hint) = moved::key_hint(&over.key, &over.value, has_entry) {
                 return Err(not_a_setting(&over.key).at(place).hint(hint));
             }
@@ -60,7 +66,7 @@ impl Composer {
                 let value = path.get(..length).unwrap_or_default().join(".");
                 return Err(Problem::new(format!("`{value}` is a value and has no keys below it")).at(place));
             }
-            return Err(unknown_key(&over.key, known).at(place));
+            return Err(unknown_key(&over.key, known, &self.tree).at(place));
         }
         let set = self.tree.get(&path).or_else(|| known.get(&path)).filter(|node| !node.is_null());
         if let (Operation::Add, Some(node)) = (over.operation, set) {

@@ -1,4 +1,5 @@
 //! The YAML files: those inside the program, and a user's folder with the same layout that adds to or shadows them.
+//! [`crate::files`] lists them.
 
 use std::fs::File;
 use std::io::Read;
@@ -9,8 +10,10 @@ use include_dir::{Dir, include_dir};
 
 use crate::ComposeOptions;
 use crate::error::Problem;
+use crate::literal::hint_of_choice;
 use crate::moved;
 use crate::read::MAX_BYTES;
+use crate::shell::shell_word;
 use crate::source::{Place, Source, SourceKind, printable};
 use crate::suggest::choice_hint;
 
@@ -37,17 +40,6 @@ pub struct Group {
     pub options: Vec<String>,
 }
 
-/// A recipe that can be run as it is.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ExperimentInfo {
-    /// For `experiment=NAME`.
-    pub name: String,
-    /// The command that runs it, from the first line of the file.
-    pub command: String,
-    /// What it is, from the comment lines after that.
-    pub about: String,
-}
-
 /// Whether there is a folder of alternatives of that name.
 pub(crate) fn is_group(name: &str) -> bool {
     GROUPS.iter().any(|(group, _)| *group == name)
@@ -69,24 +61,6 @@ pub fn file_text(group: &str, name: &str) -> Option<&'static str> {
     dir.get_file(format!("{name}.yaml"))?.contents_utf8()
 }
 
-/// The experiments inside the program and in the user's folder, sorted by name. Files that cannot be read are left
-/// out; choosing one says why.
-pub fn experiments(options: &ComposeOptions) -> Vec<ExperimentInfo> {
-    let library = Library { dir: options.config_dir.clone() };
-    let mut infos = Vec::new();
-    for name in library.options("experiment") {
-        let Ok(source) = library.find("experiment", &name, None) else { continue };
-        let comments: Vec<&str> =
-            source.text.lines().map_while(|line| line.strip_prefix('#')).map(str::trim).collect();
-        let (command, about) = match comments.split_first() {
-            Some((command, about)) => ((*command).to_owned(), about.join(" ")),
-            None => (format!("dtrain experiment={name}"), String::new()),
-        };
-        infos.push(ExperimentInfo { name, command, about });
-    }
-    infos
-}
-
 /// All files that can be chosen.
 #[derive(Debug, Clone)]
 pub struct Library {
@@ -101,7 +75,8 @@ impl Library {
     pub fn open(options: &ComposeOptions) -> Result<Self, Problem> {
         if let Some(dir) = options.config_dir.as_ref().filter(|dir| !dir.is_dir()) {
             return Err(Problem::new(format!("there is no folder `{}`", dir.display())).hint(
-                "`--config-dir` names a folder with `data/`, `method/`, `experiment/` and so on in it",
+                "`--config-dir`, or else the variable DTRAIN_CONFIG_DIR, names a folder with `data/`, `method/`, \
+                 `experiment/` and so on in it",
             ));
         }
         Ok(Self { dir: options.config_dir.clone() })
@@ -120,7 +95,18 @@ impl Library {
         self.find(group, name, None).map(|source| source.text.clone())
     }
 
-    fn options(&self, group: &str) -> Vec<String> {
+    /// The user's file of that name, whether or not there is one.
+    pub(crate) fn own_path(&self, group: &str, name: &str) -> Option<PathBuf> {
+        self.dir.as_ref().map(|dir| dir.join(group).join(format!("{name}.yaml")))
+    }
+
+    /// The file inside the program.
+    pub(crate) fn builtin(&self, group: &str, name: &str) -> Option<Arc<Source>> {
+        let kind = SourceKind::Builtin(format!("{group}/{name}.yaml"));
+        Some(Arc::new(Source { kind, text: file_text(group, name)?.to_owned() }))
+    }
+
+    pub(crate) fn options(&self, group: &str) -> Vec<String> {
         let builtin = GROUPS.iter().filter(|(name, _)| *name == group).flat_map(|(_, dir)| dir.files());
         let builtin = builtin.map(|file| file.path().to_path_buf());
         let folder = self.dir.as_ref().and_then(|dir| std::fs::read_dir(dir.join(group)).ok());
@@ -144,8 +130,8 @@ impl Library {
         Ok(Arc::new(Source { kind: SourceKind::Builtin("train.yaml".into()), text: ROOT.into() }))
     }
 
-    /// The file that `name` stands for in a group: a path if it ends with `.yaml`, else a name. `asked` is where it
-    /// was chosen.
+    /// The file that `name` stands for in a group: a path if it ends with `.yaml`, else a name. `asked` is where it was
+    /// chosen: a path in a file starts from the folder of that file, one on the command line from the working directory.
     pub(crate) fn find(
         &self,
         group: &str,
@@ -153,28 +139,47 @@ impl Library {
         asked: Option<&Place>,
     ) -> Result<Arc<Source>, Problem> {
         if name.ends_with(".yaml") || name.ends_with(".yml") {
-            return read_file(Path::new(name)).map_err(|problem| problem.at(asked));
+            return read_file(&path_of(name, asked)).map_err(|problem| problem.at(asked));
         }
         let is_name = name.chars().all(|c| c.is_alphanumeric() || c == '_' || c == '-');
         if is_name {
-            let user = self.dir.as_ref().map(|dir| dir.join(group).join(format!("{name}.yaml")));
-            if let Some(path) = user.filter(|path| path.is_file()) {
+            if let Some(path) = self.own_path(group, name).filter(|path| path.is_file()) {
                 return read_file(&path).map_err(|problem| problem.at(asked));
             }
-            if let Some(text) = file_text(group, name) {
-                let kind = SourceKind::Builtin(format!("{group}/{name}.yaml"));
-                return Ok(Arc::new(Source { kind, text: text.into() }));
+            if let Some(source) = self.builtin(group, name) {
+                return Ok(source);
             }
         }
         let problem = Problem::new(format!("group `{group}` has no `{}`", printable(name, 60))).at(asked);
-        if let Some(hint) = moved::file_hint(group, name) {
+        if let Some(hint) = hint_of_choice(group, name).or_else(|| moved::file_hint(group, name)) {
             return Err(problem.hint(hint));
         }
+        let settings = path_of(name, asked).join("config.yaml");
+        if group == "experiment" && settings.is_file() {
+            let word = shell_word(&format!("experiment={}", settings.display()));
+            return Err(problem.hint(format!("`{word}` begins a new run with the settings of that run")));
+        }
         let options = self.options(group);
+        let is_option = |name: &&str| options.iter().any(|option| option == name);
+        if moved::swept(name).is_some_and(|names| names.iter().all(is_option)) {
+            return Err(problem.hint(moved::ONE_RUN));
+        }
         let hint = choice_hint(name, options.iter().map(String::as_str));
         let path_hint =
             if name.contains('/') { "; a file is chosen by a path that ends with `.yaml`" } else { "" };
         Err(problem.hint(format!("{hint}{path_hint}")))
+    }
+}
+
+/// The path that `name` means where it was written.
+fn path_of(name: &str, asked: Option<&Place>) -> PathBuf {
+    let below_home = name.strip_prefix("~/").zip(std::env::home_dir().filter(|home| home.is_absolute()));
+    if let Some((below, home)) = below_home {
+        return home.join(below.trim_start_matches('/'));
+    }
+    match asked.map(|place| &place.source.kind) {
+        Some(SourceKind::File(file)) => file.parent().unwrap_or(Path::new("")).join(name),
+        _ => PathBuf::from(name),
     }
 }
 
@@ -192,6 +197,8 @@ pub(crate) fn read_file(path: &Path) -> Result<Arc<Source>, Problem> {
     if bytes.len() > MAX_BYTES {
         return Err(Problem::new(format!("`{shown}` is larger than {MAX_BYTES} bytes")));
     }
+    // Editors of Windows begin a file with a mark.
+    let bytes = bytes.strip_prefix(b"\xef\xbb\xbf").map_or_else(|| bytes.clone(), <[u8]>::to_vec);
     let text = String::from_utf8(bytes).map_err(|_| Problem::new(format!("`{shown}` is not UTF-8 text")))?;
     Ok(Arc::new(Source { kind: SourceKind::File(path.to_owned()), text }))
 }

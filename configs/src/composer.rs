@@ -3,16 +3,21 @@
 use std::sync::Arc;
 
 use crate::builtin::{Library, section_groups};
+use crate::checks::Conflict;
 use crate::decode::{decode, tag};
 use crate::error::{ConfigErrors, Problem};
+use crate::experiment::without_empty_sections;
+use crate::literal::settle;
 use crate::node::{Map, Node, Value, split_key};
+use crate::origins::Origins;
 use crate::overrides::Override;
 use crate::read::read;
-use crate::reference::{TAGGED_SECTIONS, reference, tag_names};
+use crate::reference::{TAGGED_SECTIONS, tag_names};
+use crate::renamed::rename;
 use crate::schema::RunConfig;
-use crate::source::{Place, Source, SourceKind, printable};
+use crate::source::{Place, Source, printable};
 use crate::suggest::choice_hint;
-use crate::validate::{Conflict, validate};
+use crate::validate::validate;
 
 /// A choice of a group's file.
 #[derive(Debug, Clone)]
@@ -35,6 +40,8 @@ pub(crate) struct Composer {
     pub problems: Vec<Problem>,
     /// Sections that could not be composed: nothing more is said about them.
     pub broken: Vec<String>,
+    /// See [`Origins::new`].
+    pub own_files_ask: bool,
 }
 
 impl Composer {
@@ -45,6 +52,7 @@ impl Composer {
             tree: Node::map(Map::default(), None),
             problems: Vec::new(),
             broken: Vec::new(),
+            own_files_ask: false,
         };
         for (index, text) in overrides.iter().enumerate() {
             match Override::parse(index + 1, text) {
@@ -83,7 +91,7 @@ impl Composer {
                 self.problems.push(
                     Problem::new(format!("`defaults` must be a section, not {}", entry.node.describe()))
                         .at(entry.node.place.as_ref())
-                        .hint("write one `group: name` a line, without `- override /`"),
+                        .hint(hint_of_list(&entry.node)),
                 );
             }
             return Vec::new();
@@ -93,7 +101,15 @@ impl Composer {
             let known: Vec<&str> = section_groups().chain(with_experiment.then_some("experiment")).collect();
             if !known.contains(&entry.key.as_str()) {
                 let problem = Problem::new(format!("`{}` is not a group", printable(&entry.key, 60)));
-                let hint = choice_hint(&entry.key, known.iter().copied());
+                let hint = match (entry.key.as_str(), entry.node.as_text()) {
+                    ("experiment", Some(name)) => {
+                        let name = printable(name, 60);
+                        format!(
+                            "write `base: {name}` outside of `defaults`: an experiment is based on another one by that line"
+                        )
+                    }
+                    _ => choice_hint(&entry.key, known.iter().copied()),
+                };
                 self.problems.push(problem.at(entry.key_place.as_ref()).hint(hint));
             } else if entry.node.as_scalar().is_none() {
                 let problem = Problem::new(format!("`defaults.{}` must be a name", entry.key));
@@ -113,19 +129,19 @@ impl Composer {
     /// Puts a group's file into the tree.
     pub fn group(&mut self, library: &Library, group: &str, name: &str, place: Option<&Place>) {
         match self.file(library.find(group, name, place)) {
-            Some(map) => self.tree.set(&[group], Node::map(map, place.cloned()), place.cloned()),
+            Some(map) => {
+                self.tree.set(&[group], Node::map(map, place.cloned()), place.cloned());
+                rename(&mut self.tree);
+            }
             None => self.broken.push(group.to_owned()),
         }
     }
 
     /// Lays the values of a file over the tree.
-    pub fn layer(&mut self, mut file: Map) {
-        let known = reference("", "");
-        // A section whose keys are all commented out.
-        file.entries.retain(|entry| {
-            !(entry.node.is_null() && known.get(&[&entry.key]).is_some_and(|node| node.as_map().is_some()))
-        });
-        self.keeping_tags(|tree| tree.merge(Node::map(file, None)));
+    pub fn layer(&mut self, file: Map) {
+        let mut file = Node::map(without_empty_sections(file), None);
+        rename(&mut file);
+        self.keeping_tags(|tree| tree.merge(file));
     }
 
     /// Runs a change of the tree, and notes if it renames a tagged section in place: the values that the section
@@ -160,14 +176,28 @@ impl Composer {
         self.broken.iter().any(|broken| broken == section)
     }
 
+    /// `~/`, `${...}` and `None`. What cannot stay is taken out.
+    fn settle_literals(&mut self) {
+        let (as_composed, mut misread) = (self.tree.clone(), Vec::new());
+        let home = std::env::home_dir().filter(|home| home.is_absolute());
+        let takes = |key: &str, value: Node| takes(&as_composed, key, value);
+        self.problems.append(&mut settle(&mut self.tree, home.as_deref(), takes, &mut misread));
+        for key in misread {
+            self.tree.remove(&split_key(&key));
+            self.broken.push(key);
+        }
+    }
+
     /// Types and checks.
-    pub fn finish(mut self) -> Result<(RunConfig, Node), ConfigErrors> {
+    pub fn finish(mut self) -> Result<(RunConfig, Origins), ConfigErrors> {
         for section in &self.broken {
             self.tree.remove(&[section]);
         }
+        self.settle_literals();
         let mut decoded = decode(self.tree.clone());
         self.problems.append(&mut decoded.problems);
         self.broken.append(&mut decoded.broken);
+        let origins = Origins::new(self.tree.clone(), self.own_files_ask);
         for conflict in validate(&decoded.config) {
             let related = |key: &str, broken: &String| {
                 key == broken
@@ -177,23 +207,42 @@ impl Composer {
             let unread =
                 conflict.keys.iter().any(|key| self.broken.iter().any(|broken| related(key, broken)));
             if !unread {
-                self.problems.extend(located(conflict, &self.tree));
+                self.problems.extend(located(conflict, &self.tree, &origins));
             }
         }
         if self.problems.is_empty() {
-            Ok((decoded.config, self.tree))
+            Ok((decoded.config, origins))
         } else {
             Err(ConfigErrors::new(self.problems))
         }
     }
 }
 
+/// What is written instead of Hydra's list, whose bare words are experiments.
+fn hint_of_list(defaults: &Node) -> String {
+    let Value::List(items) = &defaults.value else {
+        return "write one `group: name` a line".to_owned();
+    };
+    let base = items.iter().filter_map(Node::as_text).find(|name| *name != "_self_");
+    let base = base.map_or_else(String::new, |name| {
+        let name = name.trim_start_matches("experiment/").trim_start_matches('/');
+        format!(", and `base: {}` outside of `defaults`", printable(name, 60))
+    });
+    format!("write one `group: name` a line, without `- override /`{base}")
+}
+
+/// Whether `value` can be read for `key` of a composed tree.
+fn takes(tree: &Node, key: &str, value: Node) -> bool {
+    let mut tree = tree.clone();
+    tree.set(&split_key(key), value, None);
+    !decode(tree).broken.iter().any(|broken| broken == key)
+}
+
 /// A conflict with the places of its values.
-fn located(conflict: Conflict, tree: &Node) -> Option<Problem> {
+fn located(conflict: Conflict, tree: &Node, origins: &Origins) -> Option<Problem> {
     let place = |key: &str| tree.get(&split_key(key)).and_then(|node| node.place.as_ref());
     let first = conflict.keys.first()?;
-    let typed = place(first).is_some_and(|place| matches!(place.source.kind, SourceKind::Override(_)));
-    if conflict.only_if_typed && !typed {
+    if conflict.only_if_asked && !origins.is_asked(first) {
         return None;
     }
     let mut problem = Problem::new(conflict.message).maybe_hint(conflict.hint);

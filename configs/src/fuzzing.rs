@@ -5,7 +5,7 @@ use std::path::Path;
 
 use dtrain_fuzz_kit::{Parse, Target};
 
-use crate::{ComposeOptions, compose, experiments, load, to_yaml};
+use crate::{ComposeOptions, compose, files, load, to_yaml};
 
 /// All parsers of this crate.
 pub const TARGETS: [Target; 2] = [YAML, OVERRIDES];
@@ -51,8 +51,9 @@ pub const OVERRIDES: Target = Target {
     name: "overrides",
     parse: Parse::Bytes(parse_overrides),
     seeds: || {
-        let mut seeds: Vec<Vec<u8>> = experiments(&ComposeOptions::default())
+        let mut seeds: Vec<Vec<u8>> = files("experiment", &ComposeOptions::default())
             .into_iter()
+            .flatten()
             .map(|experiment| format!("experiment={}\nseed=1", experiment.name).into_bytes())
             .collect();
         let more = "optimizer=sgd\ntags=[a, b]\n+data.splits.mine={by: recording}\n++trainer.batch_size=8\n~eval.knn.k";
@@ -109,7 +110,7 @@ fn parse_overrides(input: &[u8]) -> bool {
 
 /// The settings of every experiment, whole.
 fn composed() -> impl Iterator<Item = String> {
-    experiments(&ComposeOptions::default()).into_iter().filter_map(|experiment| {
+    files("experiment", &ComposeOptions::default()).into_iter().flatten().filter_map(|experiment| {
         let chosen = [format!("experiment={}", experiment.name)];
         Some(compose(&chosen, &ComposeOptions::default()).ok()?.render(false))
     })

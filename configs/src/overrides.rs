@@ -19,6 +19,7 @@ use crate::error::Problem;
 use crate::node::Node;
 use crate::read::{MAX_BYTES, read_part};
 use crate::reference::TAGGED_SECTIONS;
+use crate::renamed::current;
 use crate::scalar::Scalar;
 use crate::source::{Place, Source, SourceKind, printable};
 
@@ -101,7 +102,7 @@ impl Override {
                 Self::value(&source, value, skipped, &place)?
             }
         };
-        Ok(Self { operation, key: key.to_owned(), value, key_place })
+        Ok(Self { operation, key: current(key).to_owned(), value, key_place })
     }
 
     fn value(source: &Arc<Source>, text: &str, skipped: usize, whole: &Place) -> Result<Node, Problem> {

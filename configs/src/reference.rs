@@ -2,8 +2,8 @@
 
 use crate::node::{Node, Value};
 use crate::schema::{
-    DataConfig, GenerateConfig, HeadConfig, LabelMapConfig, MethodConfig, OptimizerConfig, RunConfig,
-    SplitConfig,
+    DataConfig, GenerateConfig, HeadConfig, LabelMapConfig, MethodConfig, OptimizerConfig, PhaseConfig,
+    RunConfig, SplitConfig,
 };
 use crate::serialize::to_node;
 
@@ -17,8 +17,8 @@ pub(crate) const TAGGED_SECTIONS: [&str; 2] = ["method", "optimizer"];
 /// were set, so that their keys are known.
 pub(crate) fn reference(method: &str, optimizer: &str) -> Node {
     let config = RunConfig {
-        method: MethodConfig::all().into_iter().find(|m| m.name() == method).unwrap_or_default(),
-        optimizer: OptimizerConfig::all().into_iter().find(|o| o.name() == optimizer).unwrap_or_default(),
+        method: MethodConfig::named(method).unwrap_or_default(),
+        optimizer: OptimizerConfig::named(optimizer).unwrap_or_default(),
         data: DataConfig { generate: Some(GenerateConfig::default()), ..DataConfig::default() },
         ..RunConfig::default()
     };
@@ -36,6 +36,14 @@ pub(crate) fn open_entry(section: &str) -> Node {
         "data.label_maps" => to_node(&LabelMapConfig::default()),
         "method.heads" => to_node(&HeadConfig::default()),
         _ => to_node(&SplitConfig::default()),
+    }
+}
+
+/// The keys of an element of a list of sections.
+pub(crate) fn list_entry(list: &str) -> Node {
+    match list {
+        "phases.list" => to_node(&PhaseConfig::default()),
+        _ => Node::null(),
     }
 }
 

@@ -1,9 +1,11 @@
 //! Settings to YAML: `config.yaml` of a run, and the composed tree with the origin of each value.
 
 use crate::node::{Node, Value};
+use crate::origins::Origins;
 use crate::scalar::Scalar;
 use crate::schema::RunConfig;
 use crate::serialize::to_node;
+use crate::source::Place;
 
 /// Column in which the origins start, where the values leave room.
 const ORIGIN_COLUMN: usize = 44;
@@ -13,11 +15,11 @@ pub fn to_yaml(config: &RunConfig) -> String {
     block(&to_node(config), &|_| None)
 }
 
-/// As [`to_yaml`], with a comment that says where each value was written; `tree` holds the places.
-pub(crate) fn with_origins(config: &RunConfig, tree: &Node) -> String {
+/// As [`to_yaml`], with a comment that says where each value was written.
+pub(crate) fn with_origins(config: &RunConfig, origins: &Origins) -> String {
     let origin = |path: &[&str]| {
-        let place = tree.get(path).and_then(|node| node.place.as_ref());
-        Some(place.map_or_else(|| "default".into(), |place| place.brief()))
+        let place = origins.place_of(path);
+        Some(place.map_or_else(|| "default".into(), Place::brief))
     };
     block(&to_node(config), &origin)
 }

@@ -1,7 +1,7 @@
 #![no_main]
 
 use dtrain_fuzz_kit::{Counting, check};
-use dtrain_trainer::fuzzing::CSV_TABLE;
+use dtrain_data::fuzzing::CSV_TABLE;
 use libfuzzer_sys::fuzz_target;
 
 #[global_allocator]

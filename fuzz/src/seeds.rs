@@ -11,8 +11,14 @@ use dtrain_fuzz_kit::Target;
 
 fn main() -> std::io::Result<()> {
     let folder = std::env::args_os().nth(1).ok_or_else(|| std::io::Error::other("usage: seeds FOLDER"))?;
-    for target in dtrain_configs::fuzzing::TARGETS.iter().chain(&dtrain_trainer::fuzzing::TARGETS) {
-        write(target, Path::new(&folder))?;
+    let of_crates = [
+        &dtrain_comm::fuzzing::TARGETS[..],
+        &dtrain_configs::fuzzing::TARGETS,
+        &dtrain_data::fuzzing::TARGETS,
+        &dtrain_trainer::fuzzing::TARGETS,
+    ];
+    for target in of_crates.concat() {
+        write(&target, Path::new(&folder))?;
         println!("{}", target.name);
     }
     Ok(())

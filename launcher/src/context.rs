@@ -5,10 +5,10 @@ use std::time::Duration;
 
 use dtrain_comm::{Collective, Session, WatchOptions};
 use dtrain_configs::schema::CommConfig;
+use dtrain_front::{Exit, Printer};
 
 use crate::cmd::Failure;
-use crate::exit::Exit;
-use crate::ui::Printer;
+use crate::memory::caught;
 
 /// Longest wait that a clock can count.
 const MAX_TIMEOUT_SECS: f64 = 1e9;
@@ -31,33 +31,32 @@ pub fn with_session(
     comm: &CommConfig,
     work: impl FnOnce(&Session) -> Result<Exit, Failure>,
 ) -> Result<Exit, Failure> {
-    let session = dtrain_comm::connect().map_err(|e| Failure {
-        hint: e.hint(),
-        message: e.to_string(),
-        exit: Exit::Environment,
-        agreed: e.is_shared(),
-    })?;
+    let session = dtrain_comm::connect().map_err(dtrain_front::Failure::from)?;
     for warning in session.warnings() {
         printer.warn(&warning.to_string());
     }
     let (abort, speaker) = (session.abort_handle(), printer.clone());
     let watch = session.watch(&watch_options(comm), move |stall| {
         if stall.speaks {
-            let hint = "the logs of the ranks named above tell more; `comm.timeout_secs` is the limit".into();
-            let failure =
-                Failure { message: stall.to_string(), hint: Some(hint), exit: Exit::Failed, agreed: false };
-            speaker.failure(&failure);
+            let hint =
+                format!("the logs of the ranks named above tell more; `{}` is the limit", stall.limit_key);
+            speaker.failure(&dtrain_front::Failure {
+                message: stall.to_string(),
+                hint: Some(hint),
+                exit: Exit::Failed,
+                agreed: false,
+            });
         }
         abort.abort(Exit::Failed as i32)
     });
-    let _watch = watch.map_err(|e| Failure {
+    let _watch = watch.map_err(|e| dtrain_front::Failure {
         message: e.to_string(),
         hint: e.hint(),
         exit: Exit::Environment,
         agreed: false,
     })?;
     let _span = tracing::info_span!("rank", rank = session.world().rank).entered();
-    let done = match work(&session) {
+    let done = match caught(|| work(&session)) {
         Ok(exit) => Ok(if printer.speaks() { exit } else { Exit::Done }),
         Err(failure) if failure.agreed => Ok(printer.failure(&failure)),
         Err(failure) => {
@@ -77,6 +76,7 @@ fn watch_options(comm: &CommConfig) -> WatchOptions {
     WatchOptions {
         limit: limit(comm.timeout_secs),
         slow_limit: limit(comm.slow_work_timeout_secs.max(comm.timeout_secs)),
+        connect_limit: limit(comm.connect_timeout_secs),
         interface: comm.interface.clone(),
     }
 }

@@ -1,11 +1,10 @@
 //! What bad input gets: a message that names the file or key and the next step, once, the right exit code, and nothing
 //! lost. Each message is read here as a user reads it, from one process and from two.
 
-use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use dtrain_tests::{Sandbox, write_float_wav, write_wav};
+use dtrain_tests::{Sandbox, SmallDisk, skipped, write_float_wav, write_wav};
 use regex::Regex;
 
 use crate::small_runs::{settings, with_recordings};
@@ -84,7 +83,7 @@ fn unreadable_recordings_are_skipped_with_a_warning() {
     damage_three(&sandbox);
     let finished = sandbox.dtrain(three_steps(&[])).ranks(2).finish().succeeded();
     let warning: Vec<&str> = finished.stderr.lines().filter(|line| line.starts_with("warning:")).collect();
-    insta::assert_snapshot!(warning.join("\n"), @r"warning: unreadable recordings are skipped (3): `lark/001.wav` (truncated: the audio at byte 44 should have 4000 bytes, the file has 956), `rook/002.wav` (not a WAV file: expected `RIFF....WAVE`, found `not `), `wren/003.wav` (the recording has no samples); `data.max_bad_files=0` refuses to start instead");
+    insta::assert_snapshot!(warning.join("\n"), @r"warning: unreadable recordings are skipped (3): `lark/001.wav` (truncated: the audio at byte 44 should have 4000 bytes, the file has 956), `rook/002.wav` (not a WAV file: it is text that begins with `not a sound\n`), `wren/003.wav` (the recording has no samples); restore from the source, or remove from the data set; `data.max_bad_files=0` refuses to start instead");
     finished.says("15 samples: 15 train");
 }
 
@@ -93,9 +92,9 @@ fn too_many_unreadable_recordings() {
     let sandbox = with_recordings(6);
     damage_three(&sandbox);
     insta::assert_snapshot!(refusal(&sandbox, &three_steps(&["data.max_bad_files=2"]), 2), @r"
-    error: 3 of 18 recordings cannot be read: `lark/001.wav` (truncated: the audio at byte 44 should have 4000 bytes, the file has 956), `rook/002.wav` (not a WAV file: expected `RIFF....WAVE`, found `not `), `wren/003.wav` (the recording has no samples)
+    error: 3 of 18 recordings cannot be read: `lark/001.wav` (truncated: the audio at byte 44 should have 4000 bytes, the file has 956), `rook/002.wav` (not a WAV file: it is text that begins with `not a sound\n`), `wren/003.wav` (the recording has no samples)
 
-    hint: restore or remove them, or raise `data.max_bad_files=` (now 2)
+    hint: restore from the source, or remove from the data set; or raise `data.max_bad_files=` (now 2)
     ");
 }
 
@@ -262,7 +261,7 @@ fn a_run_directory_that_exists() {
       `trainer.precision` was "fp32" and is now "fp64"
       `trainer.threads` was 1 and is now 2
 
-    hint: `dtrain resume run` goes on with it as it was; another `run.dir` starts a new run
+    hint: without them `dtrain resume run` goes on as it was; `init_from=run` and another `run.dir` start a new run from its weights
     "#);
     assert!(run.newest("model.safetensors") == weights && run.read("metrics.jsonl") == metrics);
 }
@@ -284,9 +283,9 @@ fn data_that_changed_since_the_run_began() {
     sandbox.dtrain(three_steps(&[])).finish().succeeded();
     std::fs::remove_file(sandbox.join("sounds/lark/001.wav")).unwrap();
     insta::assert_snapshot!(refusal(&sandbox, &words(&["resume", "run"]), 2), @r"
-    error: the recordings of `[work]/sounds` are not those that the run began with
+    error: the data in `[work]/sounds` are not those that the run began with
 
-    hint: restore the files, or start a new run with `init_from`
+    hint: restore the files, name the folder that holds them with `data.root=FOLDER`, or start a new run with `init_from`
     ");
 }
 
@@ -360,7 +359,7 @@ fn nothing_to_evaluate_or_to_embed() {
     insta::assert_snapshot!(refusal(&sandbox, &words(&out), 2), @r"
     error: the test part of `data.split` = default is empty
 
-    hint: choose another `--part`; `--part all` takes every recording
+    hint: choose another `--part`; `--part all` takes every sample
     ");
     insta::assert_snapshot!(refusal(&sandbox, &words(&["embed", "run", "--out", "no/x.safetensors"]), 2), @r"
     error: `--out no/x.safetensors`: there is no folder `no`
@@ -422,45 +421,10 @@ fn a_damaged_checkpoint_is_passed_over() {
     assert_eq!(run.checkpoint_steps(), [1, 2, 3], "what is damaged is left for the user to look at");
 }
 
-/// A small file system of its own below the working directory; `None` where this user may not mount one.
-struct SmallDisk(PathBuf);
-
-impl SmallDisk {
-    fn mount(sandbox: &Sandbox, bytes: u64) -> Option<Self> {
-        let folder = sandbox.join("disk");
-        std::fs::create_dir(&folder).unwrap();
-        let size = format!("size={bytes}");
-        let mounted = Command::new("mount").args(["-t", "tmpfs", "-o", &size, "tmpfs"]).arg(&folder).output();
-        if mounted.is_ok_and(|output| output.status.success()) {
-            return Some(Self(folder));
-        }
-        // Past the capture of test output, so that a suite that proves less says so.
-        let _ = writeln!(std::io::stderr(), "SKIPPED: full disk (mounting a file system needs root)");
-        None
-    }
-
-    fn resize(&self, bytes: u64) {
-        let size = format!("remount,size={bytes}");
-        assert!(Command::new("mount").args(["-o", &size]).arg(&self.0).status().unwrap().success());
-    }
-
-    /// Takes all the space that is left.
-    fn fill(&self) {
-        let mut file = std::fs::File::create(self.0.join("ballast")).unwrap();
-        while file.write_all(&[0; 4096]).is_ok() {}
-    }
-}
-
-impl Drop for SmallDisk {
-    fn drop(&mut self) {
-        let _ = Command::new("umount").arg("-l").arg(&self.0).status();
-    }
-}
-
 #[test]
 fn a_disk_too_small_for_a_checkpoint_is_found_before_the_first_step() {
     let sandbox = with_recordings(4);
-    let Some(_disk) = SmallDisk::mount(&sandbox, 400 << 10) else { return };
+    let Some(_disk) = SmallDisk::mount(&sandbox.join("disk"), 400 << 10) else { return };
     let finished = sandbox.dtrain(three_steps(&["run.dir=disk/run"])).ranks(2).finish().expect(3);
     finished.clone().does_not_say("step 1/3");
     insta::assert_snapshot!(masked(r"[\d.]+ [kM]B", "[N]", &finished.error(sandbox.path())), @r"
@@ -480,7 +444,7 @@ fn a_disk_that_is_full_at_the_second_checkpoint() {
     let whole = sandbox.run("whole");
     let checkpoint = std::fs::read_dir(whole.checkpoint(6)).unwrap().flatten();
     let num_bytes: u64 = checkpoint.map(|entry| entry.metadata().unwrap().len()).sum();
-    let Some(disk) = SmallDisk::mount(&sandbox, num_bytes * 8 / 5) else { return };
+    let Some(disk) = SmallDisk::mount(&sandbox.join("disk"), num_bytes * 8 / 5) else { return };
     let finished = sandbox.dtrain(args("run.dir=disk/run")).finish().expect(3);
     insta::assert_snapshot!(masked(r"[\d.]+ [kM]B", "[N]", &finished.error(sandbox.path())), @r"
     error: not enough space in `disk/run/checkpoints`: [N] needed, [N] free
@@ -498,7 +462,7 @@ fn a_disk_that_is_full_at_the_second_checkpoint() {
 #[test]
 fn a_disk_that_fills_up_under_the_metrics() {
     let sandbox = with_recordings(4);
-    let Some(disk) = SmallDisk::mount(&sandbox, 32 << 20) else { return };
+    let Some(disk) = SmallDisk::mount(&sandbox.join("disk"), 32 << 20) else { return };
     let long = ["trainer.max_epochs=null", "trainer.max_steps=100000", "checkpoint.every_steps=50000"];
     let args = three_steps(&[&["run.dir=disk/run"], &long[..]].concat());
     let mut running = sandbox.dtrain(args).ranks(2).start();
@@ -519,7 +483,7 @@ fn a_disk_that_fills_up_under_the_metrics() {
 fn more_ranks_than_cores() {
     let cores = std::thread::available_parallelism().unwrap().get();
     if cores > 8 {
-        let _ = writeln!(std::io::stderr(), "SKIPPED: more ranks than cores ({cores} cores)");
+        skipped(&format!("{cores} cores are too many for a rank more"));
         return;
     }
     let sandbox = with_recordings(6);

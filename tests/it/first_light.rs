@@ -30,6 +30,7 @@ fn a_bare_dtrain_makes_its_data_trains_and_leaves_a_run_directory() {
     for file in [
         "config.yaml",
         "overrides.txt",
+        "history.jsonl",
         "environment.json",
         "metrics.jsonl",
         "result.json",
@@ -52,10 +53,12 @@ fn a_bare_dtrain_makes_its_data_trains_and_leaves_a_run_directory() {
         "data.generate.scale=0.05\ntrainer.batch_size=16\ntrainer.max_steps=3\n"
     );
     let config = run.read("config.yaml");
-    for key in ["device", "precision", "threads", "loader_threads", "sync_bn", "tile"] {
+    for key in ["device", "precision", "sync_bn", "tile"] {
         assert!(config.contains(&format!("{key}: ")), "config.yaml lacks {key}:\n{config}");
         assert!(!config.contains(&format!("{key}: auto")), "{key} is not resolved:\n{config}");
     }
+    // Of the machine and the ranks that share it, at each start.
+    assert!(config.contains("threads: auto"), "{config}");
     let environment: serde_json::Value = serde_json::from_str(&run.read("environment.json")).unwrap();
     for key in ["dtrain", "torch", "command", "host", "cpu", "num_cores"] {
         assert!(!environment[key].is_null(), "environment.json lacks {key}");
@@ -283,5 +286,5 @@ fn help_goes_to_stdout_and_mistakes_to_stderr() {
         .ranks(2)
         .finish()
         .expect(2)
-        .says_once("error: unexpected argument '--no-such-flag' found");
+        .says_once("error: `--no-such-flag` is not an option of `dtrain train`");
 }

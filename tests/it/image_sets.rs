@@ -248,7 +248,7 @@ fn bad_samples_are_named_counted_and_left_out() {
     std::fs::write(&path, &labels).unwrap();
     let words = ["inspect", "digits", "--json", "found.json", "--pictures", "pictures"];
     let finished = data(&sandbox, &words).expect(2);
-    insta::assert_snapshot!(finished.error(sandbox.path()), @r"
+    insta::assert_snapshot!(finished.error(sandbox.path()), @r#"
     error: 7 of 340 samples of `digits` are bad
 
     `digits/train-labels-idx1-ubyte`: sample 4 at byte 12: label 20 of head `digit` is out of range, it has 10 classes
@@ -258,8 +258,8 @@ fn bad_samples_are_named_counted_and_left_out() {
     `digits/train-labels-idx1-ubyte`: sample 150 at byte 158: label 20 of head `digit` is out of range, it has 10 classes
     and 2 more
 
-    hint: mend the label, or state the true number of classes of `digit` in the metadata
-    ");
+    hint: mend the label, or state the classes in a file `heads.json` beside it: `{"digit": {"num_classes": 21}}`
+    "#);
     assert!(finished.stdout.contains("240 samples, 7 of them bad"), "{}", finished.stdout);
     let found = document(&sandbox);
     let part = &found["parts"][0];
@@ -376,9 +376,9 @@ fn nothing_is_overwritten() {
 
     hint: give the folder that holds the files of the set
     ");
-    std::fs::create_dir(sandbox.join("empty")).unwrap();
-    insta::assert_snapshot!(refusal(&sandbox, &["inspect", "empty"]), @r"
-    error: `empty`: found none of `train-images-idx3-ubyte`, `data_batch_1.bin`, `train.bin`, `vimh_dataset_info.json` and `cifar100mh_dataset_info.json`
+    std::fs::create_dir_all(sandbox.join("alone/empty")).unwrap();
+    insta::assert_snapshot!(refusal(&sandbox, &["inspect", "alone/empty"]), @r"
+    error: `alone/empty`: found none of `train-images-idx3-ubyte`, `data_batch_1.bin`, `train.bin`, `vimh_dataset_info.json` and `cifar100mh_dataset_info.json`
 
     hint: give the folder that holds these files, as `data.root=` where a run is to use it
     ");

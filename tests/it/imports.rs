@@ -1,23 +1,26 @@
-//! Imports go one way: launcher, trainer, comm and configs, and the modules of the trainer in the order that its
+//! Imports go one way: launcher, trainer, its data, comm and configs, and the modules of the trainer in the order that its
 //! `lib.rs` gives.
 
-use dtrain_tests::{Layout, check_imports, imports_of, workspace_root};
+use dtrain_tests::{Layout, check_imports, imports_of, rust_files, workspace_root};
+use regex::Regex;
 
 /// `error.rs` is everybody's, `lib.rs` is nobody's.
 const LAYOUT: Layout = Layout {
     crates: &[
         ("configs", "dtrain_configs", &[]),
         ("comm", "dtrain_comm", &[]),
-        ("trainer", "dtrain_trainer", &["configs", "comm"]),
-        ("launcher", "dtrain", &["trainer", "configs", "comm"]),
-        ("tests", "dtrain_tests", &[]),
+        ("trainer/data", "dtrain_data", &["configs"]),
+        ("trainer", "dtrain_trainer", &["trainer/data", "configs", "comm"]),
+        ("launcher/front", "dtrain_front", &["configs", "comm"]),
+        ("launcher", "dtrain", &["launcher/front", "trainer", "trainer/data", "configs", "comm"]),
+        ("tests", "dtrain_tests", &["configs"]),
     ],
     layered: "trainer",
     layers: &[
         "torch_extra",
         "device",
         "state",
-        "data",
+        "batch",
         "model",
         "loss",
         "method",
@@ -71,6 +74,20 @@ fn manifests_keep_the_rule() {
     }
 }
 
+/// A page that sends newcomers to files that have moved is worse than none.
+#[test]
+fn the_architecture_page_names_what_is_there() {
+    let page = std::fs::read_to_string(workspace_root().join("docs/architecture.md")).unwrap();
+    let roots = ["", "trainer", "trainer/src", "trainer/data/src", "configs/src"];
+    let words = page.split('`').skip(1).step_by(2);
+    let paths: Vec<&str> = words.filter(|word| word.ends_with(".rs") || word.contains('/')).collect();
+    assert!(paths.len() > 40, "only {} paths were found", paths.len());
+    for path in paths {
+        let found = roots.iter().any(|root| workspace_root().join(root).join(path).exists());
+        assert!(found, "`{path}` is not there");
+    }
+}
+
 /// A workspace in which everything is wrong once.
 #[test]
 fn breaches_are_found() {
@@ -83,28 +100,33 @@ fn breaches_are_found() {
     write("configs/src/lib.rs", "fn f() { dtrain_comm::connect(); }\n");
     write("comm/src/lib.rs", "use tch::Tensor;\n");
     write("launcher/src/main.rs", "use dtrain_trainer::run;\nuse dtrain_comm as comm;\n");
+    write("launcher/front/src/lib.rs", "use dtrain_configs::RunConfig;\nuse dtrain_trainer::run;\n");
     write("tests/src/lib.rs", "// use dtrain_trainer::run;\nconst S: &str = \"use dtrain::x;\";\n");
     write("trainer/src/loss/mod.rs", "use crate::error::TrainError;\nuse crate::model::Pass;\n");
     write(
         "trainer/src/loss/pair.rs",
         "use super::super::{\n    model::Pass,\n    engine::{Engine, flat::Flat as F},\n};\n",
     );
-    write("trainer/src/data/mod.rs", "fn f() -> crate::run::RunDir { loop {} }\n");
-    write("trainer/src/track/mod.rs", "use crate::checkpoint::CheckpointError;\nuse crate::data::Batch;\n");
+    write("trainer/src/batch/mod.rs", "fn f() -> crate::run::RunDir { loop {} }\n");
+    write("trainer/data/src/lib.rs", "use tch::Tensor;\nuse dtrain_comm::Collective;\n");
+    write("trainer/src/track/mod.rs", "use crate::checkpoint::CheckpointError;\nuse crate::batch::Batch;\n");
     write("trainer/src/checkpoint/mod.rs", "use crate::track::Metrics;\n");
     write("trainer/src/engine/mod.rs", "use crate::coordinator::StepPlan;\nuse dtrain_configs::RunConfig;\n");
     let (violations, num_files) = check_imports(dir.path(), &LAYOUT);
-    assert_eq!(num_files, 10);
+    assert_eq!(num_files, 12);
     let found: Vec<String> =
         violations.iter().map(|v| format!("{}:{}: {}", v.file.display(), v.line, v.message)).collect();
     insta::assert_snapshot!(found.join("\n"), @r"
     configs/src/lib.rs:1: crate `configs` uses crate `comm`
     comm/src/lib.rs:1: `comm` uses `tch`, which only `trainer` may
+    trainer/data/src/lib.rs:1: `trainer/data` uses `tch`, which only `trainer` may
+    trainer/data/src/lib.rs:2: crate `trainer/data` uses crate `comm`
+    trainer/src/batch/mod.rs:1: module `batch` uses module `run`
     trainer/src/checkpoint/mod.rs:1: module `checkpoint` uses module `track`
-    trainer/src/data/mod.rs:1: module `data` uses module `run`
     trainer/src/loss/pair.rs:1: module `loss` uses module `engine`
     trainer/src/loss/pair.rs:1: module `loss` uses module `engine`
-    trainer/src/track/mod.rs:2: module `track` uses module `data`
+    trainer/src/track/mod.rs:2: module `track` uses module `batch`
+    launcher/front/src/lib.rs:2: crate `launcher/front` uses crate `trainer`
     ");
 }
 
@@ -123,4 +145,31 @@ fn paths_are_read_from_sources() {
     ] {
         assert!(paths.iter().any(|found| found == path), "{path} is not among {paths:?}");
     }
+}
+
+/// A method is its own files and a line in two lists; what others need to know of it is data.
+#[test]
+fn nobody_asks_for_a_method_by_its_name() {
+    let named =
+        Regex::new(r"\bMethodConfig::[A-Z]\w*\(|\b(Simclr|Supcon|Byol|Simsiam|Supervised)Config\b").unwrap();
+    let own = ["configs/src/schema/method", "trainer/src/method"];
+    // Reexports of the schema, and tests that a file of their own holds.
+    let others =
+        ["configs/src/schema/mod.rs", "trainer/src/engine/equivalence", "trainer/src/plan/published.rs"];
+    let (mut found, mut num_files) = (Vec::new(), 0);
+    for folder in ["configs/src", "comm/src", "trainer/data/src", "trainer/src", "launcher"] {
+        for file in rust_files(&workspace_root().join(folder)) {
+            num_files += 1;
+            let relative = file.strip_prefix(workspace_root()).unwrap().display().to_string();
+            if own.iter().chain(&others).any(|known| relative.starts_with(known)) {
+                continue;
+            }
+            let text = std::fs::read_to_string(&file).unwrap();
+            let text = text.split("#[cfg(test)]").next().unwrap_or_default();
+            let lines = text.lines().enumerate().filter(|(_, line)| named.is_match(line));
+            found.extend(lines.map(|(number, line)| format!("{relative}:{}: {}", number + 1, line.trim())));
+        }
+    }
+    assert!(num_files > 300, "only {num_files} sources were found");
+    assert!(found.is_empty(), "methods by name:\n{}", found.join("\n"));
 }

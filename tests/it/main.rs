@@ -1,16 +1,26 @@
 //! Whole-program tests: one file for each thing that they prove.
 #![allow(clippy::expect_used, clippy::panic, clippy::unwrap_used, reason = "a test fails by panicking")]
 
+mod another_length;
 mod bad_input;
+mod best;
 mod checkpoints;
+mod commands;
+mod compare;
 mod faults;
 mod first_light;
+mod front;
+mod going_on;
 mod heads;
+mod howto;
 mod image_sets;
 mod imports;
+mod infer;
 mod launch;
+mod own_files;
 mod pack;
 mod phases;
+mod published_data;
 mod ranks_equal_one;
 mod resume_exact;
 mod signals;
@@ -19,8 +29,12 @@ mod slurm_jobs;
 mod slurm_losses;
 mod slurm_scripts;
 mod small_runs;
+mod soak_plan;
 mod stopping;
+mod tensorboard;
+mod test_script;
 mod transports;
+mod truths;
 mod verify_equivalence;
 mod verify_resume;
 mod watchdog;

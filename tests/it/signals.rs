@@ -25,7 +25,8 @@ fn saves_and_ends(ranks: usize, signal: &str, code: i32, reason: &str) {
     let run = sandbox.run("run");
     let running = started(&sandbox, ranks);
     running.signal_ranks(signal);
-    running.wait().expect(code).says("next: dtrain resume run").says(&format!("{reason} after"));
+    let ended = if code == 75 { "saved to be started again (" } else { "interrupted after" };
+    running.wait().expect(code).says("next: dtrain resume run").says(ended);
     let result = run.result();
     assert_eq!(result["stop_reason"], reason);
     let saved = run.latest_step().unwrap();
@@ -61,7 +62,7 @@ fn mpirun_hands_signals_on() {
     let sandbox = with_recordings(4);
     let running = started(&sandbox, 2);
     running.signal("USR1");
-    running.wait().expect(75).says_once("requeue after");
+    running.wait().expect(75).says_once("saved to be started again (");
     assert!(sandbox.run("run").latest_step().is_some());
 }
 
@@ -79,6 +80,21 @@ fn ctrl_c_twice_ends_at_once() {
     running.wait().expect(130).does_not_say("next: dtrain resume");
 }
 
+/// As a shell starts a job in the background of a script: Ctrl-C is meant for whatever is in front.
+#[test]
+fn an_ignored_ctrl_c_stays_ignored() {
+    let sandbox = with_recordings(4);
+    let run = sandbox.run("run");
+    let mut running = sandbox.dtrain(settings("supervised", &LONG)).after("trap '' INT").start();
+    running.wait_until("some steps were done", || run.metrics().len() >= 3);
+    running.signal("INT");
+    running.signal("INT");
+    let before = run.metrics().len();
+    running.wait_until("it trains on", || run.metrics().len() > before + 2);
+    running.signal("TERM");
+    running.wait().expect(75);
+}
+
 /// One rank hears of the signal; all of them stop at the same step.
 #[test]
 fn a_signal_to_one_rank_ends_all() {
@@ -86,7 +102,7 @@ fn a_signal_to_one_rank_ends_all() {
     let running = started(&sandbox, 2);
     let last = *running.rank_pids().last().unwrap();
     running.signal_process("TERM", last);
-    running.wait().expect(75).says_once("requeue after");
+    running.wait().expect(75).says_once("saved to be started again (");
     let run = sandbox.run("run");
     assert_eq!(run.metrics().last().map(|line| line.step), run.latest_step());
 }

@@ -76,8 +76,13 @@ fn a_script_for_a_sweep() {
         "--at-once=1",
         "--time=30",
         "--launcher=srun",
+        "--setup=module load openmpi/4.1",
     ];
     let done = sandbox.dtrain(words(&asked)).finish().succeeded();
+    assert_eq!(
+        done.stderr,
+        "warning: each task asks for 8 cores, a guess: `--cpus-per-task C` says what its share of one of your nodes is\n"
+    );
     let head = head(&done.stdout).replace(&sandbox.path().display().to_string(), "[work]");
     let (options, _) = head.split_once("settle()").unwrap();
     insta::assert_snapshot!(options, @r#"
@@ -87,6 +92,7 @@ fn a_script_for_a_sweep() {
     #SBATCH --nodes=1
     #SBATCH --ntasks-per-node=1
     #SBATCH --gpus-per-node=1
+    #SBATCH --cpus-per-task=8
     #SBATCH --time=00:30:00
     #SBATCH --array=1-2%1
     #SBATCH --output=%x-%A_%a.out
@@ -94,6 +100,8 @@ fn a_script_for_a_sweep() {
     #SBATCH --open-mode=append
     #SBATCH --signal=B:USR1@120
 
+    { module load openmpi/4.1
+    } || { printf 'error: %s\n' 'the line of --setup failed: module load openmpi/4.1' >&2; exit 3; }
     : "${DTRAIN:=[dtrain]}"
     : "${DTRAIN_LAUNCHER:=srun}"
     # Settings: those of `dtrain slurm train`, then the arguments after the script's name.
@@ -106,14 +114,21 @@ fn the_processor_needs_no_gpu() {
     let sandbox = Sandbox::new();
     let script = |more: &[&str]| {
         let done = sandbox.dtrain(words(&[&["trainer.device=cpu"], more].concat())).finish().succeeded();
-        let options = done
-            .stdout
-            .lines()
-            .filter(|line| line.starts_with("#SBATCH --n") || line.starts_with("#SBATCH --gpus"));
+        let options = done.stdout.lines().filter(|line| {
+            ["--n", "--gpus", "--cpus"].iter().any(|o| line.starts_with(&format!("#SBATCH {o}")))
+        });
         options.map(str::to_owned).collect::<Vec<_>>()
     };
-    assert_eq!(script(&[]), ["#SBATCH --nodes=1", "#SBATCH --ntasks-per-node=1"]);
-    assert_eq!(script(&["--tasks-per-node=4"]), ["#SBATCH --nodes=1", "#SBATCH --ntasks-per-node=4"]);
+    let options = |tasks: usize, cpus: usize| {
+        [
+            "#SBATCH --nodes=1".to_owned(),
+            format!("#SBATCH --ntasks-per-node={tasks}"),
+            format!("#SBATCH --cpus-per-task={cpus}"),
+        ]
+    };
+    assert_eq!(script(&[]), options(1, 4));
+    assert_eq!(script(&["--tasks-per-node=4", "trainer.threads=6"]), options(4, 6));
+    assert_eq!(script(&["--tasks-per-node=4", "--cpus-per-task=2", "trainer.threads=6"]), options(4, 2));
 }
 
 #[test]
@@ -150,9 +165,10 @@ fn what_cannot_run_is_refused_at_once() {
         "--time=0:90",
         "--partition=a b",
         "--sbatch-arg=constraint",
+        "--setup=a\nb",
     ];
     insta::assert_snapshot!(refusal(&sandbox, &many, 2), @r"
-    error: 5 problems with the job
+    error: 6 problems with the job
 
     `trainer.batch_size=16` is less than one sample for each of 32 ranks
     hint: raise `trainer.batch_size`, or ask for fewer nodes or tasks
@@ -168,6 +184,9 @@ fn what_cannot_run_is_refused_at_once() {
 
     `--sbatch-arg` is `constraint`, which is not an option of sbatch
     hint: write it as `--sbatch-arg=--constraint=a100`
+
+    `--setup` is `a\nb`, which is not one line of shell
+    hint: give `--setup` once for each line
     ");
     insta::assert_snapshot!(refusal(&sandbox, &["trainer.device=cuda", "--gpus-per-node=0"], 2), @r"
     error: `trainer.device=cuda` needs a GPU, and none is asked for

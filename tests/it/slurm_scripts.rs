@@ -329,8 +329,7 @@ fn signals_are_handed_to_the_ranks() {
     }
 }
 
-const SWEEP: &str =
-    "# learning rates\noptimizer.lr=0.1 seed=1\r\n\noptimizer.lr=0.2  tags='[a, b]'\n  # more\nx=$HOME\n";
+const SWEEP: &str = "\u{feff}# learning rates\noptimizer.lr=0.1 seed=1\r\n\noptimizer.lr=0.2  tags='[a, b]'\n  # more\nx=$HOME\n";
 const TASK: [&str; 3] = ["SLURM_ARRAY_JOB_ID=10", "SLURM_ARRAY_TASK_ID=2", "SLURM_NTASKS=1"];
 
 #[test]

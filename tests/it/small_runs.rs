@@ -1,5 +1,6 @@
 //! The runs that these tests start: a network, recordings and spectrograms so small that a step takes milliseconds.
 
+use dtrain_tests::soak::small_method;
 use dtrain_tests::{Sandbox, write_classes};
 
 /// Classes of the recordings that [`with_recordings`] writes.
@@ -14,8 +15,8 @@ pub fn with_recordings(per_class: usize) -> Sandbox {
 
 /// Settings of a small run over the folder `sounds`, all of which is trained on, with metrics of each step, evaluation
 /// off and one thread; `more` is appended.
-pub fn settings(method: &str, more: &[&str]) -> Vec<String> {
-    let method = format!("method={method}");
+pub fn settings(name: &str, more: &[&str]) -> Vec<String> {
+    let method = format!("method={name}");
     let mut all = vec![
         "experiment=null",
         "data=audio_folder",
@@ -34,9 +35,8 @@ pub fn settings(method: &str, more: &[&str]) -> Vec<String> {
         "track.tensorboard=false",
         method.as_str(),
     ];
-    if method != "method=supervised" {
-        all.extend(["method.projector.hidden_dim=32", "method.projector.out_dim=16"]);
-    }
+    let small = small_method(name);
+    all.extend(small.iter().map(String::as_str));
     all.extend(more);
     all.into_iter().map(str::to_owned).collect()
 }

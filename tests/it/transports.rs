@@ -88,6 +88,43 @@ fn a_machine_without_nccl_is_told_so() {
 }
 
 #[test]
+fn more_ranks_than_gpus_are_refused_by_name() {
+    let sandbox = with_recordings(4);
+    let job = sandbox.dtrain(proof("run.dir=none", &["comm.backend=nccl"])).ranks(2);
+    let done = with_standin(&sandbox, job).env("DTRAIN_STANDIN_DEVICES", "1").finish().expect(3);
+    let error = done.error(sandbox.path());
+    for part in
+        ["rank 1 is to use GPU 1", "sees 1 GPU, and its node has 2 ranks", "hint: start one process per GPU"]
+    {
+        assert!(error.contains(part), "`{part}` is not in\n{error}");
+    }
+    assert!(!sandbox.join("none").exists());
+}
+
+#[test]
+fn nccl_without_blocking_calls_gives_the_same_weights() {
+    let sandbox = with_recordings(10);
+    for (dir, blocking) in
+        [("run.dir=yes", "comm.nccl_blocking=true"), ("run.dir=no", "comm.nccl_blocking=false")]
+    {
+        let job = sandbox.dtrain(proof(dir, &["comm.backend=nccl", blocking])).ranks(2);
+        with_standin(&sandbox, job).finish().succeeded();
+    }
+    assert_eq!(sandbox.run("yes").weights(), sandbox.run("no").weights());
+}
+
+#[test]
+fn a_rank_that_cannot_make_a_communicator_ends_all_with_its_reason() {
+    let sandbox = with_recordings(4);
+    let job = sandbox.dtrain(proof("run.dir=none", &["comm.backend=nccl"])).ranks(2);
+    let done = with_standin(&sandbox, job).env("DTRAIN_STANDIN_FAILING_RANK", "1").finish().expect(3);
+    let error = done.error(sandbox.path());
+    let reason = "ncclCommInitRankConfig on rank 1 of 2: unhandled system error";
+    assert!(error.contains(reason) && error.contains("hint: `NCCL_DEBUG=INFO`"), "{error}");
+    assert!(!sandbox.join("none").exists());
+}
+
+#[test]
 fn a_machine_without_a_gpu_is_told_so() {
     let sandbox = with_recordings(4);
     let settings = settings("simclr", &["run.dir=none", "trainer.device=cuda"]);

@@ -1,6 +1,7 @@
 //! `dtrain verify equivalence`: the proof holds for every method, over threads and over processes; it finds what depends on
 //! the ranks, and says what it cannot compare.
 
+use dtrain_configs::schema::MethodConfig;
 use dtrain_tests::{Finished, Job, Sandbox};
 
 use crate::small_runs::{settings, with_recordings};
@@ -32,7 +33,9 @@ fn assert_all_within(finished: &Finished) {
 #[test]
 fn every_method_is_the_same_over_two_threads() {
     // Two kinds of tiles in f64 and one in fp32.
-    for (method, tiles) in [("simclr", 3), ("supcon", 3), ("supervised", 0)] {
+    for method in MethodConfig::all() {
+        let tiles = if method.facts().pairs.is_some() { 3 } else { 0 };
+        let method = method.name();
         let sandbox = with_recordings(10);
         let more = ["--ranks=1,2", "--batch=7", "--json=equivalence.json", "optimizer=sgd"];
         let finished = verification(&sandbox, method, &more).finish().succeeded();

@@ -71,6 +71,31 @@ pub fn is_saving(run: &RunFiles) -> bool {
     entries.flatten().any(|entry| entry.file_name().to_string_lossy().starts_with(".staging-"))
 }
 
+/// Bytes of the checkpoint that is being written; 0 where none is.
+pub fn staged_bytes(run: &RunFiles) -> u64 {
+    let entries = std::fs::read_dir(run.join("checkpoints")).into_iter().flatten().flatten();
+    let staged = entries.filter(|entry| entry.file_name().to_string_lossy().starts_with(".staging-"));
+    staged.map(|entry| bytes_in(&entry.path())).sum()
+}
+
+/// Bytes of the files in a folder; files may come and go meanwhile.
+pub fn bytes_in(folder: &Path) -> u64 {
+    let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
+    entries.filter_map(|entry| entry.metadata().ok()).map(|metadata| metadata.len()).sum()
+}
+
+/// Whether rank 0 is at an evaluation, by the last mark in its log; the log has marks under `RUST_LOG=debug`.
+pub fn has_begun_evaluating(run: &RunFiles) -> bool {
+    let log = std::fs::read_to_string(run.join("logs/rank_000.log")).unwrap_or_default();
+    // A line whose end is missing is being written.
+    let whole = log.rfind('\n').map_or("", |end| log.get(..end).unwrap_or_default());
+    let mark = whole
+        .lines()
+        .rev()
+        .find(|line| line.contains("evaluation begins") || line.contains("evaluation ends"));
+    mark.is_some_and(|line| line.contains("evaluation begins"))
+}
+
 /// Whether the steps of an epoch are done and their evaluation is not.
 pub fn is_evaluating(run: &RunFiles, steps_per_epoch: u64) -> bool {
     let lines = run.metrics();

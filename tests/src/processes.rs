@@ -31,9 +31,10 @@ fn parent_of(pid: u32) -> Option<u32> {
     stat.get(stat.rfind(')')? + 1..)?.split_whitespace().nth(1)?.parse().ok()
 }
 
-/// Whether `pid` runs the program at `binary`.
+/// Whether `pid` runs the `dtrain` at `binary`, or the worker beside it that it has become.
 pub fn runs(pid: u32, binary: &Path) -> bool {
-    std::fs::read_link(format!("/proc/{pid}/exe")).is_ok_and(|exe| exe == binary)
+    let worker = binary.with_file_name("dtrain-worker");
+    std::fs::read_link(format!("/proc/{pid}/exe")).is_ok_and(|exe| exe == binary || exe == worker)
 }
 
 /// The rank that mpirun gave to `pid`; `None` without mpirun.

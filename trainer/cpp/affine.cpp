@@ -1,8 +1,9 @@
 #include "affine.h"
+#include "cuda_contract.h"
 #include "elements.h"
+#include "operators.h"
 #include "rows.h"
 
-#include <ATen/ATen.h>
 #include <ATen/TensorIterator.h>
 
 #include <cstdint>
@@ -73,7 +74,7 @@ void piece(Line line, int64_t element, int64_t sum, char **base, const int64_t *
 
 Line line_for(const Tensor &element, const Tensor &sum) {
   static const Line bf16 = &line_bf16, f32 = &line_f32, f64 = &line_f64;
-  if (!element.device().is_cpu())
+  if (!has_own_kernels(element))
     return nullptr;
   const auto *line = kernel_for(element.scalar_type(), sum.scalar_type(), bf16, f32, f64);
   return line == nullptr ? nullptr : *line;

@@ -1,16 +1,13 @@
 #include "affine.h"
+#include "autocast.h"
 #include "batch_norm.h"
+#include "operators.h"
 
-#include <ATen/ATen.h>
-#include <ATen/autocast_mode.h>
 #include <torch/csrc/autograd/custom_function.h>
 
 using at::Tensor;
 using torch::autograd::AutogradContext;
 using torch::autograd::variable_list;
-
-// Statistics keep their type also where a pass runs under autocast.
-using NoAutocast = c10::impl::ExcludeDispatchKeyGuard;
 
 namespace {
 
@@ -115,12 +112,15 @@ struct BatchNorm : torch::autograd::Function<BatchNorm> {
     const double epsilon = context->saved_data["epsilon"].toDouble();
     const auto capsule = context->saved_data["all_ranks"].toCapsule();
     const auto &all_ranks = static_cast<const SumCallback &>(*capsule);
-    const auto grad = gradients[0].contiguous(input.suggest_memory_format());
+    const auto grad = gradients[0].to(input.scalar_type()).contiguous(input.suggest_memory_format());
 
     auto grad_weight = at::zeros_like(weight), grad_bias = at::zeros_like(weight);
-    if (input.numel() > 0)
+    if (input.numel() > 0) {
+      // Empty and not undefined: the CUDA kernel asserts that they are there, and takes the given statistics instead.
+      const auto unsaved = at::empty({0}, mean.options());
       std::tie(std::ignore, grad_weight, grad_bias) = at::native_batch_norm_backward(
-          grad, input, weight, mean, var, {}, {}, /*train=*/false, epsilon, {false, true, true});
+          grad, input, weight, mean, var, unsaved, unsaved, /*train=*/false, epsilon, {false, true, true});
+    }
     auto sums = at::cat({grad_bias.to(at::kDouble), grad_weight.to(at::kDouble)});
     sum_over_ranks(all_ranks, &sums);
 
@@ -146,6 +146,7 @@ char *dtrain_batch_norm(const Tensor *input, const Tensor *weight, const Tensor 
     for (const auto *tensor : {weight, bias, running_mean, running_var})
       TORCH_CHECK(tensor == nullptr || tensor->sizes() == at::IntArrayRef(input->size(1)),
                   "batch norm of ", input->sizes(), " has tensors of one element per channel, not ", tensor->sizes());
+    // Statistics keep their type also where a pass runs under autocast.
     const NoAutocast no_autocast(c10::autocast_dispatch_keyset);
     const auto statistics =
         global_statistics(*input, *weight, *all_ranks, running_mean != nullptr ? *running_mean : Tensor(),

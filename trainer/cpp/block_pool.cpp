@@ -1,4 +1,4 @@
-#include "torch_extra.h"
+#include "guarded.h"
 
 #include <c10/core/Allocator.h>
 #include <c10/core/CPUAllocator.h>
@@ -174,9 +174,11 @@ private:
 
 } // namespace
 
-void dtrain_keep_large_blocks() {
-  static std::once_flag once;
-  std::call_once(once, [] { c10::SetCPUAllocator(&BlockPool::instance(), /*priority=*/1); });
+char *dtrain_keep_large_blocks() {
+  return guarded([] {
+    static std::once_flag once;
+    std::call_once(once, [] { c10::SetCPUAllocator(&BlockPool::instance(), /*priority=*/1); });
+  });
 }
 
 dtrain_cpu_memory_state dtrain_cpu_memory() noexcept {

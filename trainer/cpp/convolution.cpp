@@ -1,7 +1,8 @@
+#include "autocast.h"
+#include "cuda_contract.h"
 #include "guarded.h"
+#include "operators.h"
 
-#include <ATen/ATen.h>
-#include <ATen/autocast_mode.h>
 #include <torch/csrc/autograd/custom_function.h>
 
 #include <algorithm>
@@ -113,15 +114,15 @@ char *dtrain_conv2d(const Tensor *input, const Tensor *weight, int64_t stride, i
   return guarded([&] {
     TORCH_CHECK(input->dim() == 4 && weight->dim() == 4 && input->size(1) == weight->size(1),
                 "convolution of ", input->sizes(), " by ", weight->sizes());
-    const bool reduced = at::autocast::is_autocast_enabled(at::kCPU) && input->device().is_cpu();
-    if (!reduced || at::autocast::get_autocast_dtype(at::kCPU) != at::kBFloat16 || !at::GradMode::is_enabled()) {
+    const bool reduced = has_own_kernels(*input) && autocast_type_of_cpus() == at::kBFloat16;
+    if (!reduced || !at::GradMode::is_enabled()) {
       const int64_t strides[] = {stride, stride}, paddings[] = {padding, padding};
       *output = new Tensor(at::conv2d(*input, *weight, {}, strides, paddings));
       return;
     }
-    const auto x = at::autocast::cached_cast(at::kBFloat16, *input, at::kCPU);
-    const auto w = at::autocast::cached_cast(at::kBFloat16, *weight, at::kCPU);
-    const c10::impl::ExcludeDispatchKeyGuard no_autocast(c10::autocast_dispatch_keyset);
+    const auto x = cast_by_autocast(*input);
+    const auto w = cast_by_autocast(*weight);
+    const NoAutocast no_autocast(c10::autocast_dispatch_keyset);
     *output = new Tensor(Convolution::apply(x, w, stride, padding));
   });
 }

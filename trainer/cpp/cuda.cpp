@@ -1,14 +1,17 @@
 #include "guarded.h"
+#include "operators.h"
 
-#include <ATen/ATen.h>
 #include <ATen/detail/CUDAHooksInterface.h>
 #include <c10/core/CachingDeviceAllocator.h>
 #include <c10/core/DeviceGuard.h>
 #include <c10/core/Event.h>
+#include <c10/core/StreamGuard.h>
 #include <c10/core/impl/VirtualGuardImpl.h>
 
 #include <dlfcn.h>
 
+#include <map>
+#include <memory>
 #include <mutex>
 #include <string>
 
@@ -23,6 +26,17 @@ constexpr const char *kLibrary = "libtorch_cuda.so";
 c10::Device gpu(int index) { return {c10::kCUDA, static_cast<c10::DeviceIndex>(index)}; }
 
 c10::Stream current_stream(int index) { return c10::impl::VirtualGuardImpl(c10::kCUDA).getStream(gpu(index)); }
+
+// One per GPU, on which nothing but copies of batches runs.
+c10::Stream upload_stream(int index) {
+  static std::mutex mutex;
+  static std::map<int, c10::Stream> streams;
+  const std::lock_guard<std::mutex> lock(mutex);
+  auto found = streams.find(index);
+  if (found == streams.end())
+    found = streams.emplace(index, c10::impl::VirtualGuardImpl(c10::kCUDA).getStreamFromGlobalPool(gpu(index))).first;
+  return found->second;
+}
 
 c10::Event &event_of(void *event) { return *static_cast<c10::Event *>(event); }
 const c10::Event &event_of(const void *event) { return *static_cast<const c10::Event *>(event); }
@@ -44,7 +58,7 @@ std::string linker_error() {
 
 c10::DeviceAllocator &allocator(int index) {
   at::globalContext().lazyInitDevice(c10::kCUDA);
-  const int num_gpus = dtrain_num_gpus();
+  const int num_gpus = at::detail::getCUDAHooks().getNumGPUs();
   TORCH_CHECK(index >= 0 && index < num_gpus, "there is no GPU ", index, " among ", num_gpus);
   return *c10::getDeviceAllocator(c10::kCUDA);
 }
@@ -75,7 +89,9 @@ char *dtrain_load_cuda() {
   });
 }
 
-int dtrain_num_gpus() { return at::detail::getCUDAHooks().getNumGPUs(); }
+char *dtrain_num_gpus(int *num_gpus) {
+  return guarded([&] { *num_gpus = at::detail::getCUDAHooks().getNumGPUs(); });
+}
 
 char *dtrain_current_stream(int device_index, void **stream) {
   return guarded([&] {
@@ -90,7 +106,7 @@ char *dtrain_event_new(bool timing, void **event) {
   });
 }
 
-void dtrain_event_free(void *event) { delete static_cast<c10::Event *>(event); }
+void dtrain_event_free(void *event) noexcept { delete static_cast<c10::Event *>(event); }
 
 char *dtrain_event_record(void *event, int device_index) {
   return guarded([&] { event_of(event).record(current_stream(device_index)); });
@@ -108,10 +124,31 @@ char *dtrain_event_elapsed_ms(const void *begin, const void *end, double *millis
   return guarded([&] { *milliseconds = event_of(begin).elapsedTime(event_of(end)); });
 }
 
-char *dtrain_copy_to_gpu(const Tensor *host, int device_index, Tensor **copy) {
+char *dtrain_host_floats(int64_t len, int pinned, Tensor **memory) {
   return guarded([&] {
+    *memory = new Tensor(at::empty({len}, at::device(at::kCPU).dtype(at::kFloat).pinned_memory(pinned != 0)));
+  });
+}
+
+char *dtrain_upload(const Tensor *host, int device_index, Tensor **copy, void **event) {
+  return guarded([&] {
+    // libtorch notes the copy with the pinned memory, which it hands out again only when the copy is done.
     const auto pinned = host->is_pinned() ? *host : host->pin_memory();
-    *copy = new Tensor(pinned.to(gpu(device_index), pinned.scalar_type(), /*non_blocking=*/true, /*copy=*/true));
+    const auto stream = upload_stream(device_index);
+    auto copied = std::make_unique<c10::Event>(c10::kCUDA, c10::EventFlag::PYTORCH_DEFAULT);
+    const c10::StreamGuard on_it(stream);
+    const auto target = pinned.to(gpu(device_index), pinned.scalar_type(), /*non_blocking=*/true, /*copy=*/true);
+    copied->record(stream);
+    *copy = new Tensor(target);
+    *event = copied.release();
+  });
+}
+
+char *dtrain_upload_arrived(const Tensor *copy, const void *event, int device_index) {
+  return guarded([&] {
+    const auto stream = current_stream(device_index);
+    event_of(event).block(stream);
+    c10::impl::VirtualGuardImpl(c10::kCUDA).recordDataPtrOnStream(copy->storage().data_ptr(), stream);
   });
 }
 

@@ -1,10 +1,11 @@
 #include "affine.h"
+#include "autocast.h"
 #include "batch_norm.h"
+#include "cuda_contract.h"
 #include "elements.h"
+#include "operators.h"
 #include "rows.h"
 
-#include <ATen/ATen.h>
-#include <ATen/autocast_mode.h>
 #include <torch/csrc/autograd/custom_function.h>
 
 #include <algorithm>
@@ -168,7 +169,7 @@ struct FusedNormRelu : torch::autograd::Function<FusedNormRelu> {
 
   static variable_list backward(AutogradContext *context, const variable_list &gradients) {
     TORCH_CHECK(!at::GradMode::is_enabled(), "fused batch norm has no second derivative");
-    const c10::impl::ExcludeDispatchKeyGuard no_autocast(c10::autocast_dispatch_keyset);
+    const NoAutocast no_autocast(c10::autocast_dispatch_keyset);
     const auto saved = context->get_saved_variables();
     const Tensor &input = saved[0], &weight = saved[1], &mean = saved[2], &var = saved[3], &count = saved[4],
                  &slope = saved[5], &offset = saved[6], &output = saved[7];
@@ -205,7 +206,7 @@ struct FusedNormRelu : torch::autograd::Function<FusedNormRelu> {
 
 bool can_fuse(const Tensor &input, const Tensor &weight, const Tensor &shortcut) {
   const auto fits = [&](const Tensor &tensor) {
-    return tensor.device().is_cpu() && is_channels_last(tensor) && tensor.scalar_type() == input.scalar_type() &&
+    return has_own_kernels(tensor) && is_channels_last(tensor) && tensor.scalar_type() == input.scalar_type() &&
            tensor.sizes() == input.sizes();
   };
   return fits(input) && (!shortcut.defined() || fits(shortcut)) &&

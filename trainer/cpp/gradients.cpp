@@ -1,6 +1,6 @@
 #include "guarded.h"
+#include "operators.h"
 
-#include <ATen/ATen.h>
 #include <torch/csrc/autograd/function.h>
 #include <torch/csrc/autograd/function_hook.h>
 #include <torch/csrc/autograd/variable.h>
@@ -33,9 +33,20 @@ struct HookHandle {
   uintptr_t key;
 };
 
+// Not on the heap: it says that there was no room for another.
+char no_memory[] = "not enough memory, not even for the message that says what failed";
+
 } // namespace
 
-void dtrain_free_message(char *message) { std::free(message); }
+char *dtrain_message(const char *text, char *(*duplicate)(const char *)) noexcept {
+  char *message = duplicate(text);
+  return message != nullptr ? message : no_memory;
+}
+
+void dtrain_free_message(char *message) noexcept {
+  if (message != no_memory)
+    std::free(message);
+}
 
 char *dtrain_set_grad(const Tensor *leaf, const Tensor *gradient) {
   return guarded([&] {
@@ -59,7 +70,9 @@ char *dtrain_add_gradient_hook(const Tensor *leaf, size_t index, dtrain_gradient
   });
 }
 
-void dtrain_remove_gradient_hook(void *hook) {
-  const std::unique_ptr<HookHandle> handle(static_cast<HookHandle *>(hook));
-  handle->accumulator->del_post_hook(handle->key);
+char *dtrain_remove_gradient_hook(void *hook) {
+  return guarded([&] {
+    const std::unique_ptr<HookHandle> handle(static_cast<HookHandle *>(hook));
+    handle->accumulator->del_post_hook(handle->key);
+  });
 }

@@ -16,11 +16,11 @@ template <typename Body> char *guarded(Body &&body) {
     body();
     return nullptr;
   } catch (const c10::Error &error) {
-    return strdup(error.what_without_backtrace());
+    return dtrain_message(error.what_without_backtrace(), &strdup);
   } catch (const std::exception &error) {
-    return strdup(error.what());
+    return dtrain_message(error.what(), &strdup);
   } catch (...) {
-    return strdup("unknown C++ exception");
+    return dtrain_message("unknown C++ exception", &strdup);
   }
 }
 

@@ -1,8 +1,8 @@
 #include "batch_norm.h"
+#include "cuda_contract.h"
 #include "elements.h"
+#include "operators.h"
 #include "rows.h"
-
-#include <ATen/ATen.h>
 
 #include <algorithm>
 
@@ -41,7 +41,7 @@ std::optional<Moments> moments(const Tensor &input) {
   static const auto bf16 = &moments_bf16, f32 = &moments_f32, f64 = &moments_f64;
   const auto sum_type = input.scalar_type() == at::kDouble ? at::kDouble : at::kFloat;
   const auto *kernel = kernel_for(input.scalar_type(), sum_type, bf16, f32, f64);
-  if (!input.device().is_cpu() || !is_channels_last(input) || kernel == nullptr)
+  if (!has_own_kernels(input) || !is_channels_last(input) || kernel == nullptr)
     return std::nullopt;
   const auto [rows, channels] = rows_of(input);
   // Near the values, so that a mean far from zero costs no digits: the mean of the first sample's.

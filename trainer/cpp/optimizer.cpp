@@ -1,6 +1,5 @@
 #include "guarded.h"
-
-#include <ATen/ATen.h>
+#include "operators.h"
 
 #include <initializer_list>
 #include <optional>
@@ -78,14 +77,5 @@ char *dtrain_fused_sgd(const dtrain_sgd_run *runs, size_t num_runs, double lr, d
     at::_fused_sgd_(weights, gradients, buffers, weight_decay, momentum, lr, /*dampening=*/0.0, nesterov,
                     /*maximize=*/false, /*is_first_step=*/false, /*grad_scale=*/{},
                     as_flag(skip, weights.front().device()));
-  });
-}
-
-char *dtrain_unscale(Tensor *gradient, double inv_scale, Tensor **found_inf) {
-  return guarded([&] {
-    const auto options = at::device(gradient->device()).dtype(at::kFloat);
-    auto found = at::zeros({}, options);
-    at::_amp_foreach_non_finite_check_and_unscale_({*gradient}, found, at::full({}, inv_scale, options));
-    *found_inf = new Tensor(found);
   });
 }

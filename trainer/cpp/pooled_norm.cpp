@@ -1,9 +1,10 @@
+#include "autocast.h"
 #include "batch_norm.h"
+#include "cuda_contract.h"
 #include "elements.h"
+#include "operators.h"
 #include "rows.h"
 
-#include <ATen/ATen.h>
-#include <ATen/autocast_mode.h>
 #include <torch/csrc/autograd/custom_function.h>
 
 #include <algorithm>
@@ -242,7 +243,7 @@ struct PooledNormRelu : torch::autograd::Function<PooledNormRelu> {
   // The gradients of weight and bias stay sums over this rank's samples.
   static variable_list backward(AutogradContext *context, const variable_list &gradients) {
     TORCH_CHECK(!at::GradMode::is_enabled(), "fused batch norm has no second derivative");
-    const c10::impl::ExcludeDispatchKeyGuard no_autocast(c10::autocast_dispatch_keyset);
+    const NoAutocast no_autocast(c10::autocast_dispatch_keyset);
     const auto saved = context->get_saved_variables();
     const Tensor &input = saved[0], &weight = saved[1], &mean = saved[2], &var = saved[3], &count = saved[4],
                  &chosen = saved[5];
@@ -265,7 +266,7 @@ struct PooledNormRelu : torch::autograd::Function<PooledNormRelu> {
 } // namespace
 
 bool can_pool(const Tensor &input, const Tensor &weight) {
-  return input.device().is_cpu() && input.dim() == 4 && is_channels_last(input) && input.size(2) >= 2 &&
+  return has_own_kernels(input) && input.dim() == 4 && is_channels_last(input) && input.size(2) >= 2 &&
          input.size(3) >= 2 && kernels_for(input.scalar_type(), weight.scalar_type()) != nullptr;
 }
 

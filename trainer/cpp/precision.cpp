@@ -1,7 +1,18 @@
+#include "autocast.h"
 #include "torch_extra.h"
 
-#include <ATen/ATen.h>
+#include <ATen/Context.h>
 #include <ATen/autocast_mode.h>
+
+std::optional<at::ScalarType> autocast_type_of_cpus() {
+  if (!at::autocast::is_autocast_enabled(at::kCPU))
+    return std::nullopt;
+  return at::autocast::get_autocast_dtype(at::kCPU);
+}
+
+at::Tensor cast_by_autocast(const at::Tensor &tensor) {
+  return at::autocast::cached_cast(at::autocast::get_autocast_dtype(at::kCPU), tensor, at::kCPU);
+}
 
 // State of autocast belongs to a thread. Converted weights are kept only where gradients are recorded: one that was
 // converted without would be found again by a pass that needs its gradient.
@@ -33,6 +44,11 @@ void dtrain_set_tf32(bool allowed) noexcept {
 }
 
 void dtrain_set_deterministic(bool deterministic) noexcept {
-  at::globalContext().setDeterministicCuDNN(deterministic);
-  at::globalContext().setBenchmarkCuDNN(!deterministic);
+  auto &context = at::globalContext();
+  context.setDeterministicCuDNN(deterministic);
+  context.setBenchmarkCuDNN(!deterministic);
+  // What has no deterministic kernel on a GPU is an error with its name.
+  context.setDeterministicAlgorithms(deterministic, /*warn_only=*/false);
+  // It would fill each new tensor with NaN too, which tells nothing to those who write before they read.
+  context.setDeterministicFillUninitializedMemory(false);
 }

@@ -1,6 +1,6 @@
+#include "operators.h"
 #include "rows.h"
 
-#include <ATen/ATen.h>
 #include <ATen/Parallel.h>
 #include <ATen/TensorIterator.h>
 

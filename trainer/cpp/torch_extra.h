@@ -1,7 +1,7 @@
 // The part of libtorch that tch does not bind, for src/torch_extra.rs.
 //
-// Every function returns null, or a message that the caller hands back to dtrain_free_message. No exception leaves
-// this interface and none may enter it: callbacks return a status and write a message of at most `capacity` bytes
+// Every function returns null, or a message that the caller hands back to dtrain_free_message; those that cannot fail say
+// noexcept. No exception leaves this interface and none may enter it: callbacks return a status and write a message of at most `capacity` bytes
 // into `message`. A callback's context is owned by this side from the call on, also when the call fails; `release`
 // is called once, when nothing uses the context any more, on any thread.
 #pragma once
@@ -15,14 +15,15 @@ class Tensor;
 
 extern "C" {
 
-void dtrain_free_message(char *message);
+// A copy of `text` by `duplicate`, or a message of its own where that has no memory: never null, which would mean success.
+char *dtrain_message(const char *text, char *(*duplicate)(const char *)) noexcept;
+void dtrain_free_message(char *message) noexcept;
 
 // Makes `gradient` the gradient of a leaf, without a copy: backward adds into it.
 char *dtrain_set_grad(const at::Tensor *leaf, const at::Tensor *gradient);
 
-// From now on the memory of large CPU tensors is kept and used again, and that of all is counted. Never fails; further
-// calls do nothing.
-void dtrain_keep_large_blocks();
+// From now on the memory of large CPU tensors is kept and used again, and that of all is counted. Further calls do nothing.
+char *dtrain_keep_large_blocks();
 
 struct dtrain_cpu_memory_state {
   int64_t live, peak, reusable;
@@ -31,6 +32,15 @@ struct dtrain_cpu_memory_state {
 // Bytes of the CPU tensors (now, and at most since the last reset), and those kept for further ones.
 dtrain_cpu_memory_state dtrain_cpu_memory() noexcept;
 void dtrain_cpu_memory_reset_peak() noexcept;
+
+// From now on this thread computes as on a GPU, by libtorch's operators alone, and each of them is held against what its CUDA
+// kernel demands; for tests. What is broken is told at the end.
+char *dtrain_cuda_contract_begin();
+bool dtrain_computes_as_on_cuda() noexcept;
+
+// `broken` and `operators` become texts for dtrain_free_message: a line for each rule that a call has broken, and one for
+// each operator that was called, with how often.
+char *dtrain_cuda_contract_end(char **broken, char **operators);
 
 struct dtrain_gradient_callback {
   void *context;
@@ -41,7 +51,7 @@ struct dtrain_gradient_callback {
 // Calls back with `index` each time that a backward has added to the gradient of `leaf`, until removed.
 char *dtrain_add_gradient_hook(const at::Tensor *leaf, size_t index, dtrain_gradient_callback callback, void **hook);
 
-void dtrain_remove_gradient_hook(void *hook);
+char *dtrain_remove_gradient_hook(void *hook);
 
 // Convolution without bias of a batch (N, C, H, W), as libtorch's; under bf16 autocast on a CPU the weight's gradient is
 // computed in the faster of two ways. `output` becomes a new tensor.
@@ -91,10 +101,6 @@ struct dtrain_sgd_run {
 char *dtrain_fused_sgd(const dtrain_sgd_run *runs, size_t num_runs, double lr, double momentum, double weight_decay,
                        bool nesterov, const at::Tensor *skip);
 
-// Multiplies `gradient` by `inv_scale` in place. `found_inf` becomes a new f32 scalar on the same device: 1 where an
-// element was not finite, else 0.
-char *dtrain_unscale(at::Tensor *gradient, double inv_scale, at::Tensor **found_inf);
-
 // This thread's autocast of one kind of device. Types are numbers of c10::DeviceType and c10::ScalarType.
 struct dtrain_autocast_state {
   bool enabled;
@@ -108,8 +114,8 @@ dtrain_autocast_state dtrain_autocast_enter(int device_type, int dtype) noexcept
 // Goes back; the outermost one forgets the converted weights.
 void dtrain_autocast_leave(int device_type, dtrain_autocast_state previous) noexcept;
 
-// TF32 in matrix products and convolutions of GPUs, and cuDNN's deterministic algorithms (else its fastest).
-// They only set fields of libtorch's global context, which needs no GPU.
+// TF32 in matrix products and convolutions of GPUs, and algorithms that give the same bits each time (else cuDNN's fastest):
+// an operator that has none on a GPU throws. They only set fields of libtorch's global context, which needs no GPU.
 void dtrain_set_tf32(bool allowed) noexcept;
 void dtrain_set_deterministic(bool deterministic) noexcept;
 
@@ -117,7 +123,7 @@ void dtrain_set_deterministic(bool deterministic) noexcept;
 char *dtrain_load_cuda();
 
 // GPUs that libtorch sees; 0 without libtorch_cuda.
-int dtrain_num_gpus();
+char *dtrain_num_gpus(int *num_gpus);
 
 // The functions below are for GPUs, by index, and need libtorch_cuda.
 
@@ -125,15 +131,22 @@ int dtrain_num_gpus();
 char *dtrain_current_stream(int device_index, void **stream);
 
 char *dtrain_event_new(bool timing, void **event);
-void dtrain_event_free(void *event);
+void dtrain_event_free(void *event) noexcept;
 // Records on the current stream.
 char *dtrain_event_record(void *event, int device_index);
 char *dtrain_event_query(const void *event, bool *done);
 char *dtrain_event_synchronize(const void *event);
 char *dtrain_event_elapsed_ms(const void *begin, const void *end, double *milliseconds);
 
-// `copy` becomes a new tensor into which `host` is being copied on the current stream, through pinned memory.
-char *dtrain_copy_to_gpu(const at::Tensor *host, int device_index, at::Tensor **copy);
+// `memory` becomes a new f32 tensor of `len` values on the host, pinned or not, that nobody has written yet. For CPUs too.
+char *dtrain_host_floats(int64_t len, int pinned, at::Tensor **memory);
+
+// `copy` becomes a new tensor into which `host` is being copied, from pinned memory, on a stream of its own, and `event` the end
+// of that.
+char *dtrain_upload(const at::Tensor *host, int device_index, at::Tensor **copy, void **event);
+
+// From here on the current stream may use `copy`: it waits for `event`, and the memory stays until it is done with it.
+char *dtrain_upload_arrived(const at::Tensor *copy, const void *event, int device_index);
 
 // `host` becomes a new pinned f64 tensor of the same shape into which `source` is being copied on the current stream.
 char *dtrain_copy_to_host(const at::Tensor *source, at::Tensor **host);

@@ -1,16 +1,16 @@
-//! Data, models, losses, methods, the engine and the run: the only crate that knows libtorch.
+//! Models, losses, methods, the engine and the run: the only crate that knows libtorch.
 //!
 //! Imports go one way, later uses earlier:
 //!
 //! ```text
-//! torch_extra -> device -> state -> data -> model -> loss -> method -> engine -> plan -> eval -> run -> verify -> bench -> fuzzing
+//! torch_extra -> device -> state -> batch -> model -> loss -> method -> engine -> plan -> eval -> run -> verify -> bench -> fuzzing
 //!                coordinator, checkpoint and track stand beside them and use none of them
 //! ```
 
+pub mod batch;
 pub mod bench;
 pub mod checkpoint;
 pub mod coordinator;
-pub mod data;
 pub mod device;
 pub mod engine;
 mod error;

@@ -6,39 +6,54 @@ mod autocast;
 mod batch_norm;
 mod convolution;
 mod cuda;
+#[cfg(test)]
+pub mod cuda_contract;
 mod fused;
 mod gradients;
 mod host_memory;
 mod loss_scale;
 mod memory;
 mod switches;
+mod upload;
 
 use std::any::Any;
 use std::ffi::{CStr, c_char, c_int};
 
-use tch::TchError;
+use tch::{Device, TchError};
 
 pub use autocast::Autocast;
 pub use batch_norm::{After, BatchNormTensors, SyncStatistics, batch_norm};
 pub use convolution::conv2d;
-pub use cuda::{Event, HostCopy, current_stream, load_cuda, num_gpus, to_device_async};
+pub use cuda::{Event, HostCopy, current_stream, load_cuda, num_gpus};
 pub use fused::{AdamRun, AdamStep, SgdRun, SgdStep, fused_adam, fused_sgd};
 pub use gradients::{GradientHooks, set_grad};
 pub use host_memory::{copy_to_host_memory, host_memory};
-pub use loss_scale::{LossScale, unscale_};
+pub use loss_scale::LossScale;
 pub use memory::{MemoryMeter, gpu_free_bytes, reusable_bytes};
-pub use switches::{set_deterministic, set_tf32};
+pub use switches::{CUBLAS_WORKSPACE, cublas_problem, set_deterministic, set_tf32};
+pub use upload::{Upload, host_floats};
 
 unsafe extern "C" {
     fn dtrain_free_message(message: *mut c_char);
-    fn dtrain_keep_large_blocks();
+    fn dtrain_keep_large_blocks() -> *mut c_char;
+    fn dtrain_computes_as_on_cuda() -> bool;
+}
+
+/// Whether work on `device` is that of a CPU, for which there are kernels that GPUs do not have. False for a GPU, and on a
+/// thread that computes as on one.
+pub fn works_as_cpu(device: Device) -> bool {
+    // SAFETY: no arguments.
+    device == Device::Cpu && !unsafe { dtrain_computes_as_on_cuda() }
 }
 
 /// From now on the memory of large CPU tensors is kept and used again instead of going back to the kernel, so that a
-/// step finds that of the step before. Further calls do nothing.
+/// step finds that of the step before. Further calls do nothing. Without, steps are slower and no different, so that a
+/// failure is a warning.
 pub fn keep_large_blocks() {
     // SAFETY: no arguments; may be called at any time and from any thread.
-    unsafe { dtrain_keep_large_blocks() }
+    if let Err(error) = check(unsafe { dtrain_keep_large_blocks() }) {
+        tracing::warn!("the memory of large tensors is not kept: {error}");
+    }
 }
 
 fn check(message: *mut c_char) -> Result<(), TchError> {
@@ -71,7 +86,7 @@ fn panicked(payload: Box<dyn Any + Send>) -> String {
 mod tests {
     use std::sync::Mutex;
 
-    use tch::{Device, Kind, Tensor};
+    use tch::{Kind, Tensor};
 
     use super::*;
 
@@ -81,6 +96,54 @@ mod tests {
     pub(super) fn alone() -> impl Drop {
         static ALONE: Mutex<()> = Mutex::new(());
         ALONE.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+
+    /// A message that cannot be copied for want of memory: null would read as success.
+    #[test]
+    fn a_failure_without_memory_for_its_message_is_a_failure() {
+        unsafe extern "C" {
+            fn dtrain_message(
+                text: *const c_char,
+                duplicate: extern "C" fn(*const c_char) -> *mut c_char,
+            ) -> *mut c_char;
+        }
+        extern "C" fn no_room(_: *const c_char) -> *mut c_char {
+            std::ptr::null_mut()
+        }
+        for _ in 0..2 {
+            // SAFETY: both arguments are valid, and the message is given back by `check`.
+            let error = check(unsafe { dtrain_message(c"bad shape".as_ptr(), no_room) }).unwrap_err();
+            assert!(error.to_string().contains("not enough memory"), "{error}");
+        }
+    }
+
+    /// The interface holds its promise by its form: what can fail returns a message, and the rest says that it cannot.
+    #[test]
+    fn no_exception_can_leave_the_interface() {
+        let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("cpp");
+        let header = std::fs::read_to_string(folder.join("torch_extra.h")).unwrap();
+        let declaration =
+            regex::Regex::new(r"(?m)^([\w: ]+[ *])(dtrain_\w+)\(([^;]*)\)( noexcept)?;").unwrap();
+        let sources: String = std::fs::read_dir(&folder)
+            .unwrap()
+            .map(|entry| entry.unwrap().path())
+            .filter(|path| path.extension().is_some_and(|extension| extension == "cpp"))
+            .map(|path| std::fs::read_to_string(path).unwrap())
+            .collect();
+        let mut num_functions = 0;
+        for found in declaration.captures_iter(&header) {
+            num_functions += 1;
+            let (result, name) = (found[1].trim(), &found[2]);
+            if found.get(4).is_some() {
+                continue;
+            }
+            assert_eq!(result, "char *", "`{name}` returns no message and is not `noexcept`");
+            let body =
+                regex::Regex::new(&format!(r"(?m)^char \*{name}\([^{{;]*\) \{{\n?\s*return guarded\("))
+                    .unwrap();
+            assert!(body.is_match(&sources), "`{name}` is not guarded");
+        }
+        assert!(num_functions > 25, "only {num_functions} functions were found");
     }
 
     #[test]

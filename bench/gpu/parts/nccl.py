@@ -17,6 +17,7 @@ from harness.processes import read_stat
 F64_WEIGHTS = 1e-10
 F64_TENSOR = 1e-8
 WAIT_SECS = 8
+LAUNCH_US = 50.0
 
 
 def checks(site: Site) -> list[Check]:
@@ -37,6 +38,13 @@ def checks(site: Site) -> list[Check]:
             90,
             lambda b: equal_one(b, 2, "trainer.shard_optimizer=true", "trainer.bucket_bytes=65536"),
         ),
+        Check(
+            "2 ranks, not blocking",
+            "NCCL's other way to call: weights within 1e-10",
+            90,
+            lambda b: equal_one(b, 2, "comm.nccl_blocking=false"),
+        ),
+        Check("launches, 2 ranks", "starting a collective takes the host less than 50 us", 60, lambda b: launches(b, 2)),
         Check("equivalence, 2 ranks", "`dtrain verify equivalence` in fp64 and fp32", 120, lambda b: equivalence(b, 2)),
         Check("bandwidth, 2 ranks", "all_reduce, reduce_scatter, all_gather work; figures", 60, lambda b: bandwidth(b, 2)),
         Check("a rank is killed", "all end, no process is left", 60, lambda b: lost(b, signal.SIGKILL)),
@@ -68,6 +76,23 @@ def bandwidth(bench: Bench, ranks: int) -> Outcome:
         return Outcome(FAILED, f"the backend is {figures.get('backend')}", figures)
     best = max((row["bus_gb_per_s"] or 0.0 for row in figures["rows"]), default=0.0)
     return Outcome(OK, f"{len(figures['rows'])} operations, bus bandwidth up to {best:.2f} GB/s", figures)
+
+
+def launches(bench: Bench, ranks: int) -> Outcome:
+    """What the host spends in starting a small all-reduce: a step with synchronized batch norm has a hundred of them."""
+    figures: dict[str, float] = {}
+    for blocking in ("true", "false"):
+        file = bench.folder / f"launch-{blocking}.json"
+        ended = bench.dtrain(
+            "bench", "comm", "--bytes", "4k", "--reps", "20", "--json", file, "comm.backend=nccl",
+            f"comm.nccl_blocking={blocking}", f"trainer.device={bench.device()}", ranks=ranks, own_hosts=True,
+        )  # fmt: skip
+        wrong = ended_well(ended)
+        if wrong:
+            return wrong
+        figures[blocking] = 1e6 * read_json(file)["launch_s"]
+    said = f"{figures['true']:.1f} us, {figures['false']:.1f} us without blocking"
+    return Outcome(OK if figures["true"] < LAUNCH_US else FAILED, said, figures)
 
 
 def equal_one(bench: Bench, ranks: int, *more: str) -> Outcome:
@@ -134,9 +159,9 @@ def lost(bench: Bench, how: signal.Signals) -> Outcome:
 
 
 def is_rank(pid: int, bench: Bench) -> bool:
-    """Whether a process is dtrain itself."""
+    """Whether a process is a rank: the program that dtrain has become."""
     try:
-        return Path(f"/proc/{pid}/exe").resolve() == bench.site.dtrain.resolve()
+        return Path(f"/proc/{pid}/exe").resolve() == bench.site.dtrain.resolve().with_name("dtrain-worker")
     except OSError:
         return False
 

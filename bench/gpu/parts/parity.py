@@ -14,7 +14,7 @@ PRECISIONS = {
 def checks(site: Site) -> list[Check]:
     """One check per precision; a CPU has no TF32, and 16-bit floats only by emulation."""
     names = ["fp32", "bf16"] if site.cpu else list(PRECISIONS)
-    checks = [Check(name, PRECISIONS[name], 150, lambda bench, name=name: parity(bench, name)) for name in names]
+    checks = [Check(name, PRECISIONS[name], 280, lambda bench, name=name: parity(bench, name)) for name in names]
     if (site.root / "bin/trainer_tests").is_file() and not site.cpu:
         checks.append(Check("unit tests", "the trainer's own tests on this machine's libtorch", 240, unit_tests))
     return checks

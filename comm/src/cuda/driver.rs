@@ -3,7 +3,7 @@
 use std::ffi::{CStr, c_char, c_int, c_uint};
 use std::sync::OnceLock;
 
-use cudarc::driver::sys::{self, CUcontext, CUdevice, CUevent, CUstream, CUuuid_st};
+use cudarc::driver::sys::{self, CUcontext, CUdevice, CUdeviceptr, CUevent, CUstream, CUuuid_st};
 
 use crate::dynamic::{Unusable, functions};
 use crate::error::CommError;
@@ -31,11 +31,14 @@ functions! {
         stream_priorities = "cuCtxGetStreamPriorityRange"(*mut c_int, *mut c_int) -> c_int;
         stream_create = "cuStreamCreateWithPriority"(*mut CUstream, c_uint, c_int) -> c_int;
         stream_destroy = "cuStreamDestroy_v2"(CUstream) -> c_int;
+        stream_query = "cuStreamQuery"(CUstream) -> c_int;
         stream_wait_event = "cuStreamWaitEvent"(CUstream, CUevent, c_uint) -> c_int;
         event_create = "cuEventCreate"(*mut CUevent, c_uint) -> c_int;
         event_destroy = "cuEventDestroy_v2"(CUevent) -> c_int;
         event_record = "cuEventRecord"(CUevent, CUstream) -> c_int;
         event_query = "cuEventQuery"(CUevent) -> c_int;
+        memory_allocate = "cuMemAlloc_v2"(*mut CUdeviceptr, usize) -> c_int;
+        memory_free = "cuMemFree_v2"(CUdeviceptr) -> c_int;
     }
 }
 

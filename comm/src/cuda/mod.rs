@@ -4,9 +4,11 @@
 
 mod driver;
 mod gpus;
+mod memory;
 mod objects;
 
 pub(crate) use driver::{CudaError, driver};
 pub use gpus::{Gpu, NoGpu, gpus};
 pub(crate) use gpus::{format_uuid, initialize, num_devices, uuid};
+pub(crate) use memory::DeviceMemory;
 pub(crate) use objects::{Context, Event, EventPool, Stream};

@@ -36,6 +36,11 @@ impl Context {
         Ok(Arc::new(Self { driver, device, handle }))
     }
 
+    /// The driver's functions.
+    pub(super) fn driver(&self) -> &'static Driver {
+        self.driver
+    }
+
     /// Makes the context that of the calling thread, as most other calls need it.
     pub(crate) fn make_current(&self) -> Result<(), CudaError> {
         // SAFETY: the context is retained.
@@ -88,6 +93,20 @@ impl Stream {
     /// The handle, which is valid as long as this value.
     pub(crate) fn handle(&self) -> CUstream {
         self.handle
+    }
+
+    /// Whether all of its work is complete. The context is current.
+    ///
+    /// # Errors
+    /// An error of that work, or of any before it.
+    pub(crate) fn is_idle(&self) -> Result<bool, CudaError> {
+        let driver = self.context.driver;
+        // SAFETY: the handle is valid.
+        match unsafe { (driver.stream_query)(self.handle) } {
+            SUCCESS => Ok(true),
+            NOT_READY => Ok(false),
+            code => driver.check(code, "cuStreamQuery").map(|()| true),
+        }
     }
 
     /// Orders what comes next on this stream after the last record of `event`. The context is current.

@@ -2,11 +2,11 @@
 
 use std::time::Duration;
 
-use super::page::ChannelId;
-use super::patience::Wait;
+use super::calls::ChannelId;
 use super::process::ProcessState;
-use super::pulse::LastStage;
-use super::table::{Life, Row};
+use super::row::{Life, Row};
+use super::wait_tracker::Wait;
+use super::writer::LastStage;
 use crate::agree::rank_list;
 
 /// Sentences before the rest is only counted.
@@ -34,7 +34,7 @@ impl Standing {
             Life::Silent(_) => Self::Silent,
             Life::Unknown => Self::Unknown,
             Life::Finished => Self::Finished,
-            Life::Alive if has_begun(row, wait.id, wait.number) => Self::Arrived,
+            Life::Alive if row.has_begun(wait.id, wait.number) => Self::Arrived,
             Life::Alive => Self::NotArrived,
         }
     }
@@ -51,11 +51,6 @@ impl Standing {
             Self::Finished => "finished",
         }
     }
-}
-
-/// Whether `row` has begun call `number` of a communicator.
-pub(super) fn has_begun(row: &Row, id: ChannelId, number: u64) -> bool {
-    row.calls(id).is_some_and(|calls| calls.begun >= number)
 }
 
 /// The rank that tells the person: the lowest one that waits and lives.
@@ -140,7 +135,7 @@ fn lost_sentence(row: &Row, wait: &Wait) -> String {
             "rank {rank} is gone: process {} on {} has ended, last seen in {seen}, {ago} ago",
             member.process.pid, member.host
         ),
-        Life::Stopped if has_begun(row, wait.id, wait.number) => {
+        Life::Stopped if row.has_begun(wait.id, wait.number) => {
             format!("rank {rank} is stopped (SIGSTOP) inside the call, last seen in {seen}, {ago} ago")
         }
         Life::Stopped => {

@@ -4,8 +4,8 @@ use std::path::{Path, PathBuf};
 
 use super::memory::{JOB_DIR, Memory};
 use super::process::ProcessId;
-use super::pulse::Heartbeat;
-use super::table::Member;
+use super::row::Member;
+use super::writer::Heartbeat;
 use crate::collective::Collective;
 use crate::error::CommError;
 use crate::ext::CollectiveExt;
@@ -18,7 +18,7 @@ struct Introduction {
     file: PathBuf,
 }
 
-/// Gives this rank its page; all ranks call it. A rank that cannot share memory goes on with a page of its own.
+/// Gives this rank its slot; all ranks call it. A rank that cannot share memory goes on with a slot of its own.
 ///
 /// # Errors
 /// What the transport reports.

@@ -1,4 +1,4 @@
-//! The pages of all ranks in memory that the processes of a node share.
+//! The slots of all ranks in memory that the processes of a node share.
 
 use std::fs::{File, OpenOptions};
 use std::io;
@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use memmap2::{MmapOptions, MmapRaw};
 use nix::fcntl::posix_fallocate;
 
-use super::page::Page;
+use super::slot::Slot;
 
 /// Set by a launcher that removes the folder when the job is over.
 pub(super) const JOB_DIR: &str = "DTRAIN_JOB_DIR";
@@ -20,7 +20,7 @@ pub(super) const PREFIX: &str = "dtrain-heartbeat-";
 /// The first bytes of the memory: a file that something else has written is refused.
 const MAGIC: u64 = u64::from_le_bytes(*b"dtrain:1");
 
-/// In front of the pages.
+/// In front of the slots.
 #[derive(Debug, Default)]
 #[repr(C, align(64))]
 struct Header {
@@ -39,10 +39,10 @@ pub(super) struct Memory {
 
 #[derive(Debug)]
 enum Map {
-    /// Header and pages, one after the other.
+    /// Header and slots, one after the other.
     Shared(MmapRaw),
     /// For a process that shares with nobody.
-    Private(Box<Header>, Box<[Page]>),
+    Private(Box<Header>, Box<[Slot]>),
 }
 
 // SAFETY: the mapped memory is reached through atomics only, and stays mapped as long as the value lives.
@@ -53,8 +53,8 @@ unsafe impl Sync for Memory {}
 impl Memory {
     /// Memory of this process alone.
     pub fn private(world_size: usize) -> Self {
-        let pages = (0..world_size).map(|_| Page::default()).collect();
-        Self { map: Map::Private(Box::default(), pages), world_size }
+        let slots = (0..world_size).map(|_| Slot::default()).collect();
+        Self { map: Map::Private(Box::default(), slots), world_size }
     }
 
     /// A new file for the ranks of a node, and where it is: in the job's folder, else where memory has a file system,
@@ -112,15 +112,15 @@ impl Memory {
         Ok(Self { map: Map::Shared(map), world_size })
     }
 
-    /// The page of `rank`, if there is such a rank.
-    pub fn page(&self, rank: usize) -> Option<&Page> {
+    /// The slot of `rank`, if there is such a rank.
+    pub fn slot(&self, rank: usize) -> Option<&Slot> {
         match &self.map {
-            Map::Private(_, pages) => pages.get(rank),
+            Map::Private(_, slots) => slots.get(rank),
             Map::Shared(map) => (rank < self.world_size).then(|| {
-                let offset = size_of::<Header>() + rank * size_of::<Page>();
-                // SAFETY: the mapping begins at a page border, is as long as header and pages (checked in `map`), lives as
+                let offset = size_of::<Header>() + rank * size_of::<Slot>();
+                // SAFETY: the mapping begins at a boundary of memory pages, is as long as header and slots (checked in `map`), lives as
                 // long as `self`, and holds atomics, for which all bits are valid.
-                unsafe { &*map.as_mut_ptr().wrapping_add(offset).cast::<Page>() }
+                unsafe { &*map.as_mut_ptr().wrapping_add(offset).cast::<Slot>() }
             }),
         }
     }
@@ -128,7 +128,7 @@ impl Memory {
     fn header(&self) -> &Header {
         match &self.map {
             Map::Private(header, _) => header,
-            // SAFETY: as in `page`.
+            // SAFETY: as in `slot`.
             Map::Shared(map) => unsafe { &*map.as_mut_ptr().cast::<Header>() },
         }
     }
@@ -147,7 +147,7 @@ impl Memory {
 }
 
 fn num_bytes(world_size: usize) -> usize {
-    size_of::<Header>() + world_size * size_of::<Page>()
+    size_of::<Header>() + world_size * size_of::<Slot>()
 }
 
 #[cfg(test)]
@@ -159,13 +159,13 @@ mod tests {
     #[test]
     fn what_one_mapping_writes_another_reads() {
         let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("pages");
+        let path = folder.path().join("slots");
         let first = Memory::create_at(&path, 3).unwrap();
         let second = Memory::open(&path, 3).unwrap();
         std::fs::remove_file(&path).unwrap();
-        first.page(2).unwrap().set_stage(Stage::Saving, Moment::now());
-        assert_eq!(second.page(2).unwrap().stage().0, Stage::Saving);
-        assert!(first.page(3).is_none() && second.page(3).is_none());
+        first.slot(2).unwrap().set_stage(Stage::Saving, Moment::now());
+        assert_eq!(second.slot(2).unwrap().stage().0, Stage::Saving);
+        assert!(first.slot(3).is_none() && second.slot(3).is_none());
         assert_eq!(second.speaker(), None);
         assert_eq!((first.claim(1), second.claim(2), second.speaker()), (1, 1, Some(1)));
     }
@@ -173,7 +173,7 @@ mod tests {
     #[test]
     fn files_that_do_not_fit_are_refused() {
         let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("pages");
+        let path = folder.path().join("slots");
         let _first = Memory::create_at(&path, 3).unwrap();
         assert!(Memory::open(&path, 4).is_err());
         assert!(Memory::create_at(&path, 3).is_err(), "an existing file is not taken over");

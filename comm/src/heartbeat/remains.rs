@@ -5,7 +5,7 @@ use std::path::Path;
 
 use super::clock::Moment;
 use super::memory::{Memory, PREFIX};
-use super::pulse::LastStage;
+use super::writer::LastStage;
 
 /// The last stage of every rank of a world that left its memory in `folder`, which was its `DTRAIN_JOB_DIR`.
 #[must_use]
@@ -19,10 +19,10 @@ pub fn last_stages(folder: &Path, world_size: usize) -> BTreeMap<usize, LastStag
         // Of another world, or cut short.
         let Ok(memory) = Memory::open(&path, world_size) else { continue };
         for rank in 0..world_size {
-            let Some(page) = memory.page(rank) else { break };
-            let beat = page.last_beat();
+            let Some(slot) = memory.slot(rank) else { break };
+            let beat = slot.last_beat();
             if beat > found.get(&rank).map_or(Moment::default(), |(latest, _)| *latest) {
-                found.insert(rank, (beat, LastStage { stage: page.stage().0, step: page.step() }));
+                found.insert(rank, (beat, LastStage { stage: slot.stage().0, step: slot.step() }));
             }
         }
     }
@@ -38,10 +38,10 @@ mod tests {
     fn ranks_that_have_ended_are_read_from_the_folder() {
         let folder = tempfile::tempdir().unwrap();
         let memory = Memory::create_at(&folder.path().join(format!("{PREFIX}1-0")), 3).unwrap();
-        let page = memory.page(2).unwrap();
-        page.set_stage(Stage::Backward, Moment::now());
-        page.set_step(Some(41));
-        page.beat(Moment::now());
+        let slot = memory.slot(2).unwrap();
+        slot.set_stage(Stage::Backward, Moment::now());
+        slot.set_step(Some(41));
+        slot.beat(Moment::now());
         drop(memory);
         std::fs::write(folder.path().join(format!("{PREFIX}2-0")), "no memory").unwrap();
         std::fs::write(folder.path().join("else"), "").unwrap();

@@ -39,11 +39,13 @@ pub enum Stage {
     Concluding,
     /// Left the world in good order.
     Finished,
+    /// Meeting the other ranks over NCCL.
+    Connecting,
 }
 
 impl Stage {
     /// In the order of their codes.
-    const ALL: [Self; 15] = [
+    const ALL: [Self; 16] = [
         Self::Working,
         Self::Preparing,
         Self::Generating,
@@ -59,6 +61,7 @@ impl Stage {
         Self::Saving,
         Self::Concluding,
         Self::Finished,
+        Self::Connecting,
     ];
 
     /// Whether it may last longer than a collective may wait: work of one rank on files, or of all ranks on all data.
@@ -94,6 +97,7 @@ impl Stage {
             Self::Saving => "saving",
             Self::Concluding => "writing results",
             Self::Finished => "finished",
+            Self::Connecting => "connecting over NCCL",
         }
     }
 

@@ -2,11 +2,11 @@
 
 use std::fmt::{self, Write};
 
+use super::calls::{Calls, ChannelId};
 use super::diagnosis::{Standing, culprits, secs};
 use super::operation::Operation;
-use super::page::{Calls, ChannelId};
-use super::patience::{Limits, Wait};
-use super::table::Row;
+use super::row::Row;
+use super::wait_tracker::{Limits, Wait};
 
 /// Rows of a table before those that have arrived are only counted.
 const MAX_ROWS: usize = 32;
@@ -26,6 +26,8 @@ pub struct Stall {
     pub culprits: Vec<String>,
     /// The call, and how long it has lasted.
     pub wait: String,
+    /// Key of the setting that limits it.
+    pub limit_key: &'static str,
     /// All ranks: who has arrived, and what the others do.
     pub table: String,
 }
@@ -60,6 +62,10 @@ impl Stall {
                 "{called} (call {number} of {id}) on rank {rank} of {world_size} has waited {}",
                 secs(*waited)
             ),
+            limit_key: match operation {
+                Operation::Connect => "comm.connect_timeout_secs",
+                _ => "comm.timeout_secs",
+            },
             table: table(rows, wait),
         }
     }
@@ -149,11 +155,15 @@ mod tests {
     use super::super::clock::Moment;
     use super::super::operation::Purpose;
     use super::super::process::{ProcessId, ProcessState};
+    use super::super::row::{Life, Member};
     use super::super::stage::Stage;
-    use super::super::table::{Life, Member};
     use super::*;
 
-    const LIMITS: Limits = Limits { ordinary: Duration::from_secs(10), slow: Duration::from_secs(3600) };
+    const LIMITS: Limits = Limits {
+        ordinary: Duration::from_secs(10),
+        slow: Duration::from_secs(3600),
+        connect: Duration::from_secs(10),
+    };
     const TENSORS: ChannelId = ChannelId { purpose: Purpose::Tensors, number: 1 };
 
     fn now() -> Moment {

@@ -13,11 +13,11 @@ use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
 
 use super::clock::Moment;
 use super::diagnosis::{is_cut_off, speaker};
-use super::patience::{Limits, Patience};
-use super::pulse::Heartbeat;
 use super::relay::Relay;
+use super::row::Row;
 use super::stall::Stall;
-use super::table::Row;
+use super::wait_tracker::{Limits, WaitTracker};
+use super::writer::Heartbeat;
 use crate::error::CommError;
 use crate::last_resort;
 
@@ -40,6 +40,8 @@ pub struct WatchOptions {
     pub limit: Duration,
     /// Longest wait for a rank at work that was announced as slow.
     pub slow_limit: Duration,
+    /// Longest wait for connecting over NCCL.
+    pub connect_limit: Duration,
     /// The network interface of rank 0's node over which the nodes tell each other; `None` chooses.
     pub interface: Option<String>,
 }
@@ -67,7 +69,8 @@ impl Watch {
         on_stall: impl Fn(Stall) + Send + 'static,
     ) -> Result<Self, CommError> {
         let rank = heartbeat.rank();
-        let limits = Limits { ordinary: options.limit, slow: options.slow_limit };
+        let limits =
+            Limits { ordinary: options.limit, slow: options.slow_limit, connect: options.connect_limit };
         let (end, ended) = bounded(0);
         let own = heartbeat.clone();
         let watch = move || {
@@ -100,11 +103,11 @@ impl Drop for Watch {
 fn first_stall(heartbeat: &Heartbeat, limits: Limits, ended: &Receiver<()>) -> Option<Stall> {
     let pause = (limits.ordinary / LOOKS_PER_LIMIT).clamp(SHORTEST_PAUSE, LONGEST_PAUSE);
     let rank = heartbeat.rank();
-    let mut patience = Patience::new(limits);
+    let mut tracker = WaitTracker::new(limits);
     let mut overdue = None;
     while ended.recv_timeout(pause) == Err(RecvTimeoutError::Timeout) {
         let now = Moment::now();
-        let stuck = patience.look(&heartbeat.own_calls(), now, || heartbeat.rows(now));
+        let stuck = tracker.look(&heartbeat.own_calls(), now, || heartbeat.rows(now));
         let Some((wait, rows)) = stuck else {
             overdue = None;
             continue;
@@ -152,14 +155,14 @@ fn turn(rows: &[Row], rank: usize, overdue: Duration, spoken: Option<usize>) -> 
 
 #[cfg(test)]
 mod tests {
+    use super::super::calls::Calls;
     use super::super::operation::{Operation, Purpose};
-    use super::super::page::Calls;
-    use super::super::table::Life;
+    use super::super::row::Life;
     use super::*;
     use crate::world::World;
 
     fn options(limit: Duration) -> WatchOptions {
-        WatchOptions { limit, slow_limit: limit, interface: None }
+        WatchOptions { limit, slow_limit: limit, connect_limit: limit, interface: None }
     }
 
     #[test]

@@ -4,8 +4,12 @@
 //! instead of an abort, and communicators that cannot leave their thread. All `unsafe` calls of MPI are in this folder.
 
 mod communicator;
+mod discover;
 mod raw;
 mod runtime;
+mod start;
 
 pub use communicator::MpiCollective;
+pub use raw::library_version;
 pub(crate) use runtime::Runtime;
+pub(crate) use start::start;

@@ -75,8 +75,9 @@ pub(super) fn in_place(version: &str) -> Result<usize, CommError> {
     }
 }
 
-/// What `MPI_Get_library_version` says.
-pub(super) fn library_version() -> String {
+/// What `MPI_Get_library_version` says of the MPI that this program runs with; may be asked at any time.
+#[must_use]
+pub fn library_version() -> String {
     // Open MPI and MPICH define the longest text as 256 and 8192 bytes.
     let mut text = [0_u8; 8192 + 1];
     let mut len: c_int = 0;

@@ -1,92 +1,49 @@
-//! One nonblocking communicator. Its calls return at once and go on; [`Communicator::settle`] polls until they are over.
+//! One communicator: made under a limit, asked for errors at any time, ended once.
 //!
-//! Only nonblocking communicators can be aborted safely while something hangs.
+//! By default its calls block until the operation is on the stream, as in PyTorch: a host that computes beside it never
+//! waits for NCCL's own threads. Without blocking, calls return at once and go on; [`Communicator::settle`] polls until
+//! they are over.
 
-use std::ffi::{CStr, c_char, c_int, c_uint};
-use std::time::{Duration, Instant};
+use std::ffi::c_int;
+use std::sync::atomic::{AtomicPtr, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use cudarc::driver::sys::CUstream;
-use cudarc::nccl::sys::{ncclComm_t, ncclConfig_t, ncclDataType_t, ncclRedOp_t, ncclUniqueId};
+use cudarc::nccl::sys::{ncclComm, ncclComm_t, ncclRedOp_t, ncclUniqueId};
 
+use super::call::{Backoff, Call, IN_PROGRESS, SUCCESS};
+use super::config::{config, data_type, reduction};
+use super::helper::{self, Outcome};
 use super::library::Nccl;
-use crate::buffer::{Buffer, ElementKind};
-use crate::collective::ReduceOp;
+use crate::buffer::Buffer;
 use crate::error::CommError;
 use crate::transport::TensorOp;
 use crate::world::World;
-
-/// `ncclResult_t` of a call that is complete, and of one that goes on.
-const SUCCESS: c_int = 0;
-const IN_PROGRESS: c_int = 7;
-
-/// `NCCL_CONFIG_INITIALIZER` of NCCL 2.28.
-const MAGIC: c_uint = 0xcafe_beef;
-const VERSION: c_uint = 22800;
-const UNDEFINED: c_int = c_int::MIN;
-
-/// An operation for messages.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Call {
-    pub operation: &'static str,
-    /// How many operations this rank has started with it.
-    pub number: u64,
-    pub count: usize,
-    pub rank: usize,
-    pub world_size: usize,
-}
-
-impl Call {
-    /// A call that moves no elements.
-    pub(super) fn without_elements(operation: &'static str, world: &World) -> Self {
-        Self { operation, number: 0, count: 0, rank: world.rank, world_size: world.world_size }
-    }
-
-    /// The error of a call that has lasted too long.
-    pub(super) fn timed_out(self, waited: Duration) -> CommError {
-        let Self { operation, number, count, rank, world_size } = self;
-        CommError::TimedOut { operation, number, count, rank, world_size, waited }
-    }
-}
-
-/// Waits between looks: short at first, so that what is nearly done costs little, then long enough to leave the core to
-/// others.
-#[derive(Debug)]
-pub(super) struct Patience {
-    begun: Instant,
-}
-
-impl Patience {
-    const EAGER: Duration = Duration::from_micros(50);
-
-    pub(super) fn new() -> Self {
-        Self { begun: Instant::now() }
-    }
-
-    /// Lets some time pass.
-    pub(super) fn pause(&self) {
-        let waited = self.begun.elapsed();
-        if waited < Self::EAGER {
-            std::thread::yield_now();
-        } else {
-            std::thread::sleep((waited / 8).clamp(Duration::from_micros(20), Duration::from_millis(1)));
-        }
-    }
-
-    /// How long it has been.
-    pub(super) fn waited(&self) -> Duration {
-        self.begun.elapsed()
-    }
-}
 
 /// A rank of a communicator.
 #[derive(Debug)]
 pub(super) struct Communicator {
     nccl: &'static Nccl,
     handle: ncclComm_t,
+    /// Whether a call returns only when the operation is on the stream.
+    blocking: bool,
+    /// Whether somebody has begun to end it, after which nobody else may call it. Held during calls that return at once.
+    retired: Mutex<bool>,
 }
 
-// SAFETY: NCCL lets any thread use a communicator, one at a time, which ownership sees to.
+// SAFETY: NCCL lets any thread use a communicator. Launches are in order by the link's lock; other calls by `retired`.
 unsafe impl Send for Communicator {}
+// SAFETY: as above.
+unsafe impl Sync for Communicator {}
+
+/// How to make a communicator.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Making {
+    pub id: ncclUniqueId,
+    pub blocking: bool,
+    pub timeout: Duration,
+}
 
 impl Communicator {
     /// A name under which ranks find each other.
@@ -94,58 +51,102 @@ impl Communicator {
         let mut id = ncclUniqueId { internal: [0; 128] };
         // SAFETY: the pointer is to a local.
         let status = unsafe { (nccl.unique_id)(&raw mut id) };
-        check(nccl, std::ptr::null_mut(), status, Call::without_elements("ncclGetUniqueId", world))?;
+        Call::without_elements("ncclGetUniqueId", world).check(nccl, std::ptr::null_mut(), status)?;
         Ok(id)
     }
 
-    /// Meets the other ranks on the device of the current context.
+    /// Meets the other ranks on the device whose context `enter` makes current; `None` once `is_hopeless` holds.
     ///
     /// # Errors
-    /// What NCCL reports, or [`CommError::TimedOut`].
+    /// What `enter` and NCCL report, or [`CommError::TimedOut`].
     pub(super) fn connect(
         nccl: &'static Nccl,
         world: &World,
-        id: ncclUniqueId,
-        timeout: Duration,
-    ) -> Result<Self, CommError> {
+        making: Making,
+        enter: impl FnOnce() -> Result<(), CommError> + Send + 'static,
+        is_hopeless: &dyn Fn() -> bool,
+    ) -> Result<Option<Self>, CommError> {
+        let Making { id, blocking, timeout } = making;
         let call = Call::without_elements("ncclCommInitRankConfig", world);
         let index = |value: usize| c_int::try_from(value).unwrap_or(c_int::MAX);
-        let mut config = config();
-        let mut handle = std::ptr::null_mut();
-        // SAFETY: the pointers are to locals, and the configuration says which fields it has.
-        let status = unsafe {
-            (nccl.init_rank)(&raw mut handle, index(world.world_size), id, index(world.rank), &raw mut config)
+        let (world_size, rank) = (index(world.world_size), index(world.rank));
+        let place = Arc::new(AtomicPtr::<ncclComm>::default());
+        let own = place.clone();
+        let made = helper::start("nccl-connect", world, move || {
+            enter()?;
+            let mut config = config(blocking);
+            // SAFETY: the pointers are to memory that outlives the call, and the configuration says which fields it has.
+            let status = unsafe { (nccl.init_rank)(own.as_ptr(), world_size, id, rank, &raw mut config) };
+            call.check(nccl, std::ptr::null_mut(), status)
+        })?;
+        let outcome = helper::supervise(&made, world, timeout, is_hopeless)?;
+        // NCCL puts the handle there before it begins to wait for the others.
+        let handle = place.load(Ordering::Acquire);
+        let communicator = Self { nccl, handle, blocking, retired: Mutex::new(false) };
+        let outcome = match outcome {
+            Outcome::Done(true) => communicator.settle_unless(call, timeout, is_hopeless)?,
+            Outcome::Done(false) => return Ok(Some(communicator)),
+            Outcome::TimedOut(waited) => Outcome::TimedOut(waited),
+            Outcome::Hopeless => Outcome::Hopeless,
         };
-        check(nccl, handle, status, call)?;
-        let communicator = Self { nccl, handle };
-        match communicator.settle(call, timeout) {
-            Ok(()) => Ok(communicator),
-            Err(error) => {
-                communicator.abort();
-                Err(error)
-            }
+        let error = match outcome {
+            Outcome::Done(()) => return Ok(Some(communicator)),
+            Outcome::TimedOut(waited) => Some(call.timed_out(waited)),
+            Outcome::Hopeless => None,
+        };
+        communicator.retire();
+        let aborted = !handle.is_null() && helper::ends("nccl-abort", world, move || communicator.abort());
+        // The abort makes the other thread's call return.
+        let returned = !blocking || made.recv_timeout(helper::ABORT).is_ok();
+        if !(aborted && returned) {
+            helper::give_up(world, &"it cannot leave `ncclCommInitRankConfig`");
+        }
+        error.map_or(Ok(None), Err)
+    }
+
+    /// Puts `ops` on `stream` as one call; true if it goes on, of which [`Communicator::settle`] tells the end.
+    ///
+    /// # Errors
+    /// What NCCL reports; [`CommError::Aborted`] once the communicator is retired.
+    ///
+    /// # Safety
+    /// Each buffer fits its operation, as [`TensorOp::check`] has found, is memory that NCCL can reach, and stays untouched
+    /// until the operation is complete on `stream`. One launch at a time.
+    pub(super) unsafe fn launch(
+        &self,
+        ops: Vec<(TensorOp, Buffer<'static>)>,
+        stream: CUstream,
+        call: Call,
+    ) -> Result<bool, CommError> {
+        let alive = self.alive(call)?;
+        // A blocking call may last until others come: whoever ends the communicator does not wait for that.
+        let _alive = (!self.blocking).then_some(alive);
+        let is_group = ops.len() > 1;
+        // SAFETY: promised by the caller.
+        let submit = |(op, buffer)| unsafe { self.submit(&op, buffer, stream, call) };
+        if is_group {
+            self.grouped(call, || ops.into_iter().try_for_each(|op| submit(op).map(drop)))
+        } else {
+            ops.into_iter().try_fold(false, |goes_on, op| Ok(goes_on | submit(op)?))
         }
     }
 
-    /// Submits `op`; [`Communicator::settle`] tells when it is on the stream.
-    ///
     /// # Safety
-    /// `buffer` fits `op`, as [`TensorOp::check`] has found, is memory that NCCL can reach, and stays untouched until the
-    /// operation is complete on `stream`.
-    pub(super) unsafe fn submit(
+    /// As for [`Communicator::launch`].
+    unsafe fn submit(
         &self,
         op: &TensorOp,
         mut buffer: Buffer<'static>,
         stream: CUstream,
         call: Call,
-    ) -> Result<(), CommError> {
+    ) -> Result<bool, CommError> {
         let element = buffer.kind().num_bytes();
         let (kind, count) = (data_type(buffer.kind()), buffer.len());
         let all = buffer.as_mut_ptr();
         let (nccl, comm) = (self.nccl, self.handle);
         // In bytes, and inside the buffer for parts that `check` has found to fit.
         let at = |elements: usize| all.wrapping_add(elements * element);
-        let check = |status| check(nccl, comm, status, call);
+        let check = |status| self.check(call, status);
         let broadcast = |start: usize, count: usize, root: usize| {
             let memory = at(start).cast();
             let root = c_int::try_from(root).unwrap_or(c_int::MAX);
@@ -186,16 +187,12 @@ impl Communicator {
     }
 
     /// Launches what `body` submits as one.
-    pub(super) fn grouped(
-        &self,
-        call: Call,
-        body: impl FnOnce() -> Result<(), CommError>,
-    ) -> Result<(), CommError> {
+    fn grouped(&self, call: Call, body: impl FnOnce() -> Result<(), CommError>) -> Result<bool, CommError> {
         // SAFETY: no requirements; the end follows below whatever happens between.
-        check(self.nccl, self.handle, unsafe { (self.nccl.group_start)() }, call)?;
+        self.check(call, unsafe { (self.nccl.group_start)() })?;
         let result = body();
         // SAFETY: the group was started above, on this thread.
-        let ended = check(self.nccl, self.handle, unsafe { (self.nccl.group_end)() }, call);
+        let ended = self.check(call, unsafe { (self.nccl.group_end)() });
         result.and(ended)
     }
 
@@ -204,108 +201,105 @@ impl Communicator {
     /// # Errors
     /// What NCCL found meanwhile, or [`CommError::TimedOut`].
     pub(super) fn settle(&self, call: Call, timeout: Duration) -> Result<(), CommError> {
-        let patience = Patience::new();
-        while self.is_busy(call)? {
-            if patience.waited() > timeout {
-                return Err(call.timed_out(patience.waited()));
-            }
-            patience.pause();
+        match self.settle_unless(call, timeout, &|| false)? {
+            Outcome::TimedOut(waited) => Err(call.timed_out(waited)),
+            Outcome::Done(()) | Outcome::Hopeless => Ok(()),
         }
-        Ok(())
+    }
+
+    fn settle_unless(
+        &self,
+        call: Call,
+        timeout: Duration,
+        is_hopeless: &dyn Fn() -> bool,
+    ) -> Result<Outcome<()>, CommError> {
+        let backoff = Backoff::new();
+        while self.is_busy(call)? {
+            if backoff.waited() > timeout {
+                return Ok(Outcome::TimedOut(backoff.waited()));
+            }
+            if is_hopeless() {
+                return Ok(Outcome::Hopeless);
+            }
+            backoff.pause();
+        }
+        Ok(Outcome::Done(()))
     }
 
     /// Whether an earlier call goes on.
     ///
     /// # Errors
-    /// What NCCL found meanwhile, in this communicator's operations too.
+    /// What NCCL found meanwhile, in this communicator's operations too; [`CommError::Aborted`] once it is retired.
     pub(super) fn is_busy(&self, call: Call) -> Result<bool, CommError> {
+        let _alive = self.alive(call)?;
+        self.ask(call)
+    }
+
+    /// As [`Communicator::is_busy`], for whoever looks in from outside: nothing once it is retired.
+    pub(super) fn look(&self, call: Call) -> Result<(), CommError> {
+        let retired = self.retired();
+        if *retired { Ok(()) } else { self.ask(call).map(drop) }
+    }
+
+    fn ask(&self, call: Call) -> Result<bool, CommError> {
         let mut state = SUCCESS;
         // SAFETY: the communicator is alive, and the pointer is to a local.
         let status = unsafe { (self.nccl.async_error)(self.handle, &raw mut state) };
-        check(self.nccl, self.handle, status, call)?;
-        check(self.nccl, self.handle, state, call)?;
+        self.check(call, status)?;
+        self.check(call, state)?;
         Ok(state == IN_PROGRESS)
     }
 
-    /// The orderly end, for which all ranks come together.
+    /// Claims the right to end the communicator, which one caller gets.
+    pub(super) fn retire(&self) -> bool {
+        !std::mem::replace(&mut *self.retired(), true)
+    }
+
+    /// The orderly end, for which all ranks come together, by whoever has retired it.
     ///
     /// # Errors
-    /// What NCCL reports, or [`CommError::TimedOut`]; the communicator is aborted then.
-    pub(super) fn finish(self, call: Call, timeout: Duration) -> Result<(), CommError> {
+    /// What NCCL reports, or [`CommError::TimedOut`]: the communicator is to be aborted then.
+    pub(super) fn finish(&self, call: Call, timeout: Duration) -> Result<(), CommError> {
         // SAFETY: the communicator is alive.
         let status = unsafe { (self.nccl.finalize)(self.handle) };
-        let finished = check(self.nccl, self.handle, status, call).and_then(|()| self.settle(call, timeout));
-        if finished.is_err() {
-            self.abort();
-            return finished;
+        self.check(call, status)?;
+        let backoff = Backoff::new();
+        while self.ask(call)? {
+            if backoff.waited() > timeout {
+                return Err(call.timed_out(backoff.waited()));
+            }
+            backoff.pause();
         }
-        // SAFETY: the communicator is finalized, and this value was its only owner.
-        check(self.nccl, std::ptr::null_mut(), unsafe { (self.nccl.destroy)(self.handle) }, call)
+        // SAFETY: the communicator is finalized, and retired: nobody else uses it. The result changes nothing any more.
+        unsafe { (self.nccl.destroy)(self.handle) };
+        Ok(())
     }
 
-    /// Ends the communicator and whatever it is doing.
-    pub(super) fn abort(self) {
-        // SAFETY: the communicator is alive, and this value was its only owner. The result changes nothing any more.
+    /// Ends the communicator and whatever it is doing, by whoever has retired it.
+    ///
+    /// NVIDIA calls an abort beside another thread's call safe for nonblocking communicators only. A blocking one is
+    /// therefore aborted when no launch is under way; where one hangs, from another thread all the same, as PyTorch does:
+    /// the call returns, and the process is about to end.
+    pub(super) fn abort(&self) {
+        // SAFETY: the communicator is alive, and retired: no new call begins. The result changes nothing any more.
         unsafe { (self.nccl.abort)(self.handle) };
     }
-}
 
-fn config() -> ncclConfig_t {
-    ncclConfig_t {
-        size: size_of::<ncclConfig_t>(),
-        magic: MAGIC,
-        version: VERSION,
-        blocking: 0,
-        cgaClusterSize: UNDEFINED,
-        minCTAs: UNDEFINED,
-        maxCTAs: UNDEFINED,
-        netName: std::ptr::null(),
-        splitShare: UNDEFINED,
-        trafficClass: UNDEFINED,
-        commName: std::ptr::null(),
-        collnetEnable: UNDEFINED,
-        CTAPolicy: UNDEFINED,
-        shrinkShare: UNDEFINED,
-        nvlsCTAs: UNDEFINED,
-        nChannelsPerNetPeer: UNDEFINED,
-        nvlinkCentricSched: UNDEFINED,
+    fn retired(&self) -> MutexGuard<'_, bool> {
+        self.retired.lock().unwrap_or_else(PoisonError::into_inner)
     }
-}
 
-fn data_type(kind: ElementKind) -> ncclDataType_t {
-    match kind {
-        ElementKind::F32 => ncclDataType_t::ncclFloat32,
-        ElementKind::F64 => ncclDataType_t::ncclFloat64,
-        ElementKind::I32 => ncclDataType_t::ncclInt32,
-        ElementKind::I64 => ncclDataType_t::ncclInt64,
-        ElementKind::U64 => ncclDataType_t::ncclUint64,
-        ElementKind::U8 => ncclDataType_t::ncclUint8,
+    /// The right to call, until the guard is dropped.
+    fn alive(&self, call: Call) -> Result<MutexGuard<'_, bool>, CommError> {
+        let retired = self.retired();
+        if *retired {
+            return Err(CommError::Aborted { rank: call.rank, world_size: call.world_size });
+        }
+        Ok(retired)
     }
-}
 
-fn reduction(op: ReduceOp) -> ncclRedOp_t {
-    match op {
-        ReduceOp::Sum => ncclRedOp_t::ncclSum,
-        ReduceOp::Max => ncclRedOp_t::ncclMax,
-        ReduceOp::Min => ncclRedOp_t::ncclMin,
+    /// As [`Call::check`]. NCCL keeps the text of an error for the process, so that a handle that is gone is not needed.
+    fn check(&self, call: Call, status: c_int) -> Result<bool, CommError> {
+        call.check(self.nccl, std::ptr::null_mut(), status)
     }
-}
-
-/// Turns a result into an error with NCCL's own texts; a call that goes on is no error.
-fn check(nccl: &Nccl, handle: ncclComm_t, code: c_int, call: Call) -> Result<(), CommError> {
-    if [SUCCESS, IN_PROGRESS].contains(&code) {
-        return Ok(());
-    }
-    let text = |text: *const c_char| {
-        // SAFETY: NCCL returns null or a text that lives as long as the process or the communicator.
-        let text = (!text.is_null()).then(|| unsafe { CStr::from_ptr(text) });
-        text.map(|text| text.to_string_lossy().trim().to_owned()).unwrap_or_default()
-    };
-    // SAFETY: any code is allowed.
-    let general = text(unsafe { (nccl.error_string)(code) });
-    // SAFETY: the handle is null or that of a living communicator.
-    let last = text(unsafe { (nccl.last_error)(handle) });
-    let Call { operation, number, count, rank, world_size } = call;
-    let text = if last.is_empty() { general } else { format!("{general}: {last}") };
-    Err(CommError::Nccl { operation, number, count, rank, world_size, code, text })
 }

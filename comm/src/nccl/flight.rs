@@ -2,16 +2,8 @@
 
 use std::sync::Arc;
 
-use super::communicator::{Call, Patience};
-use super::link::Link;
+use super::call::Call;
 use crate::cuda::{CudaError, Event, EventPool};
-use crate::error::CommError;
-use crate::transport::Pending;
-
-use std::time::Duration;
-
-/// How long an aborted operation may still take to let go of its buffer.
-const GRACE: Duration = Duration::from_secs(5);
 
 /// An operation, or a group, on the communication stream.
 #[derive(Debug)]
@@ -50,47 +42,5 @@ impl Drop for Flight {
             self.pool.give_back(ready);
             self.pool.give_back(done);
         }
-    }
-}
-
-/// The wait of a ticket for a flight.
-pub(super) struct Landing {
-    pub link: Arc<Link>,
-    pub flight: Arc<Flight>,
-    /// Whether the host waits, or the compute stream.
-    pub on_host: bool,
-}
-
-impl Pending for Landing {
-    fn finish(&mut self) -> Result<(), CommError> {
-        let Self { link, flight, on_host } = self;
-        link.enter()?;
-        if *on_host {
-            return link.wait_on_host(flight);
-        }
-        let waits = flight.done().map_or(Ok(()), |done| link.compute.wait(done));
-        waits.map_err(|error| error.on(&link.world))?;
-        link.failure().map_or(Ok(()), Err)
-    }
-}
-
-impl Link {
-    /// Blocks until `flight` is complete.
-    ///
-    /// # Errors
-    /// What ended the transport, if it did.
-    pub(super) fn wait_on_host(&self, flight: &Flight) -> Result<(), CommError> {
-        let patience = Patience::new();
-        let mut failed: Option<(CommError, Patience)> = None;
-        while !flight.is_done().map_err(|error| error.on(&self.world))? {
-            // After a failure the operation ends soon; until then its memory may be written.
-            match &failed {
-                None => failed = self.failure().map(|error| (error, Patience::new())),
-                Some((_, since)) if since.waited() > GRACE => break,
-                Some(_) => {}
-            }
-            patience.pause();
-        }
-        self.failure().map_or(Ok(()), Err)
     }
 }

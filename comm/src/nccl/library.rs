@@ -115,7 +115,7 @@ fn two_copies(maps: &str, inode: &dyn Fn(&str) -> Option<(u64, u64)>) -> Option<
 }
 
 /// Major, minor and patch number: NCCL codes 2.8.4 as 2804 and 2.9.0 as 20900.
-fn decode(code: i32) -> (i32, i32, i32) {
+pub(super) fn decode(code: i32) -> (i32, i32, i32) {
     if code < 10_000 {
         (code / 1000, code % 1000 / 100, code % 100)
     } else {

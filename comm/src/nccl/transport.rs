@@ -1,49 +1,26 @@
 //! NCCL as a [`Transport`].
 
-use std::sync::{Arc, Mutex, OnceLock};
+use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
 use crossbeam_channel::{Receiver, Sender, bounded};
-use cudarc::nccl::sys::ncclUniqueId;
 
-use super::communicator::{Call, Communicator};
-use super::devices::{Place, refuse_duplicates};
-use super::flight::{Flight, Landing};
-use super::library::{self, Nccl, STANDIN_VERSION};
-use super::link::{Link, Submission};
-use crate::agree::Disagreement;
+use super::call::Call;
+use super::flight::Flight;
+use super::landing::Landing;
+use super::link::Link;
+use super::options::{MemoryKind, NcclOptions};
+use super::start;
 use crate::buffer::Buffer;
 use crate::collective::{Collective, ReduceOp};
-use crate::cuda::{self, Context, CudaError, EventPool, Stream};
+use crate::cuda::CudaError;
 use crate::error::CommError;
-use crate::ext::CollectiveExt;
-use crate::heartbeat::{Channel, Operation, Purpose};
 use crate::transport::{Backend, TensorOp, Ticket, Transport};
 use crate::world::World;
 
 /// How long a healthy watchdog takes to hear that it is no longer needed.
 const FAREWELL: Duration = Duration::from_secs(1);
-
-/// Where tensors are.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum MemoryKind {
-    /// In the memory of the GPU. A wait is one of the compute stream.
-    Device,
-    /// In host memory, which only the stand-in for tests can reach. A wait blocks the host.
-    Host,
-}
-
-/// How to connect.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct NcclOptions {
-    /// Index of this rank's GPU among those that the process sees.
-    pub device: usize,
-    /// Where the tensors are.
-    pub memory: MemoryKind,
-    /// How long an operation may take once this rank is ready for it, and how long connecting may take.
-    pub timeout: Duration,
-}
 
 /// Tensors over NCCL, on a stream of its own that events order against the compute stream (the legacy default stream, on
 /// which libtorch computes).
@@ -69,51 +46,21 @@ impl NcclTransport {
     /// NCCL, the driver or the device will not do ([`CommError::is_environment`]); two ranks have one GPU; the ranks did
     /// not meet in time. A rank on which all was well gets [`CommError::OtherRanks`].
     pub fn connect(control: &Arc<dyn Collective>, options: NcclOptions) -> Result<Self, CommError> {
-        let world = control.world().clone();
-        let channel = control.heartbeat().open(Purpose::Nccl);
-        let (nccl, context, place) = together(control, prepare(&world, options))?;
-        refuse_duplicates(control, &place)?;
-        let id = exchange_id(control, nccl)?;
-        let connecting = channel.begin(Operation::Connect);
-        let connected = Communicator::connect(nccl, &world, id, options.timeout);
-        drop(connecting);
-        let built =
-            connected.and_then(|communicator| Self::build(world, options, context, communicator, channel));
-        together(control, built)
-    }
-
-    fn build(
-        world: World,
-        options: NcclOptions,
-        context: Arc<Context>,
-        communicator: Communicator,
-        channel: Channel,
-    ) -> Result<Self, CommError> {
-        let rank = world.rank;
-        let stream = Stream::new(&context).map_err(|error| error.on(&world))?;
-        let link = Arc::new(Link {
-            world,
-            timeout: options.timeout,
-            compute: Stream::legacy(&context),
-            stream,
-            pool: EventPool::new(&context),
-            context,
-            channel,
-            submission: Mutex::new(Submission { communicator: Some(communicator), number: 0 }),
-            flights: Mutex::default(),
-            failure: OnceLock::new(),
-        });
+        let link = start::connect(control, options)?;
+        let rank = link.world.rank;
         let (watch, ended) = bounded(0);
         let (watching, watched) = bounded::<()>(0);
         let own = link.clone();
-        let watchdog = std::thread::Builder::new()
-            .name("nccl-watch".to_owned())
-            .spawn(move || {
-                own.watch(&ended);
-                drop(own);
-                drop(watching);
-            })
-            .map_err(|error| link.fail(CommError::CommThread { rank, reason: error.to_string() }))?;
+        let watchdog = std::thread::Builder::new().name("nccl-watch".to_owned()).spawn(move || {
+            own.watch(&ended);
+            drop(own);
+            drop(watching);
+        });
+        let watchdog = start::together(
+            control,
+            watchdog.map_err(|error| CommError::CommThread { rank, reason: error.to_string() }),
+        )
+        .map_err(|error| link.fail(error))?;
         Ok(Self { link, memory: options.memory, watch: Some(watch), watched, watchdog: Some(watchdog) })
     }
 
@@ -130,8 +77,14 @@ impl NcclTransport {
     /// What ended the transport, if it did.
     pub fn synchronize(&self) -> Result<(), CommError> {
         self.link.enter()?;
-        let last = self.link.flights().back().cloned();
+        let last = self.link.progress().flights.back().cloned();
         last.map_or_else(|| self.link.failure().map_or(Ok(()), Err), |flight| self.link.wait_on_host(&flight))
+    }
+
+    /// Launches for which the host had to wait until NCCL's own thread was done with them; none with blocking calls.
+    #[must_use]
+    pub fn host_waits(&self) -> u64 {
+        self.link.progress().host_waits
     }
 
     /// Sums `buffer` over all ranks with one `ncclAllReduce` and no order against the compute stream, and blocks until it
@@ -168,27 +121,37 @@ impl NcclTransport {
         let ops: Vec<_> = ops.into_iter().filter(|(_, buffer)| !buffer.is_empty()).collect();
         let count = ops.iter().map(|(_, buffer)| buffer.len()).sum();
         link.enter()?;
-        let mut submission = link.submission();
+        let order = link.order();
         if let Some(error) = link.failure() {
             return Err(error);
         }
         if ops.is_empty() {
             return Ok(None);
         }
-        submission.number += 1;
-        let call = Call { operation, number: submission.number, count, rank, world_size };
+        let call = {
+            let mut progress = link.progress();
+            progress.started += 1;
+            let call = Call { operation, number: progress.started, count, rank, world_size };
+            progress.launching = Some(call);
+            call
+        };
         // SAFETY: promised by the caller.
-        let launched = unsafe { enqueue(link, &submission, ops, call, ordered) };
+        let launched = unsafe { enqueue(link, ops, call, ordered) };
+        let mut progress = link.progress();
+        progress.launching = None;
         match launched {
             Ok(flight) => {
                 let flight = Arc::new(flight);
-                link.flights().push_back(flight.clone());
+                progress.flights.push_back(flight.clone());
                 Ok(Some(flight))
             }
             Err(error) => {
-                // The other ranks may have launched it: nothing that follows would fit together.
-                drop(submission);
-                Err(link.fail(error))
+                drop((progress, order));
+                // The other ranks may have launched it: nothing that follows would fit together. It may be on the stream
+                // here too, and the caller frees the memory.
+                let reason = link.fail(error);
+                link.wait_until_idle();
+                Err(reason)
             }
         }
     }
@@ -207,16 +170,11 @@ impl NcclTransport {
 /// As for [`Transport::start`].
 unsafe fn enqueue(
     link: &Link,
-    submission: &Submission,
     ops: Vec<(TensorOp, Buffer<'static>)>,
     call: Call,
     ordered: bool,
 ) -> Result<Flight, CommError> {
     let cuda = |error: CudaError| error.on(&link.world);
-    let World { rank, world_size, .. } = link.world;
-    let Some(communicator) = &submission.communicator else {
-        return Err(CommError::Aborted { rank, world_size });
-    };
     let (ready, done) = (link.pool.take().map_err(cuda)?, link.pool.take().map_err(cuda)?);
     if ordered {
         ready.record(&link.compute).map_err(cuda)?;
@@ -224,17 +182,12 @@ unsafe fn enqueue(
     } else {
         ready.record(&link.stream).map_err(cuda)?;
     }
-    let submit = |(op, buffer): (TensorOp, Buffer<'static>)| {
-        // SAFETY: `launch` has checked that the buffer fits; the rest is promised by the caller.
-        unsafe { communicator.submit(&op, buffer, link.stream.handle(), call) }
-    };
-    if ops.len() == 1 {
-        ops.into_iter().try_for_each(submit)?;
-    } else {
-        communicator.grouped(call, || ops.into_iter().try_for_each(submit))?;
+    // SAFETY: `launch` has checked that the buffers fit, and holds the order; the rest is promised by the caller.
+    if unsafe { link.communicator.launch(ops, link.stream.handle(), call) }? {
+        link.progress().host_waits += 1;
+        // Before that the operation may not be on the stream yet, and its end would be marked too early.
+        link.communicator.settle(call, link.timeout)?;
     }
-    // Before that the operation may not be on the stream yet, and its end would be marked too early.
-    communicator.settle(call, link.timeout)?;
     done.record(&link.stream).map_err(cuda)?;
     Ok(Flight::new(call, ready, done, &link.pool))
 }
@@ -269,14 +222,10 @@ impl Drop for NcclTransport {
         let link = &self.link;
         if std::thread::panicking() {
             self.abort();
-        } else if self.synchronize().is_ok() {
-            let communicator = link.submission().communicator.take();
-            let call = Call::without_elements("ncclCommFinalize", &link.world);
-            let finished =
-                communicator.map_or(Ok(()), |communicator| communicator.finish(call, link.timeout));
-            if let Err(error) = finished {
-                tracing::debug!(%error, "the communicator was aborted at its end");
-            }
+        } else if let Err(error) = self.synchronize() {
+            link.fail(error);
+        } else if let Err(error) = link.finish() {
+            tracing::debug!(%error, "the communicator was aborted at its end");
         }
         drop(self.watch.take());
         // A watchdog inside an abort that hangs is left behind; the channel closes when it has ended.
@@ -285,45 +234,4 @@ impl Drop for NcclTransport {
             let _ = watchdog.join();
         }
     }
-}
-
-/// What can be found out without the other ranks.
-fn prepare(world: &World, options: NcclOptions) -> Result<(&'static Nccl, Arc<Context>, Place), CommError> {
-    let cuda = |error: CudaError| error.on(world);
-    let (nccl, version) = library::nccl()?;
-    if options.memory == MemoryKind::Host && version != STANDIN_VERSION {
-        return Err(CommError::HostMemory { version: library::version_text(version) });
-    }
-    let driver = cuda::driver()?;
-    cuda::initialize(driver).map_err(cuda)?;
-    let visible = cuda::num_devices(driver).map_err(cuda)?;
-    if options.device >= visible {
-        let reason = format!("this process sees {visible}");
-        return Err(CommError::NoDevice { rank: world.rank, device: options.device, reason });
-    }
-    let context = Context::retain(driver, options.device).map_err(cuda)?;
-    context.make_current().map_err(cuda)?;
-    let uuid = cuda::uuid(driver, options.device).map_err(cuda)?;
-    Ok((nccl, context, Place::of_this_rank(world.node, uuid)))
-}
-
-/// Rank 0's unique id, once all ranks have it.
-fn exchange_id(control: &Arc<dyn Collective>, nccl: &'static Nccl) -> Result<ncclUniqueId, CommError> {
-    let world = control.world();
-    let empty = ncclUniqueId { internal: [0; 128] };
-    let own = if world.is_main() { Communicator::unique_id(nccl, world) } else { Ok(empty) };
-    let mut bytes = together(control, own)?.internal.map(|byte| u8::from_ne_bytes(byte.to_ne_bytes()));
-    control.broadcast(&mut bytes, 0)?;
-    // Without it, ranks that are early find nobody and give up, which was seen at scale.
-    control.barrier()?;
-    Ok(ncclUniqueId { internal: bytes.map(|byte| std::ffi::c_char::from_ne_bytes(byte.to_ne_bytes())) })
-}
-
-/// Lets all ranks go on, or none: a rank that failed keeps its error, the others learn of it.
-fn together<T>(control: &Arc<dyn Collective>, local: Result<T, CommError>) -> Result<T, CommError> {
-    let told = local.as_ref().err().cloned();
-    control.agree(local).map_err(|disagreement| match (disagreement, told) {
-        (Disagreement::Comm(error), _) | (_, Some(error)) => error,
-        (Disagreement::Failed(failures), None) => CommError::OtherRanks { failures: failures.to_string() },
-    })
 }

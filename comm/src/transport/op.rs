@@ -1,4 +1,4 @@
-//! Which operations there are on tensors' memory, and what carries them.
+//! Which operations there are on tensors' memory.
 
 use crate::buffer::Buffer;
 use crate::collective::{Collective, ReduceOp, check_parts, check_reduce_scatter, check_root};
@@ -64,28 +64,37 @@ impl TensorOp {
     }
 }
 
-/// What carries bytes between ranks.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Backend {
-    /// Nothing: there is one rank.
-    Single,
-    /// Memory of one process, whose threads are the ranks.
-    Threads,
-    /// MPI, from host memory.
-    Mpi,
-    /// NCCL, from device memory.
-    Nccl,
+/// Bytes for which a launch of its own is worth while: about what a link carries in the 10 us that one takes at least.
+const LAUNCH_BYTES: usize = 256 << 10;
+
+/// The length of every part if an all-gather of parts of `counts` elements had better be one of equal parts, of which the
+/// receivers cut what is too much; `None` where the parts are equal already, or where more is lost than won. Unequal parts
+/// take NCCL a broadcast for each rank that brings something.
+#[must_use]
+pub fn padded_part(counts: &[usize], element_bytes: usize) -> Option<usize> {
+    let largest = counts.iter().copied().max()?;
+    let lost: usize = counts
+        .iter()
+        .map(|count| (largest - count).saturating_mul(element_bytes))
+        .fold(0, usize::saturating_add);
+    let calls = counts.iter().filter(|&&count| count > 0).count();
+    (lost > 0 && calls > 1 && lost <= (calls - 1) * LAUNCH_BYTES).then_some(largest)
 }
 
-impl Backend {
-    /// The name in settings and messages.
-    #[must_use]
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Single => "single",
-            Self::Threads => "threads",
-            Self::Mpi => "mpi",
-            Self::Nccl => "nccl",
-        }
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn parts_are_padded_where_that_costs_less_than_the_calls() {
+        assert_eq!(padded_part(&[3, 3, 3], 4), None, "equal");
+        assert_eq!(padded_part(&[3, 2, 3], 4), Some(3));
+        assert_eq!(padded_part(&[0, 2, 0, 1], 4), Some(2));
+        assert_eq!(padded_part(&[0, 0], 4), None);
+        assert_eq!(padded_part(&[5, 0, 0], 4), None, "one broadcast");
+        assert_eq!(padded_part(&[1 << 20, 1], 4), None, "4 MiB for one call");
+        assert_eq!(padded_part(&[1 << 16, 1, 1 << 16], 4), Some(1 << 16));
+        assert_eq!(padded_part(&[], 4), None);
+        assert_eq!(padded_part(&[usize::MAX, 1], 8), None);
     }
 }

@@ -1,8 +1,8 @@
-//! Communicators, as nonblocking ones of NCCL behave.
+//! Communicators, blocking and not, as those of NCCL behave.
 
-use std::ffi::{CString, c_int};
+use std::ffi::{CStr, CString, c_char, c_int};
 use std::hash::{DefaultHasher, Hash, Hasher};
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
@@ -13,12 +13,29 @@ use crate::stream::Stream;
 
 pub(crate) const SUCCESS: c_int = 0;
 pub(crate) const SYSTEM_ERROR: c_int = 2;
+const INTERNAL_ERROR: c_int = 3;
 pub(crate) const INVALID_ARGUMENT: c_int = 4;
 pub(crate) const INVALID_USAGE: c_int = 5;
 pub(crate) const IN_PROGRESS: c_int = 7;
 
 /// How long a nonblocking call goes on after it has returned.
 const LAUNCH: Duration = Duration::from_micros(100);
+
+/// The last text of an error in this process.
+static LAST_ERROR: Mutex<Option<&'static CStr>> = Mutex::new(None);
+
+/// How often communicators of this process have connected.
+static CONNECTIONS: AtomicU64 = AtomicU64::new(0);
+
+/// The text of the last error of any communicator.
+pub(crate) fn last_error() -> *const c_char {
+    LAST_ERROR.lock().unwrap_or_else(PoisonError::into_inner).unwrap_or(c"").as_ptr()
+}
+
+/// How often communicators of this process have connected.
+pub(crate) fn connections() -> u64 {
+    CONNECTIONS.load(Ordering::Relaxed)
+}
 
 /// A rank of a communicator.
 #[derive(Debug)]
@@ -35,18 +52,14 @@ pub(crate) struct Communicator {
     operations: AtomicU64,
     /// Groups that were submitted.
     groups: AtomicU64,
+    /// A bit for each connection that is there.
+    connected: AtomicU32,
 }
 
 impl Communicator {
-    /// Begins to meet the other ranks; the state tells when that is done.
-    pub(crate) fn init(
-        token: String,
-        rank: usize,
-        world_size: usize,
-        device: c_int,
-        blocking: bool,
-    ) -> Arc<Self> {
-        let communicator = Arc::new(Self {
+    /// A rank that has not met the others yet.
+    pub(crate) fn new(rank: usize, world_size: usize, blocking: bool) -> Arc<Self> {
+        Arc::new(Self {
             rank,
             world_size,
             blocking,
@@ -56,25 +69,34 @@ impl Communicator {
             error: Mutex::default(),
             operations: AtomicU64::new(0),
             groups: AtomicU64::new(0),
-        });
-        let own = communicator.clone();
-        communicator.go_on(move || own.meet(&token, device));
-        communicator
+            connected: AtomicU32::new(if settings().connects_lazily { 0 } else { u32::MAX }),
+        })
+    }
+
+    /// Begins to meet the other ranks; the state tells when that is done.
+    pub(crate) fn init(self: &Arc<Self>, token: String, device: c_int) {
+        let own = self.clone();
+        self.go_on(move || own.meet(&token, device));
     }
 
     /// Runs the rest of a call: at once for a blocking communicator, later for a nonblocking one.
     fn go_on(&self, rest: impl FnOnce() + Send + 'static) {
+        let call = settings().call;
         if self.blocking {
+            std::thread::sleep(call.unwrap_or_default());
             return rest();
         }
         std::thread::spawn(move || {
-            std::thread::sleep(LAUNCH);
+            std::thread::sleep(call.unwrap_or(LAUNCH));
             rest();
         });
     }
 
     fn meet(&self, token: &str, device: c_int) {
         let world_size = self.world_size;
+        if settings().failing_rank == Some(self.rank) {
+            return self.fail(SYSTEM_ERROR, "No network interface was found");
+        }
         let shared = match Shared::open(token, self.rank, world_size) {
             Ok(shared) => self.shared.get_or_init(|| shared),
             Err(problem) => return self.fail(SYSTEM_ERROR, &problem),
@@ -86,7 +108,8 @@ impl Communicator {
         shared.own().device.store(device, Ordering::Release);
         let all_came = || shared.all(|slot| slot.device.load(Ordering::Acquire) != 0);
         if !wait_until(all_came, || self.is_aborted()) {
-            return shared.unlink();
+            shared.unlink();
+            return self.fail(INTERNAL_ERROR, "aborted while connecting");
         }
         let place = |rank: usize| {
             let slot = shared.slot(rank);
@@ -129,11 +152,28 @@ impl Communicator {
         let group = self.groups.fetch_add(1, Ordering::Relaxed);
         let (own, stream) = (self.clone(), stream.clone());
         self.go_on(move || {
+            if !own.connect(&operations) {
+                return own.fail(INTERNAL_ERROR, "aborted while connecting");
+            }
             let runner = own.clone();
             stream.push(move || runner.run(first, group, &operations));
             own.set_state(SUCCESS);
         });
-        if self.blocking { SUCCESS } else { IN_PROGRESS }
+        if self.blocking { self.state() } else { IN_PROGRESS }
+    }
+
+    /// Waits for the other ranks where an operation is the first of its kind and size; false once aborted.
+    fn connect(&self, operations: &[Operation]) -> bool {
+        let Some(shared) = self.shared.get() else { return false };
+        let needed = operations.iter().fold(0, |all, op| all | 1 << op.connection(self.world_size));
+        let before = self.connected.fetch_or(needed, Ordering::AcqRel);
+        if before & needed == needed && !settings().connects_always {
+            return true;
+        }
+        CONNECTIONS.fetch_add(1, Ordering::Relaxed);
+        let number = shared.own().connected.fetch_add(1, Ordering::AcqRel) + 1;
+        let all_came = || shared.all(|slot| slot.connected.load(Ordering::Acquire) >= number);
+        wait_until(all_came, || self.is_aborted())
     }
 
     /// Runs the operations of a group in an order that only the group's number and the seed decide.
@@ -174,6 +214,8 @@ impl Communicator {
             let all_came = || shared.all(|slot| slot.finalized.load(Ordering::Acquire) != 0);
             if wait_until(all_came, || own.is_aborted()) {
                 own.set_state(SUCCESS);
+            } else {
+                own.fail(INTERNAL_ERROR, "aborted while finalizing");
             }
         });
         if self.blocking { self.state() } else { IN_PROGRESS }
@@ -219,6 +261,9 @@ impl Communicator {
         let mut error = self.error.lock().unwrap_or_else(PoisonError::into_inner);
         if error.is_empty() {
             *error = CString::new(text).unwrap_or_default();
+            // Handed out for ever, and rare.
+            let last: &'static CStr = Box::leak(error.clone().into_boxed_c_str());
+            *LAST_ERROR.lock().unwrap_or_else(PoisonError::into_inner) = Some(last);
         }
     }
 }
@@ -249,7 +294,11 @@ mod tests {
         let ranks: Vec<_> = devices
             .into_iter()
             .enumerate()
-            .map(|(rank, device)| Communicator::init(token.clone(), rank, 2, device, false))
+            .map(|(rank, device)| {
+                let communicator = Communicator::new(rank, 2, false);
+                communicator.init(token.clone(), device);
+                communicator
+            })
             .collect();
         for rank in &ranks {
             wait_until(|| rank.state() != IN_PROGRESS, || false);
@@ -295,6 +344,13 @@ mod tests {
         let ranks = pair("abort", [0, 1]);
         let mut values = [1.0_f32; 4];
         let stream = Stream::new();
+        // The first operation connects, which takes both; the second hangs on the stream.
+        let mut others = [1.0_f32; 4];
+        let peer = Stream::new();
+        ranks[0].launch(&stream, vec![sum(&mut values)]);
+        ranks[1].launch(&peer, vec![sum(&mut others)]);
+        wait_until(|| ranks[0].state() == SUCCESS, || false);
+        stream.synchronize();
         ranks[0].launch(&stream, vec![sum(&mut values)]);
         wait_until(|| ranks[0].state() == SUCCESS, || false);
         let end = stream.record();
@@ -302,6 +358,19 @@ mod tests {
         assert!(!end.is_reached());
         ranks[0].abort();
         end.wait();
+    }
+
+    #[test]
+    fn a_first_operation_without_its_peer_connects_until_the_abort() {
+        let ranks = pair("connect", [0, 1]);
+        let mut values = [1.0_f32; 4];
+        let stream = Stream::new();
+        ranks[0].launch(&stream, vec![sum(&mut values)]);
+        std::thread::sleep(Duration::from_millis(20));
+        assert_eq!(ranks[0].state(), IN_PROGRESS);
+        ranks[0].abort();
+        wait_until(|| ranks[0].state() == INTERNAL_ERROR, || false);
+        assert!(stream.is_idle());
     }
 
     #[test]

@@ -33,6 +33,8 @@ static CONTEXTS: [AtomicI32; MAX_DEVICES] = [const { AtomicI32::new(0) }; MAX_DE
 
 thread_local! {
     static CURRENT: Cell<*mut c_void> = const { Cell::new(std::ptr::null_mut()) };
+    /// Calls of `cuCtxSetCurrent` that fail from now on.
+    static FAILING: Cell<u32> = const { Cell::new(0) };
 }
 
 /// The device of the calling thread's context.
@@ -159,8 +161,17 @@ extern "C" fn cuDevicePrimaryCtxRelease_v2(ordinal: c_int) -> c_int {
 
 #[unsafe(no_mangle)]
 extern "C" fn cuCtxSetCurrent(context: *mut c_void) -> c_int {
+    if let Some(left) = FAILING.get().checked_sub(1) {
+        FAILING.set(left);
+        return INVALID_CONTEXT;
+    }
     CURRENT.set(context);
     SUCCESS
+}
+
+#[unsafe(no_mangle)]
+extern "C" fn dtrainStandinFailContexts(calls: u32) {
+    FAILING.set(calls);
 }
 
 #[unsafe(no_mangle)]
@@ -200,6 +211,12 @@ unsafe extern "C" fn cuStreamDestroy_v2(handle: *mut c_void) -> c_int {
 unsafe extern "C" fn cuStreamSynchronize(handle: *mut c_void) -> c_int {
     // SAFETY: as the entry point demands of its caller.
     code(in_context().map(|()| unsafe { stream(handle) }.synchronize()))
+}
+
+#[unsafe(no_mangle)]
+unsafe extern "C" fn cuStreamQuery(handle: *mut c_void) -> c_int {
+    // SAFETY: as the entry point demands of its caller.
+    if unsafe { stream(handle) }.is_idle() { code(in_context()) } else { NOT_READY }
 }
 
 #[unsafe(no_mangle)]

@@ -9,7 +9,8 @@ use std::mem::offset_of;
 use std::sync::Arc;
 
 use crate::communicator::{
-    Communicator, IN_PROGRESS, INVALID_ARGUMENT, INVALID_USAGE, SUCCESS, SYSTEM_ERROR,
+    Communicator, IN_PROGRESS, INVALID_ARGUMENT, INVALID_USAGE, SUCCESS, SYSTEM_ERROR, connections,
+    last_error,
 };
 use crate::group;
 use crate::operation::{Operation, Verb};
@@ -99,6 +100,7 @@ unsafe extern "C" fn ncclCommInitRankConfig(
         }
         Some(config) => config.blocking != 0,
     };
+    let blocking = settings().blocking.unwrap_or(blocking);
     let (Ok(size), Ok(rank)) = (usize::try_from(world_size), usize::try_from(rank)) else {
         return INVALID_ARGUMENT;
     };
@@ -107,10 +109,20 @@ unsafe extern "C" fn ncclCommInitRankConfig(
         return INVALID_ARGUMENT;
     }
     let Some(device) = crate::cuda::current_device() else { return INVALID_USAGE };
-    let communicator = Communicator::init(token, rank, size, device, blocking);
-    let state = if blocking { communicator.state() } else { IN_PROGRESS };
+    let communicator = Communicator::new(rank, size, blocking);
+    let handle = Arc::into_raw(communicator.clone()).cast_mut().cast();
+    // Before the ranks meet, so that another thread can abort it meanwhile.
     // SAFETY: not null, and valid as the entry point demands of its caller.
-    unsafe { place.write(Arc::into_raw(communicator).cast_mut().cast()) };
+    unsafe { place.write(handle) };
+    communicator.init(token, device);
+    if !blocking {
+        return IN_PROGRESS;
+    }
+    let state = communicator.state();
+    if state != SUCCESS {
+        // SAFETY: as above.
+        unsafe { place.write(std::ptr::null_mut()) };
+    }
     state
 }
 
@@ -139,6 +151,9 @@ unsafe extern "C" fn ncclCommDestroy(handle: *mut c_void) -> c_int {
 unsafe extern "C" fn ncclCommAbort(handle: *mut c_void) -> c_int {
     // SAFETY: as the entry point demands of its caller.
     let Some(communicator) = (unsafe { communicator(handle) }) else { return INVALID_ARGUMENT };
+    while settings().abort_hangs {
+        std::thread::park();
+    }
     communicator.abort();
     SUCCESS
 }
@@ -162,7 +177,12 @@ extern "C" fn ncclGetErrorString(code: c_int) -> *const c_char {
 #[unsafe(no_mangle)]
 unsafe extern "C" fn ncclGetLastError(handle: *mut c_void) -> *const c_char {
     // SAFETY: as the entry point demands of its caller. The communicator, and its text with it, is never released.
-    unsafe { communicator(handle) }.map_or(c"".as_ptr(), |communicator| communicator.last_error())
+    unsafe { communicator(handle) }.map_or_else(last_error, |communicator| communicator.last_error())
+}
+
+#[unsafe(no_mangle)]
+extern "C" fn dtrainStandinConnections() -> u64 {
+    connections()
 }
 
 #[unsafe(no_mangle)]

@@ -30,6 +30,21 @@ pub(crate) struct Operation {
 // whichever thread that is.
 unsafe impl Send for Operation {}
 
+impl Verb {
+    /// Number of kinds of operations.
+    pub(crate) const KINDS: usize = 4;
+
+    /// Which of them.
+    pub(crate) fn index(self) -> usize {
+        match self {
+            Self::AllReduce(_) => 0,
+            Self::ReduceScatter(_) => 1,
+            Self::AllGather => 2,
+            Self::Broadcast(_) => 3,
+        }
+    }
+}
+
 /// Why an operation did not take place.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Failure {
@@ -51,6 +66,18 @@ pub(crate) struct Place {
 }
 
 impl Operation {
+    /// Sizes up to which NCCL would take another way; there is one more class above.
+    const CLASSES: [usize; 2] = [64 << 10, 4 << 20];
+
+    /// A number for each kind and size for which NCCL connects the ranks anew.
+    pub(crate) fn connection(&self, world_size: usize) -> u32 {
+        let parts =
+            if matches!(self.verb, Verb::ReduceScatter(_) | Verb::AllGather) { world_size } else { 1 };
+        let bytes = self.count * self.kind.num_bytes() * parts;
+        let class = Self::CLASSES.iter().filter(|&&limit| bytes > limit).count();
+        u32::try_from(class * Verb::KINDS + self.verb.index()).unwrap_or_default()
+    }
+
     /// Carries the operation out together with the other ranks, no faster than the simulated wire.
     ///
     /// # Safety

@@ -16,6 +16,18 @@ pub(crate) struct Settings {
     pub version: i32,
     pub ignore_waits: bool,
     pub host: String,
+    /// What a call that launches something takes on the host; `None` for the defaults of each mode.
+    pub call: Option<Duration>,
+    /// Whether every operation connects anew, as if it were the first of its kind.
+    pub connects_always: bool,
+    /// The rank on which making a communicator fails.
+    pub failing_rank: Option<usize>,
+    /// Whether an abort never comes back.
+    pub abort_hangs: bool,
+    /// `NCCL_COMM_BLOCKING`, which goes before the configuration.
+    pub blocking: Option<bool>,
+    /// `NCCL_RUNTIME_CONNECT`: whether ranks connect at the first operation of a kind rather than at the start.
+    pub connects_lazily: bool,
 }
 
 impl Settings {
@@ -38,6 +50,16 @@ pub(crate) fn settings() -> &'static Settings {
         version: number("DTRAIN_STANDIN_VERSION").unwrap_or(crate::VERSION),
         ignore_waits: number("DTRAIN_STANDIN_IGNORE_WAITS") == Some(1),
         host: std::env::var("NCCL_HOSTID").unwrap_or_default(),
+        call: number("DTRAIN_STANDIN_CALL_US").map(Duration::from_micros),
+        connects_always: number("DTRAIN_STANDIN_CONNECTS_ALWAYS") == Some(1),
+        failing_rank: number("DTRAIN_STANDIN_FAILING_RANK"),
+        abort_hangs: number("DTRAIN_STANDIN_ABORT_HANGS") == Some(1),
+        blocking: number("NCCL_COMM_BLOCKING").and_then(|value: i32| match value {
+            0 => Some(false),
+            1 => Some(true),
+            _ => None,
+        }),
+        connects_lazily: number("NCCL_RUNTIME_CONNECT") != Some(0),
     })
 }
 

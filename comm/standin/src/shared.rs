@@ -38,6 +38,8 @@ pub(crate) struct Slot {
     pub finalized: AtomicU32,
     /// How many barriers the rank has entered.
     barriers: AtomicU64,
+    /// How often the rank has connected to the others.
+    pub connected: AtomicU64,
     /// The operation that the rank is in, valid between two barriers.
     pub description: [AtomicU64; DESCRIPTION],
 }

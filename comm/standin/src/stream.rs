@@ -1,5 +1,6 @@
 //! Streams and events: work in order on a thread, and the only way to order two of them.
 
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Sender, channel};
 use std::sync::{Arc, Condvar, Mutex, OnceLock, PoisonError};
 
@@ -9,14 +10,23 @@ type Task = Box<dyn FnOnce() + Send>;
 #[derive(Debug, Clone)]
 pub(crate) struct Stream {
     tasks: Sender<Task>,
+    /// Tasks given to the thread that are not done yet.
+    open: Arc<AtomicU64>,
 }
 
 impl Stream {
     /// A stream without order to any other.
     pub(crate) fn new() -> Self {
         let (tasks, queue) = channel::<Task>();
-        std::thread::spawn(move || queue.into_iter().for_each(|task| task()));
-        Self { tasks }
+        let open = Arc::new(AtomicU64::new(0));
+        let done = open.clone();
+        std::thread::spawn(move || {
+            for task in queue {
+                task();
+                done.fetch_sub(1, Ordering::AcqRel);
+            }
+        });
+        Self { tasks, open }
     }
 
     /// The legacy default stream of this process.
@@ -27,8 +37,14 @@ impl Stream {
 
     /// Adds work at the end.
     pub(crate) fn push(&self, task: impl FnOnce() + Send + 'static) {
+        self.open.fetch_add(1, Ordering::AcqRel);
         // The thread ends with the last sender only.
         let _ = self.tasks.send(Box::new(task));
+    }
+
+    /// Whether all work that was added is done.
+    pub(crate) fn is_idle(&self) -> bool {
+        self.open.load(Ordering::Acquire) == 0
     }
 
     /// Returns when all work that was added before is done.

@@ -4,13 +4,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use dtrain_comm::{
-    CollectiveExt, CommError, MemoryKind, NcclOptions, NcclTransport, ReduceOp, Session, TensorOp, Ticket,
-    Transport,
+    CollectiveExt, CommError, MemoryKind, NcclTransport, ReduceOp, Session, TensorOp, Ticket, Transport,
 };
 use nix::sys::signal::{Signal, kill, raise};
 use nix::unistd::Pid;
 
-use crate::standin::{NEVER, connect, installed, lend, start_in, with_standin};
+use crate::standin::{NEVER, connect, installed, lend, options, start_in, with_standin};
 use crate::world::{connect_rank, is_rank, text};
 
 /// Long enough to connect and for an operation on a busy machine.
@@ -29,7 +28,7 @@ fn failed(result: Result<Ticket, CommError>) -> CommError {
 
 /// The error of connecting with the given device, which all ranks get.
 fn refused(session: &Session, device: usize, memory: MemoryKind) -> CommError {
-    NcclTransport::connect(session.collective(), NcclOptions { device, memory, timeout: NEVER }).unwrap_err()
+    NcclTransport::connect(session.collective(), options(device, memory, NEVER)).unwrap_err()
 }
 
 #[test]
@@ -93,7 +92,7 @@ fn ranks_that_pretend_to_be_on_different_hosts_share_a_gpu() {
         let rank = session.world().rank;
         // SAFETY: the harness's main thread only waits for this one.
         unsafe { std::env::set_var("NCCL_HOSTID", format!("host-{rank}")) };
-        let options = NcclOptions { device: 0, memory: MemoryKind::Host, timeout: NEVER };
+        let options = options(0, MemoryKind::Host, NEVER);
         let nccl = NcclTransport::connect(session.collective(), options).unwrap();
         let mut values = [rank as f32, 1.0];
         start(&nccl, SUM, &mut values).unwrap().wait().unwrap();
@@ -108,8 +107,9 @@ fn a_device_that_is_not_there_is_known_to_all_ranks() {
         let rank = session.world().rank;
         let error = refused(session, rank, MemoryKind::Host);
         assert!(error.is_environment());
-        let message = "rank 1 is to use GPU 1, but this process sees 1";
+        let message = "rank 1 is to use GPU 1, but this process sees 1 GPU, and its node has 2 ranks";
         assert!(error.to_string().contains(message), "{error}");
+        assert!(error.hint().is_some_and(|hint| hint.starts_with("start one process per GPU")));
         assert_eq!(matches!(error, CommError::OtherRanks { .. }), rank == 0);
     });
 }

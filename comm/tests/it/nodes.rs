@@ -15,7 +15,7 @@ const LONG: Duration = Duration::from_secs(60);
 const NODES: [(&str, &str); 1] = [("DTRAIN_TEST_NODES", "0,0,1,1")];
 
 fn options(limit: Duration) -> WatchOptions {
-    WatchOptions { limit, slow_limit: LONG, interface: None }
+    WatchOptions { limit, slow_limit: LONG, connect_limit: limit, interface: None }
 }
 
 fn end(session: &Session) -> impl Fn(Stall) + Send + 'static {

@@ -31,7 +31,8 @@ pub fn start_in(dir: &TempDir, test: &str, size: usize, variables: &[(&str, &str
     Some(output)
 }
 
-/// Runs `body` on each rank of worlds of the given sizes, with the stand-in and `variables`.
+/// Runs `body` on each rank of worlds of the given sizes, with the stand-in and `variables`, and once more with NCCL's
+/// other way to call.
 pub fn with_standin(test: &str, sizes: &[usize], variables: &[(&str, &str)], body: impl FnOnce(&Session)) {
     if is_rank() {
         let session = connect_rank();
@@ -40,17 +41,37 @@ pub fn with_standin(test: &str, sizes: &[usize], variables: &[(&str, &str)], bod
         return;
     }
     let dir = installed();
-    for &size in sizes {
+    // The largest world also with calls that do not block.
+    let nonblocking = [variables, &[("NCCL_COMM_BLOCKING", "0")]].concat();
+    let again = sizes.last().map(|&size| (size, &nonblocking[..]));
+    for (size, variables) in sizes.iter().map(|&size| (size, variables)).chain(again) {
         let Some(output) = start_in(&dir, test, size, variables) else { return };
-        assert!(output.status.success(), "{size} ranks: {}", text(&output));
+        assert!(output.status.success(), "{size} ranks, {variables:?}: {}", text(&output));
         assert_eq!(text(&output).matches("1 passed").count(), size, "{}", text(&output));
     }
 }
 
+/// Options that most tests take.
+pub fn options(device: usize, memory: MemoryKind, timeout: Duration) -> NcclOptions {
+    NcclOptions { device, memory, timeout, connect_timeout: NEVER, blocking: true, largest_bytes: 1 << 16 }
+}
+
 /// Connects a rank to the device of its own.
 pub fn connect(session: &Session, memory: MemoryKind, timeout: Duration) -> Result<NcclTransport, CommError> {
-    let device = session.world().local_rank;
-    NcclTransport::connect(session.collective(), NcclOptions { device, memory, timeout })
+    NcclTransport::connect(session.collective(), options(session.world().local_rank, memory, timeout))
+}
+
+/// A function that the stand-in has for tests.
+///
+/// # Safety
+/// `F` is its type.
+pub unsafe fn function<F: Copy>(name: &str) -> F {
+    // SAFETY: the stand-in has no initializers, and stays loaded.
+    let library = unsafe { libloading::Library::new("libnccl.so.2") }.unwrap();
+    // SAFETY: promised by the caller.
+    let function = *unsafe { library.get::<F>(name) }.unwrap();
+    std::mem::forget(library);
+    function
 }
 
 /// A buffer over memory that the test keeps alive and untouched until its ticket is done.

@@ -23,11 +23,12 @@ fn end(session: &Session) -> impl Fn(Stall) + Send + 'static {
     }
 }
 
-fn watch(session: &Session, limit: Duration, slow_limit: Duration) -> Watch {
-    session.watch(&WatchOptions { limit, slow_limit, interface: None }, end(session)).unwrap()
+pub fn watch(session: &Session, limit: Duration, slow_limit: Duration) -> Watch {
+    let options = WatchOptions { limit, slow_limit, connect_limit: limit, interface: None };
+    session.watch(&options, end(session)).unwrap()
 }
 
-fn sleep_for_ever() -> ! {
+pub fn sleep_for_ever() -> ! {
     loop {
         std::thread::park();
     }
@@ -35,7 +36,7 @@ fn sleep_for_ever() -> ! {
 
 /// What the rank that spoke said; fails unless exactly one did.
 #[track_caller]
-fn said(output: &Output) -> String {
+pub fn said(output: &Output) -> String {
     let text = text(output);
     assert_eq!(text.matches("stuck: ").count(), 1, "{text}");
     let said = text.split("stuck: ").nth(1).and_then(|rest| rest.split("\nthe end").next());
@@ -69,7 +70,7 @@ fn said_without(
 }
 
 #[track_caller]
-fn assert_says(said: Option<String>, parts: &[&str]) {
+pub fn assert_says(said: Option<String>, parts: &[&str]) {
     let Some(said) = said else { return };
     for part in parts {
         assert!(said.contains(part), "`{part}` is not in:\n{said}");

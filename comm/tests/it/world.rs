@@ -4,6 +4,7 @@ use std::process::{Command, Output};
 use std::sync::{Mutex, PoisonError};
 
 use dtrain_comm::{Hint, Session, connect_mpi};
+use dtrain_test_skip::skipped;
 
 /// Set in the processes that are ranks.
 const RANK_MODE: &str = "DTRAIN_COMM_TEST_RANK";
@@ -44,7 +45,7 @@ pub fn in_worlds_with(test: &str, sizes: &[usize], variables: &[(&str, &str)], b
 /// Runs the test `test` as a world of `size` ranks; `None`, with a line for the reader, without `mpirun`.
 pub fn start(test: &str, size: usize, variables: &[(&str, &str)]) -> Option<Output> {
     if Command::new("mpirun").arg("--version").output().is_err() {
-        println!("skipped: {test} needs `mpirun`");
+        skipped("`mpirun` is not on PATH (scripts/setup.sh installs Open MPI)");
         return None;
     }
     let _alone = ONE_JOB.lock().unwrap_or_else(PoisonError::into_inner);

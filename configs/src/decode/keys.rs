@@ -11,6 +11,7 @@ use crate::suggest::{closest, listed};
 pub(crate) fn check(tree: &mut Node, known: &Node, problems: &mut Vec<Problem>, broken: &mut Vec<String>) {
     let mut unknown = Vec::new();
     prune(tree, known, "", &mut unknown);
+    let in_force = &*tree;
     for Unknown { key, place, value } in unknown {
         // Of a section that another trainer has, each key is named: they go to different places.
         let leaves = leaves(&value).into_iter().map(|(below, node)| match below.as_str() {
@@ -25,7 +26,7 @@ pub(crate) fn check(tree: &mut Node, known: &Node, problems: &mut Vec<Problem>, 
             })
             .collect();
         if moved.is_empty() {
-            problems.push(unknown_key(&key, known).at(place.as_ref()));
+            problems.push(unknown_key(&key, known, in_force).at(place.as_ref()));
         }
         problems.extend(moved);
         broken.push(key);
@@ -64,8 +65,10 @@ pub(crate) fn not_a_setting(key: &str) -> Problem {
     Problem::new(format!("`{}` is not a setting", printable(key, 80)))
 }
 
-/// The problem of a key that does not exist, with the best guess at what was meant.
-pub(crate) fn unknown_key(key: &str, known: &Node) -> Problem {
+/// The problem of a key that does not exist, with the best guess at what was meant and the value that this has in the
+/// composed tree `in_force`.
+pub(crate) fn unknown_key(key: &str, known: &Node, in_force: &Node) -> Problem {
+    let did_you_mean = |keys: &[String]| did_you_mean(keys, known, in_force);
     let problem = not_a_setting(key);
     let path = split_key(key);
     let Some((last, parents)) = path.split_last() else { return problem };
@@ -73,11 +76,23 @@ pub(crate) fn unknown_key(key: &str, known: &Node) -> Problem {
         return problem.hint(format!("put a space after the colon: `{word}: value`"));
     }
 
+    if let Some((group, _)) = key.split_once('@') {
+        return problem.hint(format!("a group has one place, its section: `{group}=NAME`"));
+    }
+    if key.contains('/') {
+        let dotted = key.replace('/', ".");
+        return problem.hint(match known.get(&split_key(&dotted)) {
+            Some(_) => format!("parts of a name are parted by dots: `{dotted}`"),
+            None => "there are no groups within groups: `GROUP=NAME` chooses a file of a group, `SECTION.KEY=VALUE` sets a value"
+                .to_owned(),
+        });
+    }
+
     // A neighbour in the same section.
     let section = known.get(parents).and_then(Node::as_map);
     if let Some(found) = section.and_then(|map| closest(last, map.keys())) {
         let found = [parents, &[found]].concat().join(".");
-        return problem.hint(did_you_mean(&[found], known));
+        return problem.hint(did_you_mean(&[found]));
     }
     if let Some(hint) = key_of_other_name(&path, known) {
         return problem.hint(hint);
@@ -90,11 +105,11 @@ pub(crate) fn unknown_key(key: &str, known: &Node) -> Problem {
         .map(|(other, _)| other.clone())
         .collect();
     if !same.is_empty() && same.len() <= 3 {
-        return problem.hint(did_you_mean(&same, known));
+        return problem.hint(did_you_mean(&same));
     }
     // A section that is spelled wrong.
     if let Some(found) = closest(key, all.iter().map(|(other, _)| other.as_str())) {
-        return problem.hint(did_you_mean(&[found.to_owned()], known));
+        return problem.hint(did_you_mean(&[found.to_owned()]));
     }
     let lasts = all.iter().filter_map(|(other, _)| other.rsplit('.').next());
     if let Some(found) = closest(last, lasts) {
@@ -104,7 +119,7 @@ pub(crate) fn unknown_key(key: &str, known: &Node) -> Problem {
             .map(|(other, _)| other.clone())
             .take(3)
             .collect();
-        return problem.hint(did_you_mean(&found, known));
+        return problem.hint(did_you_mean(&found));
     }
     match (section, parents.is_empty()) {
         (Some(map), true) => problem.hint(format!("the sections are {}", listed(map.keys()))),
@@ -125,10 +140,16 @@ fn key_of_other_name(path: &[&str], known: &Node) -> Option<String> {
     })
 }
 
-fn did_you_mean(keys: &[String], known: &Node) -> String {
-    let with_default = |key: &String| match known.get(&split_key(key)) {
-        Some(node) if node.as_map().is_none() => format!("`{key}` (default {})", node.brief()),
-        _ => format!("`{key}`"),
+fn did_you_mean(keys: &[String], known: &Node, in_force: &Node) -> String {
+    let with_value = |key: &String| {
+        let path = split_key(key);
+        let default = known.get(&path).filter(|node| node.as_map().is_none()).map(Node::brief);
+        let now = in_force.get(&path).filter(|node| node.as_map().is_none()).map(Node::brief);
+        match (default, now) {
+            (Some(default), Some(now)) if now != default => format!("`{key}` (now {now}, default {default})"),
+            (Some(default), _) => format!("`{key}` (default {default})"),
+            (None, _) => format!("`{key}`"),
+        }
     };
-    format!("did you mean {}?", keys.iter().map(with_default).collect::<Vec<_>>().join(" or "))
+    format!("did you mean {}?", keys.iter().map(with_value).collect::<Vec<_>>().join(" or "))
 }

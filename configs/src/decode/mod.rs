@@ -9,9 +9,11 @@ use serde_path_to_error::Segment;
 
 use self::de::{Mismatch, Reader};
 use crate::error::Problem;
-use crate::moved::value_hint;
+use crate::moved::{habit_hint, value_hint};
 use crate::node::{Entry, Map, Node, Value};
 use crate::reference::{TAGGED_SECTIONS, reference, tag_names};
+use crate::scalar::Scalar;
+use crate::schema::tagged::ReadSection;
 use crate::schema::{MethodConfig, OptimizerConfig, RunConfig};
 use crate::source::printable;
 use crate::suggest::{choice_hint, listed};
@@ -50,28 +52,22 @@ pub(crate) fn decode(mut tree: Node) -> Decoded {
     let method_node = take_section(&mut tree, "method");
     let optimizer_node = take_section(&mut tree, "optimizer");
     let mut config: RunConfig = values.read(tree, "");
-    config.method = match name_of(&MethodConfig::all(), MethodConfig::name, &method) {
-        MethodConfig::Simclr(_) => MethodConfig::Simclr(values.read(method_node, "method")),
-        MethodConfig::Supcon(_) => MethodConfig::Supcon(values.read(method_node, "method")),
-        MethodConfig::Multihead(_) => MethodConfig::Multihead(values.read(method_node, "method")),
-        MethodConfig::Supervised(_) => MethodConfig::Supervised(values.read(method_node, "method")),
-    };
-    config.optimizer = match name_of(&OptimizerConfig::all(), OptimizerConfig::name, &optimizer) {
-        OptimizerConfig::Sgd(_) => OptimizerConfig::Sgd(values.read(optimizer_node, "optimizer")),
-        OptimizerConfig::Adam(_) => OptimizerConfig::Adam(values.read(optimizer_node, "optimizer")),
-        OptimizerConfig::Adamw(_) => OptimizerConfig::Adamw(values.read(optimizer_node, "optimizer")),
-        OptimizerConfig::Lars(_) => OptimizerConfig::Lars(values.read(optimizer_node, "optimizer")),
-    };
+    config.method = MethodConfig::named(&method).unwrap_or_default().read(&mut Section {
+        values: &mut values,
+        tree: method_node,
+        name: "method",
+    });
+    config.optimizer = OptimizerConfig::named(&optimizer).unwrap_or_default().read(&mut Section {
+        values: &mut values,
+        tree: optimizer_node,
+        name: "optimizer",
+    });
     Decoded { config, problems: values.problems, broken: values.broken }
 }
 
 /// The name in a tagged section.
 pub(crate) fn tag<'a>(tree: &'a Node, section: &str) -> Option<&'a str> {
     tree.get(&[section, "name"]).and_then(Node::as_text)
-}
-
-fn name_of<T: Clone + Default>(all: &[T], name: impl Fn(&T) -> &'static str, wanted: &str) -> T {
-    all.iter().find(|one| name(one) == wanted).cloned().unwrap_or_default()
 }
 
 /// A section whose keys are all commented out reads as `null`; it means the defaults.
@@ -115,6 +111,19 @@ struct Values {
     broken: Vec<String>,
 }
 
+/// A tagged section whose type its name has told.
+struct Section<'a> {
+    values: &'a mut Values,
+    tree: Node,
+    name: &'static str,
+}
+
+impl ReadSection for Section<'_> {
+    fn read<T: DeserializeOwned + Default>(&mut self) -> T {
+        self.values.read(self.tree.clone(), self.name)
+    }
+}
+
 impl Values {
     /// Reads a section; what cannot be read is noted and taken out until the rest can.
     fn read<T: DeserializeOwned + Default>(&mut self, mut tree: Node, section: &str) -> T {
@@ -143,7 +152,17 @@ impl Values {
                 _ => node,
             });
             let element = index.map_or(String::new(), |index| format!("[{index}]"));
-            self.problems.push(mismatch(&format!("{key}{element}"), node, error.inner()));
+            let accepts = |text: &str| {
+                let mut tried = tree.clone();
+                tried.set(&path, Node::scalar(Scalar::plain(text), None), None);
+                match serde_path_to_error::deserialize::<_, T>(Reader(&tried)) {
+                    Ok(_) => true,
+                    Err(other) => other.path().to_string() != error.path().to_string(),
+                }
+            };
+            let habit = node.and_then(Node::as_text).and_then(|text| habit_hint(text, accepts));
+            let problem = mismatch(&format!("{key}{element}"), node, error.inner());
+            self.problems.push(problem.maybe_hint(habit));
             self.broken.push(key);
             if tree.remove(&path).is_none() {
                 break;

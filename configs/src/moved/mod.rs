@@ -1,14 +1,23 @@
-//! Where the settings of another trainer are here: hints for who comes with command lines and files of
-//! lightning-hydra-template-extended (Lightning and Hydra). They come before guesses, which would lead astray: its
-//! `data.batch_size` is not a misspelt `eval.batch_size`.
+//! Where the settings of other trainers are here: hints for who comes with command lines and files of
+//! lightning-hydra-template-extended (Lightning and Hydra), and with the words of solo-learn, accelerate, torchrun and W&B.
+//! They come before guesses, which would lead astray: `data.batch_size` is not a misspelt `eval.batch_size`.
 
+mod rows;
 mod table;
+mod words;
 
 use crate::node::{Node, Value};
 use crate::reference::is_open;
+use crate::scalar::Scalar;
 use crate::source::printable;
 use crate::yaml::flow;
 use table::{FILES, KEYS, VALUES};
+use words::WORDS;
+
+pub use rows::{Word, words_of_other_tools};
+
+/// What is said about several values of a setting.
+pub const ONE_RUN: &str = "a command line is one run; `dtrain slurm train --array FILE` makes one of each line of a file of settings";
 
 /// A key of the other trainer.
 struct Moved {
@@ -16,7 +25,8 @@ struct Moved {
     from: &'static str,
     /// Values that the row is for, whole or behind their last dot; none: any.
     when: &'static [&'static str],
-    /// What is written instead: `*` is the part that `*` stood for, `?` the value. Empty: nothing is.
+    /// What is written instead: `*` is the part that `*` stood for, `?` the value, `@` what stands behind its last dot.
+    /// Empty: nothing is.
     to: &'static str,
     /// What else there is to know.
     note: &'static str,
@@ -33,18 +43,30 @@ struct MovedFile {
 /// The hint for a key that does not exist here. `has_entry` tells whether a section whose keys the user names, such as
 /// `method.heads`, has an entry: else the new word adds it.
 pub(crate) fn key_hint(key: &str, value: &Node, has_entry: impl Fn(&str, &str) -> bool) -> Option<String> {
+    // Hydra writes groups within groups with slashes.
+    let key = key.replace('/', ".");
     let typed = value.as_text().unwrap_or_default();
     let last = typed.rsplit('.').next().unwrap_or_default();
     let holds =
         |moved: &&Moved| moved.when.is_empty() || moved.when.contains(&typed) || moved.when.contains(&last);
+    let rows = || KEYS.iter().chain(WORDS).filter(holds);
+    // Lightning's own command line leaves `trainer.` out.
+    let of_trainer = format!("trainer.{key}");
+    let bare = || rows().filter(|moved| moved.from.starts_with("trainer.") && !key.contains('.'));
+    let exact = rows().find_map(|moved| Some((moved, captured(moved.from, &key)?)));
     let (moved, part) =
-        KEYS.iter().filter(holds).find_map(|moved| Some((moved, captured(moved.from, key)?)))?;
+        exact.or_else(|| bare().find_map(|moved| Some((moved, captured(moved.from, &of_trainer)?))))?;
     let mut words = moved.to.replace('*', part);
     if let Some(fraction) = val_fraction(value) {
         words = words.replace("FRACTION", &fraction);
     }
     let value = printable(&shown(value), 100);
-    words = words.replace('?', &value);
+    words = words.replace('?', &value).replace('@', last);
+    if let Some((ours, theirs)) = words.split_once('=')
+        && let Some((.., value)) = VALUES.iter().find(|(of, value, _)| *of == ours && *value == theirs)
+    {
+        words = format!("{ours}={value}");
+    }
     let path: Vec<&str> = words.split(['.', '=']).collect();
     if let [section, open, entry, ..] = path[..] {
         let section = format!("{section}.{open}");
@@ -53,6 +75,33 @@ pub(crate) fn key_hint(key: &str, value: &Node, has_entry: impl Fn(&str, &str) -
         }
     }
     Some(phrase(&words, &moved.note.replace('?', &value)))
+}
+
+/// What is written here instead of another tool's word, which has that value if it had one; `None`: nobody knows the word.
+pub fn hint_of_word(word: &str, value: Option<&str>) -> Option<String> {
+    key_hint(word, &Node::scalar(Scalar::plain(value.unwrap_or("VALUE")), None), |_, _| true)
+}
+
+/// The hint for a value that other tools understand: Python's word for nothing, and several values for several runs.
+/// `accepts` tells whether the setting takes a value.
+pub(crate) fn habit_hint(text: &str, accepts: impl Fn(&str) -> bool) -> Option<String> {
+    if ["none", "nil", "undefined"].contains(&text.to_lowercase().as_str()) && accepts("null") {
+        return Some("write `null` for nothing".to_owned());
+    }
+    let values = swept(text)?;
+    values.iter().all(|value| accepts(value)).then(|| ONE_RUN.to_owned())
+}
+
+/// The values of a list without brackets, or of a sweep of Hydra such as `range(1,4)`; a pattern such as `glob(*)` names none.
+pub(crate) fn swept(text: &str) -> Option<Vec<&str>> {
+    let argument = |word: &&str| text.strip_prefix(*word)?.trim_start().strip_prefix('(')?.strip_suffix(')');
+    if ["glob"].iter().find_map(argument).is_some() {
+        return Some(Vec::new());
+    }
+    let inner = ["range", "choice", "interval", "shuffle", "sort", "tag"].iter().find_map(argument);
+    let values: Vec<&str> = inner.unwrap_or(text).split(',').map(str::trim).collect();
+    let is_list = values.len() > 1 || inner.is_some();
+    (is_list && values.iter().all(|value| !value.is_empty())).then_some(values)
 }
 
 /// The hint for a group's file that does not exist here.

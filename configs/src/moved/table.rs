@@ -4,15 +4,15 @@ use super::{Moved, MovedFile};
 
 const NONE: &[&str] = &[];
 
-const fn key(from: &'static str, to: &'static str) -> Moved {
+pub(super) const fn key(from: &'static str, to: &'static str) -> Moved {
     Moved { from, when: NONE, to, note: "" }
 }
 
-const fn noted(from: &'static str, to: &'static str, note: &'static str) -> Moved {
+pub(super) const fn noted(from: &'static str, to: &'static str, note: &'static str) -> Moved {
     Moved { from, when: NONE, to, note }
 }
 
-const fn when(
+pub(super) const fn when(
     from: &'static str,
     when: &'static [&'static str],
     to: &'static str,
@@ -36,6 +36,8 @@ const STARTED: &str = "the processes are started outside, and all of them get th
 const NOTHING_TO_PIN: &str = "leave it out: batches are prepared by threads of the process";
 const OTHER_BACKBONE: &str = "that backbone is not here; `dtrain ls` lists the experiments";
 const LOGS: &str = "leave it out: a run directory has `metrics.jsonl` and TensorBoard events";
+const LOG: &str = "leave it out: log lines follow the variable RUST_LOG (info, debug, warn)";
+const NO_CLASSES: &str = "no class is loaded by name: each group has files";
 const LOSSES: &str = "the losses are cross_entropy, ordinal_regression, quantized_regression, distance_weighted and soft_targets";
 
 /// Keys, and words that chose a file of a group that is not here.
@@ -122,6 +124,11 @@ pub(super) const KEYS: &[Moved] = &[
         "for small images simple_cnn_422k or simple_cnn_64k; its keys are `model.*`",
     ),
     noted("model.compile", "", "leave it out: nothing is compiled at the start"),
+    when("model._target_", &["resnet18", "resnet34", "resnet50"], "model=@", ""),
+    noted("*._target_", "*=NAME", NO_CLASSES),
+    noted("*._partial_", "", NO_CLASSES),
+    noted("*._recursive_", "", NO_CLASSES),
+    noted("*._convert_", "", NO_CLASSES),
     when("trainer.accelerator", &["gpu", "cuda"], "trainer.device=cuda", ""),
     when("trainer.accelerator", &["cpu", "mps"], "trainer.device=cpu", ""),
     key("trainer.accelerator", "trainer.device=auto"),
@@ -202,6 +209,22 @@ pub(super) const KEYS: &[Moved] = &[
     noted("test", "", "leave it out: every run ends with an evaluation of the test part"),
     noted("extras.**", "", "leave it out: `--cfg` prints the settings, RUST_LOG steers the log"),
     key("hydra.run.dir", "run.dir=?"),
+    key("hydra.sweep.dir", "run.root=?"),
+    noted(
+        "hydra.launcher.**",
+        "dtrain slurm train ...`, or `dtrain launch ...",
+        "`dtrain` itself is one run",
+    ),
+    noted("hydra.sweeper.**", "dtrain slurm train --array FILE ...", "one run for each line of settings"),
+    noted("hydra.mode", "dtrain slurm train --array FILE ...", "one run for each line of settings"),
+    noted(
+        "hydra.job.chdir",
+        "",
+        "leave it out: a run works where it was started and writes into its run directory",
+    ),
+    noted("hydra.job_logging.**", "", LOG),
+    noted("hydra.hydra_logging.**", "", LOG),
+    noted("hydra.verbose", "", LOG),
     noted("hydra.**", "run.root=PATH`, or `run.dir=PATH", "the run directory"),
 ];
 

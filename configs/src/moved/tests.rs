@@ -32,12 +32,111 @@ fn names_and_values_are_carried_over() {
 }
 
 #[test]
+fn groups_within_groups_and_classes_by_name_are_known() {
+    for (word, said) in [
+        ("hydra/launcher=submitit_slurm", "dtrain slurm train ..."),
+        ("hydra/sweeper=optuna", "--array FILE"),
+        ("hydra.verbose=true", "RUST_LOG"),
+        ("hydra.job.chdir=False", "works where it was started"),
+        ("callbacks/early_stopping=x", "`stop.*`"),
+        ("model._target_=torchvision.models.resnet18", "write `model=resnet18`"),
+        ("model._target_=timm.create_model", "write `model=NAME`"),
+        ("data._target_=mine.Data", "write `data=NAME`"),
+    ] {
+        assert!(hint(word).contains(said), "{word}: {}", hint(word));
+    }
+}
+
+#[test]
+fn values_of_sweeps_are_taken_apart() {
+    assert_eq!(swept("0.1,0.01"), Some(vec!["0.1", "0.01"]));
+    assert_eq!(swept("range(1, 4)"), Some(vec!["1", "4"]));
+    assert_eq!(swept("choice(a,b)"), Some(vec!["a", "b"]));
+    assert_eq!((swept("range(3)"), swept("glob(*)")), (Some(vec!["3"]), Some(Vec::new())));
+    for one in ["0.1", "", ",", "a,", "range()", "ranges(3)"] {
+        assert_eq!(swept(one), None, "{one}");
+    }
+    let number = |value: &str| value.parse::<f64>().is_ok();
+    assert_eq!(habit_hint("0.1,0.01", number).as_deref(), Some(ONE_RUN));
+    assert_eq!(habit_hint("0.1,x", number), None);
+    assert_eq!(habit_hint("None", |value| value == "null").as_deref(), Some("write `null` for nothing"));
+    assert_eq!(habit_hint("None", number), None);
+}
+
+#[test]
 fn no_row_stands_behind_one_that_takes_all_of_its_keys() {
-    for (index, later) in KEYS.iter().enumerate() {
+    let all: Vec<&Moved> = KEYS.iter().chain(WORDS).collect();
+    for (index, later) in all.iter().enumerate() {
         let sample = later.from.replace("**", "x").replace('*', "y");
-        for earlier in KEYS.iter().take(index).filter(|earlier| earlier.when.is_empty()) {
+        for earlier in all.iter().take(index).filter(|earlier| earlier.when.is_empty()) {
             assert!(captured(earlier.from, &sample).is_none(), "{} behind {}", later.from, earlier.from);
         }
+    }
+}
+
+/// Each settings of a hint is one that takes the value which is carried over: whoever writes it gets further.
+#[test]
+fn what_every_word_leads_to_can_be_written() {
+    const VALUES_TO_TRY: [&str; 7] = ["2", "0.5", "true", "runs/a", "resnet18", "bf16", "auto"];
+    for moved in WORDS.iter().filter(|moved| moved.to.contains('=')) {
+        let typed = moved.from.trim_end_matches(".**").trim_start_matches("trainer.");
+        let tried: Vec<&str> = moved.when.iter().copied().chain(VALUES_TO_TRY).collect();
+        let works = |value: &&str| {
+            let hint = hint_of_word(typed, Some(value)).unwrap_or_else(|| panic!("`{typed}` is not known"));
+            let words = hint.split('`').nth(1).unwrap_or_default();
+            let words = words
+                .replace("EPOCHS", "2")
+                .replace("SAMPLES", "8")
+                .replace("STEPS", "5")
+                .replace("=RUN", "=r");
+            let words = words.replace("model=NAME", "model=resnet18").replace("method=NAME", "method=simclr");
+            let words =
+                words.replace("optimizer=NAME", "optimizer=sgd").replace("schedule=NAME", "schedule=step");
+            let words = words
+                .replace("data=NAME", "data=fsdd")
+                .replace("augment=NAME", "augment=none")
+                .replace("=K", "=5");
+            let words: Vec<String> = words.split(' ').map(str::to_owned).collect();
+            crate::compose(&words, &crate::ComposeOptions::default()).is_ok()
+        };
+        assert!(
+            tried.iter().take(moved.when.len().max(tried.len())).any(works),
+            "{typed} leads to {}",
+            moved.to
+        );
+    }
+}
+
+#[test]
+fn words_that_stand_alone_are_known() {
+    for (word, said) in [
+        ("strategy=ddp", "write `dtrain launch -n N`; or `mpirun -n N dtrain`"),
+        ("accelerator=gpu", "write `trainer.device=cuda`"),
+        ("devices=4", "write `mpirun -n 4 dtrain ...`, or `dtrain launch -n 4 ...`"),
+        ("accumulate_grad_batches=4", "write `trainer.micro_batch_size=SAMPLES`"),
+        ("gradient_clip_val=0.5", "write `trainer.grad_clip=0.5`"),
+        ("limit_train_batches=10", "write `trainer.limit_train_samples=SAMPLES`"),
+        ("val_check_interval=0.25", "write `eval.every_epochs=EPOCHS`; in whole epochs"),
+        ("trainer.val_check_interval=0.25", "write `eval.every_epochs=EPOCHS`; in whole epochs"),
+        ("seed_everything=7", "write `seed=7`"),
+        ("logger=wandb", "leave it out: a run directory has"),
+        ("wandb.project=birds", "leave it out: a run directory has"),
+        ("backbone.name=resnet18", "write `model=resnet18`"),
+        ("backbone.name=vit_small", "write `model=NAME`"),
+        ("precision=16-mixed", "write `trainer.precision=fp16`"),
+        ("mixed_precision=no", "write `trainer.precision=fp32`"),
+        ("method_kwargs.temperature=0.2", "write `method.temperature=0.2`"),
+        ("nproc_per_node=8", "write `dtrain launch -n 8`"),
+        ("learning_rate=3e-4", "write `optimizer.lr=3e-4`"),
+        ("fast_dev_run=true", "write `--fast-dev-run`"),
+    ] {
+        assert!(hint(word).starts_with(said), "{word}: {}", hint(word));
+    }
+    // Whoever writes a list of values gets one run for each line of a file.
+    let error = crate::compose(&["seed=1,2,3".to_owned()], &crate::ComposeOptions::default()).unwrap_err();
+    assert!(error.to_string().contains(ONE_RUN), "{error}");
+    for word in ["_target_=x", "frobnicate=1", "trainer.frobnicate=1"] {
+        assert_eq!(hint(word), "", "{word}");
     }
 }
 
@@ -51,7 +150,7 @@ fn the_documentation_has_every_row() {
         let to = if to.is_empty() {
             String::new()
         } else {
-            format!("`{}`", to.replace('?', "VALUE").replace('*', "NAME"))
+            format!("`{}`", to.replace('?', "VALUE").replace('*', "NAME").replace('@', "VALUE"))
         };
         let dot = if to.is_empty() || note.is_empty() { "" } else { "; " };
         rows += &format!("| {from} | {to}{dot}{} |\n", note.replace('?', "VALUE"));

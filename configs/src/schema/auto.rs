@@ -22,6 +22,16 @@ impl<T: Copy> Auto<T> {
     }
 }
 
+impl<T> Auto<T> {
+    /// As [`Self::value`], of what is not copied.
+    pub fn chosen(&self) -> Option<&T> {
+        match self {
+            Auto::Auto => None,
+            Auto::Value(v) => Some(v),
+        }
+    }
+}
+
 impl<T: Serialize> Serialize for Auto<T> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         match self {
@@ -41,6 +51,12 @@ impl<'de, T: AutoValue> Deserialize<'de> for Auto<T> {
 pub trait AutoValue: Sized {
     /// What the type is called in a message, such as "a positive integer".
     const EXPECTED: &'static str;
+    /// All words, `auto` among them, where only some are allowed.
+    const CHOICES: &'static [&'static str] = &[];
+    /// From a word other than `auto`.
+    fn from_word(_: &str) -> Option<Self> {
+        None
+    }
     /// From a YAML integer.
     fn from_u64(_: u64) -> Option<Self> {
         None
@@ -86,6 +102,13 @@ impl AutoValue for bool {
     }
 }
 
+impl AutoValue for String {
+    const EXPECTED: &'static str = "`auto` or a name";
+    fn from_word(word: &str) -> Option<Self> {
+        Some(word.to_owned())
+    }
+}
+
 struct AutoVisitor<T>(std::marker::PhantomData<T>);
 
 impl<T: AutoValue> serde::de::Visitor<'_> for AutoVisitor<T> {
@@ -96,7 +119,12 @@ impl<T: AutoValue> serde::de::Visitor<'_> for AutoVisitor<T> {
     }
 
     fn visit_str<E: serde::de::Error>(self, v: &str) -> Result<Self::Value, E> {
-        if v == "auto" { Ok(Auto::Auto) } else { Err(E::invalid_value(serde::de::Unexpected::Str(v), &self)) }
+        match T::from_word(v) {
+            _ if v == "auto" => Ok(Auto::Auto),
+            Some(value) => Ok(Auto::Value(value)),
+            None if !T::CHOICES.is_empty() => Err(E::unknown_variant(v, T::CHOICES)),
+            None => Err(E::invalid_value(serde::de::Unexpected::Str(v), &self)),
+        }
     }
 
     fn visit_bool<E: serde::de::Error>(self, v: bool) -> Result<Self::Value, E> {

@@ -4,6 +4,8 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
+use super::{Auto, MonitorMode};
+
 /// Checkpoints.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -19,10 +21,11 @@ pub struct CheckpointConfig {
     pub local_every_steps: Option<u64>,
     /// Newest checkpoints that are kept, besides the best; at least 1.
     pub keep_last: usize,
-    /// Metric that names the best checkpoint, such as `val/knn_top1`.
-    pub monitor: Option<String>,
-    /// Whether more of `monitor` is better.
-    pub mode: MonitorMode,
+    /// Metric that names the best checkpoint, such as `val/knn_top1`; the best is kept besides the newest, and a new best is
+    /// saved as soon as it is measured. `auto` = what the method is judged by, `null` = no checkpoint is the best.
+    pub monitor: Option<Auto<String>>,
+    /// Whether more (`max`) or less (`min`) of `monitor` is better; `auto` goes by its name: less of a loss or an error.
+    pub mode: Auto<MonitorMode>,
 }
 
 impl Default for CheckpointConfig {
@@ -33,19 +36,16 @@ impl Default for CheckpointConfig {
             local_dir: None,
             local_every_steps: None,
             keep_last: 2,
-            monitor: None,
-            mode: MonitorMode::Max,
+            monitor: Some(Auto::Auto),
+            mode: Auto::Auto,
         }
     }
 }
 
-/// Direction of a monitored metric.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum MonitorMode {
-    /// Larger is better.
-    #[default]
-    Max,
-    /// Smaller is better.
-    Min,
+impl CheckpointConfig {
+    /// The metric that names the best checkpoint, and its direction; `None` where there is none, or it is not chosen yet.
+    pub fn monitored(&self) -> Option<(&str, MonitorMode)> {
+        let name = self.monitor.as_ref()?.chosen()?;
+        Some((name, self.mode.value().unwrap_or_else(|| MonitorMode::of_metric(name))))
+    }
 }

@@ -29,11 +29,11 @@ pub struct DataConfig {
     pub split: String,
     /// Named ways to split into train, val and test.
     pub splits: BTreeMap<String, SplitConfig>,
-    /// Decoding.
+    /// How recordings are decoded and cut.
     pub audio: AudioConfig,
-    /// Spectrograms.
+    /// The log-mel spectrograms that the network sees of recordings.
     pub features: FeatureConfig,
-    /// Images.
+    /// How images are held out and normalized.
     pub images: ImagesConfig,
     /// Unreadable recordings that are skipped before the run refuses to start.
     pub max_bad_files: usize,
@@ -155,13 +155,21 @@ pub struct LabelsConfig {
     pub source: LabelSource,
     /// Folder source: names of the labels that the folders below `root` stand for, outermost first.
     pub folders: Vec<String>,
+    /// Labels that methods learn and that stand in files, of those that the source has; `null`: all of them. A label
+    /// that `recording` or a split needs may be left out here; `target` may not.
+    pub columns: Option<Vec<String>>,
     /// CSV source: the table, relative to `root`. Every column but `csv_file_column` is a label.
     pub csv: PathBuf,
-    /// CSV source: column with the file's path, relative to the table.
+    /// CSV source: column with the file's path.
     pub csv_file_column: String,
+    /// CSV source: the folder that these paths are in, relative to `root`; columns of the table stand in braces, as in
+    /// `audio/fold{fold}`. `null`: the table's folder, or `root` where that has none of the files.
+    pub csv_folder: Option<PathBuf>,
     /// File-name source: regular expression over the path relative to `root`, with `/` between folders; each named
     /// group is a label.
     pub pattern: String,
+    /// Folder and file-name sources: folders that hold no samples, relative to `root`, such as `_background_noise_`.
+    pub leave_out: Vec<String>,
 }
 
 impl Default for LabelsConfig {
@@ -169,9 +177,12 @@ impl Default for LabelsConfig {
         Self {
             source: LabelSource::Folder,
             folders: vec!["class".into()],
+            columns: None,
             csv: PathBuf::from("labels.csv"),
             csv_file_column: "file".into(),
+            csv_folder: None,
             pattern: String::new(),
+            leave_out: Vec::new(),
         }
     }
 }
@@ -198,10 +209,15 @@ pub struct SplitConfig {
     pub test: Vec<String>,
     /// Values of `by` that form the validation part.
     pub val: Vec<String>,
-    /// Share of each class's groups that forms the test part, where `test` is empty.
+    /// Share of each class's groups that forms the test part, where `test` is empty and there is no `test_list`.
     pub test_fraction: f64,
-    /// Share of each class's groups that forms the validation part, where `val` is empty.
+    /// Share of each class's groups that forms the validation part, where `val` is empty and there is no `val_list`.
     pub val_fraction: f64,
+    /// File that lists recordings of the test part, a path relative to `root` on each line; the file too is relative to
+    /// `root`. It goes before everything that follows from `by`.
+    pub test_list: Option<PathBuf>,
+    /// File that lists recordings of the validation part, as `test_list`.
+    pub val_list: Option<PathBuf>,
 }
 
 /// Decoding.
@@ -227,9 +243,9 @@ impl Default for AudioConfig {
 pub struct FeatureConfig {
     /// Length of the Fourier transform, in samples.
     pub n_fft: usize,
-    /// Samples between two frames.
+    /// Samples of the resampled recording between two frames.
     pub hop_length: usize,
-    /// Mel bands.
+    /// Mel bands, the height of a spectrogram.
     pub n_mels: usize,
     /// Lowest frequency in Hz.
     pub f_min: f64,
@@ -265,7 +281,7 @@ impl Default for FeatureConfig {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum MelScale {
-    /// 2595 log10(1 + f/700)
+    /// 2595 log10(1 + f / 700), as in HTK and torchaudio.
     Htk,
     /// Linear below 1 kHz, logarithmic above (Auditory Toolbox).
     Slaney,
@@ -285,7 +301,7 @@ pub enum MelNorm {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Normalize {
-    /// None.
+    /// The spectrogram as it is.
     None,
     /// Mean 0 and standard deviation 1 of each view, before the masks.
     View,

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 /// Several classifiers on one backbone: every label of the data has a head.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
-pub struct MultiheadConfig {
+pub struct HeadsConfig {
     /// Settings of single heads, by the name of their label; a head that is not named has the defaults.
     pub heads: BTreeMap<String, HeadConfig>,
     /// Loss of the heads whose classes are steps of a scale, such as quantized parameters. Those of other heads have no
@@ -23,7 +23,7 @@ pub struct MultiheadConfig {
     pub target_width: f64,
 }
 
-impl Default for MultiheadConfig {
+impl Default for HeadsConfig {
     fn default() -> Self {
         Self {
             heads: BTreeMap::new(),
@@ -42,15 +42,15 @@ impl Default for MultiheadConfig {
 pub struct HeadConfig {
     /// Factor on its loss, and its weight in the mean accuracy; 0: the head is not trained.
     pub weight: f64,
-    /// Its loss.
+    /// Its loss; `null` = `method.loss` where its classes are steps of a scale, else cross-entropy.
     pub loss: Option<HeadLoss>,
-    /// See the method's.
+    /// `cross_entropy`: as `method.label_smoothing`, for this head; `null` = that one.
     pub label_smoothing: Option<f64>,
-    /// See the method's.
+    /// `ordinal_regression`: as `method.cross_entropy_weight`, for this head; `null` = that one.
     pub cross_entropy_weight: Option<f64>,
-    /// See the method's.
+    /// `distance_weighted`: as `method.distance_power`, for this head; `null` = that one.
     pub distance_power: Option<f64>,
-    /// See the method's.
+    /// `soft_targets`: as `method.target_width`, for this head; `null` = that one.
     pub target_width: Option<f64>,
 }
 
@@ -71,7 +71,7 @@ impl Default for HeadConfig {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum HeadLoss {
-    /// Cross-entropy.
+    /// Cross-entropy over the classes, without regard to their order.
     #[default]
     CrossEntropy,
     /// Distance of the expected value under the softmax from the target, plus a small cross-entropy.
@@ -84,6 +84,17 @@ pub enum HeadLoss {
     SoftTargets,
 }
 
+impl HeadLoss {
+    /// Every loss.
+    pub const ALL: [Self; 5] = [
+        Self::CrossEntropy,
+        Self::OrdinalRegression,
+        Self::QuantizedRegression,
+        Self::DistanceWeighted,
+        Self::SoftTargets,
+    ];
+}
+
 /// Everything about one head, with the defaults filled in.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct HeadSettings {
@@ -91,17 +102,17 @@ pub struct HeadSettings {
     pub weight: f64,
     /// Its loss.
     pub loss: HeadLoss,
-    /// See [`MultiheadConfig`].
+    /// See [`HeadsConfig`].
     pub label_smoothing: f64,
-    /// See [`MultiheadConfig`].
+    /// See [`HeadsConfig`].
     pub cross_entropy_weight: f64,
-    /// See [`MultiheadConfig`].
+    /// See [`HeadsConfig`].
     pub distance_power: f64,
-    /// See [`MultiheadConfig`].
+    /// See [`HeadsConfig`].
     pub target_width: f64,
 }
 
-impl MultiheadConfig {
+impl HeadsConfig {
     /// The settings of the head `name`; `has_scale`: its classes are steps of a scale.
     pub fn settings(&self, name: &str, has_scale: bool) -> HeadSettings {
         let head = self.heads.get(name).cloned().unwrap_or_default();
@@ -124,10 +135,10 @@ mod tests {
     #[test]
     fn a_head_takes_what_it_does_not_say_from_the_method() {
         let named = HeadConfig { weight: 0.5, target_width: Some(3.0), ..HeadConfig::default() };
-        let config = MultiheadConfig {
+        let config = HeadsConfig {
             heads: BTreeMap::from([("note".to_owned(), named)]),
             loss: HeadLoss::SoftTargets,
-            ..MultiheadConfig::default()
+            ..HeadsConfig::default()
         };
         let note = config.settings("note", true);
         assert_eq!((note.weight, note.loss, note.target_width), (0.5, HeadLoss::SoftTargets, 3.0));

@@ -8,31 +8,38 @@ mod eval;
 mod heads;
 mod method;
 mod model;
+mod monitor;
 mod optimizer;
 mod phases;
+mod roles;
 mod run;
+mod schedule;
 mod stop;
+pub(crate) mod tagged;
 mod trainer;
 
 pub use auto::Auto;
-pub use checkpoint::{CheckpointConfig, MonitorMode};
+pub use checkpoint::CheckpointConfig;
 pub use comm::{CommBackend, CommConfig};
 pub use data::{
     AudioConfig, AugmentConfig, DataConfig, DataKind, FeatureConfig, GenerateConfig, GeneratorKind,
     ImagesConfig, LabelMapConfig, LabelSource, LabelsConfig, MelNorm, MelScale, Normalize, SpecAugmentConfig,
     SplitConfig,
 };
-pub use eval::{EvalConfig, KnnConfig, LinearProbeConfig};
-pub use heads::{HeadConfig, HeadLoss, HeadSettings, MultiheadConfig};
+pub use eval::{Encoder, EvalConfig, KnnConfig, LinearProbeConfig};
+pub use heads::{HeadConfig, HeadLoss, HeadSettings, HeadsConfig};
 pub use method::{
-    MethodConfig, PairExclusion, ProjectorConfig, SimclrConfig, SupconConfig, SupervisedConfig,
+    ByolConfig, LabelUse, MethodConfig, MethodFacts, PairExclusion, PairFacts, PredictorConfig,
+    ProjectorConfig, Sampling, SimclrConfig, SimsiamConfig, SupconConfig, SupervisedConfig, TeacherFacts,
 };
-pub use model::{ModelConfig, ModelName, Norm, Stem};
-pub use optimizer::{
-    AdamConfig, AdamwConfig, LarsConfig, LrScaling, OptimizerConfig, ScheduleConfig, ScheduleKind, SgdConfig,
-};
+pub use model::{BnStatistics, ModelConfig, ModelName, Norm, Stem};
+pub use monitor::MonitorMode;
+pub use optimizer::{AdamConfig, AdamwConfig, LarsConfig, OptimizerConfig, SgdConfig};
 pub use phases::{PhaseConfig, PhaseSchedule, PhasesConfig};
+pub use roles::Role;
+pub(crate) use roles::is_path;
 pub use run::{ResumeMode, RunDirConfig, TrackConfig};
+pub use schedule::{LrScaling, MadeFor, ScheduleConfig, ScheduleKind, ScheduleLength};
 pub use stop::StopConfig;
 pub use trainer::{DeviceChoice, Precision, TrainerConfig};
 

@@ -6,15 +6,19 @@ use serde::{Deserialize, Serialize};
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct ModelConfig {
-    /// Which backbone.
+    /// Which backbone; `model=NAME` chooses it with the settings that belong to it.
     pub name: ModelName,
-    /// First layers of a ResNet.
+    /// ResNets: the first layers.
     pub stem: Stem,
     /// Normalization layers of the backbone and the projector.
     pub norm: Norm,
-    /// Groups of channels of `norm: group`; layers with fewer channels, or a number that it does not divide, take the
+    /// `norm: group`: groups of channels; layers with fewer channels, or a number that it does not divide, take the
     /// largest number below it that does. In a projector a group has at least 8 features.
     pub norm_groups: usize,
+    /// `norm: batch`: by which statistics evaluations normalize; training is the same with each.
+    pub bn_statistics: BnStatistics,
+    /// `bn_statistics: precise`: samples of the training part that statistics are estimated from, at most.
+    pub bn_samples: usize,
     /// `simple_cnn`: channels of the first convolution.
     pub conv1_channels: usize,
     /// `simple_cnn`: channels of the second convolution.
@@ -34,6 +38,8 @@ impl Default for ModelConfig {
             stem: Stem::Imagenet,
             norm: Norm::Batch,
             norm_groups: 32,
+            bn_statistics: BnStatistics::default(),
+            bn_samples: 4096,
             conv1_channels: 32,
             conv2_channels: 64,
             pool_size: 7,
@@ -59,6 +65,12 @@ pub enum ModelName {
     Resnet50,
 }
 
+impl ModelName {
+    /// Every backbone, from the smallest to the largest.
+    pub const ALL: [Self; 5] =
+        [Self::CnnSmall, Self::SimpleCnn, Self::Resnet18, Self::Resnet34, Self::Resnet50];
+}
+
 /// First layers of a ResNet.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -80,4 +92,25 @@ pub enum Norm {
     Group,
     /// Batch norm whose running statistics are used and never learn, as for fine-tuning: micro-batches change nothing.
     Frozen,
+}
+
+/// Statistics that batch norm normalizes by in an evaluation.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum BnStatistics {
+    /// The running means of training, as in PyTorch: after t steps they still hold 0.9^t of their start.
+    #[default]
+    Running,
+    /// Estimated anew before each evaluation, from training samples under the weights as they are (Wu & Johnson 2021).
+    Precise,
+}
+
+impl BnStatistics {
+    /// As in the settings.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Running => "running",
+            Self::Precise => "precise",
+        }
+    }
 }

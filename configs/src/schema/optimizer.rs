@@ -1,60 +1,54 @@
-//! How weights and the learning rate move. `optimizer.name` is read first, as in [`super::method`].
+//! How weights move. `optimizer.name` is read first, as in [`super::method`].
 
 use serde::{Deserialize, Serialize};
 
-/// The optimizer, chosen by `optimizer.name`.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(tag = "name", rename_all = "lowercase")]
-pub enum OptimizerConfig {
-    /// Stochastic gradient descent with (Nesterov) momentum, PyTorch's form.
-    Sgd(SgdConfig),
-    /// Adam (Kingma & Ba 2015).
-    Adam(AdamConfig),
-    /// Adam with decoupled weight decay (Loshchilov & Hutter 2019).
-    Adamw(AdamwConfig),
-    /// Layer-wise adaptive rates (You et al. 2017).
-    Lars(LarsConfig),
+use super::tagged::tagged;
+use crate::checks::Checks;
+
+tagged! {
+    dyn OptimizerSettings;
+    /// The optimizer, chosen by `optimizer.name`.
+    pub enum OptimizerConfig {
+        /// Stochastic gradient descent with (Nesterov) momentum, PyTorch's form.
+        Sgd(SgdConfig) = "sgd",
+        /// Adam (Kingma & Ba 2015).
+        Adam(AdamConfig) = "adam",
+        /// Adam with decoupled weight decay (Loshchilov & Hutter 2019).
+        Adamw(AdamwConfig) = "adamw",
+        /// Layer-wise adaptive rates (You et al. 2017).
+        Lars(LarsConfig) = "lars",
+    }
+}
+
+/// What an optimizer knows about itself.
+pub(crate) trait OptimizerSettings {
+    /// Learning rate at the reference batch, before scaling.
+    fn lr(&self) -> f64;
+
+    /// Whether biases and norm parameters are decayed too.
+    fn decay_bias_and_norm(&self) -> bool;
+
+    /// Numbers that it keeps for each weight.
+    fn num_moments(&self) -> u64;
+
+    /// Settings that cannot work.
+    fn check(&self, checks: &mut Checks);
 }
 
 impl OptimizerConfig {
-    /// Every optimizer with its defaults.
-    pub fn all() -> Vec<Self> {
-        vec![
-            OptimizerConfig::Sgd(SgdConfig::default()),
-            OptimizerConfig::Adam(AdamConfig::default()),
-            OptimizerConfig::Adamw(AdamwConfig::default()),
-            OptimizerConfig::Lars(LarsConfig::default()),
-        ]
-    }
-
-    /// As written in `optimizer.name`.
-    pub fn name(&self) -> &'static str {
-        match self {
-            OptimizerConfig::Sgd(_) => "sgd",
-            OptimizerConfig::Adam(_) => "adam",
-            OptimizerConfig::Adamw(_) => "adamw",
-            OptimizerConfig::Lars(_) => "lars",
-        }
-    }
-
     /// Learning rate at the reference batch, before scaling.
     pub fn lr(&self) -> f64 {
-        match self {
-            OptimizerConfig::Sgd(c) => c.lr,
-            OptimizerConfig::Adam(c) => c.lr,
-            OptimizerConfig::Adamw(c) => c.lr,
-            OptimizerConfig::Lars(c) => c.lr,
-        }
+        self.settings().lr()
     }
 
     /// Whether biases and norm parameters are decayed too.
     pub fn decay_bias_and_norm(&self) -> bool {
-        match self {
-            OptimizerConfig::Sgd(c) => c.decay_bias_and_norm,
-            OptimizerConfig::Adam(c) => c.decay_bias_and_norm,
-            OptimizerConfig::Adamw(c) => c.decay_bias_and_norm,
-            OptimizerConfig::Lars(_) => false,
-        }
+        self.settings().decay_bias_and_norm()
+    }
+
+    /// Numbers that it keeps for each weight.
+    pub fn num_moments(&self) -> u64 {
+        self.settings().num_moments()
     }
 }
 
@@ -68,13 +62,14 @@ impl Default for OptimizerConfig {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct SgdConfig {
-    /// Learning rate at the schedule's reference batch.
+    /// Learning rate at the peak of the schedule, for `schedule.reference_batch` samples; `schedule.lr_scaling` says what
+    /// another batch makes of it.
     pub lr: f64,
     /// L2 penalty, added to the gradient.
     pub weight_decay: f64,
-    /// Momentum.
+    /// Share of the last update that goes into the next one.
     pub momentum: f64,
-    /// Nesterov's momentum.
+    /// Nesterov's form of momentum, which looks one step ahead; needs `momentum` above 0.
     pub nesterov: bool,
     /// Decay biases and norm parameters too, as PyTorch does.
     pub decay_bias_and_norm: bool,
@@ -86,19 +81,45 @@ impl Default for SgdConfig {
     }
 }
 
+impl OptimizerSettings for SgdConfig {
+    fn lr(&self) -> f64 {
+        self.lr
+    }
+
+    fn decay_bias_and_norm(&self) -> bool {
+        self.decay_bias_and_norm
+    }
+
+    fn num_moments(&self) -> u64 {
+        u64::from(self.momentum != 0.0)
+    }
+
+    fn check(&self, checks: &mut Checks) {
+        checks.not_negative("optimizer.weight_decay", self.weight_decay);
+        checks.below_one("optimizer.momentum", self.momentum);
+        checks.require(
+            !self.nesterov || self.momentum != 0.0,
+            ["optimizer.nesterov", "optimizer.momentum"],
+            || "`optimizer.nesterov` is true, but `optimizer.momentum` is 0".into(),
+            "`optimizer.nesterov=false`, or a momentum such as 0.9",
+        );
+    }
+}
+
 /// Adam.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct AdamConfig {
-    /// Learning rate at the schedule's reference batch.
+    /// Learning rate at the peak of the schedule, for `schedule.reference_batch` samples; `schedule.lr_scaling` says what
+    /// another batch makes of it.
     pub lr: f64,
     /// L2 penalty, added to the gradient.
     pub weight_decay: f64,
-    /// Decay of the first moment.
+    /// Share that the mean of the gradients keeps at each step.
     pub beta1: f64,
-    /// Decay of the second moment.
+    /// Share that the mean of the squared gradients keeps at each step.
     pub beta2: f64,
-    /// Added to the root of the second moment.
+    /// Added to the root of the second moment, so that nothing is divided by 0.
     pub eps: f64,
     /// Decay biases and norm parameters too, as PyTorch does.
     pub decay_bias_and_norm: bool,
@@ -110,19 +131,46 @@ impl Default for AdamConfig {
     }
 }
 
+impl OptimizerSettings for AdamConfig {
+    fn lr(&self) -> f64 {
+        self.lr
+    }
+
+    fn decay_bias_and_norm(&self) -> bool {
+        self.decay_bias_and_norm
+    }
+
+    fn num_moments(&self) -> u64 {
+        2
+    }
+
+    fn check(&self, checks: &mut Checks) {
+        check_adam(self.weight_decay, [self.beta1, self.beta2], self.eps, checks);
+    }
+}
+
+/// What both forms of Adam ask of their settings.
+fn check_adam(weight_decay: f64, [beta1, beta2]: [f64; 2], eps: f64, checks: &mut Checks) {
+    checks.not_negative("optimizer.weight_decay", weight_decay);
+    checks.below_one("optimizer.beta1", beta1);
+    checks.below_one("optimizer.beta2", beta2);
+    checks.positive("optimizer.eps", eps);
+}
+
 /// Adam with decoupled weight decay.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct AdamwConfig {
-    /// Learning rate at the schedule's reference batch.
+    /// Learning rate at the peak of the schedule, for `schedule.reference_batch` samples; `schedule.lr_scaling` says what
+    /// another batch makes of it.
     pub lr: f64,
     /// Decoupled weight decay: weights shrink by lr * weight_decay per step.
     pub weight_decay: f64,
-    /// Decay of the first moment.
+    /// Share that the mean of the gradients keeps at each step.
     pub beta1: f64,
-    /// Decay of the second moment.
+    /// Share that the mean of the squared gradients keeps at each step.
     pub beta2: f64,
-    /// Added to the root of the second moment.
+    /// Added to the root of the second moment, so that nothing is divided by 0.
     pub eps: f64,
     /// Decay biases and norm parameters too, as PyTorch does.
     pub decay_bias_and_norm: bool,
@@ -134,15 +182,34 @@ impl Default for AdamwConfig {
     }
 }
 
+impl OptimizerSettings for AdamwConfig {
+    fn lr(&self) -> f64 {
+        self.lr
+    }
+
+    fn decay_bias_and_norm(&self) -> bool {
+        self.decay_bias_and_norm
+    }
+
+    fn num_moments(&self) -> u64 {
+        2
+    }
+
+    fn check(&self, checks: &mut Checks) {
+        check_adam(self.weight_decay, [self.beta1, self.beta2], self.eps, checks);
+    }
+}
+
 /// Layer-wise adaptive rates; biases and norm parameters are excluded from decay and adaptation.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct LarsConfig {
-    /// Learning rate at the schedule's reference batch.
+    /// Learning rate at the peak of the schedule, for `schedule.reference_batch` samples; `schedule.lr_scaling` says what
+    /// another batch makes of it.
     pub lr: f64,
     /// L2 penalty, added to the gradient before the trust ratio.
     pub weight_decay: f64,
-    /// Momentum.
+    /// Share of the last update that goes into the next one.
     pub momentum: f64,
     /// Trust coefficient: a layer's step is trust * |w| / |g| times its gradient.
     pub trust_coefficient: f64,
@@ -154,60 +221,22 @@ impl Default for LarsConfig {
     }
 }
 
-/// The learning rate over the run.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct ScheduleConfig {
-    /// Shape after the warm-up.
-    pub kind: ScheduleKind,
-    /// Epochs of linear warm-up from 0 (may be a fraction).
-    pub warmup_epochs: f64,
-    /// Learning rate at the end as a fraction of the peak.
-    pub final_lr_fraction: f64,
-    /// `step`: epochs between two steps.
-    pub step_epochs: u64,
-    /// `step`: factor of a step.
-    pub gamma: f64,
-    /// How the learning rate follows the global batch.
-    pub lr_scaling: LrScaling,
-    /// Batch for which `optimizer.lr` is meant.
-    pub reference_batch: usize,
-}
-
-impl Default for ScheduleConfig {
-    fn default() -> Self {
-        Self {
-            kind: ScheduleKind::Cosine,
-            warmup_epochs: 0.0,
-            final_lr_fraction: 0.0,
-            step_epochs: 10,
-            gamma: 0.1,
-            lr_scaling: LrScaling::None,
-            reference_batch: 256,
-        }
+impl OptimizerSettings for LarsConfig {
+    fn lr(&self) -> f64 {
+        self.lr
     }
-}
 
-/// Shape of the learning rate after the warm-up.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum ScheduleKind {
-    /// Half a cosine down to the final fraction.
-    Cosine,
-    /// Stays at the peak.
-    Constant,
-    /// Falls by the factor `gamma` every `step_epochs` epochs, counted from the beginning (PyTorch's `StepLR`).
-    Step,
-}
+    fn decay_bias_and_norm(&self) -> bool {
+        false
+    }
 
-/// How the learning rate follows the global batch B, with reference batch R.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum LrScaling {
-    /// lr
-    None,
-    /// lr * B / R
-    Linear,
-    /// lr * sqrt(B / R)
-    Sqrt,
+    fn num_moments(&self) -> u64 {
+        1
+    }
+
+    fn check(&self, checks: &mut Checks) {
+        checks.not_negative("optimizer.weight_decay", self.weight_decay);
+        checks.below_one("optimizer.momentum", self.momentum);
+        checks.positive("optimizer.trust_coefficient", self.trust_coefficient);
+    }
 }

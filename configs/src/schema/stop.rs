@@ -10,8 +10,8 @@ use super::{Auto, MonitorMode};
 pub struct StopConfig {
     /// Metric whose lack of improvement ends the run, such as `val/knn_top1`; `null` trains to the last step.
     pub monitor: Option<String>,
-    /// Whether more of `monitor` is better.
-    pub mode: MonitorMode,
+    /// Whether more (`max`) or less (`min`) of `monitor` is better; `auto` goes by its name: less of a loss or an error.
+    pub mode: Auto<MonitorMode>,
     /// Evaluations in a row without improvement that end the run; each phase counts anew.
     pub patience: u64,
     /// A change of `monitor` that is not larger is no improvement.
@@ -28,11 +28,19 @@ impl Default for StopConfig {
     fn default() -> Self {
         Self {
             monitor: None,
-            mode: MonitorMode::Max,
+            mode: Auto::Auto,
             patience: 10,
             min_delta: 0.0,
             time_limit_secs: None,
             margin_secs: Auto::Auto,
         }
+    }
+}
+
+impl StopConfig {
+    /// The metric that early stopping watches, and its direction.
+    pub fn monitored(&self) -> Option<(&str, MonitorMode)> {
+        let name = self.monitor.as_ref()?;
+        Some((name, self.mode.value().unwrap_or_else(|| MonitorMode::of_metric(name))))
     }
 }

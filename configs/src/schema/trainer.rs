@@ -13,12 +13,15 @@ pub struct TrainerConfig {
     /// Samples per forward pass and rank; `auto` takes a rank's whole share at once where it fits `memory_bytes`, else
     /// the largest piece that does.
     pub micro_batch_size: Auto<usize>,
+    /// Rows of a tile of a loss that compares all rows of the global batch: what is held at once, and nothing about the
+    /// result; `auto` = 512 on a CPU, 4096 on a GPU, less where memory is short.
+    pub loss_tile: Auto<usize>,
     /// Memory that a rank may take for weights, gradients, optimizer and one forward and backward pass, in bytes;
     /// `auto` = 80 % of what is free on its GPU, or of its part of what is free on its machine.
     pub memory_bytes: Auto<u64>,
     /// Passes over the training set. The run ends at whichever of `max_epochs` and `max_steps` comes first.
     pub max_epochs: Option<u64>,
-    /// Optimizer steps.
+    /// Optimizer steps of the run; `null` = as many as `max_epochs` gives.
     pub max_steps: Option<u64>,
     /// Train on this many samples only, spread evenly over the training part.
     pub limit_train_samples: Option<usize>,
@@ -26,7 +29,7 @@ pub struct TrainerConfig {
     pub limit_eval_samples: Option<usize>,
     /// Choose by and report on the samples that are trained on: a network that cannot learn a few by heart has a bug.
     pub overfit: bool,
-    /// Where tensors live.
+    /// Where the network lives and computes.
     pub device: DeviceChoice,
     /// Arithmetic of forward and backward; weights, losses, norms and statistics stay in 32 bits. `fp64` is for proofs.
     pub precision: Precision,
@@ -66,6 +69,7 @@ impl Default for TrainerConfig {
         Self {
             batch_size: 128,
             micro_batch_size: Auto::Auto,
+            loss_tile: Auto::Auto,
             memory_bytes: Auto::Auto,
             max_epochs: Some(20),
             max_steps: None,

@@ -1,7 +1,7 @@
 //! Checks of `data` and `augment`.
 
-use super::{Checks, Conflict};
-use crate::schema::{DataConfig, DataKind, LabelSource, MethodConfig, RunConfig};
+use crate::checks::{Checks, Conflict};
+use crate::schema::{DataConfig, DataKind, LabelSource, LabelUse, RunConfig};
 use crate::suggest::{closest, listed};
 
 /// Longest view, in samples: 1 GiB of 32-bit floats.
@@ -66,9 +66,24 @@ fn known_labels(data: &DataConfig) -> Option<(&'static str, Vec<String>)> {
 
 fn check_labels(config: &RunConfig, checks: &mut Checks) {
     let (data, labels) = (&config.data, &config.data.labels);
+    if let Some(columns) = &labels.columns {
+        let is_mapped = data.label_maps.contains_key(&data.target);
+        checks.require(
+            is_mapped || columns.contains(&data.target),
+            ["data.labels.columns", "data.target"],
+            || {
+                let target = &data.target;
+                format!(
+                    "`data.target` = `{target}` is not among `data.labels.columns` = [{}]",
+                    columns.join(", ")
+                )
+            },
+            "name it there, or choose one of them as the target",
+        );
+    }
     match labels.source {
         LabelSource::Folder => checks.require(
-            !labels.folders.is_empty() || matches!(config.method, MethodConfig::Simclr(_)),
+            !labels.folders.is_empty() || config.method.facts().labels == LabelUse::Unused,
             ["data.labels.folders", "method.name"],
             || {
                 let name = config.method.name();
@@ -79,6 +94,9 @@ fn check_labels(config: &RunConfig, checks: &mut Checks) {
         LabelSource::Csv => {
             checks.filled("data.labels.csv", &labels.csv.to_string_lossy());
             checks.filled("data.labels.csv_file_column", &labels.csv_file_column);
+            if let Some(folder) = &labels.csv_folder {
+                checks.filled("data.labels.csv_folder", &folder.to_string_lossy());
+            }
         }
         LabelSource::Filename => {
             checks.require(
@@ -116,7 +134,8 @@ fn check_labels(config: &RunConfig, checks: &mut Checks) {
             keys: vec![key, source],
             message: format!("`{shown}` names `{label}`, which `{source}` does not have"),
             hint: Some(format!("{guess}the labels are {}", listed(names))),
-            only_if_typed: false,
+            // A probe that an experiment brings along is left out where the data have no such label.
+            only_if_asked: key == "eval.probes",
         });
     }
 }
@@ -130,7 +149,7 @@ fn check_splits(data: &DataConfig, checks: &mut Checks) {
             keys: vec!["data.split", "data.splits"],
             message: format!("`data.split` is `{}`, which `data.splits` does not have", data.split),
             hint: Some(format!("{guess}there are {}", listed(names))),
-            only_if_typed: false,
+            only_if_asked: false,
         });
     }
     for (name, split) in &data.splits {

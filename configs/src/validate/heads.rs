@@ -1,7 +1,7 @@
-//! Checks of images, label maps and heads.
+//! Checks of images and label maps, and of what there is to evaluate.
 
-use super::Checks;
-use crate::schema::{DataConfig, DataKind, MethodConfig, MultiheadConfig, RunConfig};
+use crate::checks::Checks;
+use crate::schema::{DataConfig, DataKind, Encoder, RunConfig};
 
 /// Most classes of a label that is derived from another one.
 const MAX_CLASSES: u64 = 1 << 16;
@@ -9,25 +9,25 @@ const MAX_CLASSES: u64 = 1 << 16;
 pub(super) fn check(config: &RunConfig, checks: &mut Checks) {
     check_images(config, checks);
     check_label_maps(&config.data, checks);
-    match &config.method {
-        MethodConfig::Multihead(multihead) => check_heads(multihead, checks),
-        _ => checks.require(
-            config.eval.embeddings || matches!(config.method, MethodConfig::Supervised(_)),
-            ["eval.embeddings", "method.name"],
-            || {
-                let name = config.method.name();
-                format!("`eval.embeddings` is false, but `method.name` = {name} has nothing else to evaluate")
-            },
-            "`eval.embeddings=true`, or switch evaluation off: `eval.every_epochs=0`",
-        ),
-    }
+    let name = config.method.name();
+    checks.require(
+        config.encoder() == Encoder::Online || config.method.facts().teacher.is_some(),
+        ["eval.encoder", "method.name"],
+        || format!("`eval.encoder` is `teacher`, but `method.name` = {name} has none"),
+        "`eval.encoder=auto`",
+    );
+    checks.require(
+        config.eval.embeddings || config.method.facts().labels.classifies(),
+        ["eval.embeddings", "method.name"],
+        || format!("`eval.embeddings` is false, but `method.name` = {name} has nothing else to evaluate"),
+        "`eval.embeddings=true`, or switch evaluation off: `eval.every_epochs=0`",
+    );
 }
 
 fn check_images(config: &RunConfig, checks: &mut Checks) {
     let (data, images) = (&config.data, &config.data.images);
     checks.require(
-        data.kind == DataKind::Sound
-            || matches!(config.method, MethodConfig::Supervised(_) | MethodConfig::Multihead(_)),
+        data.kind == DataKind::Sound || config.method.facts().num_views == 1,
         ["method.name", "data.kind"],
         || {
             let name = config.method.name();
@@ -51,7 +51,7 @@ fn check_images(config: &RunConfig, checks: &mut Checks) {
         "both have one number for each channel",
     );
     // What a recipe for sound brings is left unused; who asks for it should know.
-    checks.require_of_typed(
+    checks.require_of_asked(
         data.kind == DataKind::Sound || !config.augment.changes_anything(),
         ["augment", "data.kind"],
         || "`augment` changes recordings, but `data.kind` is `images`".into(),
@@ -98,39 +98,5 @@ fn check_label_maps(data: &DataConfig, checks: &mut Checks) {
             || format!("`{key}.names` has {} names for {num_classes} classes", map.names.len()),
             "name all classes, or none",
         );
-    }
-}
-
-fn check_heads(config: &MultiheadConfig, checks: &mut Checks) {
-    checks.below_one("method.label_smoothing", config.label_smoothing);
-    checks.not_negative("method.cross_entropy_weight", config.cross_entropy_weight);
-    checks.positive("method.distance_power", config.distance_power);
-    checks.positive("method.target_width", config.target_width);
-    let keys = ["method.heads"];
-    for (name, head) in &config.heads {
-        let mut within = |key: &str, value: Option<f64>, holds: fn(f64) -> bool, range: &str| {
-            let Some(value) = value.filter(|value| !value.is_finite() || !holds(*value)) else { return };
-            checks.require(
-                false,
-                keys,
-                || format!("`method.heads.{name}.{key}` must be {range}, not {value}"),
-                None,
-            );
-        };
-        within("weight", Some(head.weight), |value| value >= 0.0, "at least 0 and finite");
-        within(
-            "label_smoothing",
-            head.label_smoothing,
-            |value| (0.0..1.0).contains(&value),
-            "at least 0 and below 1",
-        );
-        within(
-            "cross_entropy_weight",
-            head.cross_entropy_weight,
-            |value| value >= 0.0,
-            "at least 0 and finite",
-        );
-        within("distance_power", head.distance_power, |value| value > 0.0, "above 0 and finite");
-        within("target_width", head.target_width, |value| value > 0.0, "above 0 and finite");
     }
 }

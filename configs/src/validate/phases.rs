@@ -1,7 +1,7 @@
 //! Checks of `phases`. What only the data can tell, such as the run's number of steps and the names of losses, is
 //! checked where it becomes known, before the first step.
 
-use super::Checks;
+use crate::checks::Checks;
 use crate::schema::{PhaseConfig, RunConfig};
 
 /// Most phases; more are a mistake.

@@ -1,6 +1,6 @@
 //! Checks of `stop`.
 
-use super::Checks;
+use crate::checks::Checks;
 use crate::schema::RunConfig;
 
 pub(super) fn check(config: &RunConfig, checks: &mut Checks) {

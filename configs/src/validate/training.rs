@@ -1,23 +1,17 @@
 //! Checks of everything but `data` and `augment`.
 
-use super::Checks;
-use crate::schema::{
-    DataKind, DeviceChoice, MethodConfig, OptimizerConfig, PairExclusion, Precision, ProjectorConfig,
-    RunConfig,
-};
+use crate::checks::{Checks, MAX_DIM};
+use crate::schema::{DataKind, DeviceChoice, MadeFor, Precision, RunConfig};
 
 /// Largest batch: a batch's spectrograms must be countable in memory.
 const MAX_BATCH: u64 = 1 << 22;
-/// Longest memory queue, in rows.
-const MAX_QUEUE: u64 = 1 << 24;
-/// Widest layer.
-const MAX_DIM: u64 = 1 << 16;
 
 pub(super) fn check(config: &RunConfig, checks: &mut Checks) {
     check_run(config, checks);
     check_trainer(config, checks);
-    check_method(config, checks);
-    check_optimizer(config, checks);
+    config.method.settings().check(config, checks);
+    checks.positive("optimizer.lr", config.optimizer.lr());
+    config.optimizer.settings().check(checks);
     check_schedule(config, checks);
     check_eval(config, checks);
     check_checkpoint(config, checks);
@@ -97,6 +91,7 @@ fn check_trainer(config: &RunConfig, checks: &mut Checks) {
         1,
         MAX_BATCH,
     );
+    checks.count("trainer.loss_tile", trainer.loss_tile.value().unwrap_or(1) as u64, 1, MAX_BATCH);
     checks.count("trainer.bucket_bytes", trainer.bucket_bytes as u64, 1, 1 << 40);
     checks.count("trainer.first_bucket_bytes", trainer.first_bucket_bytes as u64, 1, 1 << 40);
     checks.count("trainer.max_nonfinite_steps", trainer.max_nonfinite_steps, 1, u64::MAX);
@@ -130,6 +125,7 @@ fn check_model(config: &RunConfig, checks: &mut Checks) {
 fn check_comm(config: &RunConfig, checks: &mut Checks) {
     checks.positive("comm.timeout_secs", config.comm.timeout_secs);
     checks.positive("comm.slow_work_timeout_secs", config.comm.slow_work_timeout_secs);
+    checks.positive("comm.connect_timeout_secs", config.comm.connect_timeout_secs);
     if let Some(interface) = &config.comm.interface {
         checks.filled("comm.interface", interface);
     }
@@ -145,114 +141,6 @@ fn check_precision(config: &RunConfig, checks: &mut Checks) {
     );
 }
 
-fn check_method(config: &RunConfig, checks: &mut Checks) {
-    let batch_size = config.trainer.batch_size;
-    let contrastive = match &config.method {
-        MethodConfig::Simclr(simclr) => {
-            checks.count("method.queue_size", simclr.queue_size as u64, 0, MAX_QUEUE);
-            check_exclusions(config, &simclr.exclude_pairs, checks);
-            Some((simclr.temperature, &simclr.projector, simclr.tile))
-        }
-        MethodConfig::Supcon(supcon) => {
-            if let Some(per_class) = supcon.samples_per_class.value() {
-                let keys = ["method.samples_per_class", "trainer.batch_size"];
-                checks.require(
-                    per_class >= 2,
-                    ["method.samples_per_class"],
-                    || format!("`method.samples_per_class` must be at least 2, not {per_class}"),
-                    "with one sample of a class in a batch, an anchor has no positive but its own other view",
-                );
-                checks.require(
-                    per_class <= batch_size,
-                    keys,
-                    || {
-                        format!("`method.samples_per_class` = {per_class} is more than `trainer.batch_size` = {batch_size}")
-                    },
-                    "a batch holds `batch_size / samples_per_class` classes",
-                );
-            }
-            checks.count("method.queue_size", supcon.queue_size as u64, 0, MAX_QUEUE);
-            check_exclusions(config, &supcon.exclude_pairs, checks);
-            checks.require(
-                !supcon.exclude_pairs.contains(&PairExclusion::Label),
-                ["method.exclude_pairs"],
-                || {
-                    "`method.exclude_pairs` has `label`, but the pairs of one label are what SupCon attracts"
-                        .into()
-                },
-                "`method.exclude_pairs=[recording]` leaves out pairs of one recording",
-            );
-            Some((supcon.temperature, &supcon.projector, supcon.tile))
-        }
-        MethodConfig::Multihead(_) => None,
-        MethodConfig::Supervised(supervised) => {
-            checks.below_one("method.label_smoothing", supervised.label_smoothing);
-            None
-        }
-    };
-    let Some((temperature, projector, tile)) = contrastive else { return };
-    checks.positive("method.temperature", temperature);
-    checks.count("method.tile", tile.value().unwrap_or(1) as u64, 1, MAX_BATCH);
-    check_projector(projector, checks);
-    checks.require(
-        batch_size != 1,
-        ["trainer.batch_size", "method.name"],
-        || {
-            let name = config.method.name();
-            format!("`trainer.batch_size` is 1, but `method.name` = {name} compares the samples of a batch")
-        },
-        "contrastive methods need at least 2 samples, and do better with hundreds",
-    );
-}
-
-fn check_exclusions(config: &RunConfig, exclusions: &[PairExclusion], checks: &mut Checks) {
-    checks.require(
-        !exclusions.contains(&PairExclusion::Recording) || config.data.recording.is_some(),
-        ["method.exclude_pairs", "data.recording"],
-        || "`method.exclude_pairs` has `recording`, but `data.recording` names no label".into(),
-        "set `data.recording` to the label that names a sample's recording",
-    );
-}
-
-fn check_projector(projector: &ProjectorConfig, checks: &mut Checks) {
-    checks.count("method.projector.num_layers", projector.num_layers as u64, 1, 16);
-    checks.count("method.projector.hidden_dim", projector.hidden_dim as u64, 1, MAX_DIM);
-    checks.count("method.projector.out_dim", projector.out_dim as u64, 1, MAX_DIM);
-}
-
-fn check_optimizer(config: &RunConfig, checks: &mut Checks) {
-    checks.positive("optimizer.lr", config.optimizer.lr());
-    match &config.optimizer {
-        OptimizerConfig::Sgd(sgd) => {
-            checks.not_negative("optimizer.weight_decay", sgd.weight_decay);
-            checks.below_one("optimizer.momentum", sgd.momentum);
-            checks.require(
-                !sgd.nesterov || sgd.momentum != 0.0,
-                ["optimizer.nesterov", "optimizer.momentum"],
-                || "`optimizer.nesterov` is true, but `optimizer.momentum` is 0".into(),
-                "`optimizer.nesterov=false`, or a momentum such as 0.9",
-            );
-        }
-        OptimizerConfig::Adam(adam) => {
-            checks.not_negative("optimizer.weight_decay", adam.weight_decay);
-            checks.below_one("optimizer.beta1", adam.beta1);
-            checks.below_one("optimizer.beta2", adam.beta2);
-            checks.positive("optimizer.eps", adam.eps);
-        }
-        OptimizerConfig::Adamw(adamw) => {
-            checks.not_negative("optimizer.weight_decay", adamw.weight_decay);
-            checks.below_one("optimizer.beta1", adamw.beta1);
-            checks.below_one("optimizer.beta2", adamw.beta2);
-            checks.positive("optimizer.eps", adamw.eps);
-        }
-        OptimizerConfig::Lars(lars) => {
-            checks.not_negative("optimizer.weight_decay", lars.weight_decay);
-            checks.below_one("optimizer.momentum", lars.momentum);
-            checks.positive("optimizer.trust_coefficient", lars.trust_coefficient);
-        }
-    }
-}
-
 fn check_schedule(config: &RunConfig, checks: &mut Checks) {
     let schedule = &config.schedule;
     checks.not_negative("schedule.warmup_epochs", schedule.warmup_epochs);
@@ -260,6 +148,7 @@ fn check_schedule(config: &RunConfig, checks: &mut Checks) {
     checks.count("schedule.step_epochs", schedule.step_epochs, 1, u64::MAX);
     checks.positive("schedule.gamma", schedule.gamma);
     checks.count("schedule.reference_batch", schedule.reference_batch as u64, 1, MAX_BATCH);
+    check_made_for(&schedule.made_for, checks);
     if let Some(max_epochs) = config.trainer.max_epochs {
         let warmup = schedule.warmup_epochs;
         checks.require(
@@ -271,6 +160,23 @@ fn check_schedule(config: &RunConfig, checks: &mut Checks) {
             "shorten the warm-up, or train for longer",
         );
     }
+}
+
+fn check_made_for(made_for: &[MadeFor], checks: &mut Checks) {
+    let starts: Vec<u64> = made_for.iter().map(|span| span.from_step).collect();
+    let is_length = |length: Option<u64>| length != Some(0);
+    let holds = starts.first().is_none_or(|first| *first == 0)
+        && starts.is_sorted_by(|a, b| a < b)
+        && made_for.iter().all(|span| {
+            let some = span.max_epochs.is_some() || span.max_steps.is_some();
+            some && is_length(span.max_epochs) && is_length(span.max_steps)
+        });
+    checks.require(
+        holds,
+        ["schedule.made_for"],
+        || "`schedule.made_for` must begin at step 0, rise, and name a length from each step on".into(),
+        "leave it out: `schedule.length=keep` and `schedule.length=new` write it when a run goes on",
+    );
 }
 
 fn check_eval(config: &RunConfig, checks: &mut Checks) {
@@ -312,11 +218,11 @@ fn check_eval(config: &RunConfig, checks: &mut Checks) {
         || "`checkpoint.every_steps` is 0".into(),
         "`checkpoint.every_steps=null` saves at the end of each epoch",
     );
-    if let Some(monitor) = &checkpoint.monitor {
+    if let Some((monitor, _)) = checkpoint.monitored() {
         checks.filled("checkpoint.monitor", monitor);
         let evaluated = monitor.starts_with("val/") || monitor.starts_with("test/");
         // A recipe's monitor finds nothing to watch when evaluation is switched off, and no checkpoint is the best.
-        checks.require_of_typed(
+        checks.require_of_asked(
             !evaluated || eval.every_epochs > 0,
             ["checkpoint.monitor", "eval.every_epochs"],
             || format!("`checkpoint.monitor` is `{monitor}`, but evaluation is off: `eval.every_epochs` = 0"),

@@ -60,13 +60,13 @@ fn keys_of_other_sections_and_methods() {
          --> override 1
           | optim.lr=0.1
           | ^^^^^^^^
-        hint: did you mean `optimizer.lr` (default 0.001)?
+        hint: did you mean `optimizer.lr` (now 0.003, default 0.001)?
 
         `batch_size` is not a setting
          --> override 2
           | batch_size=4
           | ^^^^^^^^^^
-        hint: did you mean `trainer.batch_size` (default 128) or `eval.batch_size` (default 256)?
+        hint: write `trainer.batch_size=4`; the batch over all processes
 
         `method.temperature` is not a setting
          --> override 4
@@ -92,7 +92,7 @@ augment:
   gain_db: [1, x]
 method:
   projector: {hidden_dim: 1.5, out_dmi: 8}
-  tile: 0
+  queue_size: -1
 "
         ),
         @r#"
@@ -136,10 +136,10 @@ method:
           |                                ^^^^^^^
         hint: did you mean `method.projector.out_dim` (default 128)?
 
-        `method.tile` must be `auto` or a positive integer, not `0`
-         --> DIR/mine.yaml:11:9
-          |   tile: 0
-          |         ^
+        `method.queue_size` must be a whole number of at least 0, not `-1`
+         --> DIR/mine.yaml:11:15
+          |   queue_size: -1
+          |               ^^
         "#
     );
 }
@@ -167,7 +167,7 @@ fn unknown_groups_in_an_experiment() {
          --> DIR/mine.yaml:4:11
           |   method: suprvised
           |           ^^^^^^^^^
-        hint: did you mean `supervised`? there are `multihead`, `simclr`, `supcon` and `supervised`
+        hint: did you mean `supervised`? there are `byol`, `multihead`, `simclr`, `simsiam`, `supcon` and `supervised`
         "#
     );
 }
@@ -204,10 +204,10 @@ fn unknown_method_name() {
          --> DIR/mine.yaml:2:9
           |   name: simclrr
           |         ^^^^^^^
-        hint: did you mean `simclr`? there are `simclr`, `supcon`, `supervised` and `multihead`
+        hint: did you mean `simclr`? there are `simclr`, `supcon`, `byol`, `simsiam`, `supervised` and `multihead`
         "#);
     insta::assert_snapshot!(
-        refused_file("data: {root: /data}\neval: {every_epochs: 0}\nmethod:\n  name: simclrr\n  tile: 0\n"),
+        refused_file("data: {root: /data}\neval: {every_epochs: 0}\nmethod:\n  name: simclrr\n  queue_size: -1\n"),
         @r#"
         error: 1 problem in the configuration
 
@@ -215,17 +215,17 @@ fn unknown_method_name() {
          --> RUN/config.yaml:4:9
           |   name: simclrr
           |         ^^^^^^^
-        hint: did you mean `simclr`? there are `simclr`, `supcon`, `supervised` and `multihead`
+        hint: did you mean `simclr`? there are `simclr`, `supcon`, `byol`, `simsiam`, `supervised` and `multihead`
         "#
     );
-    insta::assert_snapshot!(refused(&["method.name=byol"]), @r#"
+    insta::assert_snapshot!(refused(&["method.name=moco"]), @r#"
         error: 1 problem in the configuration
 
-        group `method` has no `byol`
+        group `method` has no `moco`
          --> override 1
-          | method.name=byol
+          | method.name=moco
           |             ^^^^
-        hint: there are `multihead`, `simclr`, `supcon` and `supervised`
+        hint: there are `byol`, `multihead`, `simclr`, `simsiam`, `supcon` and `supervised`
         "#);
 }
 
@@ -349,6 +349,125 @@ fn splits_that_do_not_exist() {
          --> override 2
           | +data.splits.other.bye=species
           |  ^^^^^^^^^^^^^^^^^^^^^
-        hint: did you mean `by`? there are `by`, `test`, `val`, `test_fraction` and `val_fraction`
+        hint: did you mean `by`? there are `by`, `test`, `val`, `test_fraction`, `val_fraction`, `test_list` and `val_list`
         "#);
+}
+
+/// OmegaConf, a shell and Python would replace these; as they stand they would name folders.
+#[test]
+fn words_that_other_tools_replace() {
+    insta::assert_snapshot!(
+        refused(&[
+            "run.dir=${oc.env:HOME}/runs/a",
+            "run.root=runs/${now:%Y-%m-%d}",
+            "init_from=None",
+            "trainer.max_steps=None",
+            "trainer.batch_size=None",
+            "data.name=None",
+            "data.root=$HOME/data",
+            "checkpoint.local_dir=~anna/fast",
+            "data.features.mel_norm=None",
+            "tags=[None]",
+            "model=None",
+        ]),
+        @r#"
+        error: 11 problems in the configuration
+
+        `run.dir` is `${oc.env:HOME}/runs/a`, and nothing replaces the `$` in it
+         --> override 1
+          | run.dir=${oc.env:HOME}/runs/a
+          |         ^^^^^^^^^^^^^^^^^^^^^
+        hint: let the shell do it, in double quotes: `run.dir="$HOME/runs/a"`
+
+        `run.root` is `runs/${now:%Y-%m-%d}`, and nothing replaces the `$` in it
+         --> override 2
+          | run.root=runs/${now:%Y-%m-%d}
+          |          ^^^^^^^^^^^^^^^^^^^^
+        hint: let the shell do it, in double quotes: `run.root="runs/$(date +%Y-%m-%d)"`
+
+        `init_from` is `None`, which is no special word here
+         --> override 3
+          | init_from=None
+          |           ^^^^
+        hint: write `null` for nothing; if it is a word, put it in quotes: `"init_from='None'"`
+
+        `trainer.max_steps` is `None`, which is no special word here
+         --> override 4
+          | trainer.max_steps=None
+          |                   ^^^^
+        hint: write `null` for nothing
+
+        `trainer.batch_size` must be a whole number of at least 0, not `None`
+         --> override 5
+          | trainer.batch_size=None
+          |                    ^^^^
+
+        `data.name` is `None`, which is no special word here
+         --> override 6
+          | data.name=None
+          |           ^^^^
+        hint: if it is a word, put it in quotes: `"data.name='None'"`
+
+        `data.root` is `$HOME/data`, and nothing replaces the `$` in it
+         --> override 7
+          | data.root=$HOME/data
+          |           ^^^^^^^^^^
+        hint: let the shell do it, in double quotes: `data.root="$HOME/data"`
+
+        `checkpoint.local_dir` is `~anna/fast`, and the home folder of another user is not known here
+         --> override 8
+          | checkpoint.local_dir=~anna/fast
+          |                      ^^^^^^^^^^
+        hint: write the whole path; `~/` alone stands for your home folder
+
+        `data.features.mel_norm` has no choice `None`
+         --> override 9
+          | data.features.mel_norm=None
+          |                        ^^^^
+        hint: did you mean `none`? there are `none` and `slaney`
+
+        `tags` is `None`, which is no special word here
+         --> override 10
+          | tags=[None]
+          |       ^^^^
+        hint: if it is a word, put it in quotes: `'None'`
+
+        group `model` has no `None`
+         --> override 11
+          | model=None
+          |       ^^^^
+        hint: write `model=null` for the program's own defaults
+        "#
+    );
+}
+
+#[test]
+fn words_that_other_tools_replace_in_a_file() {
+    let text = "defaults:\n  data: fsdd\ndata:\n  root: ${paths.data_dir}/fsdd\nrun:\n  dir: None\n";
+    insta::assert_snapshot!(refused_experiment(text), @r#"
+    error: 2 problems in the configuration
+
+    `data.root` is `${paths.data_dir}/fsdd`, and nothing replaces the `$` in it
+     --> DIR/mine.yaml:4:9
+      |   root: ${paths.data_dir}/fsdd
+      |         ^^^^^^^^^^^^^^^^^^^^^^
+    hint: write the value itself, or give it on the command line, where the shell replaces: `data.root="$PATHS_DATA_DIR/fsdd"`
+
+    `run.dir` is `None`, which is no special word here
+     --> DIR/mine.yaml:6:8
+      |   dir: None
+      |        ^^^^
+    hint: write `null` for nothing; if it is a word, put it in quotes: `'None'`
+    "#);
+}
+
+#[test]
+fn a_pattern_and_a_quoted_word_stay_as_they_are() {
+    let words =
+        [r"data.labels.pattern=(?P<digit>\d)_(?P<speaker>[a-z]+)_(?P<take>\d+)${0,1}", "data.name='None'"]
+            .map(str::to_owned);
+    let all = ["experiment=null".to_owned(), "data=fsdd".to_owned()].into_iter().chain(words);
+    let composed = compose(&all.collect::<Vec<_>>(), &ComposeOptions::default()).unwrap();
+    assert_eq!(composed.config.data.name, "None");
+    assert!(composed.config.data.labels.pattern.contains("${0,1}"));
 }

@@ -176,12 +176,9 @@ fn a_user_folder_adds_and_shadows() {
     assert_eq!((config.model.name, config.trainer.batch_size), (ModelName::Resnet34, 4));
     assert_eq!(config.data.name, "fsdd");
 
-    let infos = dtrain_configs::experiments(&options);
+    let infos = dtrain_configs::files("experiment", &options).unwrap();
     let night = infos.iter().find(|info| info.name == "night").unwrap();
-    assert_eq!(
-        (night.command.as_str(), night.about.as_str()),
-        ("dtrain experiment=night", "Owls. All of them.")
-    );
+    assert_eq!((night.words.as_str(), night.about.as_str()), ("experiment=night", "Owls. All of them."));
     assert!(infos.iter().any(|info| info.name == "supcon_fsdd"));
 }
 
@@ -194,13 +191,134 @@ fn a_run_reads_back_what_it_wrote() {
     assert_eq!(load(&path).unwrap(), original);
     assert_eq!(load(dir.path()).unwrap(), original, "a run directory stands for its config.yaml");
 
-    let longer = load_with_overrides(&path, &words(&["trainer.max_epochs=30", "optimizer=sgd"])).unwrap();
+    let (longer, origins) =
+        load_with_overrides(&path, &words(&["trainer.max_epochs=30", "optimizer=sgd"])).unwrap();
+    assert!(
+        origins.is_asked("trainer.max_epochs") && !origins.is_asked("data.name"),
+        "the file only repeats"
+    );
     assert_eq!(longer.trainer.max_epochs, Some(30));
     assert!(matches!(longer.optimizer, OptimizerConfig::Sgd(_)));
     assert_eq!(longer.data, original.data);
 
     fs::write(&path, "seed: 3\n").unwrap();
-    let with_defaults = load_with_overrides(&path, &words(&["data.root=/data", "eval=none"])).unwrap();
+    let (with_defaults, _) = load_with_overrides(&path, &words(&["data.root=/data", "eval=none"])).unwrap();
     assert_eq!(with_defaults.seed, 3);
     assert_eq!(with_defaults.trainer, dtrain_configs::schema::TrainerConfig::default());
+}
+
+/// Files of editors that write a byte order mark and end lines with CR LF.
+#[test]
+fn files_from_windows_are_read_as_any_other() {
+    let folder = tempfile::tempdir().unwrap();
+    let text =
+        "defaults:\n  data: fsdd\n  method: supcon\n# a comment\ntrainer:\n  batch_size: 48\ntags: [a, b]\n";
+    let mut composed = Vec::new();
+    for (name, text) in
+        [("unix.yaml", text.to_owned()), ("windows.yaml", format!("\u{feff}{}", text.replace('\n', "\r\n")))]
+    {
+        let path = folder.path().join(name);
+        std::fs::write(&path, text).unwrap();
+        let word = format!("experiment={}", path.display());
+        let mut config = dtrain_configs::compose(&[word], &Default::default()).unwrap().config;
+        config.experiment = None;
+        composed.push(config);
+    }
+    assert_eq!(composed[0], composed[1]);
+    assert_eq!(composed[0].trainer.batch_size, 48);
+}
+
+#[test]
+fn words_of_sweeps_and_of_python_are_told_what_to_write() {
+    let said = |word: &str| {
+        dtrain_configs::compose(&[word.to_owned()], &Default::default()).unwrap_err().to_string()
+    };
+    let several = "`dtrain slurm train --array FILE` makes one of each line";
+    for word in [
+        "optimizer.lr=0.1,0.01",
+        "seed=1,2",
+        "seed=range(1,4)",
+        "trainer.precision=fp32,bf16",
+        "model=resnet18,resnet50",
+        "model=glob(resnet*)",
+        "seed=range(3)",
+        "method.temperature=choice(0.1, 0.5)",
+    ] {
+        assert!(said(word).contains(several), "{word}: {}", said(word));
+    }
+    assert!(!said("optimizer.lr=0.1,x").contains(several));
+    assert!(!said("model=resnet18,nothing").contains(several));
+    assert!(said("trainer.max_steps=None").contains("hint: write `null` for nothing"));
+    assert!(!said("optimizer.lr=None").contains("null"), "{}", said("optimizer.lr=None"));
+    for (word, hint) in [
+        ("hydra/launcher=submitit_slurm", "dtrain slurm train ..."),
+        ("trainer/max_steps=3", "parts of a name are parted by dots: `trainer.max_steps`"),
+        ("data@train=fsdd", "a group has one place, its section: `data=NAME`"),
+        ("model/encoder=resnet", "`GROUP=NAME` chooses a file of a group"),
+    ] {
+        assert!(said(word).contains(hint), "{word}: {}", said(word));
+    }
+}
+
+/// Three sources may ask for a probe; only what the user wrote for these data has to mean something.
+#[test]
+fn what_was_asked_for_is_told_from_what_an_experiment_brings_along() {
+    let asked = |overrides: &[&str]| {
+        let composed = compose(&words(overrides), &ComposeOptions::default()).unwrap();
+        composed.origins.is_asked("eval.probes")
+    };
+    assert!(!asked(&["experiment=supcon_fsdd"]));
+    assert!(asked(&["experiment=supcon_fsdd", "eval.probes=[digit]"]));
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("mine.yaml");
+    fs::write(&path, "defaults: {data: fsdd}\neval: {probes: [speaker]}\n").unwrap();
+    let mine = format!("experiment={}", path.display());
+    assert!(asked(&[&mine]));
+    assert!(!asked(&[&mine, "data=audio_folder", "data.root=x"]), "the file was written for other data");
+}
+
+#[test]
+fn a_probe_of_the_experiments_own_data_does_not_stand_in_the_way_of_others() {
+    config(&["experiment=supcon_fsdd", "data=audio_folder", "data.root=x"]);
+    let typed =
+        words(&["experiment=supcon_fsdd", "data=audio_folder", "data.root=x", "eval.probes=[speaker]"]);
+    let message = compose(&typed, &ComposeOptions::default()).unwrap_err().to_string();
+    assert!(
+        message.contains("`eval.probes` names `speaker`, which `data.labels.folders` does not have"),
+        "{message}"
+    );
+    assert!(message.contains("--> override 4"), "{message}");
+}
+
+#[test]
+fn a_home_folder_is_put_in_front_of_paths_only() {
+    let home = std::env::home_dir().unwrap();
+    let found = config(&["run.dir=~/runs/b", "data.root=~", "tags=['~/x']"]);
+    assert_eq!(found.run.dir, Some(home.join("runs/b")));
+    assert_eq!(found.data.root, None, "a lone `~` is YAML's null");
+    assert_eq!(found.tags, ["~/x"]);
+    let quoted = config(&["data.root='~'"]);
+    assert_eq!(quoted.data.root, Some(home));
+}
+
+/// Runs and command lines of before keep their meaning, and a setting of today's name wins.
+#[test]
+fn a_setting_of_an_older_name_is_the_one_of_today() {
+    let typed = composed(&["experiment=supcon_birdsong", "method.tile=64"]);
+    assert_eq!(typed.config.trainer.loss_tile, Auto::Value(64));
+    assert_eq!(typed.origin("trainer.loss_tile").as_deref(), Some("override 2: method.tile=64"));
+
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("config.yaml");
+    let now = to_yaml(&composed(&["experiment=supcon_birdsong"]).config);
+    let before = now.replace("  loss_tile: auto\n", "").replace("\nmethod:\n", "\nmethod:\n  tile: 32\n");
+    assert!(before != now && !before.contains("loss_tile"), "{now}");
+    for (text, expected) in [
+        (before.clone(), Auto::Value(32)),
+        (before.replace("\ntrainer:\n", "\ntrainer:\n  loss_tile: 16\n"), Auto::Value(16)),
+        (now, Auto::Auto),
+    ] {
+        fs::write(&path, &text).unwrap();
+        assert_eq!(load(&path).unwrap().trainer.loss_tile, expected, "{text}");
+    }
 }

@@ -1,9 +1,13 @@
 //! Everything that ships works: each experiment, each file of each group, and what they say about themselves.
 
 use std::collections::BTreeSet;
+use std::fmt::Debug;
 
-use dtrain_configs::schema::{MethodConfig, OptimizerConfig};
-use dtrain_configs::{ComposeOptions, compose, experiments, file_text, groups};
+use dtrain_configs::schema::{MethodConfig, ModelName, OptimizerConfig};
+use dtrain_configs::{ComposeOptions, compose, file_text, files, groups};
+use serde::Deserialize;
+use serde::de::value::{Error, MapDeserializer};
+use serde::de::{Deserializer, IntoDeserializer};
 
 fn words(overrides: &[&str]) -> Vec<String> {
     overrides.iter().map(|&word| word.to_owned()).collect()
@@ -11,15 +15,25 @@ fn words(overrides: &[&str]) -> Vec<String> {
 
 #[test]
 fn every_experiment_composes_and_names_its_command() {
-    let infos = experiments(&ComposeOptions::default());
+    let infos = files("experiment", &ComposeOptions::default()).unwrap();
     assert!(infos.len() >= 6);
     for info in infos {
         let over = format!("experiment={}", info.name);
         let config =
             compose(&words(&[&over]), &ComposeOptions::default()).unwrap_or_else(|e| panic!("{e}")).config;
         assert_eq!(config.experiment.as_deref(), Some(info.name.as_str()));
-        assert_eq!(info.command, format!("dtrain {over}"));
+        assert_eq!(info.words, over);
         assert!(!info.about.is_empty(), "{}", info.name);
+    }
+}
+
+#[test]
+fn every_file_says_what_it_is() {
+    for group in groups() {
+        for info in files(group.name, &ComposeOptions::default()).unwrap() {
+            assert!(!info.about.is_empty(), "{}/{}", group.name, info.name);
+            assert_eq!((info.own, info.shadows), (None, false));
+        }
     }
 }
 
@@ -57,6 +71,26 @@ fn every_method_and_optimizer_has_a_file() {
     }
 }
 
+/// The names that a decoder knows, as it gives them for one that it does not.
+fn known<'de, T: Deserialize<'de> + Debug>(
+    unknown: impl Deserializer<'de, Error = Error>,
+) -> BTreeSet<String> {
+    let message = T::deserialize(unknown).unwrap_err().to_string();
+    message.split('`').skip(3).step_by(2).map(str::to_owned).collect()
+}
+
+/// What goes through all of them (proofs, plans, soak) takes these lists.
+#[test]
+fn no_method_optimizer_or_model_is_missing_from_its_list() {
+    let named = || MapDeserializer::new([("name", "?")].into_iter());
+    let methods: BTreeSet<String> =
+        MethodConfig::all().iter().map(|method| method.name().to_owned()).collect();
+    assert_eq!(methods, known::<MethodConfig>(named()));
+    let optimizers: BTreeSet<String> = OptimizerConfig::all().iter().map(|o| o.name().to_owned()).collect();
+    assert_eq!(optimizers, known::<OptimizerConfig>(named()));
+    assert_eq!(ModelName::ALL.len(), known::<ModelName>("?".into_deserializer()).len());
+}
+
 #[test]
 fn presets_agree_with_the_defaults_that_they_repeat() {
     let config =
@@ -73,7 +107,8 @@ fn presets_agree_with_the_defaults_that_they_repeat() {
 
 #[test]
 fn every_loss_of_a_head_has_an_experiment() {
-    let losses: BTreeSet<String> = experiments(&ComposeOptions::default())
+    let losses: BTreeSet<String> = files("experiment", &ComposeOptions::default())
+        .unwrap()
         .into_iter()
         .filter_map(|info| {
             let over = words(&[&format!("experiment={}", info.name)]);

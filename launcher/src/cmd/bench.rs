@@ -2,16 +2,15 @@
 
 use std::path::Path;
 
-use dtrain_configs::{ComposeOptions, RunConfig, compose};
+use dtrain_configs::{RunConfig, compose};
+use dtrain_front::cli::{BenchSettings, BenchTarget};
+use dtrain_front::{Exit, Printer};
 use dtrain_trainer::{TrainError, bench};
 use serde::Serialize;
 
 use super::Failure;
-use crate::cli::{BenchSettings, BenchTarget};
 use crate::context::{with_ranks, with_session};
-use crate::exit::Exit;
 use crate::logging;
-use crate::ui::Printer;
 
 /// Measures and prints JSON.
 pub fn run(what: BenchTarget, printer: &Printer) -> Result<Exit, Failure> {
@@ -80,7 +79,7 @@ pub fn run(what: BenchTarget, printer: &Printer) -> Result<Exit, Failure> {
 }
 
 fn composed(settings: &BenchSettings) -> Result<RunConfig, Failure> {
-    let options = ComposeOptions { config_dir: settings.config.config_dir.clone() };
+    let options = settings.config.options();
     Ok(compose(&settings.overrides, &options)?.config)
 }
 

@@ -3,15 +3,14 @@
 use std::path::Path;
 
 use comfy_table::{Cell, CellAlignment, Table, presets};
+use dtrain_front::cli::CheckpointAction;
+use dtrain_front::{Exit, Printer};
 use dtrain_trainer::checkpoint::{Bytes, Fault, Validation};
 use dtrain_trainer::run::{Entry, Inventory, RunDir, look_at};
 use dtrain_trainer::track::rfc3339;
 use serde_json::json;
 
 use super::Failure;
-use crate::cli::CheckpointAction;
-use crate::exit::Exit;
-use crate::ui::Printer;
 
 /// Looks at checkpoints from outside; only rank 0 of a world does.
 pub fn run(action: &CheckpointAction, printer: &Printer) -> Result<Exit, Failure> {

@@ -2,13 +2,12 @@
 
 use std::path::{Path, PathBuf};
 
+use dtrain_data::synth::{self, ImageReport, ImageSetKind, RecordingSetKind};
+use dtrain_front::cli::{DataAction, Generator};
+use dtrain_front::{Exit, Printer};
 use dtrain_trainer::TrainError;
-use dtrain_trainer::data::synth::{self, ImageReport, ImageSetKind, RecordingSetKind};
 
 use super::Failure;
-use crate::cli::{DataAction, Generator};
-use crate::exit::Exit;
-use crate::ui::Printer;
 
 /// Makes recordings or images, converts images, or looks at them.
 pub fn run(action: DataAction, printer: &Printer) -> Result<Exit, Failure> {

@@ -2,34 +2,38 @@
 
 use std::collections::BTreeMap;
 
-use dtrain_trainer::run::{open_checkpoint, open_probed, write_confusions};
+use dtrain_front::cli::EvalArgs;
+use dtrain_front::{Exit, Printer};
+use dtrain_trainer::run::{open_probed, write_reports};
 
-use super::Failure;
-use crate::cli::EvalArgs;
+use super::{Failure, Weights};
 use crate::context::with_ranks;
-use crate::exit::Exit;
 use crate::logging;
-use crate::ui::{Printer, evaluation_tables};
+use crate::ui::evaluation_tables;
 
 /// Probes a checkpoint on train, val and test.
 pub fn run(args: &EvalArgs, printer: &Printer) -> Result<Exit, Failure> {
-    let (run_dir, folder) = open_checkpoint(&args.checkpoint)?;
-    let config = dtrain_configs::load_with_overrides(&run_dir.config(), &args.overrides)?;
+    let weights = Weights::choose(&args.checkpoint, args.best, &args.overrides, &args.config)?;
     logging::install(printer.rank());
-    let comm = config.comm.clone();
+    let comm = weights.config.comm.clone();
     with_ranks(printer, &comm, |ranks| {
-        let path = folder.as_deref().unwrap_or(run_dir.path());
-        let probed = open_probed(config, ranks, path)?;
+        let probed = open_probed(weights.config.clone(), &weights.origins, ranks, &weights.path)?;
+        printer.say(&weights.describe(probed.step));
         let (mut metrics, mut heads) = (BTreeMap::new(), BTreeMap::new());
-        for evaluation in probed.evaluate()? {
-            printer.say(&format!("step {}\n{}", probed.step, evaluation_tables(&evaluation)));
-            if printer.rank() == 0 {
-                // Pictures are an addition: a run directory that cannot be written is evaluated all the same.
-                match write_confusions(&evaluation, &run_dir.evaluation(probed.step)) {
-                    Ok(drawn) => drawn.iter().for_each(|path| printer.say(&path.display().to_string())),
-                    Err(error) => printer.warn(&format!("no confusion matrices were drawn: {error}")),
+        let evaluations = probed.evaluate()?;
+        for evaluation in &evaluations {
+            printer.say(&evaluation_tables(evaluation, evaluation.is_reported));
+        }
+        if printer.rank() == 0 {
+            // Files are an addition: a run directory that cannot be written is evaluated all the same.
+            match write_reports(&evaluations, &weights.run_dir.evaluation(probed.step)) {
+                Ok(written) => written.iter().for_each(|path| printer.say(&path.display().to_string())),
+                Err(error) => {
+                    printer.warn(&format!("confusion matrices and classes were not written: {error}"))
                 }
             }
+        }
+        for evaluation in evaluations {
             metrics.extend(evaluation.metrics);
             heads.insert(evaluation.part, evaluation.heads);
         }

@@ -3,7 +3,9 @@
 use std::path::Path;
 
 use comfy_table::{Cell, CellAlignment, LineStyle, Table, TableStyle};
-use dtrain_configs::{ComposeOptions, compose};
+use dtrain_configs::compose;
+use dtrain_front::cli::{EquivalenceArgs, VerifyTarget};
+use dtrain_front::{Exit, Printer};
 use dtrain_trainer::TrainError;
 use dtrain_trainer::verify::{
     Comparison, EquivalenceRequest, Measured, Progress, Report, Verdict, equivalence, tolerance,
@@ -11,11 +13,8 @@ use dtrain_trainer::verify::{
 use indicatif::{ProgressBar, ProgressStyle};
 
 use super::Failure;
-use crate::cli::{EquivalenceArgs, VerifyTarget};
 use crate::context::with_ranks;
-use crate::exit::Exit;
 use crate::logging;
-use crate::ui::Printer;
 
 /// Proves something, and says so.
 pub fn run(what: VerifyTarget, printer: &Printer) -> Result<Exit, Failure> {
@@ -27,7 +26,7 @@ pub fn run(what: VerifyTarget, printer: &Printer) -> Result<Exit, Failure> {
 }
 
 fn run_equivalence(args: EquivalenceArgs, printer: &Printer) -> Result<Exit, Failure> {
-    let options = ComposeOptions { config_dir: args.config.config_dir };
+    let options = args.config.options();
     let config = compose(&args.overrides, &options)?.config;
     logging::install(printer.rank());
     let comm = config.comm.clone();
@@ -106,8 +105,8 @@ fn describe(report: &Report) -> String {
         lens.join(", ")
     ));
     say(format!(
-        "Relative differences from one rank and one piece, the largest of all steps. Allowed: fp64 {:.0e}, tensors \
-         {:.0e}; fp32 loss {:.0e}, gradient {:.0e}, tensors {:.0e}, or {} times the noise on one rank (permuted \
+        "Relative differences from one rank and one piece (of a loss below 1: as they are), the largest of all steps. \
+         Allowed: fp64 {:.0e}, tensors {:.0e}; fp32 loss {:.0e}, gradient {:.0e}, tensors {:.0e}, or {} times the noise on one rank (permuted \
          batches, distance from fp64) where that is more (*); bf16 loss {:.0e}.",
         tolerance::F64,
         tolerance::F64_TENSOR,

@@ -2,14 +2,13 @@
 
 use comfy_table::{Cell, CellAlignment, Table, presets};
 use dtrain_configs::schema::DeviceChoice;
+use dtrain_front::cli::{DeviceName, PrecisionName, VerifyDeviceArgs};
+use dtrain_front::{Exit, Printer};
 use dtrain_trainer::TrainError;
 use dtrain_trainer::verify::{DeviceFigures, DevicePrecision, DeviceRequest, DeviceRow, Quantity, device};
 
 use super::Failure;
-use crate::cli::{DeviceName, PrecisionName, VerifyDeviceArgs};
-use crate::exit::Exit;
 use crate::logging;
-use crate::ui::Printer;
 
 /// Compares a device with the CPU in 64 bits and prints a table. Exit code 1 where something is beyond its tolerance.
 pub fn run(args: &VerifyDeviceArgs, printer: &Printer) -> Result<Exit, Failure> {

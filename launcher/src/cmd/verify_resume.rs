@@ -1,14 +1,13 @@
 //! `dtrain verify resume`.
 
-use dtrain_configs::{ComposeOptions, compose};
+use dtrain_configs::compose;
+use dtrain_front::cli::ResumeProofArgs;
+use dtrain_front::{Exit, Printer};
 use dtrain_trainer::TrainError;
 
 use super::Failure;
-use crate::cli::ResumeProofArgs;
-use crate::exit::Exit;
 use crate::resume_proof::{Request, Words, prove};
 use crate::signals;
-use crate::ui::Printer;
 
 /// Trains the experiment twice, once with kills, and compares what is left.
 pub fn run(args: &ResumeProofArgs, printer: &Printer) -> Result<Exit, Failure> {
@@ -20,9 +19,9 @@ pub fn run(args: &ResumeProofArgs, printer: &Printer) -> Result<Exit, Failure> {
     }
     let worlds: Vec<usize> = args.world.iter().map(|world| *world as usize).collect();
     let changes = worlds.iter().any(|world| Some(world) != worlds.first());
-    let words = Words::new(&args.overrides, args.config.config_dir.clone(), args.steps, changes);
+    let words = Words::new(&args.overrides, args.config.folder(), args.steps, changes);
     // What is wrong with the settings is said before anything is started.
-    compose(words.settings(), &ComposeOptions { config_dir: args.config.config_dir.clone() })?;
+    compose(words.settings(), &args.config.options())?;
     let stop = signals::watch()
         .map_err(|e| Failure::agreed(Exit::Environment, format!("signals cannot be watched: {e}"), None))?;
     let mut folder = tempfile::Builder::new().prefix("dtrain-verify-").tempdir().map_err(TrainError::from)?;

@@ -1,7 +1,7 @@
 //! The report for programs. docs/formats.md describes the keys.
 
-use dtrain_trainer::data::images::inspect::ClassCounts;
-use dtrain_trainer::data::images::{FormatError, Head, Reading};
+use dtrain_data::images::inspect::ClassCounts;
+use dtrain_data::images::{FormatError, Head, Reading};
 use serde_json::{Value, json};
 
 use super::{Found, Part};

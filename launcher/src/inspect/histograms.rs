@@ -1,7 +1,7 @@
 //! How often each class occurs, a chart for each head.
 
-use dtrain_trainer::data::images::Head;
-use dtrain_trainer::data::images::inspect::ClassCounts;
+use dtrain_data::images::Head;
+use dtrain_data::images::inspect::ClassCounts;
 use dtrain_trainer::track::{BarChart, Picture, Series, TrackError};
 
 use super::{Found, class_text, kind_of_classes};

@@ -7,17 +7,16 @@ mod text;
 
 use std::path::Path;
 
+use dtrain_data::DataError;
+use dtrain_data::images::inspect::LabelCounts;
+use dtrain_data::images::{FormatError, Head, ImageFolder, ImageSet, Split};
+use dtrain_front::cli::InspectArgs;
+use dtrain_front::{Exit, Printer};
 use dtrain_trainer::TrainError;
-use dtrain_trainer::data::DataError;
-use dtrain_trainer::data::images::inspect::LabelCounts;
-use dtrain_trainer::data::images::{FormatError, Head, ImageFolder, ImageSet, Split};
 use dtrain_trainer::track::number::short_number;
 use dtrain_trainer::track::{Picture, TrackError};
 
-use crate::cli::InspectArgs;
 use crate::cmd::Failure;
-use crate::exit::Exit;
-use crate::ui::Printer;
 
 /// A set whose labels have been read.
 struct Found<'a> {

@@ -1,15 +1,15 @@
 //! Samples side by side, each with its labels below it.
 
+use dtrain_data::images::inspect::choose;
+use dtrain_data::images::{Head, ImageSet, ImageShape};
+use dtrain_front::Exit;
 use dtrain_trainer::TrainError;
-use dtrain_trainer::data::images::inspect::choose;
-use dtrain_trainer::data::images::{Head, ImageSet, ImageShape};
 use dtrain_trainer::track::palette::{BLACK, GRAY, WHITE, viridis};
 use dtrain_trainer::track::text::{Align, CHAR_WIDTH, LINE_HEIGHT, shortened, text_width};
 use dtrain_trainer::track::{Area, Canvas, Picture, Rgb};
 
 use super::{Found, class_text, failed};
 use crate::cmd::Failure;
-use crate::exit::Exit;
 
 /// Images whose shorter side is below are enlarged, by a whole factor.
 const MIN_SIDE: usize = 96;

@@ -1,8 +1,8 @@
 //! The report for the terminal.
 
 use comfy_table::{Cell, CellAlignment, Table, presets};
-use dtrain_trainer::data::images::inspect::ClassCounts;
-use dtrain_trainer::data::images::{Head, StatedBy};
+use dtrain_data::images::inspect::ClassCounts;
+use dtrain_data::images::{Head, StatedBy};
 use dtrain_trainer::track::number::percent;
 
 use super::{Found, Part, class_text, kind_of_classes};

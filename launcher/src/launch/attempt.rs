@@ -7,6 +7,8 @@ use std::path::{Path, PathBuf};
 use std::process::Child;
 use std::time::{Duration, Instant};
 
+use dtrain_front::Printer;
+use dtrain_front::record::Record;
 use nix::sys::signal::{Signal, kill, killpg};
 use nix::unistd::Pid;
 
@@ -16,9 +18,7 @@ use super::mpirun::{Ending, noticed};
 use super::output::Output;
 use super::plan::Plan;
 use super::processes::{kill_job, of_job};
-use super::record::Record;
 use super::wish::{Action, Inbox, Wish, Wishes};
-use crate::ui::Printer;
 
 /// How often signals and the end are looked for while nothing is said.
 const LOOK: Duration = Duration::from_millis(50);
@@ -94,7 +94,7 @@ pub fn run(watch: &mut Watch<'_>, places: &Places, restarted: bool) -> std::io::
         end.kill();
     }
     let ending = watched?;
-    let began = output.any_rank_spoke() || super::rank::has_begun(&places.job);
+    let began = output.any_rank_spoke() || dtrain_front::rank::has_begun(&places.job);
     // Ranks that mpirun left behind when it was killed.
     kill_job(&places.job, DYING);
     output.finish()?;

@@ -4,9 +4,9 @@
 use std::collections::BTreeMap;
 
 use dtrain_comm::LastStage;
+use dtrain_front::record::Record;
 
 use super::mpirun::{Ending, Noticed};
-use super::record::Record;
 
 /// What is known about the end of an attempt.
 #[derive(Debug, Clone)]

@@ -5,13 +5,14 @@ use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
+use dtrain_front::rank::{FAILURE_DIR, JOB_DIR, LAUNCHED};
+use dtrain_front::worker::front_program;
 use nix::sched::{CpuSet, sched_setaffinity};
 use nix::sys::prctl;
 use nix::sys::signal::Signal;
 use nix::unistd::Pid;
 
 use super::plan::{Hosts, Plan};
-use super::rank::{FAILURE_DIR, JOB_DIR, LAUNCHED};
 
 /// Where ranks of one attempt find what the launcher keeps for them.
 #[derive(Debug, Clone, Copy)]
@@ -30,7 +31,7 @@ pub const MPI_FOLDER: &str = "mpi";
 /// # Errors
 /// The system does not tell where this program is, or refuses a set of cores.
 pub fn command(plan: &Plan, folders: Folders<'_>, restarted: bool) -> std::io::Result<Command> {
-    let program = std::env::current_exe()?;
+    let program = front_program()?;
     let mut command = if plan.needs_mpirun() {
         let mut command = Command::new("mpirun");
         command.args(mpirun_options(plan)).arg(program);
@@ -181,7 +182,7 @@ mod tests {
         let folders = Folders { job: Path::new("/job"), failures: Path::new("/failures") };
         let single = Plan { mpirun_args: Vec::new(), ..plan(Hosts::This, 1) };
         let command = command(&single, folders, false).unwrap();
-        assert_eq!(command.get_program(), std::env::current_exe().unwrap());
+        assert_eq!(command.get_program(), front_program().unwrap());
         let variables: Vec<_> = command.get_envs().collect();
         assert!(variables.contains(&(JOB_DIR.as_ref(), Some("/job".as_ref()))));
         assert!(variables.contains(&(FAILURE_DIR.as_ref(), Some("/failures".as_ref()))));

@@ -15,8 +15,9 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
+use dtrain_front::rank::JOB_DIR;
+
 use super::processes::kill_job;
-use super::rank::JOB_DIR;
 
 /// Shared memory as a file system.
 const MEMORY: &str = "/dev/shm";

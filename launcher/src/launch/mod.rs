@@ -8,7 +8,6 @@
 //! What an attempt leaves behind is evidence, the cause is found in it by a pure function, and another one decides. This
 //! file does what they say.
 
-mod args;
 mod attempt;
 mod cause;
 mod command;
@@ -19,8 +18,6 @@ mod output;
 mod plan;
 mod policy;
 mod processes;
-pub mod rank;
-pub mod record;
 mod report;
 mod size;
 mod wish;
@@ -28,9 +25,10 @@ mod wish;
 use std::path::PathBuf;
 use std::time::{Duration, Instant, SystemTime};
 
+use dtrain_front::cli::LaunchArgs;
+use dtrain_front::{Exit, Printer};
 use dtrain_trainer::track::rfc3339;
 
-pub use args::LaunchArgs;
 pub use size::print_num_gpus;
 
 use attempt::{Attempt, Places, Watch};
@@ -41,9 +39,7 @@ use policy::{Decision, Limits, Tried, decide};
 use wish::{Inbox, Wishes};
 
 use crate::cmd::Failure;
-use crate::exit::Exit;
 use crate::logging;
-use crate::ui::Printer;
 
 /// How often signals are looked for during a pause.
 const LOOK: Duration = Duration::from_millis(50);

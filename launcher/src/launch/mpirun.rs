@@ -1,6 +1,6 @@
 //! What mpirun says: lines of ranks on other hosts, which carry a tag, and its own words about a job that failed.
 
-use super::rank::Channel;
+use dtrain_front::rank::Channel;
 
 /// The process that mpirun names as the first to fail.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -9,14 +9,14 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use dtrain_front::Printer;
+use dtrain_front::rank::Channel;
 use nix::errno::Errno;
 use nix::fcntl::OFlag;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::stat::Mode;
 
 use super::mpirun::{Chatter, tagged};
-use super::rank::Channel;
-use crate::ui::Printer;
 
 const CHUNK_BYTES: usize = 64 << 10;
 /// A longer line is shown in pieces.
@@ -54,7 +54,7 @@ struct Source {
 }
 
 impl Output {
-    /// Makes the pipes of `num_ranks` ranks in `job`, into which [`super::rank::begin`] writes. `files` is a folder that
+    /// Makes the pipes of `num_ranks` ranks in `job`, into which [`dtrain_front::rank::begin`] writes. `files` is a folder that
     /// exists.
     ///
     /// # Errors

@@ -1,18 +1,15 @@
 //! What is going to be started: the words for the ranks, the run directory, how many processes and where.
 
-use std::ffi::OsString;
 use std::num::NonZeroUsize;
 use std::time::SystemTime;
 
-use clap::Parser;
 use dtrain_configs::schema::{DeviceChoice, RunConfig};
-use dtrain_trainer::run::{RunDir, RunLock};
+use dtrain_front::cli::{LaunchArgs, NumRanks, Verb};
+use dtrain_front::{Exit, composed_for_training, read_launched, stored_for_resuming};
+use dtrain_trainer::run::{RunDir, RunLock, reserve_run_dir};
 
-use super::args::{LaunchArgs, NumRanks};
 use super::size::{Machine, Size};
-use crate::cli::{Cli, Verb, with_default_verb};
-use crate::cmd::{Failure, composed_for_training, stored_for_resuming};
-use crate::exit::Exit;
+use crate::cmd::Failure;
 
 /// A job that is ready to be started, several times if need be.
 #[derive(Debug, Clone)]
@@ -58,9 +55,7 @@ impl Plan {
     /// Wrong words or settings; a directory that cannot be made or that another process holds.
     pub fn new(args: &LaunchArgs) -> Result<Self, Failure> {
         refuse_within_ranks()?;
-        let typed = std::iter::once("dtrain".to_owned()).chain(args.words.iter().cloned());
-        let words = with_default_verb(typed.map(OsString::from)).into_iter().skip(1);
-        let words: Vec<String> = words.map(|word| word.to_string_lossy().into_owned()).collect();
+        let words = args.words_with_verb();
         let (config, resumes) = match read(&words)? {
             Work::Train(config) => (Some(config), false),
             Work::Resume(config) => (Some(config), true),
@@ -112,23 +107,11 @@ enum Work {
 }
 
 fn read(words: &[String]) -> Result<Work, Failure> {
-    let typed = std::iter::once("dtrain").chain(words.iter().map(String::as_str));
-    let cli = Cli::try_parse_from(typed).map_err(|error| {
-        let text = error.to_string();
-        let text = text.trim_end().strip_prefix("error: ").unwrap_or(text.trim_end()).to_owned();
-        let hint =
-            "options of `dtrain launch` come before the verb and the settings; see `dtrain launch --help`";
-        Failure::agreed(Exit::Usage, text, Some(hint.to_owned()))
-    })?;
-    match cli.verb {
+    match read_launched(words)? {
         Verb::Train(args) if !args.cfg && !args.dry_run && args.fast_dev_run.is_none() => {
             Ok(Work::Train(Box::new(composed_for_training(&args)?.config)))
         }
-        Verb::Resume(args) => Ok(Work::Resume(Box::new(stored_for_resuming(&args)?))),
-        Verb::Launch(_) => {
-            let message = "`dtrain launch` cannot launch itself";
-            Err(Failure::agreed(Exit::Usage, message, Some("name the verb that the ranks shall do".into())))
-        }
+        Verb::Resume(args) => Ok(Work::Resume(Box::new(stored_for_resuming(&args)?.0))),
         _ => Ok(Work::Other),
     }
 }
@@ -146,7 +129,7 @@ fn refuse_within_ranks() -> Result<(), Failure> {
             ),
             Some("use `dtrain launch` alone, or `dtrain train` under mpirun or srun".into()),
         )),
-        Err(error) => Err(Failure::agreed(Exit::Environment, &error, error.hint())),
+        Err(error) => Err(dtrain_front::Failure::from(error).into()),
     }
 }
 
@@ -177,7 +160,7 @@ fn hosts(named: &[String], num_ranks: usize, slurm_nodes: usize) -> Result<Hosts
 }
 
 fn reserve(config: &RunConfig, resumes: bool) -> Result<Run, Failure> {
-    let dir = RunDir::reserve(config, SystemTime::now()).map_err(|error| {
+    let dir = reserve_run_dir(config, SystemTime::now()).map_err(|error| {
         Failure::agreed(
             Exit::Environment,
             format!("the run directory cannot be made: {error}"),

@@ -2,8 +2,9 @@
 
 use std::time::Duration;
 
+use dtrain_front::Exit;
+
 use super::wish::Wish;
-use crate::exit::Exit;
 
 /// Restarts in a row without a new durable checkpoint after which more would bring nothing.
 pub const MAX_VAIN_RESTARTS: u32 = 3;

@@ -4,10 +4,9 @@
 use std::path::Path;
 use std::time::{Duration, Instant};
 
+use dtrain_front::rank::JOB_DIR;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
-
-use super::rank::JOB_DIR;
 
 const PAUSE: Duration = Duration::from_millis(10);
 

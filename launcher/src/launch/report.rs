@@ -45,7 +45,7 @@ fn last_output(cause: &Cause, last_lines: impl Fn(usize) -> Vec<String>) -> Opti
     (!others.is_empty()).then(|| ("last output of rank 0", shown(others)))
 }
 
-fn follower(record: &super::record::Record) -> String {
+fn follower(record: &dtrain_front::record::Record) -> String {
     let first = record.message.lines().next().unwrap_or_default();
     let stage = record.stage.as_ref().map_or(String::new(), |stage| format!(" ({stage})"));
     shortened(&format!("rank {} on {}: exit code {}{stage}: {first}", record.rank, record.host, record.exit))
@@ -82,7 +82,7 @@ pub fn final_hint(reason: Reason) -> String {
 mod tests {
     use super::*;
     use crate::launch::mpirun::Ending;
-    use crate::launch::record::Record;
+    use dtrain_front::record::Record;
 
     fn cause() -> Cause {
         Cause {

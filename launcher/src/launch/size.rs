@@ -5,9 +5,9 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 
 use dtrain_comm::allowed_cores;
-
-use super::args::NumRanks;
-use crate::ui::Printer;
+use dtrain_front::Printer;
+use dtrain_front::cli::NumRanks;
+use dtrain_front::worker::front_program;
 
 /// Threads of one process that small networks and batches keep busy; more are better spent on more ranks.
 const CORES_OF_AUTO: usize = 4;
@@ -84,7 +84,7 @@ fn count_gpus() -> usize {
     if !devices.iter().any(|device| Path::new(device).exists()) {
         return 0;
     }
-    let Ok(program) = std::env::current_exe() else { return 0 };
+    let Ok(program) = front_program() else { return 0 };
     let asked = Command::new(program).arg("count-gpus").stdin(Stdio::null()).stderr(Stdio::null()).output();
     asked.ok().and_then(|asked| String::from_utf8(asked.stdout).ok()?.trim().parse().ok()).unwrap_or(0)
 }

@@ -6,11 +6,12 @@
 use std::io;
 use std::time::Instant;
 
+use dtrain_front::Exit;
 use nix::sys::signal::Signal;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR1, SIGUSR2};
 use signal_hook::iterator::Signals;
 
-use crate::exit::Exit;
+use crate::signals::heard;
 
 /// How the ranks shall end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -88,26 +89,19 @@ impl Wishes {
 pub struct Inbox(Signals);
 
 impl Inbox {
-    /// From now on signals are noted. Those that are ignored stay so: under `nohup` a hang-up is none.
+    /// From now on signals are noted, but for those that are ignored.
     ///
     /// # Errors
     /// The system refuses.
     pub fn open() -> io::Result<Self> {
-        let ignored = ignored_signals(&std::fs::read_to_string("/proc/self/status").unwrap_or_default());
-        let wanted = [SIGINT, SIGTERM, SIGHUP, SIGUSR1, SIGUSR2];
-        Signals::new(wanted.into_iter().filter(|signal| ignored >> (signal - 1) & 1 == 0)).map(Self)
+        let heard = heard(&[SIGINT, SIGTERM, SIGHUP, SIGUSR1, SIGUSR2]);
+        Signals::new(heard).map(Self)
     }
 
     /// What has arrived since the last call.
     pub fn pending(&mut self) -> Vec<i32> {
         self.0.pending().collect()
     }
-}
-
-/// The bits of `SigIgn` in `/proc/self/status`: signal n is bit n - 1.
-fn ignored_signals(status: &str) -> u64 {
-    let bits = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
-    bits.and_then(|bits| u64::from_str_radix(bits.trim(), 16).ok()).unwrap_or(0)
 }
 
 #[cfg(test)]
@@ -139,12 +133,5 @@ mod tests {
         let (actions, wish) = heard(&[SIGTERM, SIGINT, SIGTERM]);
         assert_eq!(actions, [Action::Tell(Wish::Requeue), Action::Tell(Wish::User), Action::Nothing]);
         assert_eq!(wish, Some(Wish::User));
-    }
-
-    #[test]
-    fn ignored_signals_are_read_from_the_status() {
-        assert_eq!(ignored_signals("Name:\tx\nSigIgn:\t0000000000001001\nSigCgt:\t0\n"), 0x1001);
-        assert_eq!(ignored_signals(""), 0);
-        assert_eq!(ignored_signals("SigIgn:\tmany\n"), 0);
     }
 }

@@ -12,13 +12,13 @@ mod words;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use dtrain_front::Exit;
 use dtrain_trainer::TrainError;
 use dtrain_trainer::checkpoint::{CheckpointStore, Validation};
 use dtrain_trainer::run::{RunDir, StopFlag};
 use dtrain_trainer::verify::{Strictness, compare_runs};
 
 use crate::cmd::Failure;
-use crate::exit::Exit;
 use dice::Dice;
 pub use found::{Ended, Proof, Started, Undisturbed};
 use progress::Progress;

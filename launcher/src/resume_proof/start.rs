@@ -8,6 +8,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
+use dtrain_front::Exit;
+use dtrain_front::worker::front_program;
 use dtrain_trainer::run::StopFlag;
 use nix::sys::prctl::set_pdeathsig;
 use nix::sys::signal::Signal;
@@ -15,7 +17,6 @@ use nix::sys::signal::Signal;
 use super::broken;
 use super::processes::{Process, descendants};
 use crate::cmd::Failure;
-use crate::exit::Exit;
 
 /// Between two looks at a child.
 const POLL: Duration = Duration::from_millis(2);
@@ -167,7 +168,7 @@ impl Drop for Start {
 
 /// This program on `world` ranks; mpirun keeps its own files in `folder`.
 fn command(world: usize, folder: &Path) -> io::Result<Command> {
-    let program = std::env::current_exe()?;
+    let program = front_program()?;
     let mut command = Command::new(if world > 1 { Path::new("mpirun") } else { &program });
     if world > 1 {
         command.args(["--oversubscribe", "--bind-to", "none", "-n", &world.to_string()]).arg(&program);

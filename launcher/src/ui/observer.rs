@@ -2,12 +2,12 @@
 
 use std::path::Path;
 
+use dtrain_front::Printer;
 use dtrain_trainer::coordinator::StopReason;
 use dtrain_trainer::eval::{Evaluation, HeadResult};
 use dtrain_trainer::run::{Banner, Observer, Progress};
-use indicatif::{ProgressBar, ProgressStyle};
 
-use super::{Printer, evaluation_tables};
+use super::{bar, evaluation_tables};
 
 /// Columns of the banner.
 const NAME_WIDTH: usize = 24;
@@ -15,21 +15,18 @@ const NAME_WIDTH: usize = 24;
 /// Speaks for rank 0.
 pub struct TerminalObserver {
     printer: Printer,
-    bar: Option<ProgressBar>,
-    last_table: Option<String>,
+    /// Whether the first table of the end has been shown.
+    concludes: bool,
 }
 
 impl TerminalObserver {
     /// A bar on a terminal, plain lines elsewhere.
     pub fn new(printer: Printer) -> Self {
-        Self { printer, bar: None, last_table: None }
+        Self { printer, concludes: false }
     }
 
     fn say(&self, text: &str) {
-        match &self.bar {
-            Some(bar) => bar.suspend(|| self.printer.say(text)),
-            None => self.printer.say(text),
-        }
+        bar::aside(|| self.printer.say(text));
     }
 }
 
@@ -47,22 +44,13 @@ impl Observer for TerminalObserver {
 
     fn stepped(&mut self, progress: &Progress) {
         if self.printer.is_terminal() {
-            let bar = self.bar.get_or_insert_with(|| {
-                let bar = ProgressBar::new(progress.total_steps);
-                // The template is a constant; a broken one would fall back to the plain bar.
-                let style = ProgressStyle::with_template(
-                    "{bar:30} {pos}/{len} [{elapsed_precise} < {eta_precise}] {msg}",
-                );
-                bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
-                bar
-            });
-            bar.set_position(progress.step);
-            bar.set_message(format!(
+            let message = format!(
                 "epoch {} loss {:.4} {:.0} samples/s",
                 progress.epoch + 1,
                 progress.loss,
                 progress.samples_per_sec
-            ));
+            );
+            bar::step(progress.step, progress.total_steps, message);
         } else if progress.logged {
             self.say(&format!(
                 "epoch {} step {}/{} loss {:.4} {:.0} samples/s",
@@ -77,12 +65,16 @@ impl Observer for TerminalObserver {
 
     fn evaluated(&mut self, evaluation: &Evaluation, step: u64, last: bool) {
         if last {
-            let table = evaluation_tables(evaluation);
-            self.say(&format!("\n{table}"));
-            self.last_table = Some(table);
+            let table = evaluation_tables(evaluation, evaluation.is_reported);
+            if !std::mem::replace(&mut self.concludes, true) {
+                self.say(&format!("\nlast weights: step {step}"));
+            }
+            self.say(&table);
             return;
         }
-        let mut parts: Vec<String> = evaluation.heads.iter().map(brief).collect();
+        let in_rows = |head: &&HeadResult| evaluation.rows.iter().any(|row| row.label == head.name);
+        let mut parts: Vec<String> =
+            evaluation.heads.iter().filter(|head| !in_rows(head)).map(brief).collect();
         for row in &evaluation.rows {
             parts.push(format!(
                 "{} {} {:.2} % (chance {:.2} %)",
@@ -100,9 +92,7 @@ impl Observer for TerminalObserver {
     }
 
     fn ended(&mut self, _: &StopReason) {
-        if let Some(bar) = self.bar.take() {
-            bar.finish_and_clear();
-        }
+        bar::end_steps();
     }
 }
 

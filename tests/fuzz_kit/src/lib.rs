@@ -13,5 +13,5 @@ mod target;
 mod writes;
 
 pub use allocations::Counting;
-pub use mutation::holds_for_mutations;
+pub use mutation::{all_hold, holds_for_mutations};
 pub use target::{Parse, Target, check};

@@ -1,5 +1,7 @@
 //! Valid inputs, damaged: what the ordinary test suites give a parser. Fuzzers find more; this finds the usual.
 
+use std::collections::BTreeSet;
+
 use proptest::prelude::*;
 use proptest::sample::Index;
 use proptest::test_runner::{Config, TestRunner};
@@ -42,6 +44,16 @@ enum Change {
     Remove { at: Index, len: usize },
     Repeat { at: Index, len: usize, times: usize },
     Cut { at: Index },
+}
+
+/// Checks all `targets` of a crate as [`holds_for_mutations`] does, and that their names tell them apart.
+///
+/// # Panics
+/// As [`holds_for_mutations`].
+pub fn all_hold(targets: &[Target], num_cases: u32) {
+    let names: BTreeSet<&str> = targets.iter().map(|target| target.name).collect();
+    assert_eq!(names.len(), targets.len(), "two targets have one name");
+    targets.iter().for_each(|target| holds_for_mutations(target, num_cases));
 }
 
 /// Checks `target` on its seeds, which it must accept, and on `num_cases` inputs made of them.

@@ -1,39 +1,10 @@
 //! Disks that are full: the run ends with the reason, the last good checkpoint stays, and with room again the run goes on.
 
-use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::path::Path;
 
-use dtrain_tests::{recorded_step, skipped};
+use dtrain_tests::{SmallDisk, recorded_step};
 
 use super::{assert_same_end, sandbox, small};
-
-/// A small file system in memory; it ends with the value.
-struct SmallDisk(PathBuf);
-
-impl SmallDisk {
-    /// `None` where mounting is not allowed, which is said.
-    fn mount(at: &Path, bytes: u64) -> Option<Self> {
-        std::fs::create_dir_all(at).unwrap();
-        let size = format!("size={bytes}");
-        let mounted = Command::new("mount").args(["-t", "tmpfs", "-o", &size, "none"]).arg(at).output();
-        if mounted.is_ok_and(|output| output.status.success()) {
-            return Some(Self(at.to_owned()));
-        }
-        skipped("mounting a small tmpfs needs root");
-        None
-    }
-
-    fn grow(&self, bytes: u64) {
-        let size = format!("remount,size={bytes}");
-        assert!(Command::new("mount").args(["-o", &size]).arg(&self.0).status().unwrap().success());
-    }
-}
-
-impl Drop for SmallDisk {
-    fn drop(&mut self) {
-        let _ = Command::new("umount").arg("--lazy").arg(&self.0).status();
-    }
-}
 
 fn size_of(folder: &Path) -> u64 {
     let entries = std::fs::read_dir(folder).unwrap().flatten();
@@ -43,19 +14,21 @@ fn size_of(folder: &Path) -> u64 {
 #[test]
 fn a_disk_too_small_for_the_next_checkpoint() {
     let sandbox = sandbox();
-    sandbox.dtrain(small("whole", &[])).finish().succeeded();
+    // The best weights would be saved between two intervals.
+    let no_best = ["checkpoint.monitor=null"];
+    sandbox.dtrain(small("whole", &no_best)).finish().succeeded();
     let whole = sandbox.run("whole");
     let one = size_of(&whole.checkpoint(whole.latest_step().unwrap()));
     // Room for two checkpoints and the other files, and not for the third, which is written before the first is deleted.
     let Some(disk) = SmallDisk::mount(&sandbox.join("disk"), 2 * one + one / 2 + (256 << 10)) else { return };
-    let finished = sandbox.dtrain(small("disk/run", &[])).finish().expect(3);
+    let finished = sandbox.dtrain(small("disk/run", &no_best)).finish().expect(3);
     let error = finished.error(sandbox.path());
     assert!(error.contains("disk") || error.contains("space"), "{error}");
     assert!(error.contains("hint:"), "{error}");
     let run = sandbox.run("disk/run");
     assert_eq!(run.checkpoint_steps(), [2, 4], "{}", finished.report());
-    disk.grow(64 << 20);
-    sandbox.dtrain(small("disk/run", &[])).finish().succeeded().says("resumed at");
+    disk.resize(64 << 20);
+    sandbox.dtrain(small("disk/run", &no_best)).finish().succeeded().says("resumed at");
     assert_same_end(&run, &whole);
 }
 
@@ -63,16 +36,11 @@ fn a_disk_too_small_for_the_next_checkpoint() {
 fn a_disk_that_fills_while_the_run_trains() {
     let sandbox = sandbox();
     let long = ["trainer.max_steps=100000", "checkpoint.every_steps=3", "eval.every_epochs=0"];
-    let Some(_disk) = SmallDisk::mount(&sandbox.join("disk"), 32 << 20) else { return };
+    let Some(disk) = SmallDisk::mount(&sandbox.join("disk"), 32 << 20) else { return };
     let mut running = sandbox.dtrain(small("disk/run", &long)).start();
     let run = sandbox.run("disk/run");
     running.wait_until("a checkpoint was written", || run.latest_step().is_some() && recorded_step(&run) > 5);
-    let ballast = sandbox.join("disk/ballast");
-    let mut file = std::fs::File::create(&ballast).unwrap();
-    // Until nothing fits any more.
-    let filled = std::io::copy(&mut std::io::repeat(0), &mut file);
-    assert!(filled.is_err());
-    drop(file);
+    let ballast = disk.fill();
     let finished = running.wait().expect(3);
     assert!(finished.error(sandbox.path()).contains("hint:"), "{}", finished.report());
     let saved = run.latest_step().unwrap();

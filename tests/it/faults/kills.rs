@@ -3,13 +3,16 @@
 use std::time::{Duration, Instant};
 
 use dtrain_tests::{
-    Dice, Processes, RunFiles, Running, Sandbox, Victim, came, is_alive, is_evaluating, is_saving,
-    recorded_step,
+    Dice, Processes, RunFiles, Running, Sandbox, Victim, bytes_in, came, has_begun_evaluating, is_alive,
+    is_saving, recorded_step, staged_bytes,
 };
 
 use super::{STEPS, STEPS_PER_EPOCH, assert_same_end, sandbox, small};
 
 const PATIENCE: Duration = Duration::from_secs(60);
+
+/// A projector of 4 million weights: with its moments a checkpoint has 50 MB, and writing it takes longer than to notice it.
+const HEAVY: [&str; 2] = ["method.projector.hidden_dim=2048", "method.projector.num_layers=3"];
 
 /// Kills `victim` and waits until nothing of the job is left; what does not end by itself is ended by the test.
 fn kill(mut running: Running, victim: Victim, dice: &mut Dice) {
@@ -51,38 +54,61 @@ fn any_process_of_two_ranks_at_any_step() {
     goes_on(&sandbox, 2);
 }
 
-/// Old or new, never half; again and again at another place of the write.
+/// Old or new, never half; again and again at another place of the write, which is as long as [`HEAVY`] makes it.
 #[test]
 fn inside_a_checkpoint_write() {
     let sandbox = sandbox();
     let mut dice = Dice::announced("inside_a_checkpoint_write");
-    let mut num_inside = 0;
-    for number in 1..=6u64 {
-        let (mut running, run) = start(&sandbox, 1);
-        came(&mut running, PATIENCE, false, || recorded_step(&run) >= number * 3);
-        came(&mut running, PATIENCE, true, || is_saving(&run));
-        std::thread::sleep(Duration::from_millis(3).mul_f64(dice.share()));
+    sandbox.dtrain(small("whole", &HEAVY)).finish().succeeded();
+    let whole = sandbox.run("whole");
+    let size = bytes_in(&whole.checkpoint(whole.latest_step().unwrap()));
+    let mut places = Vec::new();
+    let mut attempts = 0;
+    while places.len() < 4 {
+        assert!(attempts < 10, "only {} of {attempts} kills came inside a write", places.len());
+        let mut running = sandbox.dtrain(small("cut", &HEAVY)).start();
+        let run = sandbox.run("cut");
+        let (saved, due) = (attempts * 2, (dice.share() * 0.9 * size as f64) as u64);
+        attempts += 1;
+        // What the last kill has left goes first.
+        came(&mut running, PATIENCE, false, || !is_saving(&run) && run.latest_step().unwrap_or(0) >= saved);
+        came(&mut running, PATIENCE, true, || staged_bytes(&run) > due);
         running.kill();
-        num_inside += usize::from(is_saving(&run));
+        let written = staged_bytes(&run);
+        if is_saving(&run) && written > 0 {
+            places.push(written as f64 / size as f64);
+        }
     }
-    println!("{num_inside} of 6 kills left a checkpoint half written");
-    goes_on(&sandbox, 1);
+    println!("killed after these shares of a checkpoint were written: {places:.2?}");
+    sandbox.dtrain(small("cut", &HEAVY)).finish().succeeded();
+    assert_same_end(&sandbox.run("cut"), &whole);
 }
 
 #[test]
 fn during_an_evaluation() {
     let sandbox = sandbox();
     let mut dice = Dice::announced("during_an_evaluation");
-    for number in 1..=3 {
-        let (mut running, run) = start(&sandbox, 1);
-        let due = number * 2 * STEPS_PER_EPOCH;
-        came(&mut running, PATIENCE, true, || {
-            recorded_step(&run) >= due && is_evaluating(&run, STEPS_PER_EPOCH)
-        });
+    // A linear probe that takes its time, in every evaluation.
+    let thorough = ["eval.linear.every_epochs=1", "eval.linear.iterations=20000"];
+    let start = || sandbox.dtrain(small("cut", &thorough)).env("RUST_LOG", "dtrain_trainer=debug").start();
+    let mut num_inside = 0;
+    for number in 1..=8 {
+        let (mut running, run) = (start(), sandbox.run("cut"));
+        let due = number * STEPS_PER_EPOCH;
+        // Marks of the last start are in the log too: a step of this one comes first.
+        came(&mut running, PATIENCE, false, || recorded_step(&run) >= due && !has_begun_evaluating(&run));
+        came(&mut running, PATIENCE, true, || has_begun_evaluating(&run));
         std::thread::sleep(Duration::from_millis(5).mul_f64(dice.share()));
         running.kill();
+        num_inside += usize::from(has_begun_evaluating(&run));
+        if num_inside == 3 {
+            break;
+        }
     }
-    goes_on(&sandbox, 1);
+    assert_eq!(num_inside, 3, "kills inside an evaluation");
+    sandbox.dtrain(small("cut", &thorough)).finish().succeeded();
+    sandbox.dtrain(small("whole", &thorough)).finish().succeeded();
+    assert_same_end(&sandbox.run("cut"), &sandbox.run("whole"));
 }
 
 /// At any moment of joining, reading the checkpoint and beginning the files again.

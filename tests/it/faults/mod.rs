@@ -1,10 +1,11 @@
-//! What can go wrong around a run: processes that die, disks that fill, checkpoints that rot, clocks that jump. Whatever it
+//! What can go wrong around a run: processes that die, memory that fails or is missing, disks that fill, checkpoints that rot, clocks that jump. Whatever it
 //! is, the same command goes on and ends with the weights of the undisturbed run, or says what is wrong and loses nothing.
 
 mod clock;
 mod damage;
 mod disk;
 mod kills;
+mod memory;
 
 use dtrain_tests::{RunFiles, Sandbox, differences, write_classes};
 

@@ -10,3 +10,4 @@ mod watch;
 pub use figures::Figures;
 pub use plan::{Kill, Moment, RunPlan, Supervision, plan};
 pub use run::{Reference, RunOutcome, soak_run};
+pub use settings::small_method;

@@ -1,5 +1,7 @@
 //! Which runs there are and how each kill of each run is meant: a deck with enough of every kind, shuffled by the seed.
 
+use dtrain_configs::schema::MethodConfig;
+
 use crate::dice::Dice;
 use crate::moments::Victim;
 
@@ -53,8 +55,6 @@ pub struct RunPlan {
     pub kills: Vec<Kill>,
 }
 
-const METHODS: [&str; 3] = ["simclr", "supcon", "supervised"];
-
 /// Parts of a hundred kills.
 const MOMENTS: [(Moment, usize); 4] =
     [(Moment::InWrite, 38), (Moment::StartUp, 16), (Moment::InEvaluation, 16), (Moment::Anytime, 30)];
@@ -70,6 +70,7 @@ pub fn plan(num_runs: usize, kills_per_run: usize, seed: u64) -> Vec<RunPlan> {
     dice.shuffle(&mut moments);
     dice.shuffle(&mut victims);
     let mut cards = moments.into_iter().zip(victims);
+    let methods = MethodConfig::all();
     (0..num_runs)
         .map(|number| {
             let supervision = if number % 5 == 4 { Supervision::Mpirun } else { Supervision::Launch };
@@ -86,11 +87,13 @@ pub fn plan(num_runs: usize, kills_per_run: usize, seed: u64) -> Vec<RunPlan> {
                 })
                 .collect();
             spread(&mut kills);
+            // Each time round the other worlds, and every second time the other way to write.
+            let round = number / methods.len();
             RunPlan {
                 number,
-                method: METHODS[number % METHODS.len()],
-                world: 2 + number % 2,
-                asynchronous: number / 2 % 2 == 0,
+                method: methods[number % methods.len()].name(),
+                world: 2 + (number + round) % 2,
+                asynchronous: (number / 2 + round / 2).is_multiple_of(2),
                 supervision,
                 kills,
             }

@@ -54,10 +54,24 @@ pub(super) fn settings(method: &str, asynchronous: bool, dir: &str) -> Vec<Strin
     all.push(format!("checkpoint.every_steps={SAVE_EVERY}"));
     all.push(format!("checkpoint.async={asynchronous}"));
     all.push(format!("run.dir={dir}"));
-    if method != "supervised" {
-        all.extend(["method.projector.hidden_dim=32", "method.projector.out_dim=16"].map(str::to_owned));
-    }
+    all.extend(small_method(method));
     all
+}
+
+/// Settings that make the parts of a method small, by its name.
+pub fn small_method(method: &str) -> Vec<String> {
+    let small: &[&str] = match method {
+        "simclr" | "supcon" => &["method.projector.hidden_dim=32", "method.projector.out_dim=16"],
+        "byol" | "simsiam" => &[
+            "method.projector.hidden_dim=32",
+            "method.projector.out_dim=16",
+            "method.predictor.hidden_dim=24",
+        ],
+        // Its heads are probed only where that is asked for.
+        "multihead" => &["eval.embeddings=true"],
+        _ => &[],
+    };
+    small.iter().map(|word| (*word).to_owned()).collect()
 }
 
 /// The job that starts the run of `plan`, or starts it again.

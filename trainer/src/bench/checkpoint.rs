@@ -7,8 +7,8 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use dtrain_comm::Collective;
-use dtrain_configs::RunConfig;
 use dtrain_configs::schema::MonitorMode;
+use dtrain_configs::{Origins, RunConfig};
 use serde::Serialize;
 
 use super::{median, synthetic};
@@ -82,7 +82,7 @@ pub fn checkpoint(
         let message = "`dtrain bench checkpoint` measures one process: rank 0 is the one that writes";
         return Err(TrainError::config(message, "start it without mpirun"));
     }
-    let (resolved, place, _) = resolve(config, &**collective, None)?;
+    let (resolved, place, _) = resolve(config, &**collective, &Origins::default(), None)?;
     tch::set_num_threads(resolved.threads as i32);
     let mut engine = synthetic::build(config, collective, &resolved, &place, CHANNELS, 1)?;
     for (_, moment) in engine.moments()? {

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use dtrain_comm::{Backend, Collective, CommError, ReduceOp, TensorOp};
-use dtrain_configs::RunConfig;
+use dtrain_configs::{Origins, RunConfig};
 use serde::Serialize;
 use tch::{Device, Kind, Tensor};
 
@@ -34,6 +34,8 @@ pub struct CommFigures {
     pub reps: usize,
     /// Seconds of an all-reduce of one number, the latency.
     pub latency_s: f64,
+    /// Seconds that the host spends in starting that all-reduce, before it waits for it: what a step's launches cost.
+    pub launch_s: f64,
     /// One row per size and operation.
     pub rows: Vec<CommRow>,
 }
@@ -78,9 +80,9 @@ pub fn comm(
     bytes: &[usize],
     reps: usize,
 ) -> Result<CommFigures, TrainError> {
-    let (resolved, place, _) = resolve(config, &**collective, None)?;
+    let (resolved, place, _) = resolve(config, &**collective, &Origins::default(), None)?;
     tch::set_num_threads(resolved.threads as i32);
-    let ranks = connect_tensors(&config.comm, collective, &resolved, place.device)?;
+    let ranks = connect_tensors(config, collective, &resolved, place.device)?;
     let bare = (place.device == Device::Cpu && ranks.transport().backend() == Backend::Mpi).then_some(bare);
     measure(&ranks, place.device, &place.name, bare, bytes, reps)
 }
@@ -107,6 +109,7 @@ fn measure(
         device: name.to_owned(),
         reps,
         latency_s: latency.first().map_or(f64::NAN, |row| row.median_s),
+        launch_s: launch(ranks, device, reps)?,
         rows,
     })
 }
@@ -178,6 +181,26 @@ fn timed(
     Ok(ranks.gather_f64(secs)?.into_iter().fold(0.0, f64::max))
 }
 
+/// Median over `reps` of the slowest rank's mean seconds in the start of an all-reduce of one number.
+fn launch(ranks: &Ranks, device: Device, reps: usize) -> Result<f64, TrainError> {
+    let tensor = Tensor::f_zeros([1], (Kind::Float, device))?;
+    let mut times = Vec::with_capacity(reps);
+    for _ in 0..reps {
+        ranks.control().barrier()?;
+        let mut secs = 0.0;
+        for _ in 0..MAX_REPEATS {
+            let begin = Instant::now();
+            // SAFETY: the tensor lives until the ticket has been waited for, and nothing else uses it.
+            let ticket = unsafe { ranks.start(TensorOp::AllReduce(ReduceOp::Sum), &tensor) }?;
+            secs += begin.elapsed().as_secs_f64();
+            ticket.wait()?;
+        }
+        wait_for(&tensor);
+        times.push(ranks.gather_f64(secs / MAX_REPEATS as f64)?.into_iter().fold(0.0, f64::max));
+    }
+    Ok(median(&mut times))
+}
+
 /// The elements of a contiguous fp32 tensor in host memory, for the bare call; nothing else touches them meanwhile.
 #[expect(clippy::mut_from_ref, reason = "a tensor is a handle to memory that its shared borrow may change")]
 fn elements(tensor: &Tensor) -> Result<&mut [f32], TrainError> {
@@ -226,12 +249,13 @@ impl fmt::Display for CommFigures {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(
             f,
-            "{} on {} over {}, {}; latency {:.1} us",
+            "{} on {} over {}, {}; latency {:.1} us, launch {:.1} us",
             count(self.world_size, "rank"),
             count(self.num_nodes, "node"),
             self.backend,
             self.device,
-            self.latency_s * 1e6
+            self.latency_s * 1e6,
+            self.launch_s * 1e6
         )?;
         writeln!(
             f,
@@ -308,6 +332,7 @@ mod tests {
         assert_eq!(calls.load(Ordering::Relaxed), 3 * 3 * (1 + MAX_REPEATS));
         let table = figures[0].to_string();
         assert_eq!(table.lines().count(), 2 + 6);
-        assert!(table.contains("4.0 MiB"), "{table}");
+        assert!(table.contains("4.0 MiB") && table.contains(" us, launch "), "{table}");
+        assert!(figures[0].launch_s > 0.0 && figures[0].launch_s.is_finite());
     }
 }

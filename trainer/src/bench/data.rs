@@ -6,10 +6,11 @@ use std::time::Instant;
 
 use dtrain_comm::Collective;
 use dtrain_configs::RunConfig;
+use dtrain_data::ViewMaker;
+use dtrain_data::progress::Work;
 use serde::Serialize;
 
 use super::median;
-use crate::data::ViewMaker;
 use crate::error::TrainError;
 use crate::run::{Purpose, prepare};
 
@@ -42,12 +43,16 @@ pub fn data(config: RunConfig, ranks: &Arc<dyn Collective>) -> Result<DataFigure
     let mut view = vec![0.0; maker.view_len()];
 
     let decoding = Instant::now();
+    let work = Work::begin("decoding", "files", ids.len() as u64);
     for &id in &ids {
         maker.recording(&mut workspace, id)?;
+        work.add(1);
     }
+    drop(work);
     let decode_secs = decoding.elapsed().as_secs_f64();
 
     let mut rounds = Vec::new();
+    let work = Work::begin("making views", "views", ids.len() as u64 * DATA_VIEWS);
     for epoch in 0..DATA_VIEWS {
         let round = Instant::now();
         for &id in &ids {
@@ -55,6 +60,7 @@ pub fn data(config: RunConfig, ranks: &Arc<dyn Collective>) -> Result<DataFigure
             black_box(&view);
         }
         rounds.push(round.elapsed().as_secs_f64());
+        work.add(ids.len() as u64);
     }
     Ok(DataFigures {
         views_per_s_per_core: ids.len() as f64 / median(&mut rounds),

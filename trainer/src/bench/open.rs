@@ -4,12 +4,12 @@ use std::hint::black_box;
 use std::path::Path;
 use std::time::Instant;
 
+use dtrain_data::DataError;
+use dtrain_data::images::{FormatError, ImageFolder, ImageSet};
 use serde::Serialize;
 
 use super::median;
 use super::process::{memory, reset_peak};
-use crate::data::DataError;
-use crate::data::images::{FormatError, ImageFolder, ImageSet};
 use crate::error::TrainError;
 
 /// What opening a set costs.

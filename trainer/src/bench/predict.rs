@@ -19,7 +19,8 @@ pub fn predict(path: &Path) -> Result<StepCost, TrainError> {
     let text = fs_err::read_to_string(path)?;
     let hint = "`bench/scaling.py` writes such files; docs/scaling.md explains the fields";
     let fail = |problem: String| TrainError::config(format!("`{}`: {problem}", path.display()), hint);
-    let inputs: StepInputs = serde_json::from_str(&text).map_err(|e| fail(e.to_string()))?;
+    let inputs: StepInputs =
+        serde_json::from_str(text.trim_start_matches('\u{feff}')).map_err(|e| fail(e.to_string()))?;
     check(&inputs).map_err(fail)?;
     Ok(inputs.cost())
 }
@@ -52,6 +53,7 @@ fn check(inputs: &StepInputs) -> Result<(), String> {
         ("update_secs", inputs.update_secs),
         ("sync_bytes", inputs.sync_bytes),
         ("control_secs", inputs.control_secs),
+        ("launch_secs", inputs.launch_secs),
         ("input_secs_per_sample", inputs.input_secs_per_sample),
     ];
     for (name, value) in seconds {
@@ -81,6 +83,7 @@ mod tests {
             sync_layers: 0,
             sync_bytes: 0.0,
             sync_queues: true,
+            launch_secs: 0.0,
             pair_loss: None,
             control_messages: 0,
             control_secs: 0.0,

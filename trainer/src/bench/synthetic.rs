@@ -5,20 +5,22 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use dtrain_comm::Collective;
-use dtrain_configs::RunConfig;
+use dtrain_configs::schema::MonitorMode;
+use dtrain_configs::{Origins, RunConfig};
+use dtrain_data::share;
 use serde::Serialize;
 use tch::Tensor;
 
 use super::median;
 use super::process::seconds_since_process_start;
-use crate::coordinator::{Phases, RunPlan, StepPlan};
-use crate::data::share;
+use crate::coordinator::{Course, RunPlan, StepPlan};
+use crate::device::be_deterministic;
 use crate::engine::{Engine, LocalBatch, StepOutcome};
 use crate::error::TrainError;
 use crate::method::{self, Targets, Task};
 use crate::model::parameters::Parameters;
 use crate::run::{Place, Resolved, connect_tensors, engine_settings, resolve};
-use crate::torch_extra::{Event, MemoryMeter, set_deterministic, set_tf32};
+use crate::torch_extra::{Event, MemoryMeter, set_tf32};
 
 /// Batches that take turns.
 const NUM_BATCHES: u64 = 4;
@@ -67,10 +69,10 @@ pub fn synthetic(
     let total = warmup.saturating_add(steps);
     config.trainer.max_epochs = None;
     config.trainer.max_steps = Some(total);
-    let (resolved, place, _) = resolve(&config, &**collective, None)?;
+    let (resolved, place, _) = resolve(&config, &**collective, &Origins::default(), None)?;
     tch::set_num_threads(resolved.threads as i32);
     set_tf32(config.trainer.tf32);
-    set_deterministic(config.trainer.deterministic);
+    be_deterministic(config.trainer.deterministic, place.device)?;
     let meter = MemoryMeter::start(place.device)?;
     let mut engine = build(&config, collective, &resolved, &place, shape[0], total)?;
     let batches = batches(&config, collective, &engine, shape)?;
@@ -130,16 +132,16 @@ pub(super) fn build(
         &Task::of_classes(channels, NUM_CLASSES),
         &mut parameters,
     );
-    let ways = connect_tensors(&config.comm, collective, resolved, place.device)?;
+    let ways = connect_tensors(config, collective, resolved, place.device)?;
     let plan = RunPlan {
         steps_per_epoch: total_steps,
         total_steps,
         save_every_steps: Some(0),
         local_save_every_steps: None,
         eval_every_epochs: 0,
-        monitor_mode: config.checkpoint.mode,
+        monitor_mode: MonitorMode::default(),
         max_nonfinite_steps: config.trainer.max_nonfinite_steps,
-        phases: Phases::whole(total_steps),
+        course: Course::whole(total_steps),
         early_stop: None,
     };
     Engine::new(method, parameters, ways, engine_settings(config, resolved, &plan))

@@ -1,6 +1,6 @@
 //! Which checkpoints stay: the newest few and the best one. A policy over facts; nothing here touches a disk.
 
-use dtrain_configs::schema::MonitorMode;
+use dtrain_configs::schema::{CheckpointConfig, MonitorMode};
 
 /// A checkpoint, as far as the policy looks at it.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -33,6 +33,12 @@ pub enum RetentionAction {
 }
 
 impl RetentionPolicy {
+    /// By the settings.
+    pub fn of(config: &CheckpointConfig) -> Self {
+        let mode = config.monitored().map_or_else(MonitorMode::default, |(_, mode)| mode);
+        Self { keep_last: config.keep_last, mode }
+    }
+
     /// What to delete, oldest first. `latest` is the step that resuming would start from; it always stays, and so do
     /// the newest valid one and damaged ones that are newer than it.
     pub fn plan(&self, existing: &[Existing], latest: Option<u64>) -> Vec<RetentionAction> {
@@ -54,10 +60,7 @@ impl RetentionPolicy {
 
     /// Step of the best valid checkpoint; the earliest of equals. NaN is never best.
     pub fn best(&self, existing: &[Existing]) -> Option<u64> {
-        let better = |a: f64, b: f64| match self.mode {
-            MonitorMode::Max => a > b,
-            MonitorMode::Min => a < b,
-        };
+        let better = |a: f64, b: f64| self.mode.is_better(a, b);
         let mut best: Option<(u64, f64)> = None;
         for checkpoint in existing.iter().filter(|checkpoint| checkpoint.valid) {
             let Some(value) = checkpoint.value.filter(|value| !value.is_nan()) else { continue };

@@ -7,6 +7,7 @@ use std::thread::JoinHandle;
 use std::time::Instant;
 
 use crossbeam_channel::{Receiver, Sender, TryRecvError, bounded};
+use dtrain_configs::schema::CheckpointConfig;
 
 use super::content::{Content, TensorHome};
 use super::error::CheckpointError;
@@ -44,6 +45,14 @@ pub struct Retention {
     pub policy: RetentionPolicy,
     /// Metric that names the best one.
     pub monitor: Option<String>,
+}
+
+impl Retention {
+    /// By the settings.
+    pub fn of(config: &CheckpointConfig) -> Self {
+        let monitor = config.monitored().map(|(name, _)| name.to_owned());
+        Self { policy: RetentionPolicy::of(config), monitor }
+    }
 }
 
 /// A checkpoint to be written.

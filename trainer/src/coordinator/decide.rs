@@ -64,12 +64,15 @@ impl Coordinator {
         if let Some(finite) = first.last_step_finite {
             self.state.count_step(finite);
         }
-        if let Some(value) = first.monitored {
-            self.state.remember_best(value, self.plan.monitor_mode);
+        if let Some(value) = first.monitored
+            && self.state.remember_best(value, self.plan.monitor_mode)
+        {
+            // A checkpoint of this step was saved for a wish, before there was a value that tells how good it is.
+            self.state.saved_at = self.state.saved_at.filter(|at| *at != self.state.step);
         }
         if let (Some(value), Some(rule)) = (first.watched, &self.plan.early_stop) {
             let step = self.state.step;
-            let phase = self.plan.phases.index_of(step.saturating_sub(1));
+            let phase = self.plan.course.index_of(step.saturating_sub(1));
             rule.judge(&mut self.state.judged, value, step, phase);
         }
     }
@@ -116,13 +119,26 @@ impl Coordinator {
         if self.plan.save_every_steps == Some(0) || self.state.saved_at == Some(step) {
             return false;
         }
-        match (&self.ending, self.plan.save_every_steps) {
+        match &self.ending {
             // Weights that became non-finite are not worth a checkpoint: the last good one stays the newest.
-            (Some(StopReason::NonFinite), _) => false,
-            (Some(_), _) => step > 0,
-            (None, Some(every)) => step > 0 && step.is_multiple_of(every),
-            (None, None) => self.plan.is_epoch_end(step),
+            Some(StopReason::NonFinite) => false,
+            Some(_) => step > 0,
+            None => {
+                let asked_for = self.plan.last_save_asked_for(step) > self.state.saved_at.unwrap_or(0);
+                self.may_save() && (asked_for || self.is_best(step))
+            }
         }
+    }
+
+    /// Whether the weights after `step` are the best so far: they are saved, whatever the interval.
+    fn is_best(&self, step: u64) -> bool {
+        step > 0 && self.state.best.is_some_and(|(_, at)| at == step)
+    }
+
+    /// Steps that are skipped in a row may be the first sign of weights that are lost: what was saved before stays the
+    /// newest until a step counts again, and what was due meanwhile is saved then.
+    fn may_save(&self) -> bool {
+        self.state.nonfinite_in_a_row == 0
     }
 
     /// Between two durable checkpoints; never at a step that has one, and never at the end, which is durable.
@@ -130,7 +146,7 @@ impl Coordinator {
         let Some(every) = self.plan.local_save_every_steps.filter(|&every| every > 0) else { return false };
         let step = self.state.step;
         let saved = [self.state.saved_at, self.state.saved_locally_at].contains(&Some(step));
-        self.ending.is_none() && !saved && step > 0 && step.is_multiple_of(every)
+        self.ending.is_none() && self.may_save() && !saved && step > 0 && step.is_multiple_of(every)
     }
 
     fn next_step(&mut self, reports: &[Report]) -> StepPlan {
@@ -142,7 +158,7 @@ impl Coordinator {
         StepPlan {
             step,
             epoch: self.plan.epoch_of(step),
-            phase: self.plan.phases.index_of(step),
+            phase: self.plan.course.index_of(step),
             counts,
             global_samples,
         }
@@ -153,7 +169,7 @@ impl Coordinator {
 mod tests {
     use dtrain_configs::schema::MonitorMode;
 
-    use super::super::{EarlyStop, Phases};
+    use super::super::{Course, EarlyStop};
     use super::*;
 
     fn plan(total_steps: u64) -> RunPlan {
@@ -165,7 +181,7 @@ mod tests {
             eval_every_epochs: 1,
             monitor_mode: MonitorMode::Max,
             max_nonfinite_steps: 10,
-            phases: Phases::whole(total_steps),
+            course: Course::whole(total_steps),
             early_stop: None,
         }
     }
@@ -190,15 +206,24 @@ mod tests {
         }
     }
 
-    /// Goes on to the end; `watched` gives the metric after each evaluation by its step.
+    /// Goes on to the end; `watched` gives the metric of early stopping after each evaluation by its step.
     fn names(coordinator: &mut Coordinator, watched: impl Fn(u64) -> Option<f64>) -> String {
+        told(coordinator, |report, step| report.watched = watched(step))
+    }
+
+    /// As [`names`], for the metric that names the best checkpoint.
+    fn names_monitored(coordinator: &mut Coordinator, monitored: impl Fn(u64) -> Option<f64>) -> String {
+        told(coordinator, |report, step| report.monitored = monitored(step))
+    }
+
+    fn told(coordinator: &mut Coordinator, evaluated: impl Fn(&mut Report, u64)) -> String {
         let (mut names, mut reports) = (Vec::new(), ready());
         loop {
             let directive = coordinator.next(&reports);
             names.push(name(&directive));
             reports = ready();
             match directive {
-                Directive::Evaluate { step, .. } => reports[0].watched = watched(step),
+                Directive::Evaluate { step, .. } => evaluated(&mut reports[0], step),
                 Directive::Stop(_) => return names.join(" "),
                 _ => {}
             }
@@ -251,6 +276,30 @@ mod tests {
     }
 
     #[test]
+    fn the_best_weights_are_saved_between_two_checkpoints() {
+        let mut coordinator = Coordinator::new(plan(12), CoordinatorState::default());
+        let value = |step| Some(if step == 4 { 0.9 } else { 0.5 });
+        let all = names_monitored(&mut coordinator, value);
+        assert!(all.contains("step3 eval save-Periodic step4"), "{all}");
+        assert!(all.contains("step7 eval step8 save-Periodic"), "{all}");
+    }
+
+    /// The wish leaves the evaluation to the resumed run, and with it the value that makes a checkpoint the best.
+    #[test]
+    fn a_checkpoint_that_was_saved_for_a_wish_is_saved_again_when_it_turns_out_to_be_the_best() {
+        let mut coordinator = Coordinator::new(plan(8), CoordinatorState::default());
+        while coordinator.state().step < 4 {
+            coordinator.next(&ready());
+        }
+        assert_eq!(name(&coordinator.next(&wish(Interrupt::Requeue, 0))), "save-Final");
+        for (value, expected) in [(0.9, "eval save-Periodic step4 "), (0.1, "eval step4 ")] {
+            let state = CoordinatorState { best: Some((0.5, 2)), ..coordinator.state().clone() };
+            let all = names_monitored(&mut Coordinator::new(plan(8), state), |_| Some(value));
+            assert!(all.starts_with(expected), "{all}");
+        }
+    }
+
+    #[test]
     fn an_interrupt_of_any_rank_saves_and_stops_all() {
         for rank in [0, 1] {
             let mut coordinator = Coordinator::new(plan(10), CoordinatorState::default());
@@ -298,6 +347,30 @@ mod tests {
         let mut resumed = Coordinator::new(plan(10), coordinator.state().clone());
         assert_eq!(name(&resumed.next(&ready())), "eval");
         assert_eq!(name(&resumed.next(&ready())), "step4");
+    }
+
+    /// Steps 2 to 6 are skipped: the checkpoints that were due after 3 and 6 steps would hold what may be lost already.
+    #[test]
+    fn nothing_is_saved_while_steps_are_skipped_and_what_was_due_right_after() {
+        let plan = RunPlan { local_save_every_steps: Some(2), eval_every_epochs: 0, ..plan(10) };
+        let mut coordinator = Coordinator::new(plan, CoordinatorState::default());
+        let (mut names, mut last_step) = (Vec::new(), None);
+        loop {
+            let mut reports = ready();
+            reports[0].last_step_finite = last_step.take().map(|step| !(2..=6).contains(&step));
+            let directive = coordinator.next(&reports);
+            names.push(name(&directive));
+            match directive {
+                Directive::Step(plan) => last_step = Some(plan.step),
+                Directive::Stop(_) => break,
+                _ => {}
+            }
+        }
+        assert_eq!(
+            names.join(" "),
+            "step0 step1 save-Local step2 step3 step4 step5 step6 step7 save-Periodic step8 save-Periodic step9 \
+             save-Final stop-Finished"
+        );
     }
 
     #[test]

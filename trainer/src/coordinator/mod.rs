@@ -13,6 +13,7 @@
 //! evaluation that is due waits for the resumed run, and a checkpoint of this step is written unless there is one. The
 //! last two evaluate thoroughly before they save.
 
+mod course;
 mod decide;
 mod directive;
 mod phases;
@@ -21,6 +22,7 @@ mod report;
 mod state;
 mod stopping;
 
+pub use course::{Course, Leg};
 pub use decide::Coordinator;
 pub use directive::{Directive, SaveKind, StepPlan, StopReason};
 pub use phases::{Phase, PhaseError, Phases};

@@ -3,7 +3,7 @@
 use dtrain_configs::schema::MonitorMode;
 use serde::{Deserialize, Serialize};
 
-use super::phases::Phases;
+use super::course::Course;
 use super::stopping::EarlyStop;
 
 /// Length of a run and what happens when.
@@ -23,8 +23,8 @@ pub struct RunPlan {
     pub monitor_mode: MonitorMode,
     /// Non-finite steps in a row that end the run.
     pub max_nonfinite_steps: u64,
-    /// What is trained in which steps.
-    pub phases: Phases,
+    /// What schedule and phases are computed for.
+    pub course: Course,
     /// What ends the run for want of improvement; `None` trains to the last step.
     pub early_stop: Option<EarlyStop>,
 }
@@ -33,6 +33,12 @@ impl RunPlan {
     /// Zero-based epoch of a step.
     pub fn epoch_of(&self, step: u64) -> u64 {
         step / self.steps_per_epoch.max(1)
+    }
+
+    /// The last step up to `done` that asks for a checkpoint; 0 where there was none yet.
+    pub(super) fn last_save_asked_for(&self, done: u64) -> u64 {
+        let every = self.save_every_steps.unwrap_or(self.steps_per_epoch).max(1);
+        done - done % every
     }
 
     /// Whether `done` steps are whole epochs.

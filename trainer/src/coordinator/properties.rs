@@ -158,7 +158,7 @@ fn plans() -> impl Strategy<Value = RunPlan> {
                 eval_every_epochs: eval,
                 monitor_mode: MonitorMode::Max,
                 max_nonfinite_steps: nonfinite,
-                phases: Phases::new(&phases, total_steps).unwrap(),
+                course: Course::new(&phases, total_steps, &[]).unwrap(),
                 early_stop: early_stop.map(|(max, patience, min_delta)| EarlyStop {
                     mode: mode(max),
                     patience,
@@ -189,7 +189,7 @@ fn scripts() -> impl Strategy<Value = Script> {
 /// What a run that reached its last step did in each phase.
 fn steps_of_phases(phases: &[u32], plan: &RunPlan) -> Vec<u64> {
     let count = |index: usize| phases.iter().filter(|phase| **phase == index as u32).count() as u64;
-    (0..plan.phases.iter().count()).map(count).collect()
+    (0..plan.course.last().phases.iter().count()).map(count).collect()
 }
 
 proptest! {
@@ -215,8 +215,9 @@ proptest! {
             prop_assert!(!last || steps.len() <= 1);
         }
 
+        let phases = &plan.course.last().phases;
         let planned: Vec<u64> =
-            plan.phases.iter().map(|phase| phase.steps.end - phase.steps.start).collect();
+            phases.iter().map(|phase| phase.steps.end - phase.steps.start).collect();
         let done = steps_of_phases(&rank.phases, &plan);
         prop_assert!(done.iter().zip(&planned).all(|(done, planned)| done <= planned));
         let is_sorted = rank.phases.is_sorted();

@@ -40,9 +40,12 @@ impl CoordinatorState {
         }
     }
 
-    pub(super) fn remember_best(&mut self, value: f64, mode: MonitorMode) {
-        if is_better(mode, value, self.best.map(|(best, _)| best), 0.0) {
+    /// Whether the value is the best so far.
+    pub(super) fn remember_best(&mut self, value: f64, mode: MonitorMode) -> bool {
+        let is_best = is_better(mode, value, self.best.map(|(best, _)| best), 0.0);
+        if is_best {
             self.best = Some((value, self.step));
         }
+        is_best
     }
 }

@@ -48,7 +48,7 @@ impl EarlyStop {
     }
 
     /// Whether patience is at its end.
-    pub(super) fn is_exhausted(&self, judged: &Judged) -> bool {
+    pub fn is_exhausted(&self, judged: &Judged) -> bool {
         judged.without_improvement >= self.patience.max(1)
     }
 }

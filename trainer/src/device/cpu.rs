@@ -73,12 +73,16 @@ mod amx {
 
 #[cfg(test)]
 mod tests {
+    use dtrain_test_skip::skipped;
+
     use super::*;
 
     #[test]
     fn detection_agrees_with_the_kernel() {
-        let Ok(text) = fs_err::read_to_string("/proc/cpuinfo") else { return };
-        let Some(flags) = text.lines().find(|line| line.starts_with("flags")) else { return };
+        let text = fs_err::read_to_string("/proc/cpuinfo").unwrap_or_default();
+        let Some(flags) = text.lines().find(|line| line.starts_with("flags")) else {
+            return skipped("the kernel names no features of the CPU in `/proc/cpuinfo`");
+        };
         let has = |flag: &str| flags.split_whitespace().any(|word| word == flag);
         let expected = CpuFeatures { avx512_bf16: has("avx512_bf16"), amx_bf16: has("amx_bf16") };
         assert_eq!(CpuFeatures::detect(), expected);

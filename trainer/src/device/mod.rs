@@ -1,10 +1,12 @@
 //! What a machine can do: its GPUs as libtorch sees them, the 16-bit arithmetic of its processor, its memory.
 
 mod cpu;
+mod deterministic;
 mod memory;
 mod precision;
 
 pub use cpu::CpuFeatures;
+pub use deterministic::be_deterministic;
 pub use memory::free_bytes;
 pub use precision::default_precision;
 

@@ -34,7 +34,7 @@ impl Buffers {
             if len == 0 {
                 continue;
             }
-            let flat = Tensor::zeros([len as i64], (kind, parameters.device()));
+            let flat = Tensor::f_zeros([len as i64], (kind, parameters.device()))?;
             let mut offset = 0;
             tch::no_grad(|| {
                 tensors.into_iter().try_for_each(|tensor| {

@@ -5,17 +5,22 @@ use std::thread;
 
 use super::*;
 use crate::method::{self, Targets, Task};
+use crate::torch_extra::cuda_contract::as_on_cuda;
 use dtrain_comm::{Background, local_world};
 use dtrain_configs::schema::{
-    AdamConfig, AdamwConfig, Auto, LarsConfig, MethodConfig, ModelConfig, ModelName, PairExclusion,
-    PhasesConfig, ProjectorConfig, SgdConfig, SimclrConfig, Stem, SupconConfig, SupervisedConfig,
+    AdamConfig, AdamwConfig, LarsConfig, MethodConfig, ModelConfig, ModelName, PairExclusion, PhasesConfig,
+    ProjectorConfig, Sampling, SgdConfig, SimclrConfig, Stem, SupconConfig, SupervisedConfig,
 };
 
 mod frozen;
 mod heads;
+mod loss_scale;
 mod micro_batches;
 mod plain;
+mod teacher;
 mod untouched;
+mod validation;
+mod ways;
 
 const STEPS: u64 = 8;
 const CLASSES: i64 = 3;
@@ -75,8 +80,10 @@ fn class(sample: u64) -> i64 {
 
 struct Case {
     optimizer: OptimizerConfig,
-    build: fn(&mut Parameters) -> Box<dyn Method>,
+    build: Build,
     size: i64,
+    /// Rows of a tile of a pair loss.
+    tile: usize,
     sync_bn: bool,
     micro_batch: Option<usize>,
     /// Leaves samples without a class out, as the sampler of such methods does.
@@ -84,6 +91,7 @@ struct Case {
     grad_clip: Option<f64>,
     phases: PhasesConfig,
     way: Way,
+    arithmetic: Arithmetic,
 }
 
 /// How gradients and weights cross ranks.
@@ -100,13 +108,14 @@ const PLAIN_WAY: Way =
 
 impl Case {
     fn engine(&self, collective: Arc<dyn Collective>, global_batch: usize, total_steps: u64) -> Engine {
-        let mut parameters = Parameters::new(Device::Cpu, Kind::Double, 3);
+        let mut parameters = Parameters::new(Device::Cpu, self.arithmetic.kind(), 3);
         let method = (self.build)(&mut parameters);
         let settings = EngineSettings {
             global_batch,
             micro_batch: self.micro_batch,
-            tile: None,
-            arithmetic: Arithmetic::Fp64,
+            tile: Some(self.tile),
+            encoder: Encoder::Online,
+            arithmetic: self.arithmetic,
             tf32: false,
             grad_clip: self.grad_clip,
             sync_bn: self.sync_bn,
@@ -117,9 +126,8 @@ impl Case {
             deferred: self.way.deferred,
             schedule: ScheduleConfig::default(),
             optimizer: self.optimizer.clone(),
-            total_steps,
             steps_per_epoch: total_steps,
-            phases: Phases::new(&self.phases, total_steps).unwrap(),
+            course: Course::new(&self.phases, total_steps, &[]).unwrap(),
         };
         let ranks = if self.way.overlap {
             let tensors = collective.another().unwrap();
@@ -138,38 +146,45 @@ struct Trained {
     gradients: Vec<Tensor>,
     weights: Vec<(String, Tensor)>,
     moments: Vec<(String, Tensor)>,
+    /// A teacher's weights too.
     buffers: Vec<(String, Tensor)>,
     /// Whether gradients are sums of a shard only.
     partial: bool,
 }
 
+/// A rank's samples `own`, the first of which is at `first` in the global batch.
+fn local_batch(case: &Case, engine: &Engine, own: &[u64], first: usize, global_samples: u64) -> LocalBatch {
+    let num_views = u64::from(engine.method().num_views());
+    let views: Vec<Tensor> =
+        (0..num_views).flat_map(|v| own.iter().map(move |&s| view(s, v, case.size))).collect();
+    let inputs = match views.as_slice() {
+        [] => Tensor::zeros([0, 1, case.size, case.size], (Kind::Double, Device::Cpu)),
+        views => Tensor::cat(views, 0),
+    };
+    let classes = own.iter().map(|&s| if case.labelled_only { class(s).max(0) } else { class(s) });
+    let targets = Targets {
+        sample_ids: own.iter().map(|&s| s as i64).collect(),
+        recordings: own.iter().map(|&s| s as i64 / 3).collect(),
+        labels: heads::labels(engine.method(), own),
+        classes: classes.collect(),
+        positions: (first as i64..).take(own.len()).collect(),
+        global_samples,
+    };
+    LocalBatch { inputs, targets }
+}
+
 fn train_rank(case: &Case, collective: Arc<dyn Collective>, batches: &[GlobalBatch]) -> Trained {
     let rank = collective.world().rank;
     let mut engine = case.engine(collective, 9, STEPS + 1);
-    let num_views = u64::from(engine.method().num_views());
     let (mut outcomes, mut gradients) = (Vec::new(), Vec::new());
     for (step, batch) in (0..).zip(batches) {
         let global_samples = batch.samples.len() as u64;
-        let phase = engine.settings().phases.index_of(step);
+        let phase = engine.settings().course.index_of(step);
         let plan = StepPlan { step, epoch: 0, phase, counts: batch.counts.clone(), global_samples };
         let first = plan.offset(rank) as usize;
         let own = &batch.samples[first..first + batch.counts[rank] as usize];
-        let views: Vec<Tensor> =
-            (0..num_views).flat_map(|v| own.iter().map(move |&s| view(s, v, case.size))).collect();
-        let inputs = match views.as_slice() {
-            [] => Tensor::zeros([0, 1, case.size, case.size], (Kind::Double, Device::Cpu)),
-            views => Tensor::cat(views, 0),
-        };
-        let classes = own.iter().map(|&s| if case.labelled_only { class(s).max(0) } else { class(s) });
-        let targets = Targets {
-            sample_ids: own.iter().map(|&s| s as i64).collect(),
-            recordings: own.iter().map(|&s| s as i64 / 3).collect(),
-            labels: heads::labels(engine.method(), own),
-            classes: classes.collect(),
-            positions: (first as i64..).take(own.len()).collect(),
-            global_samples,
-        };
-        outcomes.extend(engine.step(&LocalBatch { inputs, targets }, &plan).unwrap());
+        let local = local_batch(case, &engine, own, first, global_samples);
+        outcomes.extend(engine.step(&local, &plan).unwrap());
         // The same on all ranks, since the weights are.
         if rank == 0 {
             gradients.push(engine.flat().gradients().copy());
@@ -183,12 +198,17 @@ fn train_rank(case: &Case, collective: Arc<dyn Collective>, batches: &[GlobalBat
         weights: engine.parameters().parameters().iter().map(|p| named((&p.name, &p.tensor))).collect(),
         moments: engine.moments().unwrap().iter().map(|(n, t)| named((n, t))).collect(),
         partial: case.way.shard_optimizer,
-        buffers: engine.parameters().buffers().iter().map(|b| named((&b.name, &b.tensor))).collect(),
+        buffers: untrained(engine.parameters()).map(named).collect(),
     }
 }
 
 /// Trains over as many ranks as the batches have shares. All ranks must end with the same bits; rank 0 speaks.
 fn train(case: &Case, batches: &[GlobalBatch]) -> Trained {
+    train_by(case, batches, |rank| rank())
+}
+
+/// The same, with the work of each rank done by `by`.
+fn train_by(case: &Case, batches: &[GlobalBatch], by: fn(&dyn Fn() -> Trained) -> Trained) -> Trained {
     let world = local_world(batches[0].counts.len());
     let ranks: Vec<Trained> = thread::scope(|scope| {
         let threads: Vec<_> = world
@@ -196,7 +216,7 @@ fn train(case: &Case, batches: &[GlobalBatch]) -> Trained {
             .map(|collective| {
                 scope.spawn(move || {
                     tch::set_num_threads(1);
-                    train_rank(case, collective, batches)
+                    by(&|| train_rank(case, Arc::clone(&collective), batches))
                 })
             })
             .collect();
@@ -216,6 +236,12 @@ fn train(case: &Case, batches: &[GlobalBatch]) -> Trained {
         }
     }
     first
+}
+
+/// Everything that is saved and not trained.
+fn untrained(parameters: &Parameters) -> impl Iterator<Item = (&String, &Tensor)> {
+    let teacher = parameters.shadows().iter().map(|shadow| (&shadow.name, &shadow.tensor));
+    parameters.buffers().iter().map(|buffer| (&buffer.name, &buffer.tensor)).chain(teacher)
 }
 
 fn norm(tensor: &Tensor) -> f64 {
@@ -286,7 +312,7 @@ fn projector() -> ProjectorConfig {
 }
 
 fn simclr(model: ModelName, parameters: &mut Parameters) -> Box<dyn Method> {
-    let config = SimclrConfig { projector: projector(), tile: Auto::Value(5), ..SimclrConfig::default() };
+    let config = SimclrConfig { projector: projector(), ..SimclrConfig::default() };
     method::build(&MethodConfig::Simclr(config), &backbone(model), &Task::of_classes(1, CLASSES), parameters)
 }
 
@@ -322,27 +348,41 @@ fn lars() -> OptimizerConfig {
     OptimizerConfig::Lars(LarsConfig { trust_coefficient: 0.01, ..LarsConfig::default() })
 }
 
-fn whole(optimizer: OptimizerConfig, build: fn(&mut Parameters) -> Box<dyn Method>) -> Case {
+fn whole(optimizer: OptimizerConfig, build: Build) -> Case {
     Case {
         optimizer,
         build,
         size: SIZE,
+        tile: 5,
         sync_bn: true,
         micro_batch: None,
         labelled_only: false,
         grad_clip: Some(5.0),
         phases: PhasesConfig::default(),
         way: PLAIN_WAY,
+        arithmetic: Arithmetic::Fp64,
     }
 }
 
-type Build = fn(&mut Parameters) -> Box<dyn Method>;
-/// Each with whether it leaves samples without a class out.
-const METHODS: [(&str, Build, bool); 3] = [
-    ("simclr", |p| simclr(ModelName::CnnSmall, p), false),
-    ("supcon", |p| supcon(ModelName::CnnSmall, p), false),
-    ("supervised", |p| supervised(ModelName::CnnSmall, p), true),
-];
+type Build = Arc<dyn Fn(&mut Parameters) -> Box<dyn Method> + Send + Sync>;
+
+fn built_by(build: impl Fn(&mut Parameters) -> Box<dyn Method> + Send + Sync + 'static) -> Build {
+    Arc::new(build)
+}
+
+/// Every method on a small network, each with whether it leaves samples without a class out.
+fn methods() -> impl Iterator<Item = (&'static str, Build, bool)> {
+    methods_on(backbone(ModelName::CnnSmall))
+}
+
+fn methods_on(model: ModelConfig) -> impl Iterator<Item = (&'static str, Build, bool)> {
+    MethodConfig::all().into_iter().map(move |config| {
+        let (name, config, model) = (config.name(), config.for_proofs(&heads::LABELS), model.clone());
+        let labelled_only = config.facts().sampling == Sampling::ShuffledLabelled;
+        let build = move |p: &mut Parameters| method::build(&config, &model, &heads::task(), p);
+        (name, built_by(build), labelled_only)
+    })
+}
 
 fn assert_ranks_do_not_matter(what: &str, case: &Case, largest_world: usize) {
     let alone = train(case, &batches(1));
@@ -360,7 +400,7 @@ fn assert_ranks_do_not_matter(what: &str, case: &Case, largest_world: usize) {
 fn one_to_four_ranks_train_the_same_simclr() {
     for optimizer in [sgd(), adamw(), lars()] {
         let what = format!("simclr with {}", optimizer.name());
-        assert_ranks_do_not_matter(&what, &whole(optimizer, |p| simclr(ModelName::CnnSmall, p)), 4);
+        assert_ranks_do_not_matter(&what, &whole(optimizer, built_by(|p| simclr(ModelName::CnnSmall, p))), 4);
     }
 }
 
@@ -368,7 +408,7 @@ fn one_to_four_ranks_train_the_same_simclr() {
 fn one_to_four_ranks_train_the_same_supcon() {
     for optimizer in [sgd(), adamw(), lars()] {
         let what = format!("supcon with {}", optimizer.name());
-        assert_ranks_do_not_matter(&what, &whole(optimizer, |p| supcon(ModelName::CnnSmall, p)), 4);
+        assert_ranks_do_not_matter(&what, &whole(optimizer, built_by(|p| supcon(ModelName::CnnSmall, p))), 4);
     }
 }
 
@@ -376,39 +416,15 @@ fn one_to_four_ranks_train_the_same_supcon() {
 fn one_to_four_ranks_train_the_same_classifier() {
     for optimizer in [sgd(), adam(), adamw(), lars()] {
         let what = format!("supervised with {}", optimizer.name());
-        let case = whole(optimizer, |p| supervised(ModelName::CnnSmall, p));
+        let case = whole(optimizer, built_by(|p| supervised(ModelName::CnnSmall, p)));
         assert_ranks_do_not_matter(&what, &Case { labelled_only: true, ..case }, 4);
-    }
-}
-
-/// Sent while backward goes on, in buckets of any size, sharded, and with outcomes that the host learns late: the same
-/// training.
-#[test]
-fn the_way_between_ranks_does_not_matter() {
-    for (name, build, labelled_only) in METHODS {
-        for optimizer in [sgd(), adamw(), lars()] {
-            let case = |way| Case { labelled_only, way, ..whole(optimizer.clone(), build) };
-            let alone = train(&case(PLAIN_WAY), &batches(1));
-            for (overlap, bucket_bytes, shard_optimizer, deferred) in [
-                (true, 1 << 10, false, false),
-                (true, 1 << 17, true, false),
-                (false, 1 << 12, true, true),
-                (false, 1, false, true),
-            ] {
-                let way = Way { overlap, bucket_bytes, shard_optimizer, deferred };
-                for world_size in [2, 3] {
-                    let what = format!("{name}, {}, {world_size} ranks, {way:?}", optimizer.name());
-                    assert_same_training(&what, &train(&case(way), &batches(world_size)), &alone);
-                }
-            }
-        }
     }
 }
 
 /// A memory queue holds the same rows in the same order, and pairs are left out alike, however the batch is shared.
 #[test]
 fn a_queue_and_left_out_pairs_do_not_depend_on_the_ranks() {
-    let queued: Build = |parameters| {
+    let queued = built_by(|parameters| {
         let config = SupconConfig {
             projector: projector(),
             queue_size: 23,
@@ -421,35 +437,21 @@ fn a_queue_and_left_out_pairs_do_not_depend_on_the_ranks() {
             &Task::of_classes(1, CLASSES),
             parameters,
         )
-    };
+    });
     for deferred in [false, true] {
-        let case = Case { way: Way { deferred, ..PLAIN_WAY }, ..whole(sgd(), queued) };
+        let case = Case { way: Way { deferred, ..PLAIN_WAY }, ..whole(sgd(), queued.clone()) };
         assert_ranks_do_not_matter("supcon with a queue", &case, 3);
-    }
-}
-
-/// A shard changes where moments lie and nothing else: with two ranks, even the order of every sum.
-#[test]
-fn sharding_the_optimizer_keeps_weights_bit_for_bit() {
-    for optimizer in [sgd(), adamw()] {
-        let case = |shard_optimizer| Case {
-            // Without clipping, since a norm is summed over shards.
-            grad_clip: None,
-            way: Way { shard_optimizer, bucket_bytes: 1 << 14, ..PLAIN_WAY },
-            ..whole(optimizer.clone(), |p| simclr(ModelName::CnnSmall, p))
-        };
-        let whole = train(&case(false), &batches(2));
-        let sharded = train(&case(true), &batches(2));
-        let same = |a: &[(String, Tensor)], b: &[(String, Tensor)]| a == b;
-        assert!(same(&whole.weights, &sharded.weights) && same(&whole.moments, &sharded.moments));
     }
 }
 
 #[test]
 fn one_to_three_ranks_train_the_same_resnet18() {
-    let case = |optimizer, build| Case { size: 2 * SIZE, ..whole(optimizer, build) };
-    assert_ranks_do_not_matter("simclr, lars", &case(lars(), |p| simclr(ModelName::Resnet18, p)), 3);
-    assert_ranks_do_not_matter("supcon, adamw", &case(adamw(), |p| supcon(ModelName::Resnet18, p)), 2);
-    let supervised = case(sgd(), |p| supervised(ModelName::Resnet18, p));
+    let case = |optimizer, build: fn(ModelName, &mut Parameters) -> Box<dyn Method>| Case {
+        size: 2 * SIZE,
+        ..whole(optimizer, built_by(move |p| build(ModelName::Resnet18, p)))
+    };
+    assert_ranks_do_not_matter("simclr, lars", &case(lars(), simclr), 3);
+    assert_ranks_do_not_matter("supcon, adamw", &case(adamw(), supcon), 2);
+    let supervised = case(sgd(), supervised);
     assert_ranks_do_not_matter("supervised, sgd", &Case { labelled_only: true, ..supervised }, 2);
 }

@@ -6,8 +6,9 @@
 
 use std::ops::Range;
 
-use tch::{Device, Kind, TchError, Tensor};
+use tch::{Device, Kind, Tensor};
 
+use crate::error::TrainError;
 use crate::model::parameters::{Parameters, Role};
 use crate::torch_extra::set_grad;
 
@@ -58,6 +59,23 @@ pub struct Flat {
     ends: Vec<usize>,
 }
 
+/// Where tensors of one type lie one after the other, and where each ends with its padding.
+pub(super) fn laid_out<'a>(
+    tensors: impl Iterator<Item = (&'a str, &'a Tensor, Role)>,
+    kind: Kind,
+) -> (Vec<Segment>, Vec<usize>) {
+    let alignment = ALIGNMENT_BYTES / kind.elt_size_in_bytes().max(1);
+    let mut end = 0;
+    let (mut segments, mut ends) = (Vec::new(), Vec::new());
+    for (name, tensor, role) in tensors {
+        let (offset, len) = (end, tensor.numel());
+        end = (offset + len).next_multiple_of(alignment.max(1));
+        segments.push(Segment { name: name.to_owned(), offset, len, shape: tensor.size(), role });
+        ends.push(end);
+    }
+    (segments, ends)
+}
+
 impl Flat {
     /// Moves the parameters into a flat buffer and makes views of it their data, and views of a flat gradient buffer,
     /// filled with 0, their `.grad`. Layers that share the tensors see the same storage from now on.
@@ -65,25 +83,23 @@ impl Flat {
     /// Never call `zero_grad` or `backward` with `create_graph` on them: both replace the views.
     ///
     /// # Errors
-    /// When libtorch refuses a gradient view, which a parameter made by [`Parameters`] does not provoke.
-    pub fn new(parameters: &Parameters) -> Result<Self, TchError> {
-        let alignment = ALIGNMENT_BYTES / parameters.kind().elt_size_in_bytes().max(1);
-        let mut end = 0;
-        let (mut segments, mut ends) = (Vec::new(), Vec::new());
-        for p in parameters.parameters() {
-            let (offset, len) = (end, p.tensor.numel());
-            end = (offset + len).next_multiple_of(alignment.max(1));
-            segments.push(Segment {
-                name: p.name.clone(),
-                offset,
-                len,
-                shape: p.tensor.size(),
-                role: p.role,
-            });
-            ends.push(end);
-        }
-        let zeros = || Tensor::zeros([end as i64], (parameters.kind(), parameters.device()));
-        let flat = Self { parameters: zeros(), gradients: zeros(), segments, ends };
+    /// When memory runs out, or libtorch refuses a gradient view, which a parameter made by [`Parameters`] does not provoke.
+    pub fn new(parameters: &Parameters) -> Result<Self, TrainError> {
+        let named = parameters.parameters().iter().map(|p| (p.name.as_str(), &p.tensor, p.role));
+        let (segments, ends) = laid_out(named, parameters.kind());
+        let end = ends.last().copied().unwrap_or(0);
+        let zeros = |what: &str| {
+            let bytes = end.saturating_mul(parameters.kind().elt_size_in_bytes()) as u64;
+            Tensor::f_zeros([end as i64], (parameters.kind(), parameters.device())).map_err(|error| {
+                TrainError::from(error).wanting(
+                    format!("the {what} of {} parameters in one piece", segments.len()),
+                    Some(bytes),
+                    "choose a smaller `model`; a contrastive method has a `method.projector.hidden_dim` besides",
+                )
+            })
+        };
+        let (weights, gradients) = (zeros("weights")?, zeros("gradients")?);
+        let flat = Self { parameters: weights, gradients, segments, ends };
         tch::no_grad(|| {
             for (parameter, segment) in parameters.parameters().iter().zip(&flat.segments) {
                 let mut view = segment.view_of(&flat.parameters);
@@ -115,9 +131,19 @@ impl Flat {
         self.ends.last().copied().unwrap_or(0)
     }
 
-    /// A buffer of zeros with the same layout, for moments and averages.
-    pub fn zeros_like(&self) -> Tensor {
-        self.parameters.zeros_like()
+    /// A buffer of zeros with the same layout, for moments as a whole.
+    ///
+    /// # Errors
+    /// When memory runs out.
+    pub fn zeros_like(&self) -> Result<Tensor, TrainError> {
+        let bytes = self.parameters.numel().saturating_mul(self.parameters.kind().elt_size_in_bytes());
+        self.parameters.f_zeros_like().map_err(|error| {
+            TrainError::from(error).wanting(
+                "a moment of the optimizer as a whole, to be saved or restored",
+                Some(bytes as u64),
+                "choose a smaller `model`, or an optimizer with fewer moments such as `optimizer=sgd`",
+            )
+        })
     }
 
     /// Before a step.

@@ -9,7 +9,7 @@ use crate::state::bytes_of;
 /// Rows of all ranks in rank order: `[sum(rows_per_rank), D]` from this rank's `[rows_per_rank[rank], D]`, on the CPU.
 ///
 /// # Errors
-/// When the ranks cannot talk.
+/// When memory runs out or the ranks cannot talk.
 pub fn gather_rows(
     collective: &dyn Collective,
     rows: &Tensor,
@@ -26,7 +26,7 @@ pub fn gather_rows(
     }
     let row_bytes = width as usize * rows.kind().elt_size_in_bytes();
     let counts: Vec<usize> = rows_per_rank.iter().map(|n| n * row_bytes).collect();
-    let mut all = Tensor::zeros(&shape, (rows.kind(), rows.device()));
+    let mut all = Tensor::f_zeros(&shape, (rows.kind(), rows.device()))?;
     collective.all_gather(bytes_of(&rows), &counts, bytes_of_mut(&mut all))?;
     Ok(all)
 }

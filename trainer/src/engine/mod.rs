@@ -17,22 +17,27 @@ pub mod schedule;
 mod shard;
 mod state;
 mod stateful;
+mod statistics;
 mod step;
+mod teacher;
+mod validation;
 
 use std::ops::Range;
 use std::sync::Arc;
 
 use dtrain_comm::Collective;
-use dtrain_configs::schema::{OptimizerConfig, ScheduleConfig};
+use dtrain_configs::schema::{Encoder, OptimizerConfig, ScheduleConfig};
 use tch::{Device, Kind, Tensor};
 
 pub use gather::{gather_i64, gather_rows};
 pub use phases::loss_weights;
 pub use precision::Arithmetic;
 pub use ranks::Ranks;
+pub use statistics::KeptStatistics;
 pub use step::{LocalBatch, StepOutcome};
+pub use validation::{LossSums, Validation};
 
-use crate::coordinator::{Phases, StepPlan};
+use crate::coordinator::{Course, StepPlan};
 use crate::error::TrainError;
 use crate::method::{HeadReading, Method, Targets};
 use crate::model::Pass;
@@ -45,6 +50,7 @@ use optimizer::Optimizer;
 use reducer::{Reducer, Reduction};
 use shard::Shard;
 use step::InFlight;
+use teacher::Teacher;
 
 /// Settings of a step, all resolved.
 #[derive(Debug, Clone)]
@@ -55,6 +61,8 @@ pub struct EngineSettings {
     pub micro_batch: Option<usize>,
     /// Rows of a tile of a pair loss; `None` = the loss's own default.
     pub tile: Option<usize>,
+    /// Which network evaluations embed with.
+    pub encoder: Encoder,
     /// Types of forward and backward.
     pub arithmetic: Arithmetic,
     /// GPUs may round the factors of fp32 products to TF32; the pair loss never does.
@@ -77,12 +85,18 @@ pub struct EngineSettings {
     pub schedule: ScheduleConfig,
     /// Which optimizer.
     pub optimizer: OptimizerConfig,
-    /// Steps of the run.
-    pub total_steps: u64,
     /// Steps of an epoch.
     pub steps_per_epoch: u64,
-    /// What is trained in which steps.
-    pub phases: Phases,
+    /// What schedule and phases are computed for.
+    pub course: Course,
+}
+
+/// What a pass without training makes of n samples.
+pub struct Read {
+    /// `[n, num_features]`, in the type of the weights.
+    pub embeddings: Tensor,
+    /// What each head says.
+    pub heads: Vec<HeadReading>,
 }
 
 /// Everything that a step moves.
@@ -91,6 +105,8 @@ pub struct Engine {
     parameters: Parameters,
     flat: Flat,
     buffers: Buffers,
+    /// A second network that follows the trained one, if the method has one.
+    teacher: Option<Teacher>,
     optimizer: Box<dyn Optimizer>,
     shard: Shard,
     reducer: Reducer,
@@ -120,6 +136,7 @@ impl Engine {
         settings.deferred &= method.queue().is_none();
         let flat = Flat::new(&parameters)?;
         let buffers = Buffers::new(&parameters)?;
+        let teacher = Teacher::new(&parameters, &flat)?;
         let buckets = flat.buckets(settings.bucket_bytes, settings.first_bucket_bytes);
         let scatter = settings.shard_optimizer && !ranks.is_alone();
         let shard = if scatter {
@@ -127,7 +144,7 @@ impl Engine {
         } else {
             Shard::whole(flat.num_elements())
         };
-        let optimizer = optimizer::build(&settings.optimizer, &flat, &shard);
+        let optimizer = optimizer::build(&settings.optimizer, &flat, &shard)?;
         let reduction =
             Reduction { overlap: settings.overlap && ranks.reaches(parameters.device()), scatter };
         let reducer = Reducer::new(&parameters, &flat, buckets, reduction, ranks.clone())?;
@@ -138,6 +155,7 @@ impl Engine {
             parameters,
             flat,
             buffers,
+            teacher,
             optimizer,
             shard,
             reducer,
@@ -206,23 +224,26 @@ impl Engine {
         schedule::peak_lr(&s.schedule, s.optimizer.lr(), s.global_batch)
     }
 
-    /// Embeddings `[n, num_features]` with running statistics and without graph, in the type of the weights.
+    /// Makes the method's teacher, if it has one, a copy of the trained network, as at the start of a run.
     ///
     /// # Errors
-    /// When memory runs out.
-    pub fn embed(&self, inputs: &Tensor) -> Result<Tensor, TrainError> {
-        let _reduced = self.settings.arithmetic.enter(self.device());
-        let embeddings = tch::no_grad(|| self.method.embed(inputs, &Pass::eval()))?;
-        Ok(embeddings.f_to_kind(self.kind())?)
+    /// When a GPU fails.
+    pub fn copy_to_teacher(&self) -> Result<(), TrainError> {
+        self.teacher.as_ref().map_or(Ok(()), |teacher| teacher.copy(&self.parameters, &self.flat))
     }
 
-    /// What the method's heads say of `inputs`, with running statistics and without graph.
+    /// What the network makes of `inputs` `[n, C, H, W]`, with running statistics and without graph; `ask_heads`: the
+    /// method's heads too, about `targets`.
     ///
     /// # Errors
     /// When memory runs out.
-    pub fn read_heads(&self, inputs: &Tensor, targets: &Targets) -> Result<Vec<HeadReading>, TrainError> {
+    pub fn read(&self, inputs: &Tensor, targets: &Targets, ask_heads: bool) -> Result<Read, TrainError> {
         let _reduced = self.settings.arithmetic.enter(self.device());
-        Ok(tch::no_grad(|| self.method.read_heads(inputs, targets, &Pass::eval()))?)
+        tch::no_grad(|| {
+            let embeddings = self.method.embed(inputs, self.settings.encoder, &Pass::eval())?;
+            let heads = if ask_heads { self.method.read_heads(&embeddings, targets)? } else { Vec::new() };
+            Ok(Read { embeddings: embeddings.f_to_kind(self.kind())?, heads })
+        })
     }
 
     /// How layers behave in training on the samples of `targets`; `update_statistics` is false in the first of two passes.

@@ -4,7 +4,8 @@
 use dtrain_configs::schema::{PhaseConfig, PhaseSchedule};
 use tch::Tensor;
 
-use super::{Engine, schedule};
+use super::{Engine, EngineSettings, schedule};
+use crate::coordinator::Course;
 use crate::error::TrainError;
 use crate::method::{DirectLoss, Method};
 
@@ -23,41 +24,18 @@ impl Engine {
         if self.phase.as_ref().is_some_and(|current| current.index == index) {
             return Ok(());
         }
-        let Some(phase) = self.settings.phases.get(index) else {
+        let Some(phase) = self.settings.course.phase(index) else {
             return Err(TrainError::internal(format!("there is no phase {index}")));
         };
-        self.reducer.set_frozen(&self.parameters.freeze(&phase.config.freeze));
-        let loss_weights = loss_weights(&phase.config, &*self.method);
+        self.reducer.set_frozen(&self.parameters.freeze(&phase.freeze));
+        let loss_weights = loss_weights(phase, &*self.method);
         self.phase = Some(Current { index, loss_weights });
         Ok(())
     }
 
     /// Learning rate of a step.
     pub fn lr_at(&self, step: u64) -> f64 {
-        let s = &self.settings;
-        let rate = |step, total_steps| {
-            schedule::lr_at(
-                step,
-                total_steps,
-                s.steps_per_epoch,
-                &s.schedule,
-                s.optimizer.lr(),
-                s.global_batch,
-            )
-        };
-        match s.phases.get(s.phases.index_of(step)) {
-            None => rate(step, s.total_steps),
-            Some(phase) => {
-                phase.config.lr_scale
-                    * match phase.config.schedule {
-                        PhaseSchedule::Continue => rate(step, s.total_steps),
-                        PhaseSchedule::Restart => rate(
-                            step.saturating_sub(phase.steps.start),
-                            phase.steps.end.saturating_sub(phase.steps.start),
-                        ),
-                    }
-            }
-        }
+        self.settings.lr_on(&self.settings.course, step)
     }
 
     /// The loss that backward starts from. Terms that are switched off stay out of the graph: a gradient of zero would
@@ -85,6 +63,36 @@ impl Engine {
 
     fn loss_weights(&self) -> &[f64] {
         self.phase.as_ref().map_or(&[], |current| &current.loss_weights)
+    }
+}
+
+impl EngineSettings {
+    /// Learning rate of a step on a course, which may be another one than the run's.
+    pub fn lr_on(&self, course: &Course, step: u64) -> f64 {
+        let leg = course.at(step);
+        let rate = |step, total_steps| {
+            schedule::lr_at(
+                step,
+                total_steps,
+                self.steps_per_epoch,
+                &self.schedule,
+                self.optimizer.lr(),
+                self.global_batch,
+            )
+        };
+        match leg.phases.get(leg.phases.index_of(step)) {
+            None => rate(step, leg.total_steps),
+            Some(phase) => {
+                phase.config.lr_scale
+                    * match phase.config.schedule {
+                        PhaseSchedule::Continue => rate(step, leg.total_steps),
+                        PhaseSchedule::Restart => rate(
+                            step.saturating_sub(phase.steps.start),
+                            phase.steps.end.saturating_sub(phase.steps.start),
+                        ),
+                    }
+            }
+        }
     }
 }
 

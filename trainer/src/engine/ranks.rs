@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use dtrain_comm::{
     Backend, Buffer, Collective, CollectiveExt, ElementKind, Inline, ReduceOp, Stage, StageGuard, TensorOp,
-    Ticket, Transport, World,
+    Ticket, Transport, World, padded_part,
 };
 use tch::{Device, Kind, Tensor};
 
@@ -157,16 +157,39 @@ impl Ranks {
             return Ok(rows);
         }
         let width: i64 = rows.size().iter().skip(1).product();
+        let counts: Vec<usize> = rows_per_rank.iter().map(|rows| rows * width as usize).collect();
+        let element = rows.kind().elt_size_in_bytes();
+        if self.transport.backend() == Backend::Nccl && padded_part(&counts, element).is_some() {
+            return self.gather_padded(&rows, rows_per_rank);
+        }
         let mut shape = rows.size();
         if let Some(first) = shape.first_mut() {
             *first = rows_per_rank.iter().sum::<usize>() as i64;
         }
         let begin: usize = rows_per_rank.iter().take(self.world().rank).sum();
-        let all = Tensor::zeros(&shape, (rows.kind(), rows.device()));
+        let all = Tensor::f_zeros(&shape, (rows.kind(), rows.device()))?;
         all.narrow(0, begin as i64, rows.size().first().copied().unwrap_or(0)).f_copy_(&rows)?;
-        let counts = rows_per_rank.iter().map(|rows| rows * width as usize).collect();
         self.run(TensorOp::AllGather { counts }, &all)?;
         Ok(all)
+    }
+
+    /// [`Ranks::gather_rows`] as one all-gather of equal parts: every share is as long as the longest on its way.
+    fn gather_padded(&self, rows: &Tensor, rows_per_rank: &[usize]) -> Result<Tensor, TrainError> {
+        let world_size = self.world().world_size;
+        let largest = rows_per_rank.iter().copied().max().unwrap_or(0);
+        let width: i64 = rows.size().iter().skip(1).product();
+        let mut shape = rows.size();
+        if let Some(first) = shape.first_mut() {
+            *first = (largest * world_size) as i64;
+        }
+        let all = Tensor::f_zeros(&shape, (rows.kind(), rows.device()))?;
+        let begin = (largest * self.world().rank) as i64;
+        all.narrow(0, begin, rows.size().first().copied().unwrap_or(0)).f_copy_(rows)?;
+        self.run(TensorOp::AllGather { counts: vec![largest * width as usize; world_size] }, &all)?;
+        let shares = rows_per_rank.iter().enumerate();
+        let shares: Vec<Tensor> =
+            shares.map(|(rank, &rows)| all.narrow(0, (rank * largest) as i64, rows as i64)).collect();
+        Ok(Tensor::f_cat(&shares, 0)?)
     }
 
     /// Columns of numbers of all ranks, one after the other in rank order. All ranks have the same number of columns; the
@@ -235,7 +258,7 @@ unsafe fn buffer_of(tensor: &Tensor) -> Result<Buffer<'static>, TrainError> {
 mod tests {
     use std::thread;
 
-    use dtrain_comm::local_world;
+    use dtrain_comm::{CommError, local_world};
 
     use super::*;
 
@@ -266,6 +289,72 @@ mod tests {
             assert_eq!(rows.size(), [5, 4]);
             assert_eq!(Vec::<f64>::try_from(rows.select(1, 3)).unwrap(), [0.0, 0.0, 2.0, 2.0, 2.0]);
             assert_eq!(columns, [vec![0, 1, 20, 21, 22], vec![0, -1, -20, -21, -22]]);
+        }
+    }
+
+    /// Threads' memory under NCCL's name; keeps what it was asked for.
+    #[derive(Debug)]
+    struct Recorded(Inline, Mutex<Vec<TensorOp>>);
+
+    impl Transport for Recorded {
+        fn world(&self) -> &World {
+            self.0.world()
+        }
+
+        fn backend(&self) -> Backend {
+            Backend::Nccl
+        }
+
+        fn is_asynchronous(&self) -> bool {
+            false
+        }
+
+        unsafe fn start(&self, op: TensorOp, buffer: Buffer<'static>) -> Result<Ticket, CommError> {
+            self.1.lock().unwrap().push(op.clone());
+            // SAFETY: as the caller promises.
+            unsafe { self.0.start(op, buffer) }
+        }
+    }
+
+    /// Rows over NCCL's name, of `width` numbers, and the operations that it took.
+    fn gathered(per_rank: [usize; 3], width: i64, kind: Kind) -> Vec<(Tensor, Tensor, Vec<TensorOp>)> {
+        on_each_rank(3, |ranks| {
+            let rank = ranks.world().rank;
+            let transport = Arc::new(Recorded(Inline::new(Arc::clone(ranks.control())), Mutex::default()));
+            let ways = Ranks::new(Arc::clone(ranks.control()), transport.clone());
+            let seed = Tensor::arange(per_rank[rank] as i64 * width, (Kind::Double, Device::Cpu));
+            let rows =
+                ((seed + 1000.0 * rank as f64) / 7.0).to_kind(kind).view([per_rank[rank] as i64, width]);
+            let (over, plain) =
+                (ways.gather_rows(&rows, &per_rank).unwrap(), ranks.gather_rows(&rows, &per_rank).unwrap());
+            let ops = transport.1.lock().unwrap().clone();
+            (over, plain, ops)
+        })
+    }
+
+    #[test]
+    fn uneven_shares_cross_nccl_in_one_call_bit_for_bit() {
+        for per_rank in [[3, 2, 3], [2, 0, 3], [0, 0, 4], [1, 1, 0], [5, 5, 5], [0, 0, 0]] {
+            for kind in [Kind::Float, Kind::Double, Kind::Int64] {
+                for (over, plain, ops) in gathered(per_rank, 5, kind) {
+                    assert_eq!(over.size(), plain.size(), "{per_rank:?}");
+                    assert!(over.equal(&plain), "{per_rank:?}");
+                    let brings = per_rank.iter().filter(|&&rows| rows > 0).count();
+                    let even = matches!(&ops[..], [TensorOp::AllGather { counts }]
+                        if counts.iter().all(|count| *count == counts[0]));
+                    assert!(brings < 2 || even, "{per_rank:?}: {ops:?}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_share_that_is_far_longer_than_the_others_is_not_copied_for_them() {
+        let per_rank = [1, 300, 1];
+        for (over, plain, ops) in gathered(per_rank, 4096, Kind::Double) {
+            assert!(over.equal(&plain));
+            let counts = per_rank.map(|rows| rows * 4096).to_vec();
+            assert_eq!(ops, [TensorOp::AllGather { counts }]);
         }
     }
 

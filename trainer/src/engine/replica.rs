@@ -14,7 +14,7 @@ use crate::state::bytes_of;
 const GPU_SUMS: i64 = 256;
 
 impl Engine {
-    /// Hash of everything that must be equal on all ranks: weights, moments unless they are sharded, and running
+    /// Hash of everything that must be equal on all ranks: weights, a teacher's too, moments unless they are sharded, and running
     /// statistics if they are those of all ranks.
     ///
     /// # Errors
@@ -26,6 +26,7 @@ impl Engine {
             Ok(())
         };
         add(self.flat.parameters())?;
+        self.teacher.iter().try_for_each(|teacher| add(teacher.weights()))?;
         if self.shard.is_whole() {
             self.optimizer.moments().into_iter().try_for_each(|(_, moment)| add(moment))?;
         }

@@ -10,7 +10,8 @@ use dtrain_configs::schema::{LrScaling, ScheduleConfig, ScheduleKind};
 /// The first of W warm-up steps has `peak / W`, step W - 1 and step W have the peak. A cosine falls from there and would
 /// reach `final_lr_fraction * peak` at `step = total_steps`, one past the last, as PyTorch's `CosineAnnealingLR` does. Steps
 /// are PyTorch's `StepLR` by epoch: `peak * gamma^(epoch / step_epochs)`, rounded down, with epochs counted from the
-/// beginning of the run and not of the peak. A warm-up longer than the run never ends. Beyond the run the rate stays.
+/// beginning of the run and not of the peak. A warm-up longer than the run never ends. Beyond `total_steps` a cosine, warm-up
+/// included, stays at its last rate; the other kinds do not depend on the length.
 pub fn lr_at(
     step: u64,
     total_steps: u64,
@@ -21,7 +22,7 @@ pub fn lr_at(
 ) -> f64 {
     let peak = peak_lr(schedule, base_lr, global_batch);
     let warmup_steps = (schedule.warmup_epochs * steps_per_epoch as f64).max(0.0);
-    let step = step.min(total_steps);
+    let step = if schedule.kind == ScheduleKind::Cosine { step.min(total_steps) } else { step };
     let num_falls = step / steps_per_epoch.max(1) / schedule.step_epochs.max(1);
     let (step, total_steps) = (step as f64, total_steps as f64);
     if step + 1.0 <= warmup_steps {

@@ -6,6 +6,7 @@ use std::ops::Range;
 use tch::Tensor;
 
 use super::flat::part;
+use crate::error::TrainError;
 
 /// The elements whose weights this rank moves and whose moments it keeps.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -80,8 +81,22 @@ impl Shard {
     }
 
     /// Zeros for one moment, `[len]`.
-    pub fn zeros(&self, like: &Tensor) -> Tensor {
-        Tensor::zeros([self.len as i64], (like.kind(), like.device()))
+    ///
+    /// # Errors
+    /// When memory runs out.
+    pub fn zeros(&self, like: &Tensor) -> Result<Tensor, TrainError> {
+        let bytes = self.len.saturating_mul(like.kind().elt_size_in_bytes()) as u64;
+        let fewer = if self.is_whole {
+            "over several ranks `trainer.shard_optimizer=true` leaves each its part"
+        } else {
+            "more ranks keep smaller parts"
+        };
+        Tensor::f_zeros([self.len as i64], (like.kind(), like.device())).map_err(|error| {
+            let hint = format!(
+                "choose a smaller `model`, or an optimizer with fewer moments such as `optimizer=sgd`; {fewer}"
+            );
+            TrainError::from(error).wanting("a moment of the optimizer", Some(bytes), hint)
+        })
     }
 
     /// The parts of `runs`, sorted ranges of the flat buffers, that are this rank's.
@@ -150,7 +165,7 @@ mod tests {
             for rank in 0..world_size {
                 let shard = Shard::of_rank(&buckets, rank, world_size);
                 prop_assert!(shard.len() <= total / world_size + lens.len() * world_size);
-                let own = shard.zeros(&flat);
+                let own = shard.zeros(&flat).unwrap();
                 shard.collect(&flat, &own);
                 shard.scatter(&own, &restored);
                 let mut covered = 0;
@@ -168,6 +183,19 @@ mod tests {
             prop_assert_eq!(restored, flat);
             prop_assert!(counted.iter().all(|&n| n == 1));
         }
+    }
+
+    #[test]
+    fn moments_that_find_no_memory_are_an_error_with_a_way_out() {
+        let weights = Tensor::zeros([1], (Kind::Float, Device::Cpu));
+        let len = 1 << 48;
+        let error = Shard::whole(len).zeros(&weights).unwrap_err();
+        assert_eq!(error.to_string(), "not enough memory for a moment of the optimizer: 1.0 PiB");
+        assert!(error.hint().unwrap().ends_with("`trainer.shard_optimizer=true` leaves each its part"));
+        let buckets = std::array::from_fn::<_, 1, _>(|_| 0..len);
+        let half = Shard::of_rank(&buckets, 0, 2).zeros(&weights).unwrap_err();
+        assert_eq!(half.to_string(), "not enough memory for a moment of the optimizer: 512 TiB");
+        assert!(half.hint().unwrap().ends_with("more ranks keep smaller parts"));
     }
 
     #[test]

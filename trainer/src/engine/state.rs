@@ -41,7 +41,7 @@ pub(super) fn moments(
         let whole = if shard.is_whole() {
             own.shallow_clone()
         } else {
-            let whole = flat.parameters().zeros_like();
+            let whole = flat.zeros_like()?;
             shard.scatter(own, &whole);
             gather_parts(ranks, buckets, &whole)?;
             whole
@@ -70,7 +70,7 @@ pub(super) fn moment_specs(flat: &Flat, optimizer: &dyn Optimizer) -> Vec<(Strin
 /// Puts whole moments and step counts into the optimizer of a rank with `shard`, bit for bit. Nothing changes if it fails.
 ///
 /// # Errors
-/// When a number, shape or type differs.
+/// When a number, shape or type differs, or memory runs out.
 pub(super) fn restore(
     flat: &Flat,
     shard: &Shard,
@@ -101,11 +101,12 @@ pub(super) fn restore(
             return Err(TrainError::config(message, hint));
         }
     }
+    // One for all moments: each fills all of it but the padding.
+    let whole = flat.zeros_like()?;
     tch::no_grad(|| {
         for ((_, own), saved) in
             optimizer.moments().into_iter().zip(tensors.chunks(flat.segments().len().max(1)))
         {
-            let whole = flat.parameters().zeros_like();
             for (segment, saved) in flat.segments().iter().zip(saved) {
                 segment.view_of(&whole).copy_(saved);
             }

@@ -32,6 +32,7 @@ impl Engine {
             loss_scale,
             // Views of `parameters`.
             buffers: _,
+            teacher: _,
             // Made from the settings, a function of the step, or none at its border.
             sync: _,
             phase: _,

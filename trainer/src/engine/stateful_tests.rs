@@ -5,17 +5,17 @@ use std::collections::BTreeSet;
 use std::io::Write;
 
 use dtrain_comm::local_world;
-use dtrain_configs::schema::{AdamwConfig, OptimizerConfig, ScheduleConfig};
+use dtrain_configs::schema::{AdamwConfig, Encoder, MethodFacts, OptimizerConfig, ScheduleConfig};
 use tch::{Device, Kind, TchError, Tensor};
 
 use crate::checkpoint::{
     CheckpointStore, FrameKind, ManifestInfo, Retention, RetentionPolicy, STATE_FILE, Sections, TensorFile,
     TensorHome, TensorSpec, file_bytes, write_tensors,
 };
-use crate::coordinator::Phases;
+use crate::coordinator::Course;
 use crate::engine::{Arithmetic, Engine, EngineSettings, Ranks};
 use crate::error::TrainError;
-use crate::method::{Method, Objective, Sampling, Targets};
+use crate::method::{Method, Objective, Targets};
 use crate::model::Pass;
 use crate::model::parameters::{Init, Parameters, Role};
 use crate::state::{Layout, Snapshot, Stateful, Stored, Values, copy_into, spec_of};
@@ -47,23 +47,27 @@ impl Method for WithTeacher {
         Some(&mut self.teacher)
     }
 
-    fn num_views(&self) -> u32 {
-        1
+    fn facts(&self) -> MethodFacts {
+        MethodFacts::default()
     }
 
     fn loss_names(&self) -> Vec<String> {
         vec!["none".into()]
     }
 
-    fn sampling(&self) -> Sampling {
-        Sampling::Shuffled
+    fn monitors(&self) -> &'static [&'static str] {
+        &[]
     }
 
     fn objective(&self, _: &Tensor, _: &Targets, _: &Pass) -> Result<Objective, TchError> {
         Err(TchError::Torch("nothing is trained here".into()))
     }
 
-    fn embed(&self, inputs: &Tensor, _: &Pass) -> Result<Tensor, TchError> {
+    fn num_features(&self) -> i64 {
+        1
+    }
+
+    fn embed(&self, inputs: &Tensor, _: Encoder, _: &Pass) -> Result<Tensor, TchError> {
         Ok(inputs.shallow_clone())
     }
 }
@@ -92,6 +96,7 @@ fn engine(seed: u64) -> Engine {
         global_batch: 8,
         micro_batch: None,
         tile: None,
+        encoder: Encoder::Online,
         arithmetic: Arithmetic::Fp16,
         tf32: false,
         grad_clip: None,
@@ -103,9 +108,8 @@ fn engine(seed: u64) -> Engine {
         deferred: false,
         schedule: ScheduleConfig::default(),
         optimizer: OptimizerConfig::Adamw(AdamwConfig::default()),
-        total_steps: 1,
         steps_per_epoch: 1,
-        phases: Phases::whole(1),
+        course: Course::whole(1),
     };
     Engine::new(method, parameters, Ranks::inline(&local_world(1)[0]), settings).unwrap()
 }

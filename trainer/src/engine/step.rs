@@ -1,6 +1,9 @@
 //! One optimizer step: forward and backward over this rank's micro-batches, the sums over ranks, and the update.
 
-use std::ops::Range;
+mod batch;
+mod outcome;
+mod pairs;
+
 use std::time::Instant;
 
 use dtrain_comm::Stage;
@@ -8,84 +11,17 @@ use tch::{Device, Kind, Tensor};
 
 use super::flat::ActiveSet;
 use super::optimizer::Update;
-use super::ranks::Ranks;
 use super::{Engine, clip, state};
 use crate::coordinator::StepPlan;
 use crate::error::TrainError;
-use crate::loss::contrastive::PairProblem;
-use crate::method::{Objective, PairKeys, PairLoss, Targets};
+use crate::method::Objective;
 use crate::model::Pass;
-use crate::torch_extra::{Event, HostCopy, set_tf32};
-
-/// This rank's share of a global batch.
-pub struct LocalBatch {
-    /// `[num_views * n, C, H, W]`, view-major.
-    pub inputs: Tensor,
-    /// What the method may know about the samples.
-    pub targets: Targets,
-}
-
-/// What a step did; the same on all ranks except for the times.
-#[derive(Debug, Clone, Default)]
-pub struct StepOutcome {
-    /// Zero-based number of the step.
-    pub step: u64,
-    /// Loss of the global batch.
-    pub loss: f64,
-    /// Value of each of the method's losses before it is weighed; empty where there is only one.
-    pub losses: Vec<f64>,
-    /// Named means over the global batch.
-    pub means: Vec<(String, f64)>,
-    /// Global gradient norm before clipping.
-    pub grad_norm: f64,
-    /// Learning rate.
-    pub lr: f64,
-    /// False: loss or gradient was not finite and no weight moved.
-    pub finite: bool,
-    /// Anchors of the pair loss that had a positive; `None` for other losses.
-    pub anchors: Option<u64>,
-    /// What the loss was multiplied by before backward; 1 but with 16-bit floats.
-    pub loss_scale: f64,
-    /// Seconds of the step in which this rank worked.
-    pub compute_secs: f64,
-    /// Seconds in which this rank's host was blocked by other ranks: gathers, statistics and the tail of the gradient sums.
-    pub comm_secs: f64,
-    /// Of them, from the end of backward to the last gradient sum: by the device's clock on a GPU.
-    pub tail_secs: f64,
-    /// Gradient buckets that were sent while backward went on.
-    pub early_buckets: usize,
-}
-
-/// A step whose sums are still on the device.
-pub(super) struct InFlight {
-    outcome: StepOutcome,
-    active: ActiveSet,
-    num_losses: usize,
-    names: Vec<String>,
-    global_samples: f64,
-    /// Loss, losses before they are weighed, sums of the means, gradient norm.
-    values: HostCopy,
-    /// On a GPU: the end of backward, and of the last gradient sum.
-    tail: Option<(Event, Event)>,
-}
-
-/// Sums that a rank contributes to a step.
-struct LocalSums {
-    /// 0-dimensional, f64.
-    loss: Tensor,
-    /// As [`StepOutcome::losses`], 0-dimensional, f64.
-    losses: Vec<Tensor>,
-    means: Vec<(String, Tensor)>,
-    anchors: Option<u64>,
-    /// For the method's memory queue, if it has one.
-    rows: Option<PairRows>,
-}
-
-/// Projections of all ranks and what they are.
-struct PairRows {
-    rows: Tensor,
-    keys: PairKeys,
-}
+use crate::torch_extra::{Event, HostCopy};
+pub use batch::LocalBatch;
+pub(super) use outcome::InFlight;
+pub use outcome::StepOutcome;
+use outcome::{LocalSums, PairRows};
+pub(super) use pairs::WithoutTf32;
 
 impl Engine {
     /// Runs step `plan` on this rank's share. Returns the outcome that became known: of this step, or of the step before
@@ -165,6 +101,7 @@ impl Engine {
                 clip::scale_to(&self.flat, &active, outcome.grad_norm, max_norm);
             }
             self.update(&active, outcome.lr, None)?;
+            self.teach(plan.step, None)?;
         } else {
             self.buffers.restore(&statistics);
         }
@@ -210,6 +147,15 @@ impl Engine {
         state::gather_parts(&self.ranks, self.reducer.buckets(), self.flat.parameters())
     }
 
+    /// The teacher follows the weights that the step has moved.
+    fn teach(&self, step: u64, skip: Option<&Tensor>) -> Result<(), TrainError> {
+        let (Some(teacher), Some(facts)) = (&self.teacher, self.method.facts().teacher) else {
+            return Ok(());
+        };
+        let total_steps = self.settings.course.at(step).total_steps;
+        teacher.follow(&self.flat, facts.momentum_at(step, total_steps), skip)
+    }
+
     /// As the rest of [`Engine::step`], where the host does not know yet whether the step counts.
     fn update_on_device(
         &mut self,
@@ -223,7 +169,9 @@ impl Engine {
         if let Some(max_norm) = self.settings.grad_clip {
             clip::scale_to_on_device(&self.flat, &in_flight.active, norm, max_norm);
         }
-        self.update(&in_flight.active, in_flight.outcome.lr, Some(&skipped.to_kind(Kind::Float)))?;
+        let skip = skipped.to_kind(Kind::Float);
+        self.update(&in_flight.active, in_flight.outcome.lr, Some(&skip))?;
+        self.teach(in_flight.outcome.step, Some(&skip))?;
         self.buffers.restore_where(&skipped, statistics);
         Ok(())
     }
@@ -298,151 +246,10 @@ impl Engine {
         Ok(sums)
     }
 
-    /// The contrastive loss over the whole global batch. With several micro-batches all samples are encoded without
-    /// graph first, and again with graph to take their slice of the gradient (Gao et al. 2021, GradCache).
-    fn pair_step(
-        &mut self,
-        batch: &LocalBatch,
-        plan: &StepPlan,
-        loss: PairLoss,
-    ) -> Result<LocalSums, TrainError> {
-        let views = self.method.num_views();
-        let micro_batches = self.micro_batches(plan);
-        let parts: Vec<LocalBatch> = micro_batches.iter().map(|rows| batch.narrow(rows, views)).collect();
-        if let [part] = parts.as_slice() {
-            let (projections, keys) =
-                self.project(part, &self.training_pass(true, &part.targets, plan.step))?;
-            let (sums, gradient) = self.pair_gradient(&projections, &keys, plan, loss)?;
-            self.reducer.arm();
-            self.backward(&projections, Some(&gradient))?;
-            return Ok(sums);
-        }
-
-        let mut rows = Vec::with_capacity(parts.len());
-        let mut keys = Vec::with_capacity(parts.len());
-        for part in &parts {
-            let (projections, part_keys) =
-                tch::no_grad(|| self.project(part, &self.training_pass(false, &part.targets, plan.step)))?;
-            rows.push(projections);
-            keys.push(part_keys);
-        }
-        let (sums, gradient) =
-            self.pair_gradient(&Tensor::cat(&rows, 0), &PairKeys::concat(&keys), plan, loss)?;
-        drop(rows);
-        let mut offset = 0;
-        let last = parts.len().saturating_sub(1);
-        for (index, part) in parts.iter().enumerate() {
-            let (projections, _) = self.project(part, &self.training_pass(true, &part.targets, plan.step))?;
-            let len = projections.size().first().copied().unwrap_or(0);
-            if index == last {
-                self.reducer.arm();
-            }
-            self.backward(&projections, Some(&gradient.narrow(0, offset, len)))?;
-            offset += len;
-        }
-        Ok(sums)
-    }
-
     /// Forward pass in the run's arithmetic.
-    fn objective(&self, part: &LocalBatch, pass: &Pass) -> Result<Objective, TrainError> {
+    pub(super) fn objective(&self, part: &LocalBatch, pass: &Pass) -> Result<Objective, TrainError> {
         let _reduced = self.settings.arithmetic.enter(self.device());
         Ok(self.method.objective(&part.inputs, &part.targets, pass)?)
-    }
-
-    fn project(&self, part: &LocalBatch, pass: &Pass) -> Result<(Tensor, PairKeys), TrainError> {
-        match self.objective(part, pass)? {
-            Objective::Pairs(pairs) => Ok((pairs.projections, pairs.keys)),
-            Objective::Direct(_) => {
-                Err(TrainError::internal("a method with a pair loss returned a direct loss"))
-            }
-        }
-    }
-
-    /// Gathered rows, view by view in the order of the global batch, so that a queue does not depend on how ranks and
-    /// micro-batches shared it.
-    fn in_global_order(&self, rows: &Tensor, keys: &PairKeys, plan: &StepPlan) -> PairRows {
-        let views = self.method.num_views() as usize;
-        let samples: usize = plan.counts.iter().map(|&n| n as usize).sum();
-        let mut order = vec![0_i64; views * samples];
-        let mut row = 0;
-        for rank in 0..plan.counts.len() {
-            let first = plan.offset(rank) as usize;
-            for part in self.micro_batches_of(rank, plan) {
-                for view in 0..views {
-                    for sample in part.clone() {
-                        if let Some(place) = order.get_mut(view * samples + first + sample) {
-                            *place = row;
-                        }
-                        row += 1;
-                    }
-                }
-            }
-        }
-        let sorted = |column: Vec<i64>| {
-            order.iter().map(|&row| column.get(row as usize).copied().unwrap_or(-1)).collect()
-        };
-        let keys = PairKeys::from_columns(keys.to_columns().into_iter().map(sorted).collect());
-        let order = Tensor::from_slice(&order).to_device(rows.device());
-        PairRows { rows: rows.index_select(0, &order), keys }
-    }
-
-    /// Loss of the global batch and its gradient with respect to this rank's projections.
-    fn pair_gradient(
-        &self,
-        projections: &Tensor,
-        keys: &PairKeys,
-        plan: &StepPlan,
-        loss: PairLoss,
-    ) -> Result<(LocalSums, Tensor), TrainError> {
-        let views = self.method.num_views() as usize;
-        let per_rank: Vec<usize> = plan.counts.iter().map(|&n| n as usize * views).collect();
-        let begin: usize = per_rank.iter().take(self.ranks.world().rank).sum();
-        let own = begin..begin + projections.size().first().copied().unwrap_or(0) as usize;
-
-        let keys = PairKeys::from_columns(self.ranks.gather_columns(&keys.to_columns(), &per_rank)?);
-        let z = self.ranks.gather_rows(projections, &per_rank)?;
-        let loss = PairLoss { tile: loss.tile.or(self.settings.tile), ..loss };
-        let _exact = WithoutTf32::enter(self.settings.tf32 && z.device() != Device::Cpu);
-        let problem = PairProblem::new(&z, &keys, self.method.queue(), &loss);
-        let statistics = problem.row_statistics(own.clone());
-        let lse = self.ranks.gather_rows(&statistics.lse, &per_rank)?;
-        let mut gradient = problem.gradient(own, &lse);
-        let num_anchors = problem.num_anchors();
-        let mut loss = statistics.loss_sum() / (num_anchors as f64).max(1.0);
-        let weight = self.pair_weight();
-        if weight != 1.0 {
-            gradient *= weight;
-            loss *= weight;
-        }
-
-        let sums = LocalSums {
-            loss,
-            losses: Vec::new(),
-            means: Vec::new(),
-            anchors: Some(num_anchors as u64),
-            rows: self.method.queue().map(|_| self.in_global_order(&z, &keys, plan)),
-        };
-        Ok((sums, gradient))
-    }
-}
-
-/// TF32 is off until this is dropped; similarities divided by a temperature need every bit.
-struct WithoutTf32(bool);
-
-impl WithoutTf32 {
-    fn enter(was_on: bool) -> Self {
-        if was_on {
-            set_tf32(false);
-        }
-        Self(was_on)
-    }
-}
-
-impl Drop for WithoutTf32 {
-    fn drop(&mut self) {
-        if self.0 {
-            set_tf32(true);
-        }
     }
 }
 
@@ -453,56 +260,5 @@ fn add_up(totals: &mut Vec<Tensor>, more: impl Iterator<Item = Tensor>) {
             Some(total) => *total += value,
             None => totals.push(value),
         }
-    }
-}
-
-impl LocalSums {
-    fn zero(device: Device) -> Self {
-        Self {
-            loss: Tensor::zeros([0i64; 0], (Kind::Double, device)),
-            losses: Vec::new(),
-            means: Vec::new(),
-            anchors: None,
-            rows: None,
-        }
-    }
-}
-
-impl InFlight {
-    /// Waits for the values.
-    fn settle(self, ranks: &Ranks) -> Result<StepOutcome, TrainError> {
-        let _stage = ranks.enter(Stage::Device);
-        let values = self.values.wait()?;
-        let mut outcome = self.outcome;
-        if let Some((backward, summed)) = &self.tail {
-            // Both lie before the values that have just arrived.
-            outcome.tail_secs = backward.elapsed_ms(summed)? * 1e-3;
-            outcome.comm_secs += outcome.tail_secs;
-        }
-        let (loss, rest) = values.split_first().unwrap_or((&f64::NAN, &[]));
-        let (norm, sums) = rest.split_last().unwrap_or((&f64::NAN, &[]));
-        (outcome.loss, outcome.grad_norm) = (*loss, *norm);
-        let (losses, sums) = sums.split_at(self.num_losses.min(sums.len()));
-        outcome.losses = losses.to_vec();
-        outcome.means =
-            self.names.into_iter().zip(sums).map(|(name, sum)| (name, sum / self.global_samples)).collect();
-        outcome.finite = loss.is_finite() && norm.is_finite();
-        Ok(outcome)
-    }
-}
-
-impl LocalBatch {
-    /// The samples `rows`, all of their views.
-    fn narrow(&self, rows: &Range<usize>, num_views: u32) -> LocalBatch {
-        let samples = self.targets.classes.len();
-        let inputs = if *rows == (0..samples) {
-            self.inputs.shallow_clone()
-        } else {
-            let views: Vec<Tensor> = (0..num_views as usize)
-                .map(|v| self.inputs.narrow(0, (v * samples + rows.start) as i64, rows.len() as i64))
-                .collect();
-            Tensor::cat(&views, 0)
-        };
-        LocalBatch { inputs, targets: self.targets.narrow(rows) }
     }
 }

@@ -3,12 +3,13 @@
 use std::sync::Arc;
 
 use dtrain_comm::{Collective, CollectiveExt};
+use dtrain_data::progress::Work;
+use dtrain_data::{BatchRequest, Draw, FailedSample, LoaderOptions, ViewMaker, share};
 use tch::Tensor;
 
-use crate::data::{Batch, BatchRequest, Draw, FailedSample, Loader, LoaderOptions, ViewMaker, share};
+use crate::batch::{Batch, start_loader, upload};
 use crate::engine::Engine;
 use crate::error::TrainError;
-use crate::torch_extra::to_device_async;
 
 /// How a part is read.
 #[derive(Clone)]
@@ -22,11 +23,13 @@ pub struct Reading {
 }
 
 impl Reading {
-    /// Hands this rank's share of `ids` to `each`, batch by batch, without augmentation. Returns the samples of any
+    /// Hands this rank's share of `ids` to `each`, batch by batch, without augmentation. `what` is done with them, for
+    /// progress. Returns the samples of any
     /// rank's share that could not be read, with their reasons; they are not among those of the batches.
     pub(super) fn each(
         &self,
         engine: &Engine,
+        what: &str,
         ids: &[u32],
         mut each: impl FnMut(&Batch, Tensor) -> Result<(), TrainError>,
     ) -> Result<Vec<String>, TrainError> {
@@ -40,18 +43,22 @@ impl Reading {
                 BatchRequest { epoch: 0, step, draws, num_views: 1, augment: false }
             })
             .collect();
-        let loader = Loader::start(Arc::clone(&self.maker), requests.into_iter(), self.options)?;
+        let loader = start_loader(&self.maker, requests.into_iter(), self.options, engine.device())?;
+        // The other ranks are as fast.
+        let work = Work::begin(what, "samples", ids.len() as u64);
         let mut failed = Vec::new();
         while let Some(mut batch) = loader.next().transpose()? {
             failed.append(&mut batch.failed);
-            each(&batch, inputs_of(&batch, engine)?)?;
-            loader.recycle(batch.data);
+            let inputs = upload(&batch, engine.device())?.arrived()?.f_to_kind(engine.kind())?;
+            each(&batch, inputs)?;
+            work.add((batch.request.draws.len() * world.world_size) as u64);
         }
         named_on_all_ranks(&**engine.collective(), &failed)
     }
 }
 
-fn named_on_all_ranks(
+/// What any rank could not read, the same on all of them.
+pub(super) fn named_on_all_ranks(
     collective: &dyn Collective,
     failed: &[FailedSample],
 ) -> Result<Vec<String>, TrainError> {
@@ -61,15 +68,4 @@ fn named_on_all_ranks(
         all.extend(serde_json::from_slice::<Vec<String>>(&bytes).map_err(TrainError::internal)?);
     }
     Ok(all)
-}
-
-/// `[num_views * n, C, H, W]` of a batch, in the engine's precision and place.
-///
-/// # Errors
-/// When memory runs out.
-pub fn inputs_of(batch: &Batch, engine: &Engine) -> Result<Tensor, TrainError> {
-    let [c, h, w] = batch.shape;
-    let rows = batch.request.num_views as usize * batch.kept.len();
-    let host = Tensor::from_slice(&batch.data).view([rows as i64, c as i64, h as i64, w as i64]);
-    Ok(to_device_async(&host, engine.device())?.f_to_kind(engine.kind())?)
 }

@@ -1,11 +1,12 @@
 //! Embeddings of a part of the data, this rank's share of them.
 
-use tch::Tensor;
+use dtrain_data::LabelColumn;
+use tch::{Device, Tensor};
 
-use super::{Labelled, Reading};
-use crate::data::LabelColumn;
+use super::{Labelled, Reading, room};
 use crate::engine::Engine;
 use crate::error::TrainError;
+use crate::method::Targets;
 
 /// Embeddings of this rank's share of a part.
 pub struct Embeddings {
@@ -18,8 +19,21 @@ pub struct Embeddings {
 }
 
 impl Embeddings {
+    /// No rows; they still know their width.
+    ///
+    /// # Errors
+    /// When memory runs out.
+    pub(super) fn none(engine: &Engine) -> Result<Self, TrainError> {
+        let shape = [0, engine.method().num_features()];
+        let embeddings = Tensor::f_zeros(shape, (engine.kind(), Device::Cpu)).map_err(room)?;
+        Ok(Self { embeddings, ids: Vec::new(), left_out: Vec::new() })
+    }
+
     /// The rows that have `label`.
-    pub fn labelled(&self, label: &LabelColumn) -> Labelled {
+    ///
+    /// # Errors
+    /// When memory runs out.
+    pub fn labelled(&self, label: &LabelColumn) -> Result<Labelled, TrainError> {
         let mut at = Vec::new();
         let mut classes = Vec::new();
         let mut ids = Vec::new();
@@ -30,26 +44,23 @@ impl Embeddings {
                 ids.push(i64::from(id));
             }
         }
-        Labelled { embeddings: self.embeddings.index_select(0, &Tensor::from_slice(&at)), classes, ids }
+        let embeddings = self.embeddings.f_index_select(0, &Tensor::f_from_slice(&at)?).map_err(room)?;
+        Ok(Labelled { embeddings, classes, ids })
     }
 }
 
 /// Embeds this rank's share of `ids`, centred crops without augmentation.
 pub fn embed_part(engine: &Engine, reading: &Reading, ids: &[u32]) -> Result<Embeddings, TrainError> {
     let mut rows = Vec::new();
-    let mut kept = Vec::new();
-    let left_out = reading.each(engine, ids, |batch, inputs| {
-        rows.push(engine.embed(&inputs)?.to_device(tch::Device::Cpu));
-        kept.extend(batch.kept_ids());
+    let mut all = Embeddings::none(engine)?;
+    all.left_out = reading.each(engine, "embedding", ids, |batch, inputs| {
+        let embeddings = engine.read(&inputs, &Targets::default(), false)?.embeddings;
+        rows.push(embeddings.f_to_device(Device::Cpu).map_err(room)?);
+        all.ids.extend(batch.kept_ids());
         Ok(())
     })?;
-    let embeddings = if rows.is_empty() {
-        // An empty share still knows the width of a row.
-        let [c, h, w] = reading.maker.shape();
-        let none = Tensor::zeros([0, c as i64, h as i64, w as i64], (engine.kind(), engine.device()));
-        engine.embed(&none)?.to_device(tch::Device::Cpu)
-    } else {
-        Tensor::cat(&rows, 0)
-    };
-    Ok(Embeddings { embeddings, ids: kept, left_out })
+    if !rows.is_empty() {
+        all.embeddings = Tensor::f_cat(&rows, 0).map_err(room)?;
+    }
+    Ok(all)
 }

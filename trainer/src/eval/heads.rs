@@ -1,14 +1,16 @@
-//! What the heads of a method predict on a part of the data: loss, accuracy, confusion, and the error in units.
+//! What the classifiers of a method predict on a part of the data: loss, accuracy, confusion, what that says about each
+//! class, and the error in units.
 
 use dtrain_comm::{Collective, CollectiveExt};
+use dtrain_data::Dataset;
 use serde::Serialize;
 use tch::{Device, Kind, Tensor};
 
-use super::{Baselines, Evaluation, Reading};
-use crate::data::Dataset;
-use crate::engine::Engine;
+use super::classes::{ClassResult, MacroAverages, macro_averages, per_class};
+use super::{Baselines, Evaluation, Probe, Protocol, Row, names};
+use crate::batch::Batch;
 use crate::error::TrainError;
-use crate::method::{HeadTask, Targets};
+use crate::method::{HeadReading, HeadTask, Targets};
 
 /// What one head predicted; the same on all ranks.
 #[derive(Debug, Clone, Serialize)]
@@ -23,6 +25,8 @@ pub struct HeadResult {
     pub loss: f64,
     /// Share of right answers.
     pub accuracy: f64,
+    /// The same on the training part, as evaluation sees it; `None` where that was not asked for.
+    pub train_accuracy: Option<f64>,
     /// Mean distance of the predicted value from the true one, in the label's units; `None` where classes have no values.
     pub mean_error: Option<f64>,
     /// Largest less smallest value of the label.
@@ -35,9 +39,27 @@ pub struct HeadResult {
     pub weight: f64,
     /// `[K, K]` row-major: samples by true class (row) and predicted class (column).
     pub confusion: Vec<u64>,
+    /// Precision, recall and F1 of each class.
+    pub per_class: Vec<ClassResult>,
+    /// Their means over classes.
+    pub macro_averages: MacroAverages,
 }
 
-/// Sums of one head, which add up over batches and ranks.
+impl HeadResult {
+    /// A head of which nothing but its confusion is known, as if each wrong answer had cost nothing.
+    pub fn of_confusion(name: &str, classes: Vec<String>, confusion: &[u64]) -> Self {
+        let task = HeadTask { name: name.to_owned(), num_classes: classes.len() as i64, values: Vec::new() };
+        let confusion = confusion.iter().map(|&count| count as f64).collect();
+        Sums { loss: 0.0, error: 0.0, confusion }.conclude(&task, classes, 1.0)
+    }
+}
+
+/// What the heads said of this rank's samples, which adds up over batches and ranks.
+pub(super) struct HeadSums {
+    tasks: Vec<HeadTask>,
+    sums: Vec<Sums>,
+}
+
 struct Sums {
     loss: f64,
     error: f64,
@@ -45,54 +67,70 @@ struct Sums {
     confusion: Vec<f64>,
 }
 
-/// Asks every head about this rank's share of `ids`, and adds the answers of all ranks up. Nothing where the method has
-/// no heads. The samples that could not be read come second.
-pub fn evaluate_heads(
-    engine: &Engine,
-    reading: &Reading,
-    dataset: &Dataset,
-    ids: &[u32],
-) -> Result<(Vec<HeadResult>, Vec<String>), TrainError> {
-    let tasks = engine.method().heads().to_vec();
-    if tasks.is_empty() {
-        return Ok((Vec::new(), Vec::new()));
-    }
-    let mut sums: Vec<Sums> = tasks
-        .iter()
-        .map(|task| Sums {
+impl HeadSums {
+    /// Before the first batch.
+    pub fn of(tasks: &[HeadTask]) -> Self {
+        let sums = |task: &HeadTask| Sums {
             loss: 0.0,
             error: 0.0,
             confusion: vec![0.0; (task.num_classes * task.num_classes) as usize],
-        })
-        .collect();
-    let left_out = reading.each(engine, ids, |batch, inputs| {
-        let sample_ids: Vec<i64> = batch.kept_ids().map(i64::from).collect();
-        let targets = Targets {
-            positions: (0..).take(sample_ids.len()).collect(),
-            global_samples: sample_ids.len() as u64,
-            labels: dataset.classes_of(batch),
-            sample_ids,
-            ..Targets::default()
         };
-        let readings = engine.read_heads(&inputs, &targets)?;
-        for (((reading, task), sums), truth) in
-            readings.iter().zip(&tasks).zip(&mut sums).zip(&targets.labels)
-        {
-            let numbers = |tensor: &Tensor| -> Result<Vec<f64>, TrainError> {
-                Ok(Vec::try_from(tensor.f_to_device(Device::Cpu)?.f_to_kind(Kind::Double)?.f_view(-1)?)?)
-            };
+        Self { tasks: tasks.to_vec(), sums: tasks.iter().map(sums).collect() }
+    }
+
+    /// Adds what was said of a batch.
+    ///
+    /// # Shapes
+    /// `labels`: `[head][n]`; -1 without a label.
+    ///
+    /// # Errors
+    /// When memory runs out.
+    pub fn add(&mut self, readings: &[HeadReading], labels: &[Vec<i64>]) -> Result<(), TrainError> {
+        let each = readings.iter().zip(&self.tasks).zip(&mut self.sums).zip(labels);
+        for (((reading, task), sums), truth) in each {
             sums.loss += reading.loss.f_double_value(&[])?;
             sums.add(task, truth, &numbers(&reading.classes)?, &numbers(&reading.values)?);
         }
         Ok(())
-    })?;
-    add_up(&**engine.collective(), &mut sums)?;
-    let weights = engine.method().loss_weights();
-    let results = tasks.iter().zip(sums).zip(weights).map(|((task, sums), weight)| {
-        let classes = dataset.label(&task.name).map_or_else(Vec::new, |label| label.classes.clone());
-        sums.conclude(task, classes, weight)
-    });
-    Ok((results.collect(), left_out))
+    }
+
+    /// The results over all ranks, the same on each; `weights` are those of the heads.
+    ///
+    /// # Errors
+    /// When the ranks cannot talk.
+    pub fn conclude(
+        mut self,
+        collective: &dyn Collective,
+        dataset: &Dataset,
+        weights: &[f64],
+    ) -> Result<Vec<HeadResult>, TrainError> {
+        if self.tasks.is_empty() {
+            return Ok(Vec::new());
+        }
+        add_up(collective, &mut self.sums)?;
+        let results = self.tasks.iter().zip(self.sums).zip(weights).map(|((task, sums), &weight)| {
+            let classes = dataset.label(&task.name).map_or_else(Vec::new, |label| label.classes.clone());
+            sums.conclude(task, classes, weight)
+        });
+        Ok(results.collect())
+    }
+}
+
+/// What `heads` are asked about the samples that are present in a batch.
+pub(super) fn targets(dataset: &Dataset, batch: &Batch, heads: &[HeadTask]) -> Targets {
+    let sample_ids: Vec<i64> = batch.kept_ids().map(i64::from).collect();
+    Targets {
+        positions: (0..).take(sample_ids.len()).collect(),
+        global_samples: sample_ids.len() as u64,
+        labels: dataset.classes_named(batch, heads.iter().map(|head| head.name.as_str())),
+        sample_ids,
+        ..Targets::default()
+    }
+}
+
+/// A tensor's elements on the host.
+pub(super) fn numbers(tensor: &Tensor) -> Result<Vec<f64>, TrainError> {
+    Ok(Vec::try_from(tensor.f_to_device(Device::Cpu)?.f_to_kind(Kind::Double)?.f_view(-1)?)?)
 }
 
 impl Sums {
@@ -117,18 +155,23 @@ impl Sums {
         let total: f64 = rows.iter().sum();
         let right: f64 = self.confusion.iter().step_by(num_classes + 1).sum();
         let Baselines { chance, majority } = Baselines::of(&rows);
+        let confusion: Vec<u64> = self.confusion.into_iter().map(|count| count as u64).collect();
+        let per_class = per_class(&confusion, &classes);
         HeadResult {
             name: task.name.clone(),
             classes,
             total: total as u64,
             loss: self.loss / total,
             accuracy: right / total,
+            train_accuracy: None,
             mean_error: (!task.values.is_empty()).then_some(self.error / total),
             span: task.span(),
             chance,
             majority,
             weight,
-            confusion: self.confusion.into_iter().map(|count| count as u64).collect(),
+            confusion,
+            macro_averages: macro_averages(&per_class),
+            per_class,
         }
     }
 }
@@ -151,34 +194,77 @@ fn add_up(collective: &dyn Collective, sums: &mut [Sums]) -> Result<(), TrainErr
 }
 
 impl Evaluation {
-    /// Adds what heads predicted: `{part}/{head}_acc`, `_loss`, `_chance`, `_majority`, and `_mae` in units; of one head
-    /// alone without its name. `{part}/loss` is the weighted sum and `{part}/acc` the weighted mean.
-    pub fn add_heads(&mut self, heads: Vec<HeadResult>) {
+    /// Adds what heads predicted: `{part}/{head}_acc`, `_loss`, `_chance`, `_majority`, the macro averages, and `_mae` in
+    /// units; of one head alone without its name. `{part}/loss` is the weighted sum and `{part}/acc` the weighted mean.
+    /// `train`: what they predicted on the training part, where that was read too. A label that probes ask for too gets a
+    /// row in their table.
+    pub fn add_heads(&mut self, mut heads: Vec<HeadResult>, train: &[HeadResult]) {
         let part = self.part.clone();
         let alone = heads.len() == 1;
-        let weight: f64 = heads.iter().map(|head| head.weight).sum();
-        let weighed = |value: fn(&HeadResult) -> f64| {
-            heads.iter().filter(|head| head.weight > 0.0).map(|head| head.weight * value(head)).sum::<f64>()
-        };
-        let mut add = |name: &str, value: f64| self.metrics.insert(format!("{part}/{name}"), value);
+        for (head, on_train) in heads.iter_mut().zip(train) {
+            head.train_accuracy = Some(on_train.accuracy);
+        }
         if !heads.is_empty() {
-            add("loss", weighed(|head| head.loss));
-            add("acc", weighed(|head| head.accuracy) / weight);
+            let all = [heads.iter().map(|head| head.loss).collect(), accuracies(&heads)];
+            let weights: Vec<f64> = heads.iter().map(|head| head.weight).collect();
+            let [loss, accuracy] = all.map(|values: Vec<f64>| weighted_sum(&weights, &values));
+            let weight: f64 = weights.iter().sum();
+            self.metrics.insert(format!("{part}/loss"), loss);
+            self.metrics.insert(format!("{part}/acc"), accuracy / weight);
+            if !train.is_empty() {
+                let on_train = weighted_sum(&weights, &accuracies(train)) / weight;
+                self.metrics.insert(names::of_train_accuracy(None), on_train);
+            }
         }
         for head in &heads {
-            let prefix = if alone { String::new() } else { format!("{}_", head.name) };
+            let name = (!alone).then_some(head.name.as_str());
+            let prefix = format!("{part}/{}", names::prefix(name));
+            let mut add = |name: &str, value: f64| self.metrics.insert(format!("{prefix}{name}"), value);
             if !alone {
-                add(&format!("{prefix}acc"), head.accuracy);
-                add(&format!("{prefix}loss"), head.loss);
+                add("acc", head.accuracy);
+                add("loss", head.loss);
             }
-            add(&format!("{prefix}chance"), head.chance);
-            add(&format!("{prefix}majority"), head.majority);
+            add("chance", head.chance);
+            add("majority", head.majority);
+            let MacroAverages { precision, recall, f1 } = head.macro_averages;
+            add("macro_precision", precision);
+            add("macro_recall", recall);
+            add("macro_f1", f1);
             if let Some(error) = head.mean_error {
-                add(&format!("{prefix}mae"), error);
+                add("mae", error);
+            }
+            if let Some(accuracy) = head.train_accuracy.filter(|_| !alone) {
+                self.metrics.insert(names::of_train_accuracy(name), accuracy);
             }
         }
+        heads.iter().for_each(|head| self.add_row(head));
         self.heads = heads;
     }
+
+    /// Beside the probes of its label.
+    fn add_row(&mut self, head: &HeadResult) {
+        let Some(last) = self.rows.iter().rposition(|row| row.label == head.name) else { return };
+        let row = Row {
+            label: head.name.clone(),
+            probe: Probe::Classifier,
+            protocol: Protocol::Transfer,
+            train: head.train_accuracy,
+            accuracy: head.accuracy,
+            baselines: Baselines { chance: head.chance, majority: head.majority },
+            total: head.total,
+        };
+        self.rows.insert(last + 1, row);
+    }
+}
+
+fn accuracies(heads: &[HeadResult]) -> Vec<f64> {
+    heads.iter().map(|head| head.accuracy).collect()
+}
+
+/// Heads of weight 0 take no part, were their values not even numbers.
+fn weighted_sum(weights: &[f64], values: &[f64]) -> f64 {
+    let weighed = weights.iter().zip(values).filter(|(weight, _)| **weight > 0.0);
+    weighed.map(|(weight, value)| weight * value).sum()
 }
 
 #[cfg(test)]
@@ -218,16 +304,34 @@ mod tests {
             sums.conclude(&task, Vec::new(), weight)
         };
         let mut several = Evaluation { part: "val".into(), ..Evaluation::default() };
-        several.add_heads(vec![head("a", 0.5, 1.0), head("b", 1.0, 3.0), head("off", 0.0, 0.0)]);
+        several.add_heads(vec![head("a", 0.5, 1.0), head("b", 1.0, 3.0), head("off", 0.0, 0.0)], &[]);
         assert!((several.metrics["val/acc"] - 0.875).abs() < 1e-12);
         assert!((several.metrics["val/loss"] - 8.0).abs() < 1e-12);
         assert_eq!(several.metrics["val/a_acc"], 0.5);
         assert_eq!(several.metrics["val/off_acc"], 0.0);
         assert!(!several.metrics.contains_key("val/a_mae"));
         let mut alone = Evaluation { part: "test".into(), ..Evaluation::default() };
-        alone.add_heads(vec![head("a", 0.5, 0.5)]);
-        let names: Vec<&str> = alone.metrics.keys().map(String::as_str).collect();
-        assert_eq!(names, ["test/acc", "test/chance", "test/loss", "test/majority"]);
+        alone.rows.push(Row {
+            label: "a".into(),
+            probe: Probe::Knn,
+            protocol: Protocol::Transfer,
+            train: None,
+            accuracy: 0.25,
+            baselines: Baselines { chance: 0.5, majority: 0.5 },
+            total: 100,
+        });
+        alone.add_heads(vec![head("a", 0.5, 0.5)], &[head("a", 0.75, 0.5)]);
+        let mut names: Vec<&str> = alone.metrics.keys().map(String::as_str).collect();
+        let task = HeadTask { name: "a".into(), ..task(&[]) };
+        assert_eq!(
+            alone.rows.iter().map(|row| row.probe).collect::<Vec<_>>(),
+            [Probe::Knn, Probe::Classifier]
+        );
+        assert_eq!((alone.rows[1].train, alone.metrics["train/eval_acc"]), (Some(0.75), 0.75));
+        let mut promised = names::names_of_heads("test", &[task], true);
+        names.sort_unstable();
+        promised.sort();
+        assert_eq!(names, promised);
         assert_eq!(alone.metrics["test/acc"], 0.5);
     }
 }

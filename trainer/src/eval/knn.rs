@@ -4,9 +4,10 @@
 
 use dtrain_comm::{Collective, CollectiveExt};
 use dtrain_configs::schema::KnnConfig;
+use dtrain_data::progress::Work;
 use tch::{Kind, Tensor};
 
-use super::Labelled;
+use super::{Labelled, room};
 use crate::engine::{gather_i64, gather_rows};
 use crate::error::TrainError;
 
@@ -41,12 +42,12 @@ pub fn classify(
     config: &KnnConfig,
 ) -> Result<Hits, TrainError> {
     let per_rank = collective.all_gather_usize(bank.classes.len())?;
-    let all = gather_rows(collective, &unit_rows(&bank.embeddings), &per_rank)?;
+    let all = gather_rows(collective, &unit_rows(&bank.embeddings)?, &per_rank)?;
     let classes = gather_i64(collective, &bank.classes, &per_rank)?;
     let ids = gather_i64(collective, &bank.ids, &per_rank)?;
     let local = vote(
         &Bank { embeddings: &all, classes: &classes, ids: &ids },
-        &unit_rows(&queries.embeddings),
+        &unit_rows(&queries.embeddings)?,
         &queries.classes,
         &queries.ids,
         num_classes,
@@ -80,10 +81,11 @@ fn vote(
     let bank_classes = Tensor::from_slice(bank.classes);
     let k = (config.k as i64).min(size as i64);
     let transposed = bank.embeddings.transpose(0, 1);
+    let work = Work::begin("finding nearest neighbours", "samples", classes.len() as u64);
     let mut begin = 0;
     for (classes, ids) in classes.chunks(TILE as usize).zip(ids.chunks(TILE as usize)) {
         let len = classes.len() as i64;
-        let mut similarity = queries.narrow(0, begin, len).matmul(&transposed);
+        let mut similarity = queries.narrow(0, begin, len).f_matmul(&transposed).map_err(room)?;
         begin += len;
         let (rows, columns): (Vec<i64>, Vec<i64>) =
             (0i64..).zip(ids).filter_map(|(row, id)| position.get(id).map(|&column| (row, column))).unzip();
@@ -106,12 +108,13 @@ fn vote(
         );
         let winner = Vec::<i64>::try_from(votes.argmax(1, false))?;
         hits.correct += winner.iter().zip(classes).filter(|(a, b)| a == b).count() as u64;
+        work.add(len as u64);
     }
     Ok(hits)
 }
 
-fn unit_rows(z: &Tensor) -> Tensor {
-    z / z.norm_scalaropt_dim(2, [1], true).clamp_min(1e-12)
+fn unit_rows(z: &Tensor) -> Result<Tensor, TrainError> {
+    z.f_div(&z.norm_scalaropt_dim(2, [1], true).clamp_min(1e-12)).map_err(room)
 }
 
 #[cfg(test)]

@@ -6,10 +6,11 @@ use std::collections::VecDeque;
 
 use dtrain_comm::{Collective, CollectiveExt};
 use dtrain_configs::schema::LinearProbeConfig;
+use dtrain_data::progress::Work;
 use tch::{Kind, Tensor};
 
-use super::Labelled;
 use super::knn::Hits;
+use super::{Labelled, room};
 use crate::error::TrainError;
 
 /// Corrections that L-BFGS remembers.
@@ -37,7 +38,7 @@ impl LinearProbe {
     ) -> Result<Self, TrainError> {
         let dim = train.embeddings.size().get(1).copied().unwrap_or(0);
         let (mean, scale, total) = standardization(collective, &train.embeddings)?;
-        let x = (&train.embeddings - &mean) * &scale;
+        let x = train.embeddings.f_sub(&mean).and_then(|x| x.f_mul(&scale)).map_err(room)?;
         let classes = Tensor::from_slice(&train.classes);
         let problem = Problem {
             collective,
@@ -55,7 +56,7 @@ impl LinearProbe {
 
     /// Correct answers over all ranks.
     pub fn score(&self, collective: &dyn Collective, queries: &Labelled) -> Result<Hits, TrainError> {
-        let x = (&queries.embeddings - &self.mean) * &self.scale;
+        let x = queries.embeddings.f_sub(&self.mean).and_then(|x| x.f_mul(&self.scale)).map_err(room)?;
         let logits = x.matmul(&self.weight.transpose(0, 1)) + &self.bias;
         let winner = if queries.classes.is_empty() {
             Vec::new()
@@ -73,7 +74,7 @@ impl LinearProbe {
 fn standardization(collective: &dyn Collective, x: &Tensor) -> Result<(Tensor, Tensor, f64), TrainError> {
     let rows = x.size().first().copied().unwrap_or(0);
     let dim = x.size().get(1).copied().unwrap_or(0) as usize;
-    let wide = x.to_kind(Kind::Double);
+    let wide = x.f_to_kind(Kind::Double).map_err(room)?;
     let mut sums = vec![rows as f64];
     sums.extend(Vec::<f64>::try_from(wide.sum_dim_intlist([0i64].as_slice(), false, Kind::Double))?);
     sums.extend(Vec::<f64>::try_from(wide.square().sum_dim_intlist([0i64].as_slice(), false, Kind::Double))?);
@@ -150,7 +151,9 @@ fn minimize(problem: &Problem<'_>, iterations: usize) -> Result<Tensor, TrainErr
     let mut theta = Tensor::zeros([size], (Kind::Double, tch::Device::Cpu));
     let (mut loss, mut gradient) = problem.evaluate(&theta)?;
     let mut pairs: VecDeque<(Tensor, Tensor, f64)> = VecDeque::new();
+    let work = Work::begin("fitting a linear probe", "iterations", iterations as u64);
     for _ in 0..iterations {
+        work.add(1);
         let direction = -two_loop(&gradient, &pairs);
         let slope = dot(&gradient, &direction);
         if slope > -1e-14 {

@@ -2,25 +2,36 @@
 //! All in evaluation mode, distributed over the ranks, each sample once.
 
 mod batches;
+mod classes;
 mod embed;
+mod examine;
 mod heads;
 mod knn;
 mod linear;
+mod losses;
+mod names;
+mod predict;
 mod protocol;
+mod statistics;
 
 use std::collections::BTreeMap;
 
-use dtrain_comm::CollectiveExt;
 use dtrain_configs::schema::EvalConfig;
-use tch::Tensor;
+use dtrain_data::LabelColumn;
+use tch::{TchError, Tensor};
 
-pub use batches::{Reading, inputs_of};
+pub use batches::Reading;
+pub use classes::{ClassResult, MacroAverages};
 pub use embed::{Embeddings, embed_part};
-pub use heads::{HeadResult, evaluate_heads};
+pub use examine::{Examiner, Findings};
+pub use heads::HeadResult;
 pub use knn::Hits;
+pub use losses::{LossBatches, Losses, evaluate_losses};
+pub use names::{names_of_heads, names_of_losses, names_of_part};
+pub use predict::{Answer, Prediction, predict};
 pub use protocol::{Baselines, Protocol};
+pub use statistics::{Measured, measure_statistics};
 
-use crate::data::LabelColumn;
 use crate::engine::Engine;
 use crate::error::TrainError;
 use linear::LinearProbe;
@@ -33,6 +44,16 @@ pub struct Labelled {
     pub classes: Vec<i64>,
     /// Sample of each row.
     pub ids: Vec<i64>,
+}
+
+/// Want of memory for embeddings, with the settings that make them fewer.
+fn room(error: TchError) -> TrainError {
+    TrainError::from(error).wanting(
+        "the embeddings that an evaluation compares",
+        None,
+        "`trainer.limit_eval_samples` and `trainer.limit_train_samples` make them fewer, `eval.embeddings=false` does \
+         without",
+    )
 }
 
 /// How a label was read off the embedding.
@@ -85,6 +106,8 @@ pub struct Evaluation {
     pub rows: Vec<Row>,
     /// What the method's heads predict.
     pub heads: Vec<HeadResult>,
+    /// Whether this is the part to report on: of several the test part.
+    pub is_reported: bool,
     /// Flat metrics such as `val/knn_top1`.
     pub metrics: BTreeMap<String, f64>,
 }
@@ -99,17 +122,17 @@ pub struct Thoroughness {
 }
 
 /// Embeddings of the two parts that an evaluation compares.
-pub struct Parts<'a> {
+struct Parts<'a> {
     /// The bank and the probe's training set.
-    pub train: &'a Embeddings,
+    train: &'a Embeddings,
     /// The questions.
-    pub queries: &'a Embeddings,
+    queries: &'a Embeddings,
     /// `val` or `test`.
-    pub name: &'a str,
+    name: &'a str,
 }
 
 /// Probes every label of interest: `target` first, then `config.probes`.
-pub fn evaluate(
+fn evaluate(
     engine: &Engine,
     parts: &Parts<'_>,
     labels: &[&LabelColumn],
@@ -119,8 +142,8 @@ pub fn evaluate(
     let collective = &**engine.collective();
     let mut evaluation = Evaluation { part: parts.name.to_owned(), ..Evaluation::default() };
     for (index, label) in labels.iter().enumerate() {
-        let train = parts.train.labelled(label);
-        let queries = parts.queries.labelled(label);
+        let train = parts.train.labelled(label)?;
+        let queries = parts.queries.labelled(label)?;
         let counts =
             protocol::count_classes(collective, &train.classes, &queries.classes, label.classes.len())?;
         let baselines = counts.baselines();
@@ -162,45 +185,19 @@ pub fn evaluate(
                 }
             }
         }
-        if index == 0
-            && let Some(hits) = classifier_hits(engine, &queries)?
-        {
-            let on_train = if thoroughness.train { classifier_hits(engine, &train)? } else { None };
-            add(Probe::Classifier, Protocol::Transfer, on_train, hits);
-        }
     }
     Ok(evaluation)
 }
 
 impl Evaluation {
-    /// `{part}/{probe}_top1` for the target, `{part}/{label}_{probe}_top1` for other labels, `{part}/acc` for the
-    /// trained classifier, `{part}/chance` for guessing; `train/...` beside them where it was asked.
+    /// Adds a line of the table under the names of [`names`]; `train/...` beside it where it was asked.
     fn add(&mut self, row: Row, is_target: bool) {
-        let probe = match row.probe {
-            Probe::Knn => "knn_top1",
-            Probe::Linear => "linear_top1",
-            Probe::Classifier => "acc",
-        };
-        let name = if is_target { probe.to_owned() } else { format!("{}_{probe}", row.label) };
-        self.metrics.insert(format!("{}/{name}", self.part), row.accuracy);
+        let label = (!is_target).then_some(row.label.as_str());
+        self.metrics.insert(names::of_probe(&self.part, label, row.probe), row.accuracy);
         if let Some(train) = row.train {
-            // `train/acc` is the running accuracy on augmented views.
-            let name = if row.probe == Probe::Classifier { "eval_acc".to_owned() } else { name };
-            self.metrics.insert(format!("train/{name}"), train);
+            self.metrics.insert(names::of_probe("train", label, row.probe), train);
         }
-        let prefix = if is_target { String::new() } else { format!("{}_", row.label) };
-        self.metrics.insert(format!("{}/{prefix}chance", self.part), row.baselines.chance);
+        self.metrics.insert(names::of_chance(&self.part, label), row.baselines.chance);
         self.rows.push(row);
     }
-}
-
-fn classifier_hits(engine: &Engine, queries: &Labelled) -> Result<Option<Hits>, TrainError> {
-    let embeddings = queries.embeddings.to_device(engine.device());
-    let Some(scores) = tch::no_grad(|| engine.method().classify(&embeddings))? else { return Ok(None) };
-    let winner =
-        if queries.classes.is_empty() { Vec::new() } else { Vec::<i64>::try_from(scores.argmax(1, false))? };
-    let correct = winner.iter().zip(&queries.classes).filter(|(a, b)| a == b).count();
-    let mut sums = [correct as f64, queries.classes.len() as f64];
-    engine.collective().sum_f64(&mut sums)?;
-    Ok(Some(Hits { correct: sums[0] as u64, total: sums[1] as u64 }))
 }

@@ -1,77 +1,39 @@
 //! Training objectives, one per file. A method builds its parts and turns a batch into a loss or into projections with
 //! their positive groups; ranks, micro-batches, optimizers and logging belong to the engine.
 
+mod byol;
 mod multihead;
 mod pairs;
+#[cfg(test)]
+mod siamese;
 mod simclr;
+mod simsiam;
 mod supcon;
 mod supervised;
+mod targets;
 mod task;
 
-use std::ops::Range;
-
-use dtrain_configs::schema::{MethodConfig, ModelConfig};
+use dtrain_configs::schema::{Encoder, HeadSettings, MethodConfig, MethodFacts, ModelConfig};
 use tch::{Kind, TchError, Tensor};
 
 pub use pairs::PairBatch;
+pub use targets::{TargetColumns, Targets};
 pub use task::{HeadTask, Task};
 
 pub use crate::loss::contrastive::{PairKeys, PairLoss, Queue};
-use crate::model::Pass;
+use crate::loss::heads::{head_loss, predicted_classes, predicted_values, probabilities};
 use crate::model::parameters::Parameters;
+use crate::model::{Backbone, Pass};
 use crate::state::Stateful;
 
 /// Scope of the backbone's parameters; what follows `backbone.` are torchvision's names.
 pub const BACKBONE: &str = "backbone";
 
-/// How a method wants its global batches drawn.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Sampling {
-    /// Each sample once per epoch.
-    Shuffled,
-    /// Each sample that has the target label once per epoch.
-    ShuffledLabelled,
-    /// Each sample once per epoch, no two of one recording in a batch.
-    DistinctRecordings,
-    /// P classes x K samples.
-    Balanced {
-        /// K; `None`: as many as give each class in the batch the same share.
-        samples_per_class: Option<usize>,
-    },
-}
+/// Scope of the one classifier of a supervised method; torchvision's networks call theirs `fc`.
+pub const CLASSIFIER: &str = "classifier";
 
-/// What a method may know about the rows of a batch. Rows are view-major: row `v * n + i` is view `v` of sample `i`.
-#[derive(Debug, Clone, Default)]
-pub struct Targets {
-    /// Number of each sample in the data set.
-    pub sample_ids: Vec<i64>,
-    /// Target class of each sample; -1 without a label.
-    pub classes: Vec<i64>,
-    /// Class of each sample for each label of the data, `[label][sample]`; -1 without. Empty where the method has no use
-    /// for them.
-    pub labels: Vec<Vec<i64>>,
-    /// Recording that each sample was cut from; -1 if unknown.
-    pub recordings: Vec<i64>,
-    /// Position of each sample in the global batch.
-    pub positions: Vec<i64>,
-    /// Samples of the global batch.
-    pub global_samples: u64,
-}
-
-impl Targets {
-    /// The samples `range` of a batch that stays the same.
-    pub fn narrow(&self, range: &Range<usize>) -> Self {
-        let part = |values: &[i64]| values.get(range.clone()).unwrap_or_default().to_vec();
-        Self {
-            sample_ids: part(&self.sample_ids),
-            classes: part(&self.classes),
-            labels: self.labels.iter().map(|classes| part(classes)).collect(),
-            recordings: part(&self.recordings),
-            positions: part(&self.positions),
-            global_samples: self.global_samples,
-        }
-    }
-}
+/// Name of the share of right answers, and the end of a head's.
+const ACCURACY: &str = "acc";
 
 /// What a forward pass leads to.
 #[derive(Debug)]
@@ -92,6 +54,12 @@ pub struct DirectLoss {
 }
 
 impl DirectLoss {
+    /// The mean of `losses` `[n]` over the samples of the global batch.
+    fn mean_of(losses: &Tensor, targets: &Targets) -> Result<Objective, TchError> {
+        let mean = losses.f_sum(None::<Kind>)?.f_div_scalar(targets.global_samples.max(1) as f64)?;
+        Ok(Objective::Direct(Self { terms: vec![mean], sums: Vec::new() }))
+    }
+
     /// All terms at their own weight.
     ///
     /// # Errors
@@ -101,15 +69,32 @@ impl DirectLoss {
     }
 }
 
-/// What one head says of a batch.
+/// What one head says of a batch of n samples.
 #[derive(Debug)]
 pub struct HeadReading {
-    /// Sum of the loss over the samples, 0-dimensional.
+    /// Sum of the loss over the samples that have the label, 0-dimensional.
     pub loss: Tensor,
     /// Predicted classes, `[n]`.
     pub classes: Tensor,
     /// Predicted values in the label's units, `[n]`.
     pub values: Tensor,
+    /// Probability of each class, `[n, K]`; `None` where the head tells a value and no probabilities.
+    pub probabilities: Option<Tensor>,
+}
+
+impl HeadReading {
+    /// What `scores` say, where a head with `settings` is trained to tell `classes`.
+    ///
+    /// # Shapes
+    /// As in [`head_loss`].
+    pub fn of(settings: &HeadSettings, scores: &Tensor, classes: &Tensor, values: &Tensor) -> Self {
+        Self {
+            loss: head_loss(settings, scores, classes, values, 1),
+            classes: predicted_classes(settings, scores, values),
+            values: predicted_values(settings, scores, values),
+            probabilities: probabilities(settings, scores),
+        }
+    }
 }
 
 /// A training objective with its network.
@@ -118,11 +103,13 @@ pub trait Method: Send {
     /// whoever writes a method says that there is nothing.
     fn own_state(&mut self) -> Option<&mut dyn Stateful>;
 
-    /// Views of each sample in a training batch.
-    fn num_views(&self) -> u32;
+    /// What its settings state about it.
+    fn facts(&self) -> MethodFacts;
 
-    /// How batches are drawn.
-    fn sampling(&self) -> Sampling;
+    /// Views of each sample in a training batch.
+    fn num_views(&self) -> u32 {
+        self.facts().num_views
+    }
 
     /// Names of the losses that add up to the objective. A phase may change their weights or switch some of them off; a
     /// term that is switched off takes no part in backward, so that what only it trains stays as it is.
@@ -132,6 +119,15 @@ pub trait Method: Send {
     fn loss_weights(&self) -> Vec<f64> {
         vec![1.0; self.loss_names().len()]
     }
+
+    /// Names of all [`DirectLoss::sums`]: a monitor may ask for any of them, and for no other.
+    fn mean_names(&self) -> Vec<String> {
+        Vec::new()
+    }
+
+    /// What its runs are judged by, the most telling metric first: the first of them that a run measures names the best
+    /// checkpoint, unless the settings name another. Without a default: whoever writes a method says it.
+    fn monitors(&self) -> &'static [&'static str];
 
     /// The pair loss of the method, when it has one.
     fn pair_loss(&self) -> Option<PairLoss> {
@@ -150,27 +146,47 @@ pub trait Method: Send {
     /// Forward pass of `inputs` `[num_views * n, C, H, W]`.
     fn objective(&self, inputs: &Tensor, targets: &Targets, pass: &Pass) -> Result<Objective, TchError>;
 
-    /// Embeddings `[n, num_features]` of `inputs` `[n, C, H, W]`, as probes see them.
-    fn embed(&self, inputs: &Tensor, pass: &Pass) -> Result<Tensor, TchError>;
+    /// Width of an embedding.
+    fn num_features(&self) -> i64;
 
-    /// Class scores `[n, num_classes]` of embeddings, when the method trains a classifier.
-    fn classify(&self, _embeddings: &Tensor) -> Result<Option<Tensor>, TchError> {
-        Ok(None)
-    }
+    /// Embeddings `[n, num_features]` of `inputs` `[n, C, H, W]`, as probes see them. A method without a teacher is asked
+    /// for those of the trained network only.
+    fn embed(&self, inputs: &Tensor, encoder: Encoder, pass: &Pass) -> Result<Tensor, TchError>;
 
-    /// The labels that the method predicts by heads of their own.
+    /// The labels that the method predicts, each by a classifier of its own.
     fn heads(&self) -> &[HeadTask] {
         &[]
     }
 
-    /// What the heads say of `inputs` `[n, C, H, W]`, one after the other.
-    fn read_heads(
-        &self,
-        _inputs: &Tensor,
-        _targets: &Targets,
-        _pass: &Pass,
-    ) -> Result<Vec<HeadReading>, TchError> {
+    /// What the heads say of `embeddings` `[n, num_features]`, one after the other.
+    fn read_heads(&self, _embeddings: &Tensor, _targets: &Targets) -> Result<Vec<HeadReading>, TchError> {
         Ok(Vec::new())
+    }
+}
+
+/// What a method builds itself from.
+struct Parts<'a> {
+    /// What its settings state.
+    facts: MethodFacts,
+    /// Settings of the network.
+    model: &'a ModelConfig,
+    /// The network, registered under [`BACKBONE`].
+    backbone: Box<dyn Backbone>,
+    /// What the data ask for.
+    task: &'a Task,
+    /// Where it registers what it adds.
+    parameters: &'a mut Parameters,
+}
+
+impl Parts<'_> {
+    /// A teacher of the backbone and of what `build` registers with it.
+    fn teacher<T>(&mut self, build: impl FnOnce(&mut Parameters) -> T) -> (Box<dyn Backbone>, T) {
+        let (model, in_channels) = (self.model, self.task.in_channels);
+        self.parameters.teacher(|parameters| {
+            let backbone =
+                parameters.scope(BACKBONE, |scope| crate::model::build_backbone(model, in_channels, scope));
+            (backbone, build(parameters))
+        })
     }
 }
 
@@ -183,16 +199,26 @@ pub fn build(
 ) -> Box<dyn Method> {
     let backbone =
         parameters.scope(BACKBONE, |scope| crate::model::build_backbone(model, task.in_channels, scope));
+    let parts = Parts { facts: method.facts(), model, backbone, task, parameters };
     match method {
-        MethodConfig::Simclr(config) => Box::new(simclr::Simclr::build(config, backbone, parameters)),
-        MethodConfig::Supcon(config) => Box::new(supcon::Supcon::build(config, backbone, parameters)),
-        MethodConfig::Multihead(config) => {
-            Box::new(multihead::Multihead::build(config, backbone, task, parameters))
-        }
-        MethodConfig::Supervised(config) => {
-            Box::new(supervised::Supervised::build(config, backbone, task.num_classes, parameters))
-        }
+        MethodConfig::Simclr(config) => Box::new(simclr::Simclr::build(config, parts)),
+        MethodConfig::Supcon(config) => Box::new(supcon::Supcon::build(config, parts)),
+        MethodConfig::Byol(config) => Box::new(byol::Byol::build(config, parts)),
+        MethodConfig::Simsiam(config) => Box::new(simsiam::Simsiam::build(config, parts)),
+        MethodConfig::Supervised(config) => Box::new(supervised::Supervised::build(config, parts)),
+        MethodConfig::Multihead(config) => Box::new(multihead::Multihead::build(config, parts)),
     }
+}
+
+/// The rows of each of two views.
+fn two_views(rows: &Tensor) -> Result<[Tensor; 2], TchError> {
+    let half = rows.size().first().copied().unwrap_or(0) / 2;
+    Ok([rows.f_narrow(0, 0, half)?, rows.f_narrow(0, half, half)?])
+}
+
+/// Cosine of the angle between the rows of `a` and `b` `[n, D]`: `[n]`, in fp32 at least.
+fn cosines(a: &Tensor, b: &Tensor) -> Result<Tensor, TchError> {
+    (normalize(a) * normalize(b)).f_sum_dim_intlist(1, false, None::<Kind>)
 }
 
 /// Unit rows: z / max(|z|, eps), as `torch.nn.functional.normalize`, in fp32 at least.

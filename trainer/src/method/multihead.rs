@@ -2,18 +2,18 @@
 //! of the heads are weighed and added. What a head is trained by is in [`crate::loss::heads`]. A sample without a label
 //! counts in the mean of that head's loss, with 0: how many have one is known to no rank alone.
 
-use dtrain_configs::schema::{HeadSettings, MultiheadConfig};
+use dtrain_configs::schema::{Encoder, HeadSettings, HeadsConfig, MethodFacts};
 use tch::{Kind, TchError, Tensor};
 
-use super::{DirectLoss, HeadReading, HeadTask, Method, Objective, Sampling, Targets, Task};
-use crate::loss::heads::{head_loss, num_outputs, predicted_classes, predicted_values};
+use super::{ACCURACY, DirectLoss, HeadReading, HeadTask, Method, Objective, Parts, Targets};
+use crate::loss::heads::{head_loss, num_outputs, predicted_classes};
 use crate::model::classifier::Classifier;
-use crate::model::parameters::Parameters;
 use crate::model::{Backbone, Pass};
 use crate::state::Stateful;
 
 /// Backbone and one classifier per label.
 pub struct Multihead {
+    facts: MethodFacts,
     backbone: Box<dyn Backbone>,
     heads: Vec<Head>,
     tasks: Vec<HeadTask>,
@@ -28,12 +28,8 @@ struct Head {
 
 impl Multihead {
     /// Registers the classifiers under `heads.NAME`.
-    pub fn build(
-        config: &MultiheadConfig,
-        backbone: Box<dyn Backbone>,
-        task: &Task,
-        parameters: &mut Parameters,
-    ) -> Self {
+    pub(super) fn build(config: &HeadsConfig, parts: Parts<'_>) -> Self {
+        let Parts { facts, backbone, task, parameters, .. } = parts;
         let (device, num_features) = (parameters.device(), backbone.num_features());
         let heads = parameters.scope("heads", |scope| {
             let head = |task: &HeadTask| {
@@ -45,7 +41,7 @@ impl Multihead {
             };
             task.heads.iter().map(head).collect()
         });
-        Self { backbone, heads, tasks: task.heads.clone() }
+        Self { facts, backbone, heads, tasks: task.heads.clone() }
     }
 
     fn classes(&self, targets: &Targets, head: usize, inputs: &Tensor) -> Tensor {
@@ -54,13 +50,17 @@ impl Multihead {
     }
 }
 
+fn accuracy_of(task: &HeadTask) -> String {
+    format!("{}_{ACCURACY}", task.name)
+}
+
 impl Method for Multihead {
     fn own_state(&mut self) -> Option<&mut dyn Stateful> {
         None
     }
 
-    fn num_views(&self) -> u32 {
-        1
+    fn facts(&self) -> MethodFacts {
+        self.facts
     }
 
     fn loss_names(&self) -> Vec<String> {
@@ -71,8 +71,13 @@ impl Method for Multihead {
         self.heads.iter().map(|head| head.settings.weight).collect()
     }
 
-    fn sampling(&self) -> Sampling {
-        Sampling::Shuffled
+    fn mean_names(&self) -> Vec<String> {
+        let own = self.tasks.iter().filter(|_| self.tasks.len() > 1).map(accuracy_of);
+        own.chain(std::iter::once(ACCURACY.to_owned())).collect()
+    }
+
+    fn monitors(&self) -> &'static [&'static str] {
+        &["val/acc", "val/loss"]
     }
 
     fn objective(&self, inputs: &Tensor, targets: &Targets, pass: &Pass) -> Result<Objective, TchError> {
@@ -89,14 +94,18 @@ impl Method for Multihead {
             let share = &hits * (head.settings.weight / total_weight.max(f64::MIN_POSITIVE));
             mean = Some(mean.map_or_else(|| share.shallow_clone(), |mean| mean + &share));
             if self.heads.len() > 1 {
-                sums.push((format!("{}_acc", task.name), hits));
+                sums.push((accuracy_of(task), hits));
             }
         }
-        sums.extend(mean.map(|mean| ("acc".to_owned(), mean)));
+        sums.extend(mean.map(|mean| (ACCURACY.to_owned(), mean)));
         Ok(Objective::Direct(DirectLoss { terms, sums }))
     }
 
-    fn embed(&self, inputs: &Tensor, pass: &Pass) -> Result<Tensor, TchError> {
+    fn num_features(&self) -> i64 {
+        self.backbone.num_features()
+    }
+
+    fn embed(&self, inputs: &Tensor, _: Encoder, pass: &Pass) -> Result<Tensor, TchError> {
         self.backbone.forward(inputs, pass)
     }
 
@@ -104,21 +113,11 @@ impl Method for Multihead {
         &self.tasks
     }
 
-    fn read_heads(
-        &self,
-        inputs: &Tensor,
-        targets: &Targets,
-        pass: &Pass,
-    ) -> Result<Vec<HeadReading>, TchError> {
-        let embeddings = self.backbone.forward(inputs, pass)?;
+    fn read_heads(&self, embeddings: &Tensor, targets: &Targets) -> Result<Vec<HeadReading>, TchError> {
         let read = |(index, head): (usize, &Head)| {
-            let scores = head.classifier.forward(&embeddings)?;
-            let classes = self.classes(targets, index, inputs);
-            Ok(HeadReading {
-                loss: head_loss(&head.settings, &scores, &classes, &head.values, 1),
-                classes: predicted_classes(&head.settings, &scores, &head.values),
-                values: predicted_values(&head.settings, &scores, &head.values),
-            })
+            let scores = head.classifier.forward(embeddings)?;
+            let classes = self.classes(targets, index, embeddings);
+            Ok(HeadReading::of(&head.settings, &scores, &classes, &head.values))
         };
         self.heads.iter().enumerate().map(read).collect()
     }

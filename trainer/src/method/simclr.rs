@@ -2,12 +2,11 @@
 //! Contrastive Learning of Visual Representations" (2020); google-research/simclr. By choice, pairs of one recording or
 //! label are left out, and a memory queue adds negatives; queued views of a sample are left out of its own rows.
 
-use dtrain_configs::schema::{PairExclusion, SimclrConfig};
+use dtrain_configs::schema::{Encoder, MethodFacts, PairExclusion, SimclrConfig};
 use tch::{TchError, Tensor};
 
-use super::pairs::{self, NUM_VIEWS};
-use super::{Method, Objective, PairBatch, PairKeys, PairLoss, Queue, Sampling, Targets, normalize};
-use crate::model::parameters::Parameters;
+use super::pairs;
+use super::{Method, Objective, PairBatch, PairKeys, PairLoss, Parts, Queue, Targets, normalize};
 use crate::model::projector::Projector;
 use crate::model::{Backbone, Pass};
 use crate::state::Stateful;
@@ -19,21 +18,20 @@ pub struct Simclr {
     loss: PairLoss,
     exclusions: Vec<PairExclusion>,
     queue: Option<Queue>,
-    sampling: Sampling,
+    facts: MethodFacts,
 }
 
 impl Simclr {
     /// Registers the projector under `projector` and the memory queue, if any, under `queue`.
-    pub fn build(config: &SimclrConfig, backbone: Box<dyn Backbone>, parameters: &mut Parameters) -> Self {
+    pub(super) fn build(config: &SimclrConfig, parts: Parts<'_>) -> Self {
+        let Parts { facts, backbone, parameters, .. } = parts;
         let projector = parameters.scope("projector", |scope| {
             Projector::new(&config.projector, backbone.num_features(), backbone.norm(), scope)
         });
-        let sampling =
-            if config.distinct_recordings { Sampling::DistinctRecordings } else { Sampling::Shuffled };
-        let loss = PairLoss { temperature: config.temperature, tile: config.tile.value() };
+        let loss = PairLoss { temperature: config.temperature, tile: None };
         let exclusions = config.exclude_pairs.clone();
         let queue = pairs::queue(config.queue_size, config.projector.out_dim, &exclusions, parameters);
-        Self { backbone, projector, loss, exclusions, queue, sampling }
+        Self { backbone, projector, loss, exclusions, queue, facts }
     }
 }
 
@@ -42,16 +40,16 @@ impl Method for Simclr {
         None
     }
 
-    fn num_views(&self) -> u32 {
-        NUM_VIEWS
+    fn facts(&self) -> MethodFacts {
+        self.facts
     }
 
     fn loss_names(&self) -> Vec<String> {
         vec!["nt_xent".into()]
     }
 
-    fn sampling(&self) -> Sampling {
-        self.sampling
+    fn monitors(&self) -> &'static [&'static str] {
+        &["val/knn_top1", "val/loss"]
     }
 
     fn pair_loss(&self) -> Option<PairLoss> {
@@ -77,7 +75,11 @@ impl Method for Simclr {
         Ok(Objective::Pairs(PairBatch { projections, keys }))
     }
 
-    fn embed(&self, inputs: &Tensor, pass: &Pass) -> Result<Tensor, TchError> {
+    fn num_features(&self) -> i64 {
+        self.backbone.num_features()
+    }
+
+    fn embed(&self, inputs: &Tensor, _: Encoder, pass: &Pass) -> Result<Tensor, TchError> {
         self.backbone.forward(inputs, pass)
     }
 }

@@ -3,12 +3,11 @@
 //! their only positive, and an anchor without any positive leaves the mean (the official code divides by zero there). By
 //! choice, pairs of one recording are left out, and a memory queue adds positives of the class and negatives.
 
-use dtrain_configs::schema::{PairExclusion, SupconConfig};
+use dtrain_configs::schema::{Encoder, MethodFacts, PairExclusion, SupconConfig};
 use tch::{TchError, Tensor};
 
-use super::pairs::{self, NUM_VIEWS};
-use super::{Method, Objective, PairBatch, PairKeys, PairLoss, Queue, Sampling, Targets, normalize};
-use crate::model::parameters::Parameters;
+use super::pairs;
+use super::{Method, Objective, PairBatch, PairKeys, PairLoss, Parts, Queue, Targets, normalize};
 use crate::model::projector::Projector;
 use crate::model::{Backbone, Pass};
 use crate::state::Stateful;
@@ -20,12 +19,13 @@ pub struct Supcon {
     loss: PairLoss,
     exclusions: Vec<PairExclusion>,
     queue: Option<Queue>,
-    samples_per_class: Option<usize>,
+    facts: MethodFacts,
 }
 
 impl Supcon {
     /// Registers the projector under `projector` and the memory queue, if any, under `queue`.
-    pub fn build(config: &SupconConfig, backbone: Box<dyn Backbone>, parameters: &mut Parameters) -> Self {
+    pub(super) fn build(config: &SupconConfig, parts: Parts<'_>) -> Self {
+        let Parts { facts, backbone, parameters, .. } = parts;
         let projector = parameters.scope("projector", |scope| {
             Projector::new(&config.projector, backbone.num_features(), backbone.norm(), scope)
         });
@@ -36,8 +36,8 @@ impl Supcon {
             projector,
             exclusions,
             queue,
-            loss: PairLoss { temperature: config.temperature, tile: config.tile.value() },
-            samples_per_class: config.samples_per_class.value(),
+            loss: PairLoss { temperature: config.temperature, tile: None },
+            facts,
         }
     }
 }
@@ -47,16 +47,16 @@ impl Method for Supcon {
         None
     }
 
-    fn num_views(&self) -> u32 {
-        NUM_VIEWS
+    fn facts(&self) -> MethodFacts {
+        self.facts
     }
 
     fn loss_names(&self) -> Vec<String> {
         vec!["supcon".into()]
     }
 
-    fn sampling(&self) -> Sampling {
-        Sampling::Balanced { samples_per_class: self.samples_per_class }
+    fn monitors(&self) -> &'static [&'static str] {
+        &["val/knn_top1", "val/loss"]
     }
 
     fn pair_loss(&self) -> Option<PairLoss> {
@@ -86,7 +86,11 @@ impl Method for Supcon {
         Ok(Objective::Pairs(PairBatch { projections, keys }))
     }
 
-    fn embed(&self, inputs: &Tensor, pass: &Pass) -> Result<Tensor, TchError> {
+    fn num_features(&self) -> i64 {
+        self.backbone.num_features()
+    }
+
+    fn embed(&self, inputs: &Tensor, _: Encoder, pass: &Pass) -> Result<Tensor, TchError> {
         self.backbone.forward(inputs, pass)
     }
 }

@@ -1,34 +1,48 @@
 //! Cross-entropy on the target label, with label smoothing as in Szegedy et al., "Rethinking the Inception
 //! Architecture" (2016), in PyTorch's formula. Samples without a label are left out of the mean.
 
-use dtrain_configs::schema::SupervisedConfig;
+use dtrain_configs::schema::{Encoder, HeadSettings, HeadsConfig, MethodFacts, SupervisedConfig};
 use tch::{Kind, TchError, Tensor};
 
-use super::{DirectLoss, Method, Objective, Sampling, Targets};
+use super::{
+    ACCURACY, CLASSIFIER, DirectLoss, HeadReading, HeadTask, Method, Objective, Parts, Targets, Task,
+};
 use crate::loss::cross_entropy::cross_entropy;
 use crate::model::classifier::Classifier;
-use crate::model::parameters::Parameters;
 use crate::model::{Backbone, Pass};
 use crate::state::Stateful;
 
 /// Backbone and linear classifier.
 pub struct Supervised {
+    facts: MethodFacts,
     backbone: Box<dyn Backbone>,
     classifier: Classifier,
     label_smoothing: f64,
+    /// The target, and the value of each of its classes, `[K]`.
+    target: [HeadTask; 1],
+    values: Tensor,
 }
 
 impl Supervised {
     /// Registers the classifier under `classifier`.
-    pub fn build(
-        config: &SupervisedConfig,
-        backbone: Box<dyn Backbone>,
-        num_classes: i64,
-        parameters: &mut Parameters,
-    ) -> Self {
+    pub(super) fn build(config: &SupervisedConfig, parts: Parts<'_>) -> Self {
+        let Parts { facts, backbone, task: Task { target, .. }, parameters, .. } = parts;
         let classifier = parameters
-            .scope("classifier", |scope| Classifier::new(backbone.num_features(), num_classes, scope));
-        Self { backbone, classifier, label_smoothing: config.label_smoothing }
+            .scope(CLASSIFIER, |scope| Classifier::new(backbone.num_features(), target.num_classes, scope));
+        Self {
+            facts,
+            backbone,
+            classifier,
+            label_smoothing: config.label_smoothing,
+            values: Tensor::from_slice(&target.scale()).to_device(parameters.device()),
+            target: [target.clone()],
+        }
+    }
+
+    /// As a head of several would be trained.
+    fn settings(&self) -> HeadSettings {
+        let plain = HeadsConfig::default().settings(&self.target[0].name, false);
+        HeadSettings { label_smoothing: self.label_smoothing, ..plain }
     }
 }
 
@@ -37,16 +51,20 @@ impl Method for Supervised {
         None
     }
 
-    fn num_views(&self) -> u32 {
-        1
+    fn facts(&self) -> MethodFacts {
+        self.facts
     }
 
     fn loss_names(&self) -> Vec<String> {
         vec!["cross_entropy".into()]
     }
 
-    fn sampling(&self) -> Sampling {
-        Sampling::ShuffledLabelled
+    fn mean_names(&self) -> Vec<String> {
+        vec![ACCURACY.into()]
+    }
+
+    fn monitors(&self) -> &'static [&'static str] {
+        &["val/acc", "val/loss"]
     }
 
     fn objective(&self, inputs: &Tensor, targets: &Targets, pass: &Pass) -> Result<Objective, TchError> {
@@ -54,14 +72,25 @@ impl Method for Supervised {
         let classes = Tensor::from_slice(&targets.classes).to_device(inputs.device());
         let loss = cross_entropy(&logits, &classes, targets.global_samples, self.label_smoothing);
         let hits = logits.argmax(1, false).eq_tensor(&classes).sum(Kind::Double);
-        Ok(Objective::Direct(DirectLoss { terms: vec![loss], sums: vec![("acc".into(), hits)] }))
+        Ok(Objective::Direct(DirectLoss { terms: vec![loss], sums: vec![(ACCURACY.into(), hits)] }))
     }
 
-    fn embed(&self, inputs: &Tensor, pass: &Pass) -> Result<Tensor, TchError> {
+    fn num_features(&self) -> i64 {
+        self.backbone.num_features()
+    }
+
+    fn embed(&self, inputs: &Tensor, _: Encoder, pass: &Pass) -> Result<Tensor, TchError> {
         self.backbone.forward(inputs, pass)
     }
 
-    fn classify(&self, embeddings: &Tensor) -> Result<Option<Tensor>, TchError> {
-        Ok(Some(self.classifier.forward(embeddings)?))
+    fn heads(&self) -> &[HeadTask] {
+        &self.target
+    }
+
+    fn read_heads(&self, embeddings: &Tensor, targets: &Targets) -> Result<Vec<HeadReading>, TchError> {
+        let scores = self.classifier.forward(embeddings)?;
+        let classes = targets.labels.first().map_or(&[] as &[i64], Vec::as_slice);
+        let classes = Tensor::from_slice(classes).to_device(embeddings.device());
+        Ok(vec![HeadReading::of(&self.settings(), &scores, &classes, &self.values)])
     }
 }

@@ -5,14 +5,14 @@
 pub struct Task {
     /// Channels of a view.
     pub in_channels: i64,
-    /// Classes of the target label.
-    pub num_classes: i64,
+    /// The label that is learned where a method learns one.
+    pub target: HeadTask,
     /// Every label of the data.
     pub heads: Vec<HeadTask>,
 }
 
 /// One label.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, Default, PartialEq)]
 pub struct HeadTask {
     /// Its name.
     pub name: String,
@@ -26,7 +26,7 @@ impl Task {
     /// One label, the target.
     pub fn of_classes(in_channels: i64, num_classes: i64) -> Self {
         let head = HeadTask { name: "class".into(), num_classes, values: Vec::new() };
-        Self { in_channels, num_classes, heads: vec![head] }
+        Self { in_channels, target: head.clone(), heads: vec![head] }
     }
 }
 

@@ -1,15 +1,15 @@
 //! Batch norm (Ioffe & Szegedy 2015, arXiv 1502.03167) by the statistics of a tensor, of all ranks, or the running
 //! ones.
 
-use tch::{Device, TchError, Tensor};
+use tch::{TchError, Tensor};
 
 use super::Pass;
 use super::freeze::Frozen;
 use super::parameters::{Init, Parameters, Role};
-use crate::torch_extra::{After, BatchNormTensors, batch_norm};
+use crate::torch_extra::{After, BatchNormTensors, batch_norm, works_as_cpu};
 
 /// Share of the new statistics in the running ones (PyTorch's convention and default).
-const MOMENTUM: f64 = 0.1;
+pub const MOMENTUM: f64 = 0.1;
 /// Added to variances (PyTorch's default).
 const EPSILON: f64 = 1e-5;
 
@@ -49,19 +49,20 @@ impl BatchNorm {
         if !pass.train || self.frozen.is_set() {
             return finish(self.forward_by_running_statistics(input)?, after);
         }
-        if pass.update_statistics {
+        if pass.momentum.is_some() {
             // A shallow clone shares the counter; tch takes `&mut` for operations in place.
             let _ = self.num_batches_tracked.shallow_clone().f_add_scalar_(1)?;
         }
-        let running = Some((&self.running_mean, &self.running_var)).filter(|_| pass.update_statistics);
-        let fused = !matches!(after, After::Nothing) && input.device() == Device::Cpu;
+        let running = pass.momentum.map(|_| (&self.running_mean, &self.running_var));
+        let momentum = pass.momentum.unwrap_or(0.0);
+        let fused = !matches!(after, After::Nothing) && works_as_cpu(input.device());
         if pass.sync.is_some() || fused {
             let tensors = BatchNormTensors { weight: &self.weight, bias: &self.bias, running };
-            return batch_norm(input, tensors, (MOMENTUM, EPSILON), after, pass.sync.as_ref());
+            return batch_norm(input, tensors, (momentum, EPSILON), after, pass.sync.as_ref());
         }
         // One value says nothing about a variance; libtorch would store NaN (torch.nn refuses).
         let values_per_channel = input.numel() / self.weight.numel();
-        finish(self.native(input, running.filter(|_| values_per_channel > 1), true)?, after)
+        finish(self.native(input, running.filter(|_| values_per_channel > 1), Some(momentum))?, after)
     }
 
     /// Normalizes by the running statistics, in training and in evaluation, and leaves them as they are.
@@ -69,17 +70,19 @@ impl BatchNorm {
     /// # Errors
     /// As [`BatchNorm::forward`].
     pub fn forward_by_running_statistics(&self, input: &Tensor) -> Result<Tensor, TchError> {
-        self.native(input, Some((&self.running_mean, &self.running_var)), false)
+        self.native(input, Some((&self.running_mean, &self.running_var)), None)
     }
 
+    /// `momentum`: by the statistics of `input`, of which the running ones take that share.
     fn native(
         &self,
         input: &Tensor,
         running: Option<(&Tensor, &Tensor)>,
-        train: bool,
+        momentum: Option<f64>,
     ) -> Result<Tensor, TchError> {
         let (mean, var) = running.unzip();
-        input.f_batch_norm(Some(&self.weight), Some(&self.bias), mean, var, train, MOMENTUM, EPSILON, true)
+        let (train, momentum) = (momentum.is_some(), momentum.unwrap_or(0.0));
+        input.f_batch_norm(Some(&self.weight), Some(&self.bias), mean, var, train, momentum, EPSILON, true)
     }
 }
 
@@ -97,11 +100,12 @@ pub fn finish(mut normalized: Tensor, after: After<'_>) -> Result<Tensor, TchErr
 mod tests {
     use std::thread;
 
-    use tch::{Kind, no_grad};
+    use tch::{Device, Kind, no_grad};
 
     use super::*;
     use crate::model::thread_ranks::ThreadRanks;
     use crate::torch_extra::SyncStatistics;
+    use crate::torch_extra::cuda_contract::{as_on_cuda, observed};
 
     /// Output, gradient of the input, gradients of weight and bias, running mean and variance.
     type Outcome = [Tensor; 6];
@@ -238,6 +242,48 @@ mod tests {
                 for split in splits {
                     let what = format!("{kind:?} {shape:?} channels last {channels_last} as {split:?}");
                     assert_equal(&run_ranks(&input, &cotangent, split), &expected, tolerance, &what);
+                }
+            }
+        }
+    }
+
+    /// What a GPU would be asked to do gives the results of the CPU's own kernels, and none of it would be refused: every form,
+    /// layout, type and share, with ranks that have no sample.
+    #[test]
+    fn as_on_a_gpu_every_form_is_what_it_is_on_the_cpu() {
+        let forms = [
+            Form::Plain,
+            Form::Relu { shortcut: false, fused: true },
+            Form::Relu { shortcut: true, fused: true },
+            Form::ReluMaxPool { fused: true },
+        ];
+        let shapes: [(&[i64], bool); 4] =
+            [(&[7, 5], false), (&[7, 5, 4, 6], false), (&[7, 5, 4, 6], true), (&[7, 5, 6], false)];
+        for (kind, tolerance) in [(Kind::Double, 1e-12), (Kind::Float, 2e-5), (Kind::BFloat16, 3e-2)] {
+            for (shape, channels_last) in shapes {
+                for form in
+                    forms.iter().filter(|form| shape.len() == 4 || !matches!(form, Form::ReluMaxPool { .. }))
+                {
+                    let (input, cotangent) = batch(shape, kind, channels_last);
+                    let what = format!("{kind:?} {shape:?} channels last {channels_last} {form:?}");
+                    let alone = || Some(SyncStatistics::new(|_| Ok(())));
+                    let expected = run_form(&input, &cotangent, alone(), *form);
+                    let (actual, seen) = observed(|| run_form(&input, &cotangent, alone(), *form));
+                    assert!(seen.broken.is_empty(), "{what}: {:#?}", seen.broken);
+                    assert_eq!(seen.calls("native_batch_norm_backward"), 1, "{what}");
+                    // Rounded to 16 bits between two operations, a value may be on the other side of a ReLU's kink.
+                    let at_the_kink = kind == Kind::BFloat16 && !matches!(form, Form::Plain);
+                    let tolerance = if at_the_kink { f64::INFINITY } else { tolerance };
+                    assert_equal(&actual, &expected, tolerance, &what);
+                    // Of this rank alone, libtorch's own layer.
+                    let local = as_on_cuda(|| run_form(&input, &cotangent, None, *form));
+                    assert_equal(&local, &expected, tolerance, &format!("{what} of one rank"));
+                    let (none, no_cotangent) = (input.narrow(0, 0, 0), cotangent.narrow(0, 0, 0));
+                    let empty = as_on_cuda(|| run_form(&none, &no_cotangent, alone(), *form));
+                    assert!(
+                        empty.iter().all(|t| t.isfinite().all().int64_value(&[]) == 1),
+                        "{what} of no sample"
+                    );
                 }
             }
         }

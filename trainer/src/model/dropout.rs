@@ -3,10 +3,10 @@
 
 use std::sync::Arc;
 
+use dtrain_data::rng::{Purpose, stream};
 use tch::{TchError, Tensor};
 
 use super::Pass;
-use crate::data::rng::{Purpose, stream};
 
 /// The names of the random numbers of one forward pass.
 #[derive(Debug, Clone)]

@@ -1,11 +1,11 @@
 //! Layers shared by the networks, with PyTorch's initialization. They hold shallow clones of registered tensors.
 
-use tch::{TchError, Tensor};
+use tch::{Kind, TchError, Tensor};
 
 use super::Pass;
 use super::norm::NormLayer;
 use super::parameters::{Init, Parameters, Role};
-use crate::torch_extra::conv2d;
+use crate::torch_extra::{conv2d, works_as_cpu};
 
 /// A two-dimensional convolution with a square kernel, padding of half a kernel and no bias (normalization follows).
 #[derive(Debug)]
@@ -114,10 +114,70 @@ impl Linear {
     }
 }
 
+/// Mean over each of `side` x `side` windows, those of `torch.nn.AdaptiveAvgPool2d`: (N, C, H, W) to (N, C, `side`, `side`).
+///
+/// On a GPU the backward pass of libtorch's own operator adds up in the order in which threads come. There, each axis is
+/// averaged by itself, since windows are rectangles: plain means, whose sums have one order. On a CPU it is libtorch's.
+///
+/// # Errors
+/// When the shape does not fit or memory runs out.
+pub fn average_pool(input: &Tensor, side: i64) -> Result<Tensor, TchError> {
+    if works_as_cpu(input.device()) {
+        return input.f_adaptive_avg_pool2d([side, side]);
+    }
+    average_pool_axis(&average_pool_axis(input, 2, side)?, 3, side)
+}
+
+fn average_pool_axis(input: &Tensor, axis: i64, side: i64) -> Result<Tensor, TchError> {
+    let size = input.size().get(axis as usize).copied().unwrap_or(0);
+    if size % side == 0 {
+        return input.f_unflatten(axis, [side, size / side])?.f_mean_dim(axis + 1, false, None::<Kind>);
+    }
+    // They overlap where the sizes do not divide.
+    let windows = (0..side).map(|window| {
+        let (begin, end) = (window * size / side, ((window + 1) * size + side - 1) / side);
+        input.f_narrow(axis, begin, end - begin)?.f_mean_dim(axis, true, None::<Kind>)
+    });
+    Tensor::f_cat(&windows.collect::<Result<Vec<_>, _>>()?, axis)
+}
+
 /// Mean over positions: (N, C, H, W) to (N, C).
 ///
 /// # Errors
 /// When the shape does not fit or memory runs out.
 pub fn global_average_pool(input: &Tensor) -> Result<Tensor, TchError> {
     input.f_adaptive_avg_pool2d([1, 1])?.f_flatten(1, -1)
+}
+
+#[cfg(test)]
+mod tests {
+    use tch::Device;
+
+    use super::*;
+    use crate::torch_extra::cuda_contract::as_on_cuda;
+
+    /// Windows that divide the input, that overlap, and that are more than the input has rows.
+    #[test]
+    fn windows_are_those_of_adaptive_pooling_in_forward_and_backward() {
+        let wave = |shape: &[i64], frequency: f64| {
+            let count = shape.iter().product::<i64>();
+            (Tensor::arange(count, (Kind::Double, Device::Cpu)) * frequency).sin().reshape(shape)
+        };
+        for (height, width, side) in [(14, 14, 7), (16, 21, 7), (5, 6, 7), (8, 8, 1), (9, 4, 3)] {
+            for rows in [0, 3] {
+                let input = wave(&[rows, 2, height, width], 0.731).set_requires_grad(true);
+                let pool = |input: &Tensor| {
+                    let output = average_pool(input, side).unwrap();
+                    let loss = (&output * wave(&output.size(), 1.177)).sum(Kind::Double);
+                    [output.detach(), Tensor::run_backward(&[loss], &[input], false, false).remove(0)]
+                };
+                let (expected, actual) = (pool(&input), as_on_cuda(|| pool(&input)));
+                for (actual, expected) in actual.iter().zip(&expected) {
+                    assert_eq!(actual.size(), expected.size());
+                    let what = format!("{height}x{width} to {side}");
+                    assert!(actual.allclose(expected, 1e-13, 1e-13, false), "{what}");
+                }
+            }
+        }
+    }
 }

@@ -13,6 +13,7 @@ pub mod projector;
 pub mod resnet;
 pub mod simple_cnn;
 mod stateful;
+pub mod statistics;
 
 use dtrain_configs::schema::{ModelConfig, ModelName};
 use tch::{TchError, Tensor};
@@ -32,9 +33,9 @@ pub struct Pass {
     pub train: bool,
     /// In training: take the statistics over all ranks. `None` takes those of the tensor at hand.
     pub sync: Option<SyncStatistics>,
-    /// In training: let the running statistics learn. Off where a batch goes through a second time, as in the second
-    /// encoding of a micro-batched contrastive step.
-    pub update_statistics: bool,
+    /// In training: share of the batch's statistics in the running ones, which learn by it. `None` leaves them, as where
+    /// a batch goes through a second time, in the second encoding of a micro-batched contrastive step.
+    pub momentum: Option<f64>,
     /// In training: what dropout draws from. `None` drops nothing.
     pub noise: Option<Noise>,
 }
@@ -42,17 +43,22 @@ pub struct Pass {
 impl Pass {
     /// Evaluation: each sample by itself.
     pub fn eval() -> Self {
-        Self { train: false, sync: None, update_statistics: false, noise: None }
+        Self { train: false, sync: None, momentum: None, noise: None }
     }
 
     /// Training, with statistics over all ranks if `sync` is given.
     pub fn train(sync: Option<SyncStatistics>) -> Self {
-        Self { train: true, sync, update_statistics: true, noise: None }
+        Self { train: true, sync, momentum: Some(batch_norm::MOMENTUM), noise: None }
     }
 
     /// The same, leaving the running statistics as they are.
     pub fn without_update(self) -> Self {
-        Self { update_statistics: false, ..self }
+        Self { momentum: None, ..self }
+    }
+
+    /// As in training but without dropout; afterwards the running statistics are those of this batch.
+    pub fn taking_statistics(sync: Option<SyncStatistics>) -> Self {
+        Self { momentum: Some(1.0), ..Self::train(sync) }
     }
 }
 
@@ -110,22 +116,15 @@ mod tests {
     use std::sync::Arc;
     use std::thread;
 
-    use dtrain_configs::schema::Stem;
+    use dtrain_configs::schema::{Norm, Stem};
     use tch::{Device, Kind};
 
     use super::thread_ranks::ThreadRanks;
     use super::*;
     use crate::torch_extra::Autocast;
+    use crate::torch_extra::cuda_contract::as_on_cuda;
 
     const DOUBLE: (Kind, Device) = (Kind::Double, Device::Cpu);
-    const NAMES: [ModelName; 5] = [
-        ModelName::CnnSmall,
-        ModelName::SimpleCnn,
-        ModelName::Resnet18,
-        ModelName::Resnet34,
-        ModelName::Resnet50,
-    ];
-
     fn build(name: ModelName, stem: Stem, in_channels: i64) -> (Box<dyn Backbone>, Parameters) {
         let mut parameters = Parameters::new(Device::Cpu, Kind::Double, 5);
         let backbone = build_backbone(
@@ -157,7 +156,7 @@ mod tests {
 
     #[test]
     fn an_empty_batch_goes_forward_and_backward_without_nan() {
-        for name in NAMES {
+        for name in ModelName::ALL {
             for sync in [None, Some(SyncStatistics::new(|_| Ok(())))] {
                 let (backbone, parameters) = build(name, Stem::Small, 1);
                 let features =
@@ -168,6 +167,38 @@ mod tests {
                 assert_eq!(norms.sum::<f64>(), 0.0, "{name:?}");
                 let finite = |b: &parameters::Buffer| b.tensor.isfinite().all().int64_value(&[]) == 1;
                 assert!(parameters.buffers().iter().all(finite), "{name:?}");
+            }
+        }
+    }
+
+    /// Every network with every normalization, as a GPU would be asked to compute it: the same numbers, and nothing that it would
+    /// refuse or that has no fixed order.
+    #[test]
+    fn as_on_a_gpu_every_network_is_what_it_is_on_the_cpu() {
+        for name in ModelName::ALL {
+            for norm in [Norm::Batch, Norm::Group, Norm::Frozen] {
+                let config =
+                    ModelConfig { name, norm, norm_groups: 8, dropout: 0.0, ..ModelConfig::default() };
+                for (rows, sync) in [(3, false), (3, true), (0, true)] {
+                    let run = || {
+                        let mut parameters = Parameters::new(Device::Cpu, Kind::Double, 5);
+                        let backbone = build_backbone(&config, 2, &mut parameters);
+                        let sync = sync.then(|| SyncStatistics::new(|_| Ok(())));
+                        let features =
+                            backbone.forward(&wave(&[rows, 2, 36, 40]), &Pass::train(sync)).unwrap();
+                        (&features * wave(&features.size())).sum(Kind::Double).backward();
+                        let gradients = parameters.parameters().iter().map(|p| p.tensor.grad());
+                        std::iter::once(features.detach()).chain(gradients).collect::<Vec<_>>()
+                    };
+                    let (expected, actual) = (run(), as_on_cuda(run));
+                    let all = |tensors: &[Tensor]| {
+                        Tensor::cat(&tensors.iter().map(|t| t.flatten(0, -1)).collect::<Vec<_>>(), 0)
+                    };
+                    let (expected, actual) = (all(&expected), all(&actual));
+                    let error = (actual - &expected).norm().double_value(&[]);
+                    let allowed = 1e-10 * expected.norm().double_value(&[]);
+                    assert!(error <= allowed, "{name:?} {norm:?} {rows} rows, sync {sync}: {error:e}");
+                }
             }
         }
     }
@@ -210,44 +241,71 @@ mod tests {
         }
     }
 
-    /// Relative differences of features and of all gradients together.
-    fn bf16_against_f32(name: ModelName, sync: bool) -> (f64, f64) {
+    /// Features, and all gradients as one vector, of a network whose weights and inputs are off by up to `jitter` of themselves.
+    fn trained_in(kind: Kind, name: ModelName, norm: Norm, sync: bool, jitter: f64) -> [Tensor; 2] {
         let float = |t: Tensor| t.to_kind(Kind::Float);
+        let shaken = |t: &Tensor, frequency: f64| {
+            let noise = (Tensor::arange(t.numel() as i64, DOUBLE) * frequency).sin().reshape(t.size());
+            float(t.to_kind(Kind::Double) * (noise * jitter + 1.0))
+        };
         // Noise whose energy falls with frequency and time, as in a log-mel spectrogram.
         let noise = float(wave(&[16, 1, 64, 96]) * 7919.0).sin();
         let slope = Tensor::linspace(1, -1, 64, (Kind::Float, Device::Cpu)).view([64, 1]);
         let input = noise.avg_pool2d([3, 3], [1, 1], [1, 1], false, true, None) * 2.0 + slope;
-        let run = |kind: Kind| {
-            let mut parameters = Parameters::new(Device::Cpu, Kind::Float, 5);
-            let config = ModelConfig { name, ..ModelConfig::default() };
-            let backbone = build_backbone(&config, 1, &mut parameters);
-            let sync = sync.then(|| SyncStatistics::new(|_| Ok(())));
-            let guard = Autocast::enter(Device::Cpu, kind);
-            let features = float(backbone.forward(&input, &Pass::train(sync)).unwrap());
-            drop(guard);
-            let cotangent = float(wave(&features.size()));
-            (&features * cotangent).sum(Kind::Float).backward();
-            let gradients: Vec<_> =
-                parameters.parameters().iter().map(|p| p.tensor.grad().flatten(0, -1)).collect();
-            (features.detach(), Tensor::cat(&gradients, 0))
-        };
-        let ((features, gradient), (exact, exact_gradient)) = (run(Kind::BFloat16), run(Kind::Float));
-        let error = |a: &Tensor, b: &Tensor| ((a - b).norm() / b.norm()).double_value(&[]);
-        (error(&features, &exact), error(&gradient, &exact_gradient))
+        let input = shaken(&input, 12_345.678);
+        let mut parameters = Parameters::new(Device::Cpu, Kind::Float, 5);
+        let config = ModelConfig { name, norm, ..ModelConfig::default() };
+        let backbone = build_backbone(&config, 1, &mut parameters);
+        for parameter in parameters.parameters() {
+            let value = shaken(&parameter.tensor.detach(), 54_321.123);
+            tch::no_grad(|| parameter.tensor.shallow_clone().copy_(&value));
+        }
+        let sync = sync.then(|| SyncStatistics::new(|_| Ok(())));
+        let guard = Autocast::enter(Device::Cpu, kind);
+        let features = float(backbone.forward(&input, &Pass::train(sync)).unwrap());
+        drop(guard);
+        let cotangent = float(wave(&features.size()));
+        (&features * cotangent).sum(Kind::Float).backward();
+        let gradients: Vec<_> =
+            parameters.parameters().iter().map(|p| p.tensor.grad().flatten(0, -1)).collect();
+        [features.detach(), Tensor::cat(&gradients, 0)]
     }
 
-    /// An untrained network with batch norm magnifies rounding, so libtorch's own batch norm is the measure for the
-    /// synchronized one: both come equally near to fp32.
+    /// Relative differences from fp32, of features and of gradients.
+    fn differences(a: &[Tensor; 2], exact: &[Tensor; 2]) -> [f64; 2] {
+        let error = |a: &Tensor, b: &Tensor| ((a - b).norm() / b.norm()).double_value(&[]);
+        [error(&a[0], &exact[0]), error(&a[1], &exact[1])]
+    }
+
+    /// What weights and inputs that are off by a rounding of bf16 change in fp32 is the noise, and libtorch's own batch norm the
+    /// measure of the synchronized one.
+    ///
+    /// Features change smoothly: bf16 was off by 0.6 to 1.0 of that noise in all six networks, so 1.5 is allowed. Gradients jump
+    /// where an activation crosses the kink of a ReLU or another element becomes the largest of its window, which one shake may
+    /// meet or not. So each network has a bound of its own, a quarter above the largest of what bf16 and the noise were
+    /// measured to change (of gradients, with batch and with group norm: 0.20 and 0.09 both ways in `cnn_small`; 0.01 and 0.13 in
+    /// bf16, 0.07 and 0.01 as noise in `simple_cnn`; 0.37 and 0.26 in bf16, 0.39 and 0.27 as noise in `resnet18`).
     #[test]
     fn bf16_is_f32_rounded() {
-        for name in [ModelName::CnnSmall, ModelName::Resnet18] {
-            let [local, sync] = [false, true].map(|sync| bf16_against_f32(name, sync));
-            for (features, gradient) in [local, sync] {
-                assert!(features > 1e-6, "{name:?} ran in fp32");
-                assert!(features < 3e-2 && gradient < 0.5, "{name:?}: {features:e} {gradient:e}");
+        let bounds = [
+            (ModelName::CnnSmall, [0.25, 0.12]),
+            (ModelName::SimpleCnn, [0.09, 0.16]),
+            (ModelName::Resnet18, [0.48, 0.34]),
+        ];
+        for (name, bounds) in bounds {
+            for (norm, bound) in [Norm::Batch, Norm::Group].into_iter().zip(bounds) {
+                let exact = trained_in(Kind::Float, name, norm, false, 0.0);
+                let noise = differences(&trained_in(Kind::Float, name, norm, false, 0.5_f64.powi(8)), &exact);
+                let [local, sync] = [false, true]
+                    .map(|sync| differences(&trained_in(Kind::BFloat16, name, norm, sync, 0.0), &exact));
+                let what = format!("{name:?} {norm:?}: noise {noise:?}, {local:?}, synchronized {sync:?}");
+                for [features, gradient] in [local, sync] {
+                    assert!(features > 1e-6, "{what} ran in fp32");
+                    assert!(features < 1.5 * noise[0] && gradient < bound, "{what}");
+                }
+                let near = |a: f64, b: f64| (a / b - 1.0).abs() < 0.2;
+                assert!(near(local[0], sync[0]) && near(local[1], sync[1]), "{what}");
             }
-            let near = |a: f64, b: f64| (a / b - 1.0).abs() < 0.2;
-            assert!(near(local.0, sync.0) && near(local.1, sync.1), "{name:?}: {local:?} {sync:?}");
         }
     }
 

@@ -137,7 +137,13 @@ mod tests {
         let config = ModelConfig { name, norm: kind, norm_groups: 8, ..ModelConfig::default() };
         let mut parameters = Parameters::new(Device::Cpu, Kind::Double, 3);
         let backbone = build_backbone(&config, 1, &mut parameters);
-        let head = ProjectorConfig { hidden_dim: 24, out_dim: 7, num_layers: 2, batch_norm: true };
+        let head = ProjectorConfig {
+            hidden_dim: 24,
+            out_dim: 7,
+            num_layers: 2,
+            batch_norm: true,
+            last_batch_norm: false,
+        };
         let projector = parameters.scope("projector", |scope| {
             Projector::new(&head, backbone.num_features(), NormConfig::from(&config), scope)
         });

@@ -1,11 +1,14 @@
 //! All named tensors of one training program, in registration order. Names are torchvision's, so that weights move
 //! between programs; the engine later lays the parameters out in one flat buffer.
 
-use tch::{Device, Kind, Tensor};
+use dtrain_data::rng::{Purpose, Stream, stream};
+use tch::{Device, Kind, TchError, Tensor};
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
 use super::freeze::Frozen;
-use crate::data::rng::{Purpose, Stream, stream};
+
+/// Scope of a teacher's tensors.
+pub const TEACHER: &str = "teacher";
 
 /// What a parameter is, which decides about weight decay and layer-wise adaptation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -56,6 +59,27 @@ pub struct Buffer {
     pub tensor: Tensor,
 }
 
+/// A weight of a teacher, which no gradient reaches: it follows a parameter.
+#[derive(Debug)]
+pub struct Shadow {
+    /// Dotted name, unique: [`TEACHER`] and the name of the parameter that it follows.
+    pub name: String,
+    /// The tensor that layers hold too.
+    pub tensor: Tensor,
+}
+
+impl Shadow {
+    /// Name of the parameter that it follows.
+    pub fn of(&self) -> &str {
+        of_teacher(&self.name).unwrap_or_default()
+    }
+}
+
+/// The name in the student of a teacher's tensor.
+pub fn of_teacher(name: &str) -> Option<&str> {
+    name.strip_prefix(TEACHER)?.strip_prefix('.')
+}
+
 /// All parameters and buffers, in registration order.
 #[derive(Debug)]
 pub struct Parameters {
@@ -65,8 +89,34 @@ pub struct Parameters {
     prefix: String,
     parameters: Vec<Parameter>,
     buffers: Vec<Buffer>,
+    shadows: Vec<Shadow>,
+    mode: Mode,
     /// Scopes of layers that behave differently when they are frozen.
     switches: Vec<(String, Frozen)>,
+    /// The first tensor that could not be made.
+    unmade: Option<Unmade>,
+}
+
+/// What becomes of a parameter that a layer registers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Mode {
+    /// It is trained.
+    Trained,
+    /// It follows the parameter of the same name.
+    Teacher,
+    /// It stays as it begins, and nobody needs to know of it.
+    Constant,
+}
+
+/// A tensor of the network that found no memory.
+#[derive(Debug)]
+pub struct Unmade {
+    /// Its name.
+    pub name: String,
+    /// Its size.
+    pub bytes: u64,
+    /// What the allocator says.
+    pub error: TchError,
 }
 
 impl Parameters {
@@ -79,8 +129,19 @@ impl Parameters {
             prefix: String::new(),
             parameters: Vec::new(),
             buffers: Vec::new(),
+            shadows: Vec::new(),
+            mode: Mode::Trained,
             switches: Vec::new(),
+            unmade: None,
         }
+    }
+
+    /// Whether all parameters and buffers could be made; to be asked once the network is built.
+    ///
+    /// # Errors
+    /// The first that could not.
+    pub fn made(&mut self) -> Result<(), Unmade> {
+        self.unmade.take().map_or(Ok(()), Err)
     }
 
     /// Seed that initial weights are drawn by.
@@ -110,37 +171,81 @@ impl Parameters {
         built
     }
 
+    /// Runs `build`, whose networks become those of a teacher: their parameters follow the ones of the same names that are
+    /// trained, as an exponential moving average that the engine moves after each step. Running statistics are the teacher's
+    /// own. All of it is saved under [`TEACHER`].
+    pub fn teacher<T>(&mut self, build: impl FnOnce(&mut Self) -> T) -> T {
+        self.in_mode(Mode::Teacher, |parameters| parameters.scope(TEACHER, build))
+    }
+
+    /// Runs `build`, whose parameters are not trained and not saved: they stay as they begin.
+    pub fn constant<T>(&mut self, build: impl FnOnce(&mut Self) -> T) -> T {
+        self.in_mode(Mode::Constant, build)
+    }
+
+    fn in_mode<T>(&mut self, mode: Mode, build: impl FnOnce(&mut Self) -> T) -> T {
+        let outer = std::mem::replace(&mut self.mode, mode);
+        let built = build(self);
+        self.mode = outer;
+        built
+    }
+
     /// Registers a parameter and returns the tensor for the layer. Drawn in fp32 on the CPU and then converted, so
-    /// that every device and precision starts from the same values.
+    /// that every device and precision starts from the same values. One that finds no memory is a stand-in of the same
+    /// shape, and [`Self::made`] tells: layers are built without a thought of failure.
     pub fn parameter(&mut self, name: &str, shape: &[i64], init: Init, role: Role) -> Tensor {
         let name = self.full_name(name);
+        // A teacher begins as a copy of the student, which is drawn by its own names.
+        let drawn = self.drawn(of_teacher(&name).unwrap_or(&name), shape, init);
+        let tensor = self.or_stand_in(&name, shape, self.kind, drawn);
+        let layer = tensor.shallow_clone();
+        match self.mode {
+            Mode::Trained => {
+                let tensor = tensor.set_requires_grad(true);
+                self.parameters.push(Parameter { name, tensor, role });
+            }
+            Mode::Teacher => self.shadows.push(Shadow { name, tensor }),
+            Mode::Constant => {}
+        }
+        layer
+    }
+
+    fn drawn(&self, name: &str, shape: &[i64], init: Init) -> Result<Tensor, TchError> {
         let num_elements = shape.iter().product::<i64>().max(0) as usize;
-        let mut values = vec![0.0; num_elements];
+        let mut values = Vec::new();
+        values.try_reserve_exact(num_elements).map_err(|_| {
+            TchError::Torch(format!("not enough memory for {num_elements} values on the host"))
+        })?;
+        values.resize(num_elements, 0.0);
         match init {
             Init::Constant(value) => values.fill(value as f32),
-            Init::Normal { std } => self.stream(&name).add_gaussian(std as f32, &mut values),
+            Init::Normal { std } => self.stream(name).add_gaussian(std as f32, &mut values),
             Init::Uniform { bound } => {
-                let mut stream = self.stream(&name);
+                let mut stream = self.stream(name);
                 values.fill_with(|| stream.uniform_in([-bound, bound]) as f32);
             }
         }
         // Given its shape in place: a reshaped tensor would keep the one that it is a view of, also after the engine
         // has moved the parameter into its flat buffer.
-        let value = Tensor::from_slice(&values).resize_(shape);
-        let tensor = value.to_device(self.device).to_kind(self.kind).set_requires_grad(true);
-        let layer = tensor.shallow_clone();
-        self.parameters.push(Parameter { name, tensor, role });
-        layer
+        let value = Tensor::f_from_slice(&values)?.f_resize_(shape)?;
+        value.f_to_device(self.device)?.f_to_kind(self.kind)
     }
 
-    /// Registers a buffer filled with `value` and returns the tensor for the layer.
+    /// Registers a buffer filled with `value` and returns the tensor for the layer; without memory as
+    /// [`Self::parameter`].
     pub fn buffer(&mut self, name: &str, shape: &[i64], value: f64) -> Tensor {
-        self.register(name, Tensor::full(shape, value, (self.kind, self.device)))
+        self.register(name, shape, value, self.kind)
+    }
+
+    /// Registers 64-bit integers that begin at `value` and returns the tensor for the layer; without memory as
+    /// [`Self::parameter`].
+    pub fn integers(&mut self, name: &str, shape: &[i64], value: i64) -> Tensor {
+        self.register(name, shape, value as f64, Kind::Int64)
     }
 
     /// Registers a 64-bit integer that begins at 0 and returns the tensor, of shape (), for the layer.
     pub fn counter(&mut self, name: &str) -> Tensor {
-        self.register(name, Tensor::zeros([0i64; 0], (Kind::Int64, self.device)))
+        self.integers(name, &[], 0)
     }
 
     /// What tells a layer of the current scope that it is frozen.
@@ -165,15 +270,41 @@ impl Parameters {
         &self.buffers
     }
 
+    /// The weights of a teacher, in registration order; none where there is no teacher.
+    pub fn shadows(&self) -> &[Shadow] {
+        &self.shadows
+    }
+
     /// Elements of all parameters.
     pub fn num_elements(&self) -> usize {
         self.parameters.iter().map(|p| p.tensor.numel()).sum()
     }
 
-    fn register(&mut self, name: &str, tensor: Tensor) -> Tensor {
+    fn register(&mut self, name: &str, shape: &[i64], value: f64, kind: Kind) -> Tensor {
+        let name = self.full_name(name);
+        // A function of tch that takes a number panics where libtorch has an error to tell.
+        let filled = Tensor::f_empty(shape, (kind, self.device)).map(|mut tensor| tensor.fill_(value));
+        let tensor = self.or_stand_in(&name, shape, kind, filled);
         let layer = tensor.shallow_clone();
-        self.buffers.push(Buffer { name: self.full_name(name), tensor });
+        self.buffers.push(Buffer { name, tensor });
         layer
+    }
+
+    /// What was made, or a tensor of the same shape without memory behind it, of which [`Self::made`] tells.
+    fn or_stand_in(
+        &mut self,
+        name: &str,
+        shape: &[i64],
+        kind: Kind,
+        made: Result<Tensor, TchError>,
+    ) -> Tensor {
+        made.unwrap_or_else(|error| {
+            let elements =
+                shape.iter().fold(1_u64, |product, &size| product.saturating_mul(size.max(0) as u64));
+            let bytes = elements.saturating_mul(kind.elt_size_in_bytes() as u64);
+            self.unmade.get_or_insert_with(|| Unmade { name: name.to_owned(), bytes, error });
+            Tensor::zeros([1], (kind, self.device)).expand(shape, false)
+        })
     }
 
     fn full_name(&self, name: &str) -> String {
@@ -223,6 +354,50 @@ mod tests {
         assert!(uniform.iter().all(|x| x.abs() <= 0.3));
         assert!(mean(uniform.iter().copied()).abs() < 0.0028);
         assert!((mean(uniform.iter().map(|x| x.powi(2))) - 0.03).abs() < 0.00043);
+    }
+
+    #[test]
+    fn the_first_tensor_without_memory_is_named_with_its_size() {
+        let mut parameters = Parameters::new(Device::Cpu, Kind::Double, 0);
+        let small = parameters.buffer("small", &[2, 3], 1.0);
+        assert!(parameters.made().is_ok());
+        let rows = parameters.scope("queue", |scope| scope.buffer("rows", &[1 << 45, 2], 0.0));
+        let _ = parameters.integers("keys", &[1 << 47], -1);
+        let _ = parameters.parameter("weight", &[1 << 47], Init::Constant(0.0), Role::Weight);
+        assert_eq!((rows.size(), small.size()), (vec![1 << 45, 2], vec![2, 3]));
+        let unmade = parameters.made().unwrap_err();
+        assert_eq!((unmade.name.as_str(), unmade.bytes), ("queue.rows", 1 << 49));
+        assert!(unmade.error.to_string().contains("memory"), "{}", unmade.error);
+    }
+
+    #[test]
+    fn a_teacher_begins_as_a_copy_and_a_constant_is_nobodys() {
+        let mut parameters = Parameters::new(Device::Cpu, Kind::Double, 4);
+        let build = |scope: &mut Parameters| {
+            scope.scope("conv", |scope| {
+                let weight = scope.parameter("weight", &[3, 2], Init::Normal { std: 1.0 }, Role::Weight);
+                let mean = scope.buffer("running_mean", &[3], 0.0);
+                let scale =
+                    scope.constant(|scope| scope.parameter("scale", &[3], Init::Constant(1.0), Role::Norm));
+                (weight, mean, scale)
+            })
+        };
+        let (student, _, scale) = build(&mut parameters);
+        let (teacher, mean, _) = parameters.teacher(build);
+        assert!(student.requires_grad() && !teacher.requires_grad() && !scale.requires_grad());
+        assert_eq!(student.detach(), teacher);
+        let [shadow] = parameters.shadows() else { panic!("{:?}", parameters.shadows()) };
+        assert_eq!((shadow.name.as_str(), shadow.of()), ("teacher.conv.weight", "conv.weight"));
+        assert_eq!(shadow.tensor.data_ptr(), teacher.data_ptr());
+        assert_eq!(parameters.buffers()[1].name, "teacher.conv.running_mean");
+        assert_eq!(parameters.buffers()[1].tensor.data_ptr(), mean.data_ptr());
+        let names: Vec<&str> = parameters.named().map(|(name, _)| name).collect();
+        assert_eq!(
+            names,
+            ["conv.weight", "conv.running_mean", "teacher.conv.running_mean", "teacher.conv.weight"]
+        );
+        let _ = parameters.parameter("after", &[1], Init::Constant(0.0), Role::Bias);
+        assert_eq!(parameters.parameters()[1].name, "after");
     }
 
     #[test]

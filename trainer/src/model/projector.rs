@@ -1,12 +1,13 @@
-//! The head between embedding and contrastive loss.
+//! The heads between embedding and loss.
 //!
 //! SimCLR (Chen et al. 2020, arXiv 2002.05709, section 4.2) and SupCon (Khosla et al. 2020, arXiv 2004.11362, section
 //! 3.1) use Linear, ReLU, Linear on the pooled features and drop the head after training. SimCLR's published code
 //! also has a batch norm after both layers, the last without shift, and no biases. Here: batch norm after the hidden
 //! layers only and by choice (`batch_norm`), a bias wherever no batch norm follows, and the loss normalizes to unit
-//! length, which the last batch norm would not replace.
+//! length, which the last batch norm would not replace. `last_batch_norm` is that of SimSiam's projector, which has neither
+//! scale nor shift; a bias before it would change nothing, and there is none (the official code keeps one that never moves).
 
-use dtrain_configs::schema::ProjectorConfig;
+use dtrain_configs::schema::{PredictorConfig, ProjectorConfig};
 use tch::{TchError, Tensor};
 
 use super::Pass;
@@ -22,6 +23,7 @@ const MIN_GROUP: i64 = 8;
 pub struct Projector {
     hidden: Vec<(Linear, Option<NormLayer>)>,
     last: Linear,
+    last_norm: Option<NormLayer>,
 }
 
 impl Projector {
@@ -44,7 +46,14 @@ impl Projector {
             width = hidden_dim;
             hidden.push((linear, layer));
         }
-        Self { hidden, last: Linear::new(&index.to_string(), (width, out_dim), true, parameters) }
+        let last = Linear::new(&index.to_string(), (width, out_dim), !config.last_batch_norm, parameters);
+        let last_norm = config.last_batch_norm.then(|| {
+            let most = (out_dim / MIN_GROUP).max(1);
+            let norm = NormConfig { max_groups: norm.max_groups.min(most), ..norm };
+            let name = (index + 1).to_string();
+            parameters.constant(|parameters| NormLayer::new(&name, out_dim, norm, parameters))
+        });
+        Self { hidden, last, last_norm }
     }
 
     /// Projects.
@@ -63,7 +72,41 @@ impl Projector {
                 None => next.f_relu_()?,
             };
         }
-        self.last.forward(&hidden)
+        let last = self.last.forward(&hidden)?;
+        match &self.last_norm {
+            Some(norm) => norm.forward(&last, pass),
+            None => Ok(last),
+        }
+    }
+}
+
+/// Predicts one view's projection from another's: Linear, batch norm, ReLU, Linear (Grill et al. 2020, arXiv 2006.07733,
+/// section 3.2; Chen & He 2021, arXiv 2011.10566, section 3).
+#[derive(Debug)]
+pub struct Predictor(Projector);
+
+impl Predictor {
+    /// Registers tensors under their indices, as [`Projector::new`] does.
+    pub fn new(config: &PredictorConfig, dim: usize, norm: NormConfig, parameters: &mut Parameters) -> Self {
+        let layers = ProjectorConfig {
+            hidden_dim: config.hidden_dim,
+            out_dim: dim,
+            num_layers: 2,
+            batch_norm: true,
+            last_batch_norm: false,
+        };
+        Self(Projector::new(&layers, dim as i64, norm, parameters))
+    }
+
+    /// Predicts.
+    ///
+    /// # Shapes
+    /// Projections (N, `dim`) to predictions of the same shape; N may be 0.
+    ///
+    /// # Errors
+    /// As [`Projector::forward`].
+    pub fn forward(&self, projection: &Tensor, pass: &Pass) -> Result<Tensor, TchError> {
+        self.0.forward(projection, pass)
     }
 }
 
@@ -83,7 +126,13 @@ mod tests {
 
     #[test]
     fn names_are_those_of_a_sequential() {
-        let config = ProjectorConfig { hidden_dim: 5, out_dim: 3, num_layers: 3, batch_norm: true };
+        let config = ProjectorConfig {
+            hidden_dim: 5,
+            out_dim: 3,
+            num_layers: 3,
+            batch_norm: true,
+            last_batch_norm: false,
+        };
         let expected = [
             ("0.weight", vec![5, 6]),
             ("1.weight", vec![5]),

@@ -6,7 +6,7 @@ use dtrain_configs::schema::ModelConfig;
 use tch::{TchError, Tensor};
 
 use super::dropout::Dropout;
-use super::layers::{Conv2d, ConvNorm, Linear};
+use super::layers::{Conv2d, ConvNorm, Linear, average_pool};
 use super::norm::{NormConfig, NormLayer};
 use super::parameters::Parameters;
 use super::{Backbone, Pass};
@@ -61,7 +61,7 @@ impl Backbone for SimpleCnn {
         }
         let side = self.pool_size;
         if hidden.size().get(2..) != Some([side, side].as_slice()) {
-            hidden = hidden.f_adaptive_avg_pool2d([side, side])?;
+            hidden = average_pool(&hidden, side)?;
         }
         let embedding = self.hidden.forward(&hidden.f_flatten(1, -1)?)?.f_relu()?;
         self.dropout.forward(&embedding, pass)

@@ -13,10 +13,12 @@ use crate::state::{Layout, Stateful, Stored, Values, copy_into, spec_of};
 const MODEL: FrameKind = FrameKind { name: "model", tag: *b"MODL", version: 1 };
 
 impl Parameters {
-    /// All tensors under their names, parameters first; they share the layers' memory.
+    /// All tensors under their names, parameters first and a teacher's weights last; they share the layers' memory.
     pub fn named(&self) -> impl Iterator<Item = (&str, Tensor)> {
         let trained = self.parameters().iter().map(|p| (p.name.as_str(), p.tensor.detach()));
-        trained.chain(self.buffers().iter().map(|b| (b.name.as_str(), b.tensor.shallow_clone())))
+        let buffers = self.buffers().iter().map(|b| (b.name.as_str(), b.tensor.shallow_clone()));
+        let teacher = self.shadows().iter().map(|s| (s.name.as_str(), s.tensor.shallow_clone()));
+        trained.chain(buffers).chain(teacher)
     }
 
     /// Takes the weights of a checkpoint and nothing else.

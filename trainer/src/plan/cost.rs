@@ -92,6 +92,9 @@ pub struct StepInputs {
     pub sync_bytes: f64,
     /// Whether these sums queue behind gradients, as on one NCCL communicator.
     pub sync_queues: bool,
+    /// Seconds that the host takes to launch a collective on a GPU; 0 where the wire's time is all there is.
+    #[serde(default)]
+    pub launch_secs: f64,
     /// The pair loss, if the method has one.
     pub pair_loss: Option<PairLossCost>,
     /// Small collectives of a step: reports, directive, counts, scalars.
@@ -119,6 +122,8 @@ pub struct StepCost {
     pub loss_secs: f64,
     /// The optimizer.
     pub update_secs: f64,
+    /// What launching collectives adds to passes that take as long as the host takes to launch their kernels.
+    pub launch_secs: f64,
     /// Waiting for the sums of synchronized layers.
     pub sync_secs: f64,
     /// Gathers of projections, keys and log-sum-exps.
@@ -168,7 +173,12 @@ impl WireBytes {
 impl StepCost {
     /// Communication that adds to the step.
     pub fn exposed_comm_secs(&self) -> f64 {
-        self.sync_secs + self.gather_secs + self.gradient_exposed_secs + self.weights_secs + self.control_secs
+        self.launch_secs
+            + self.sync_secs
+            + self.gather_secs
+            + self.gradient_exposed_secs
+            + self.weights_secs
+            + self.control_secs
     }
 }
 
@@ -188,10 +198,14 @@ impl StepInputs {
         let two_passes = self.pair_loss.is_some() && pieces.len() > 1;
         let recompute_secs = if two_passes { forward * compute_secs } else { 0.0 };
 
+        let launch_secs = self.added_by_launches(world, &pieces, two_passes);
         let sync_op = network.all_reduce_secs(world, self.sync_bytes);
         let per_direction = self.sync_layers as f64 * sync_op;
         let passes = (pieces.len() * if two_passes { 3 } else { 2 }) as f64;
-        let last_backward = pieces.last().map_or(0.0, |&n| (1.0 - forward) * self.compute.pass_secs(n));
+        // As long as the host takes to launch it, if that is longer than its work.
+        let last_backward = pieces.last().map_or(0.0, |&n| {
+            (1.0 - forward) * (self.compute.pass_secs(n) + self.added_by_launches(world, &[n], false))
+        });
         let timeline = self.last_backward(world, last_backward, sync_op);
         // The simulation has the last backward pass; what a layer waits there beyond its own sum is the gradient's fault.
         let sync_secs = passes * per_direction;
@@ -208,6 +222,7 @@ impl StepInputs {
             + recompute_secs
             + loss_secs
             + update_secs
+            + launch_secs
             + sync_secs
             + gather_secs
             + gradient_exposed_secs
@@ -223,6 +238,7 @@ impl StepInputs {
             recompute_secs,
             loss_secs,
             update_secs,
+            launch_secs,
             sync_secs,
             gather_secs,
             gradient_secs: timeline.wire_secs - per_direction,
@@ -243,6 +259,30 @@ impl StepInputs {
         };
         cost.losses = self.losses(world, &cost);
         cost
+    }
+
+    /// Seconds by which the host's launches of collectives lengthen the passes of `pieces`: a GPU that computes for longer
+    /// than its host launches hides them. Each synchronized layer sums once forward and once backward; buckets go with
+    /// the last backward.
+    fn added_by_launches(&self, world: usize, pieces: &[usize], two_passes: bool) -> f64 {
+        if world <= 1 {
+            return 0.0;
+        }
+        let sums = self.sync_layers as f64 * self.launch_secs;
+        let buckets = self.buckets.len() as f64 * self.launch_secs;
+        let forward = self.compute.forward_share.clamp(0.0, 1.0);
+        // `part` of a pass, and what its collectives take to launch.
+        let added = |samples: usize, part: f64, launches: f64| {
+            let work = samples as f64 * self.compute.secs_per_sample;
+            (part * self.compute.floor_secs + launches).max(part * work)
+                - part * self.compute.pass_secs(samples)
+        };
+        let last = pieces.len().saturating_sub(1);
+        let passes = pieces.iter().enumerate().map(|(index, &samples)| {
+            let again = if two_passes { added(samples, forward, sums) } else { 0.0 };
+            again + added(samples, 1.0, 2.0 * sums + if index == last { buckets } else { 0.0 })
+        });
+        passes.sum()
     }
 
     /// Backward of the last piece, with the gradient's buckets and the layers' sums.
@@ -294,6 +334,7 @@ impl StepInputs {
             ("kernel launches", (cost.compute_secs - useful).max(0.0)),
             ("second forward pass", cost.recompute_secs),
             ("update on every rank", cost.update_secs - self.update_secs / num_ranks),
+            ("launching collectives", cost.launch_secs),
             ("synchronized batch norm", cost.sync_secs),
             ("gather of embeddings", cost.gather_secs),
             ("gradient all-reduce", cost.gradient_exposed_secs),

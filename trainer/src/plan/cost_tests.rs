@@ -20,6 +20,7 @@ fn resnet50(world: usize, global_batch: usize) -> StepInputs {
         sync_layers: 54,
         sync_bytes: 8000.0,
         sync_queues: true,
+        launch_secs: 15e-6,
         pair_loss: Some(PairLossCost { dim: 128, element_bytes: 4, secs_per_pair: 7e-11, queue_rows: 0 }),
         control_messages: 4,
         control_secs: 50e-6,
@@ -37,6 +38,7 @@ fn a_small_case_by_hand() {
         buckets: vec![Bucket { bytes: 8.0, ready: 0.5 }, Bucket { bytes: 8.0, ready: 1.0 }],
         sync_layers: 2,
         sync_bytes: 0.0,
+        launch_secs: 0.0625,
         pair_loss: Some(PairLossCost { dim: 3, element_bytes: 4, secs_per_pair: 0.01, queue_rows: 6 }),
         control_messages: 2,
         control_secs: 0.125,
@@ -68,6 +70,23 @@ fn a_small_case_by_hand() {
     assert!((cost.step_secs - parts).abs() < 1e-9);
     // One rank: 7 samples, 14 x 20 pairs, one update.
     assert!((cost.one_rank_secs - (7.0 + 2.8 + 0.5)).abs() < 1e-12);
+}
+
+#[test]
+fn launches_count_where_the_host_sets_the_pace() {
+    // 4 samples take 3.2 ms on the GPU and 5 ms to launch: 108 sums and 5 buckets come on top.
+    let small = resnet50(1024, 4096).cost();
+    assert!((small.launch_secs - 113.0 * 15e-6).abs() < 1e-12, "{}", small.launch_secs);
+    assert!(small.losses.iter().any(|(name, _)| name == "launching collectives"));
+    // Calls that wait for a thread of NCCL's are felt five times as much.
+    let waiting = StepInputs { launch_secs: 80e-6, ..resnet50(1024, 4096) }.cost();
+    assert!((waiting.launch_secs - small.launch_secs - 113.0 * 65e-6).abs() < 1e-12);
+    assert!(waiting.step_secs > small.step_secs);
+    // A GPU that computes for 415 ms hides them.
+    assert_eq!(resnet50(8, 4096).cost().launch_secs, 0.0);
+    // Micro-batches of a contrastive loss sum three times a layer.
+    let pieces = StepInputs { micro_batch: Some(1), ..resnet50(1024, 4096) };
+    assert!((pieces.cost().launch_secs - (4.0 * 3.0 * 54.0 + 5.0) * 15e-6).abs() < 1e-12);
 }
 
 #[test]
@@ -128,13 +147,14 @@ prop_compose! {
         per_sample in 1e-6..1e-2, floor_secs in 0.0..1e-2, update_secs in 0.0..1e-2,
         buckets in prop::collection::vec((0.0..1e8, 0.0..1.0), 0..20), sync_layers in 0_usize..60,
         (overlap, shard_optimizer, pairs, h100, sync_queues) in any::<(bool, bool, bool, bool, bool)>(), input in 0.0..1e-3,
+        launch_secs in 0.0..1e-4,
     ) -> StepInputs {
         StepInputs {
             micro_batch: micro,
             compute: Compute { secs_per_sample: per_sample, floor_secs, forward_share: 1.0 / 3.0 },
             update_secs,
             buckets: buckets.into_iter().map(|(bytes, ready)| Bucket { bytes, ready }).collect(),
-            sync_layers, sync_queues, overlap, shard_optimizer, input_secs_per_sample: input,
+            sync_layers, sync_queues, overlap, shard_optimizer, launch_secs, input_secs_per_sample: input,
             pair_loss: resnet50(1, 1).pair_loss.filter(|_| pairs),
             network: if h100 { H100 } else { A100 }.network(),
             ..resnet50(world, global_batch)

@@ -2,7 +2,7 @@
 
 use dtrain_comm::World;
 use dtrain_configs::RunConfig;
-use dtrain_configs::schema::{MethodConfig, Norm, OptimizerConfig};
+use dtrain_configs::schema::{Norm, PairFacts, Sampling};
 use tch::Device;
 
 use super::activations::Activations;
@@ -24,6 +24,10 @@ const CPU_BYTES_PER_SEC: f64 = 25e9;
 
 /// Small collectives of a step: reports, directive, sample counts, scalars.
 const CONTROL_MESSAGES: usize = 4;
+/// What launching a collective takes the host: the call, its events and locks. Assumed.
+const LAUNCH_SECS: f64 = 15e-6;
+/// The same where the host waits for a thread of NCCL's: 50 us of looking, a nap, and the thread. Assumed.
+const WAITING_LAUNCH_SECS: f64 = 80e-6;
 
 /// What a plan knows of a run.
 pub struct RunShape<'a> {
@@ -90,28 +94,32 @@ fn memory_inputs(
     MemoryInputs {
         parameters: parameters.parameters().iter().map(|p| padded(p.tensor.numel())).sum(),
         element_bytes: element_bytes as u64,
-        moments: num_moments(&config.optimizer),
+        moments: config.optimizer.num_moments(),
         buffer_bytes: parameters
             .buffers()
             .iter()
             .filter(|buffer| !buffer.name.starts_with("queue."))
             .map(|buffer| bytes(&buffer.tensor))
             .sum(),
+        teacher_bytes: parameters.shadows().iter().map(|shadow| bytes(&shadow.tensor)).sum(),
         input_bytes_per_sample: (views * view_shape.iter().product::<usize>() * element_bytes) as u64,
-        prefetch_batches: if on_cpu { config.trainer.prefetch_batches as u64 } else { 0 },
-        prefetch_bytes: config.trainer.prefetch_bytes,
+        // A GPU holds the batch of the next step, which arrives while it computes.
+        prefetch_batches: if on_cpu { config.trainer.prefetch_batches as u64 } else { 1 },
+        prefetch_bytes: if on_cpu { config.trainer.prefetch_bytes } else { u64::MAX },
         // A GPU's checkpoints are copied to the host.
         checkpoint_copies: on_cpu
             && config.checkpoint.asynchronous
             && config.checkpoint.every_steps != Some(0),
-        pair_loss: pair_settings(&config.method).map(|(dim, queue_rows)| PairLossMemory {
-            rows: 0,
-            own_rows: 0,
-            dim: dim as u64,
-            element_bytes: element_bytes as u64,
-            tile: tile as u64,
-            queue_rows: queue_rows as u64,
-            views: views as u64,
+        pair_loss: config.method.facts().pairs.map(|PairFacts { dim, queue_size: queue_rows }| {
+            PairLossMemory {
+                rows: 0,
+                own_rows: 0,
+                dim: dim as u64,
+                element_bytes: element_bytes as u64,
+                tile: tile as u64,
+                queue_rows: queue_rows as u64,
+                views: views as u64,
+            }
         }),
         ..MemoryInputs::default()
     }
@@ -151,14 +159,21 @@ impl RunShape<'_> {
                 sync_layers,
                 sync_bytes,
                 sync_queues: hardware.is_some(),
-                pair_loss: pair_settings(&config.method).map(|(dim, queue_rows)| PairLossCost {
-                    dim,
-                    element_bytes: memory.element_bytes as usize,
-                    secs_per_pair: hardware.map_or_else(
-                        || CPU_SECS_PER_PAIR * dim as f64 / 128.0 / threads,
-                        |h| h.secs_per_pair(dim),
-                    ),
-                    queue_rows,
+                launch_secs: match (hardware, config.comm.nccl_blocking) {
+                    (None, _) => 0.0,
+                    (Some(_), true) => LAUNCH_SECS,
+                    (Some(_), false) => WAITING_LAUNCH_SECS,
+                },
+                pair_loss: config.method.facts().pairs.map(|PairFacts { dim, queue_size: queue_rows }| {
+                    PairLossCost {
+                        dim,
+                        element_bytes: memory.element_bytes as usize,
+                        secs_per_pair: hardware.map_or_else(
+                            || CPU_SECS_PER_PAIR * dim as f64 / 128.0 / threads,
+                            |h| h.secs_per_pair(dim),
+                        ),
+                        queue_rows,
+                    }
                 }),
                 control_messages: CONTROL_MESSAGES,
                 // Through shared memory, and 5 us for each level of the tree over nodes. Assumed.
@@ -170,11 +185,11 @@ impl RunShape<'_> {
             micro_batch: self.micro_batch,
             compute_source: "measured here on a few samples".into(),
             activation_source: "measured here".into(),
-            positives: match &config.method {
-                MethodConfig::Supcon(supcon) => {
-                    supcon.samples_per_class.value().map_or(Positives::WholeClass, Positives::Class)
+            positives: match config.method.facts().sampling {
+                Sampling::Balanced { samples_per_class } => {
+                    samples_per_class.map_or(Positives::WholeClass, Positives::Class)
                 }
-                MethodConfig::Simclr(_) | MethodConfig::Supervised(_) | MethodConfig::Multihead(_) => {
+                Sampling::Shuffled | Sampling::ShuffledLabelled | Sampling::DistinctRecordings => {
                     Positives::OtherViews
                 }
             },
@@ -185,23 +200,6 @@ impl RunShape<'_> {
 
     fn network(&self, hardware: Option<Hardware>) -> Network {
         hardware.map_or_else(|| ethernet_hosts(self.ranks_per_node), |hardware| hardware.network())
-    }
-}
-
-fn num_moments(optimizer: &OptimizerConfig) -> u64 {
-    match optimizer {
-        OptimizerConfig::Adam(_) | OptimizerConfig::Adamw(_) => 2,
-        OptimizerConfig::Lars(_) => 1,
-        OptimizerConfig::Sgd(sgd) => u64::from(sgd.momentum != 0.0),
-    }
-}
-
-/// Width of a projection and rows of the queue, where the method has a pair loss.
-fn pair_settings(method: &MethodConfig) -> Option<(usize, usize)> {
-    match method {
-        MethodConfig::Simclr(simclr) => Some((simclr.projector.out_dim, simclr.queue_size)),
-        MethodConfig::Supcon(supcon) => Some((supcon.projector.out_dim, supcon.queue_size)),
-        MethodConfig::Supervised(_) | MethodConfig::Multihead(_) => None,
     }
 }
 
@@ -219,7 +217,7 @@ fn sync_sums(parameters: &Parameters) -> (usize, f64) {
 
 #[cfg(test)]
 mod tests {
-    use dtrain_configs::schema::ModelName;
+    use dtrain_configs::schema::{MethodConfig, ModelName};
     use tch::Kind;
 
     use super::super::cost::Compute;

@@ -18,6 +18,8 @@ pub struct MemoryInputs {
     pub shards: u64,
     /// Buffers, such as running statistics; each step keeps a copy of them. Without the queue.
     pub buffer_bytes: u64,
+    /// Weights of a teacher.
+    pub teacher_bytes: u64,
     /// Memory of a forward and backward pass that does not depend on the samples.
     pub activation_fixed_bytes: u64,
     /// Memory of a forward and backward pass per sample, all of its views.
@@ -28,7 +30,7 @@ pub struct MemoryInputs {
     pub share: u64,
     /// Bytes of a sample's views as they enter the network.
     pub input_bytes_per_sample: u64,
-    /// Batches that are prepared ahead in the same memory; 0 where tensors live on a GPU.
+    /// Batches ahead of the step in the memory of its tensors: those that are prepared, or on a GPU the one that arrives.
     pub prefetch_batches: u64,
     /// Most bytes of them.
     pub prefetch_bytes: u64,
@@ -63,7 +65,7 @@ const TILES_AT_ONCE: u64 = 4;
 /// Bytes by purpose.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
 pub struct MemoryPlan {
-    /// Weights.
+    /// Weights, a teacher's too.
     pub weights: u64,
     /// Gradients.
     pub gradients: u64,
@@ -126,9 +128,9 @@ impl MemoryInputs {
             let rows = (2 * pair.own_rows + pair.rows) * row + pair.rows * (16 + pair.element_bytes);
             (rows + tiles, pair.queue_rows * (row + 16))
         });
-        let copied = weights + self.moments * weights + self.buffer_bytes + pair.1;
+        let copied = weights + self.teacher_bytes + self.moments * weights + self.buffer_bytes + pair.1;
         MemoryPlan {
-            weights,
+            weights: weights + self.teacher_bytes,
             gradients: weights,
             moments: (self.moments * weights).div_ceil(self.shards.max(1)),
             buffers: 2 * self.buffer_bytes,
@@ -223,6 +225,7 @@ mod tests {
             moments: 2,
             shards: 1,
             buffer_bytes: 40_000,
+            teacher_bytes: 7_000_000,
             activation_fixed_bytes: 1 << 20,
             activation_bytes_per_sample: 12 << 20,
             micro_batch: 64,
@@ -246,14 +249,15 @@ mod tests {
     #[test]
     fn a_case_by_hand() {
         let plan = resnet18().plan();
-        assert_eq!((plan.weights, plan.gradients, plan.moments), (44_000_000, 44_000_000, 88_000_000));
+        // A teacher has weights and no gradients or moments.
+        assert_eq!((plan.weights, plan.gradients, plan.moments), (51_000_000, 44_000_000, 88_000_000));
         assert_eq!(plan.activations, (1 << 20) + 64 * (12 << 20));
         assert_eq!((plan.inputs, plan.staging), (128 * 51_712, 10 << 20));
         // 2 x 256 + 512 rows of 512 bytes, 20 bytes of keys per row, four tiles of 1 MiB and two sides of 512 rows.
         assert_eq!(plan.loss, 1024 * 512 + 512 * 20 + 4 * (1 << 20) + 2 * 512 * 512);
         assert_eq!(plan.queue, 1000 * 528);
-        // Weights, two moments, running statistics, the queue.
-        assert_eq!(plan.checkpoint, 3 * 44_000_000 + 40_000 + 528_000);
+        // Weights, two moments, the teacher, running statistics, the queue.
+        assert_eq!(plan.checkpoint, 3 * 44_000_000 + 7_000_000 + 40_000 + 528_000);
         assert_eq!(plan.total(), plan.fixed() + plan.activations);
     }
 

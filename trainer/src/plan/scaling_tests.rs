@@ -22,6 +22,7 @@ fn inputs(world: usize, global_batch: usize) -> PlanInputs {
             sync_layers: 53,
             sync_bytes: 8000.0,
             sync_queues: true,
+            launch_secs: 15e-6,
             pair_loss: Some(PairLossCost { dim: 128, element_bytes: 4, secs_per_pair: 3e-11, queue_rows: 0 }),
             control_messages: 4,
             control_secs: 50e-6,

@@ -1,10 +1,10 @@
 //! The start banner: what this run will do, in derived quantities, with the reason of each automatic choice.
 
 use dtrain_configs::RunConfig;
-use dtrain_configs::schema::{MethodConfig, MonitorMode};
+use dtrain_configs::schema::LabelUse;
+use dtrain_data::Source;
 
 use super::prepare::Prepared;
-use crate::data::Source;
 use crate::method::HeadTask;
 
 /// One line of the banner.
@@ -78,8 +78,9 @@ pub(super) fn describe(prepared: &Prepared) -> Banner {
         ),
     );
     let heads = prepared.engine.method().heads();
+    let several = config.method.facts().labels == LabelUse::EveryLabel;
     match dataset.label(&config.data.target) {
-        Some(label) if heads.is_empty() => {
+        Some(label) if !several => {
             let classes = label.classes.len();
             let (chance, entropy) = (100.0 / classes as f64, (classes as f64).ln());
             banner.line(
@@ -90,7 +91,7 @@ pub(super) fn describe(prepared: &Prepared) -> Banner {
         }
         _ => {}
     }
-    for (head, weight) in heads.iter().zip(prepared.engine.method().loss_weights()) {
+    for (head, weight) in heads.iter().filter(|_| several).zip(prepared.engine.method().loss_weights()) {
         banner.line(&format!("head {}", head.name), format!("weight {weight}"), describe_head(head, config));
     }
     let [c, h, w] = prepared.maker.shape();
@@ -127,8 +128,12 @@ pub(super) fn describe(prepared: &Prepared) -> Banner {
         format!("{} {}, peak after {warmup} steps", config.optimizer.name(), config.optimizer.lr()),
     );
     super::phases::describe(prepared, &mut banner);
-    if let Some(monitor) = &config.stop.monitor {
-        let direction = if config.stop.mode == MonitorMode::Max { "more" } else { "less" };
+    match config.checkpoint.monitored() {
+        Some((monitor, mode)) => banner.line("best weights", monitor, format!("{} is better", mode.word())),
+        None => banner.line("best weights", "(none)", "no metric names them"),
+    }
+    if let Some((monitor, mode)) = config.stop.monitored() {
+        let direction = mode.word();
         let patience = config.stop.patience;
         banner.line(
             "early stopping",
@@ -141,15 +146,16 @@ pub(super) fn describe(prepared: &Prepared) -> Banner {
             banner.line("sampling", note, "");
         }
     }
-    for warning in dataset.warnings.iter().chain(&super::heads::warnings(config, dataset)) {
+    let warnings = dataset.warnings.iter().chain(&prepared.notes);
+    for warning in warnings.chain(&super::heads::warnings(config, dataset)) {
         banner.warn(warning);
     }
     banner
 }
 
 fn describe_head(head: &HeadTask, config: &RunConfig) -> String {
-    let MethodConfig::Multihead(method) = &config.method else { return String::new() };
-    let loss = method.settings(&head.name, !head.values.is_empty()).loss;
+    let Some(heads) = config.method.heads() else { return String::new() };
+    let loss = heads.settings(&head.name, !head.values.is_empty()).loss;
     let loss = serde_json::to_value(loss).unwrap_or_default();
     let range = match (head.values.first(), head.values.last()) {
         (Some(first), Some(last)) => format!(" from {first} to {last}"),

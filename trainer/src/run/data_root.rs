@@ -5,8 +5,8 @@ use std::path::{Path, PathBuf};
 
 use dtrain_comm::{Collective, Stage};
 use dtrain_configs::schema::{DataConfig, GenerateConfig, GeneratorKind};
+use dtrain_data::synth::{self, ImageSetKind, RecordingSetKind};
 
-use crate::data::synth::{self, ImageSetKind, RecordingSetKind};
 use crate::error::TrainError;
 
 /// Folder of generated data sets, below the working directory.

@@ -1,16 +1,16 @@
 //! Probing in the loop and at its end.
 
 use dtrain_configs::choice_hint;
+use dtrain_configs::schema::MonitorMode;
+use dtrain_data::{Dataset, spread};
 
 use super::Session;
-use super::feed::reading;
-use super::limits::spread;
-use crate::data::{Dataset, LabelColumn};
+use super::feed::{loss_batches, reading};
 use crate::error::TrainError;
-use crate::eval::{Evaluation, Parts, Thoroughness, embed_part, evaluate, evaluate_heads};
+use crate::eval::{Evaluation, Examiner, Findings, Thoroughness};
 
 /// The best accuracy so far; kept over a resume with the other metrics.
-const BEST: &str = "val/acc_best";
+pub(super) const BEST: &str = "val/acc_best";
 
 /// Parts that the end of a run and `dtrain eval` report on: test, and val where there is one.
 pub fn final_parts(dataset: &Dataset) -> Vec<(&'static str, &[u32])> {
@@ -26,17 +26,30 @@ impl Session<'_> {
     /// predict.
     pub(super) fn evaluate(&mut self, step: u64, last: bool) -> Result<(), TrainError> {
         let epoch = step.saturating_sub(1) / self.prepared.plan.steps_per_epoch.max(1);
-        for evaluation in self.evaluations(step, last)? {
+        let evaluations = self.evaluations(step, last)?;
+        if last {
+            self.report_heads(&evaluations);
+        }
+        for mut evaluation in evaluations {
+            self.add_best(&mut evaluation);
             let values = evaluation.metrics.iter().map(|(name, value)| (name.clone(), *value)).collect();
             self.record(step, epoch, values);
-            self.picture_heads(&evaluation, step, last);
+            self.picture_heads(&evaluation, step);
             self.observer.evaluated(&evaluation, step, last);
         }
         let (checkpoint, stop) = (&self.prepared.config.checkpoint, &self.prepared.config.stop);
-        let monitors =
-            [("checkpoint.monitor", checkpoint.monitor.clone()), ("stop.monitor", stop.monitor.clone())];
+        let owned = |(name, _): (&str, MonitorMode)| name.to_owned();
+        let monitors = [
+            ("checkpoint.monitor", checkpoint.monitored().map(owned)),
+            ("stop.monitor", stop.monitored().map(owned)),
+        ];
         let [monitored, watched] = monitors.map(|(key, name)| self.value_of_monitor(key, &name?, step));
         (self.monitored, self.watched) = (monitored, watched);
+        // A training metric is as last logged, maybe some steps ago; the checkpoint says by which value it is the best.
+        let name = self.prepared.config.checkpoint.monitored().map(|(name, _)| name.to_owned());
+        if let Some((name, value)) = name.zip(monitored) {
+            self.note_measured(step, name, value);
+        }
         Ok(())
     }
 
@@ -55,36 +68,40 @@ impl Session<'_> {
         value
     }
 
-    fn evaluations(&mut self, step: u64, last: bool) -> Result<Vec<Evaluation>, TrainError> {
+    /// What the weights reach that the engine holds now, `step` steps old.
+    pub(super) fn evaluations(&mut self, step: u64, last: bool) -> Result<Vec<Evaluation>, TrainError> {
         let prepared = &self.prepared;
         let dataset = &prepared.dataset;
         let config = &prepared.config.eval;
-        let labels: Vec<&LabelColumn> = prepared.probe_labels();
         let reading = reading(prepared);
         let most = self.limits.eval_samples.unwrap_or(usize::MAX);
-        let embed = |ids: &[u32]| embed_part(&prepared.engine, &reading, &spread(ids, most));
-        let train = config.embeddings.then(|| embed(&dataset.train)).transpose()?;
-        let mut left_out = train.as_ref().map_or_else(Vec::new, |train| train.left_out.clone());
         let every = config.linear.every_epochs;
         let epochs = step / prepared.plan.steps_per_epoch.max(1);
         let linear = last || (every > 0 && epochs.is_multiple_of(every));
+        let parts = final_parts(dataset).into_iter().take(if last { usize::MAX } else { 1 });
+        let parts: Vec<_> = parts.map(|(name, ids)| (name, spread(ids, most))).collect();
+        let examiner = Examiner {
+            engine: &prepared.engine,
+            reading: &reading,
+            dataset,
+            labels: prepared.probe_labels(),
+            config,
+            losses: loss_batches(prepared),
+        };
         let thoroughness = Thoroughness { linear, train: last };
-        let parts =
-            if last { final_parts(dataset) } else { final_parts(dataset).into_iter().take(1).collect() };
-        let mut evaluations = Vec::new();
-        for (index, (name, ids)) in parts.into_iter().enumerate() {
-            let mut evaluation = Evaluation { part: name.to_owned(), ..Evaluation::default() };
-            if let Some(train) = &train {
-                let mut queries = embed(ids)?;
-                left_out.append(&mut queries.left_out);
-                let during = Parts { train, queries: &queries, name };
-                evaluation = evaluate(&prepared.engine, &during, &labels, config, thoroughness)?;
-            }
-            let (heads, mut unread) =
-                evaluate_heads(&prepared.engine, &reading, dataset, &spread(ids, most))?;
-            left_out.append(&mut unread);
-            evaluation.add_heads(heads);
-            if index == 0 && name == "test" {
+        let measured = prepared.measure_statistics()?;
+        let found = examiner.examine(&spread(&dataset.train, most), &parts, thoroughness);
+        let note = prepared.note_on_statistics(measured.as_ref()).filter(|_| last);
+        // Training goes on with what it has learned.
+        if let Some(measured) = measured {
+            measured.put_back(&prepared.engine);
+        }
+        if let Some(note) = note.filter(|_| self.is_rank_0()) {
+            tracing::warn!("{note}");
+        }
+        let Findings { mut evaluations, left_out } = found?;
+        for (index, evaluation) in evaluations.iter_mut().enumerate() {
+            if index == 0 && evaluation.part == "test" {
                 // Without a validation part the test part stands in, under the name that monitors expect.
                 let renamed: Vec<(String, f64)> = evaluation
                     .metrics
@@ -96,8 +113,6 @@ impl Session<'_> {
                 }
                 evaluation.metrics.extend(renamed);
             }
-            self.add_best(&mut evaluation);
-            evaluations.push(evaluation);
         }
         for recording in left_out {
             if self.left_out.insert(recording.clone()) {

@@ -3,46 +3,55 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
+use dtrain_data::{BatchRequest, LoaderOptions, share};
+
 use super::DroppedSample;
 use super::prepare::Prepared;
+use crate::batch::{self, Batch, Loader};
 use crate::coordinator::StepPlan;
-use crate::data::{Batch, BatchRequest, Loader, LoaderOptions, share};
 use crate::engine::LocalBatch;
 use crate::error::TrainError;
-use crate::eval::{Reading, inputs_of};
-use crate::method::Targets;
+use crate::eval::{LossBatches, Reading};
+use crate::method::{TargetColumns, Targets};
+use crate::torch_extra::Upload;
 
-/// A loaded batch as the engine takes it.
+/// A loaded batch, whose views are on their way as `inputs`, as the engine takes it.
 ///
 /// # Errors
 /// When memory runs out.
-pub fn local_batch(prepared: &Prepared, batch: &Batch, plan: &StepPlan) -> Result<LocalBatch, TrainError> {
+pub fn local_batch(
+    prepared: &Prepared,
+    batch: &Batch,
+    inputs: Upload,
+    plan: &StepPlan,
+) -> Result<LocalBatch, TrainError> {
     let engine = &prepared.engine;
-    let dataset = &prepared.dataset;
-    let mut labels = dataset.classes_of(batch);
-    let of_label = |name: &String| {
-        let at = dataset.labels.iter().position(|label| label.name == *name);
-        let classes = at.and_then(|at| labels.get(at));
-        classes.cloned().unwrap_or_else(|| vec![-1; batch.kept.len()])
-    };
-    let data = &prepared.config.data;
-    let classes = of_label(&data.target);
-    let recordings = data.recording.as_ref().map_or_else(|| vec![-1; batch.kept.len()], of_label);
-    if engine.method().heads().is_empty() {
-        labels.clear();
-    }
+    let heads = engine.method().heads().iter().map(|head| head.name.as_str());
     let offset = plan.offset(engine.collective().world().rank) as i64;
     Ok(LocalBatch {
-        inputs: inputs_of(batch, engine)?,
+        inputs: inputs.arrived()?.f_to_kind(engine.kind())?,
         targets: Targets {
-            sample_ids: batch.kept_ids().map(i64::from).collect(),
-            classes,
-            labels,
-            recordings,
             positions: (offset..).take(batch.kept.len()).collect(),
             global_samples: plan.global_samples,
+            ..Targets::of(&prepared.dataset, batch, target_columns(prepared), heads)
         },
     })
+}
+
+/// The labels that decide what is learned.
+fn target_columns(prepared: &Prepared) -> TargetColumns<'_> {
+    let data = &prepared.config.data;
+    TargetColumns { target: &data.target, recording: data.recording.as_deref() }
+}
+
+/// How the losses of a part are computed.
+pub(super) fn loss_batches(prepared: &Prepared) -> LossBatches<'_> {
+    let config = &prepared.config;
+    LossBatches {
+        batch_size: config.trainer.batch_size,
+        seed: config.seed,
+        columns: target_columns(prepared),
+    }
 }
 
 /// How a part is read for an evaluation.
@@ -55,11 +64,12 @@ pub(super) fn reading(prepared: &Prepared) -> Reading {
 }
 
 /// How batches are prepared.
-pub(super) fn loader_options(prepared: &Prepared) -> LoaderOptions {
+pub(crate) fn loader_options(prepared: &Prepared) -> LoaderOptions {
     LoaderOptions {
         threads: prepared.resolved.loader_threads,
         prefetch_batches: prepared.config.trainer.prefetch_batches,
         prefetch_bytes: prepared.config.trainer.prefetch_bytes,
+        tells_of_first: false,
     }
 }
 
@@ -90,5 +100,6 @@ pub(super) fn start_loader(
             .collect();
         BatchRequest { epoch, step, draws, num_views, augment: true }
     });
-    Ok(Loader::start(Arc::clone(&prepared.maker), requests, loader_options(prepared))?)
+    let options = LoaderOptions { tells_of_first: true, ..loader_options(prepared) };
+    Ok(batch::start_loader(&prepared.maker, requests, options, prepared.engine.device())?)
 }

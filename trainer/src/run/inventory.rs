@@ -4,10 +4,12 @@
 use std::path::{Path, PathBuf};
 
 use dtrain_configs::RunConfig;
+use dtrain_configs::schema::CheckpointConfig;
 
 use super::{RunDir, TierName, local_folder, run_id};
 use crate::checkpoint::{
-    CheckpointError, CheckpointStore, Existing, Fault, Manifest, RetentionAction, RetentionPolicy, Validation,
+    CheckpointError, CheckpointStore, Existing, Fault, Manifest, Retention, RetentionAction, RetentionPolicy,
+    Validation,
 };
 use crate::error::TrainError;
 
@@ -58,13 +60,29 @@ impl Inventory {
     /// # Errors
     /// When the run's identity cannot be read.
     pub fn open(run: &RunDir, config: &RunConfig) -> Result<Self, TrainError> {
-        let checkpoint = &config.checkpoint;
-        let mut stores = vec![(TierName::Durable, CheckpointStore::inspect(run.checkpoints()))];
-        if let Some((dir, id)) = checkpoint.local_dir.as_ref().zip(run_id::read(run)?) {
-            stores.push((TierName::Local, CheckpointStore::inspect(local_folder(dir, &id))));
+        let mut inventory = Self::durable(run, &config.checkpoint);
+        if let Some((dir, id)) = config.checkpoint.local_dir.as_ref().zip(run_id::read(run)?) {
+            inventory.stores.push((TierName::Local, CheckpointStore::inspect(local_folder(dir, &id))));
         }
-        let policy = RetentionPolicy { keep_last: checkpoint.keep_last, mode: checkpoint.mode };
-        Ok(Self { stores, monitor: checkpoint.monitor.clone(), policy })
+        Ok(inventory)
+    }
+
+    /// Of the run's own folder alone.
+    pub fn durable(run: &RunDir, config: &CheckpointConfig) -> Self {
+        let Retention { policy, monitor } = Retention::of(config);
+        Self {
+            stores: vec![(TierName::Durable, CheckpointStore::inspect(run.checkpoints()))],
+            monitor,
+            policy,
+        }
+    }
+
+    /// The one with the best value of the metric; `None` where no valid one has a value.
+    ///
+    /// # Errors
+    /// When a folder cannot be read.
+    pub fn best(&self) -> Result<Option<Entry>, TrainError> {
+        Ok(self.list(Validation::Quick)?.into_iter().find(|entry| entry.is_best))
     }
 
     /// All checkpoints, oldest first, the durable ones before the local ones.

@@ -1,4 +1,4 @@
-//! Checkpoints that a run goes on from, and weights that it starts from: rank 0 reads, all ranks know.
+//! Checkpoints that a run goes on from: rank 0 reads, all ranks know.
 
 use std::path::{Path, PathBuf};
 
@@ -12,7 +12,7 @@ use crate::checkpoint::{
     Validation,
 };
 use crate::error::TrainError;
-use crate::state::{Stored, copy_into, tensor_of};
+use crate::state::Stored;
 
 /// Folder of a checkpoint, and the tier that it is on.
 pub type Found = (PathBuf, TierName);
@@ -120,67 +120,4 @@ fn broadcast(
         })
     };
     Ok(Some(agreed(collective, parsed())?))
-}
-
-const WEIGHTS_HINT: &str = "give a run directory, a checkpoint folder or a safetensors file";
-
-/// Starts from the weights that another run or program left: every tensor that both have in the same shape.
-///
-/// # Errors
-/// The same on all ranks: weights that are not there, cannot be read or do not fit.
-pub fn init_weights(
-    collective: &dyn Collective,
-    prepared: &mut Prepared,
-    path: &Path,
-) -> Result<usize, TrainError> {
-    let _stage = collective.heartbeat().enter(Stage::Loading);
-    let bytes = || -> Result<Vec<u8>, TrainError> {
-        if !path.exists() {
-            return Err(TrainError::config(
-                format!("`init_from={}` does not exist", path.display()),
-                WEIGHTS_HINT,
-            ));
-        }
-        if path.is_dir() {
-            let loaded = CheckpointStore::open_at(path, Validation::Full)?;
-            return Ok(fs_err::read(loaded.dir.join(MODEL_FILE))?);
-        }
-        Ok(fs_err::read(path)?)
-    };
-    let here = if collective.world().rank == 0 { bytes() } else { Ok(Vec::new()) };
-    let bytes = collective.broadcast_bytes(agreed(collective, here)?, 0)?;
-    let file = TensorFile::parse(bytes).map_err(|e| {
-        TrainError::config(format!("`init_from={}` cannot be read: {e}", path.display()), WEIGHTS_HINT)
-    })?;
-    let mut used = 0;
-    // A memory queue holds rows of another run's encoder.
-    let targets = prepared.engine.parameters().named().filter(|(name, _)| !name.starts_with("queue."));
-    for (name, target) in targets {
-        // A backbone exported on its own carries torchvision's bare names.
-        let bare = name.strip_prefix("backbone.").unwrap_or(name);
-        let Some(view) = [name, bare].into_iter().find_map(|n| file.tensor(n).ok()) else { continue };
-        let shape: Vec<i64> = view.spec.shape.iter().map(|&n| n as i64).collect();
-        if shape != target.size() {
-            if name.starts_with("backbone.") {
-                return Err(TrainError::config(
-                    format!(
-                        "`init_from={}`: `{name}` is {shape:?} there and {:?} here",
-                        path.display(),
-                        target.size()
-                    ),
-                    "choose the `model` and `data` that the weights were trained with",
-                ));
-            }
-            continue;
-        }
-        copy_into(&target, &tensor_of(view.spec, view.bytes)?)?;
-        used += 1;
-    }
-    if used == 0 {
-        return Err(TrainError::config(
-            format!("`init_from={}` shares no tensor name with this model", path.display()),
-            "names are torchvision's, with or without `backbone.` in front",
-        ));
-    }
-    Ok(used)
 }

@@ -10,6 +10,7 @@ use std::io::{self, ErrorKind, Read, Seek, Write};
 use std::time::{Duration, Instant, SystemTime};
 
 use dtrain_comm::Collective;
+use dtrain_configs::shell_path;
 use serde::{Deserialize, Serialize};
 
 use super::{RunDir, agreed};
@@ -147,10 +148,10 @@ fn wait<T>(
 }
 
 fn in_use(run: &RunDir, holder: &Holder) -> TrainError {
-    let path = run.path().display();
+    let word = shell_path(run.path());
     TrainError::config(
-        format!("`{path}` is in use by {holder}"),
-        format!("wait for that run, end it with `dtrain stop {path}`, or choose another `run.dir`"),
+        format!("`{}` is in use by {holder}", run.path().display()),
+        format!("wait for that run, end it with `dtrain stop {word}`, or choose another `run.dir`"),
     )
 }
 
@@ -224,6 +225,12 @@ mod tests {
         drop(lock);
         assert_eq!(RunLock::holder(&run), None, "what the file says outlives the lock");
         drop(RunLock::acquire_within(&run, Duration::ZERO).unwrap());
+    }
+
+    #[test]
+    fn the_suggested_command_survives_the_shell() {
+        let error = in_use(&RunDir::new("my runs/it's"), &Holder::default());
+        assert!(error.hint().unwrap().contains(r"`dtrain stop 'my runs/it'\''s'`"), "{error:?}");
     }
 
     #[test]

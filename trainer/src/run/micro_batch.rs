@@ -97,7 +97,7 @@ fn budget(config: &RunConfig, world: &World, device: Device) -> Result<u64, Trai
 
 /// libtorch's error for want of memory becomes one that names the micro-batch that would fit; others stay as they are.
 pub(super) fn explain(prepared: &Prepared, error: TrainError) -> TrainError {
-    if !is_out_of_memory(&error) {
+    if !error.is_out_of_memory() {
         return error;
     }
     let engine = &prepared.engine;
@@ -125,12 +125,6 @@ pub(super) fn explain(prepared: &Prepared, error: TrainError) -> TrainError {
     )
 }
 
-fn is_out_of_memory(error: &TrainError) -> bool {
-    // The CUDA allocator's words, and those of the CPU's.
-    const WORDS: [&str; 3] = ["out of memory", "can't allocate memory", "not enough memory"];
-    matches!(error, TrainError::Torch(error) if WORDS.iter().any(|words| error.to_string().contains(words)))
-}
-
 #[cfg(test)]
 mod tests {
     use tch::{Kind, Tensor};
@@ -141,10 +135,10 @@ mod tests {
     fn want_of_memory_is_told_from_other_errors() {
         let torch = |error: tch::TchError| TrainError::from(error);
         let huge = Tensor::f_zeros([1 << 50], (Kind::Double, Device::Cpu)).unwrap_err();
-        assert!(is_out_of_memory(&torch(huge)));
+        assert!(torch(huge).is_out_of_memory());
         let gpu = "CUDA out of memory. Tried to allocate 20.00 GiB. GPU 0 has a total capacity of 139 GiB";
-        assert!(is_out_of_memory(&torch(tch::TchError::Torch(gpu.into()))));
+        assert!(torch(tch::TchError::Torch(gpu.into())).is_out_of_memory());
         let shapes = Tensor::zeros([2], (Kind::Float, Device::Cpu)).f_view([3]).unwrap_err();
-        assert!(!is_out_of_memory(&torch(shapes)));
+        assert!(!torch(shapes).is_out_of_memory());
     }
 }

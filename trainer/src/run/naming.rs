@@ -9,40 +9,38 @@ use dtrain_configs::RunConfig;
 use super::RunDir;
 use crate::track::rfc3339;
 
-impl RunDir {
-    /// `run.dir`, or a folder that does not exist yet: `<run.root>/<experiment>/<date_time>`.
-    pub fn choose(config: &RunConfig, now: SystemTime) -> Self {
-        let Some(dir) = &config.run.dir else {
-            let parent = runs_of_experiment(config);
-            let name = free_name(&parent, now);
-            return Self::new(parent.join(name));
-        };
-        Self::new(dir.clone())
-    }
+/// `run.dir`, or a folder that does not exist yet: `<run.root>/<experiment>/<date_time>`.
+pub fn choose_run_dir(config: &RunConfig, now: SystemTime) -> RunDir {
+    let Some(dir) = &config.run.dir else {
+        let parent = runs_of_experiment(config);
+        let name = free_name(&parent, now);
+        return RunDir::new(parent.join(name));
+    };
+    RunDir::new(dir.clone())
+}
 
-    /// As [`Self::choose`], and makes the folder, so that nobody else takes its name.
-    ///
-    /// # Errors
-    /// The folder cannot be made.
-    pub fn reserve(config: &RunConfig, now: SystemTime) -> std::io::Result<Self> {
-        loop {
-            let chosen = Self::choose(config, now);
-            let path = chosen.path();
-            if let Some(parent) = path.parent() {
-                fs_err::create_dir_all(parent)?;
-            }
-            match fs_err::create_dir(path) {
-                Err(error) if error.kind() == ErrorKind::AlreadyExists => {
-                    // Somebody was faster; a folder that was asked for by name may be there.
-                    if config.run.dir.is_some() && path.is_dir() {
-                        return Ok(chosen);
-                    }
-                    if config.run.dir.is_some() {
-                        return Err(error);
-                    }
+/// As [`choose_run_dir`], and makes the folder, so that nobody else takes its name.
+///
+/// # Errors
+/// The folder cannot be made.
+pub fn reserve_run_dir(config: &RunConfig, now: SystemTime) -> std::io::Result<RunDir> {
+    loop {
+        let chosen = choose_run_dir(config, now);
+        let path = chosen.path();
+        if let Some(parent) = path.parent() {
+            fs_err::create_dir_all(parent)?;
+        }
+        match fs_err::create_dir(path) {
+            Err(error) if error.kind() == ErrorKind::AlreadyExists => {
+                // Somebody was faster; a folder that was asked for by name may be there.
+                if config.run.dir.is_some() && path.is_dir() {
+                    return Ok(chosen);
                 }
-                made => return made.map(|()| chosen),
+                if config.run.dir.is_some() {
+                    return Err(error);
+                }
             }
+            made => return made.map(|()| chosen),
         }
     }
 }
@@ -86,8 +84,8 @@ mod tests {
         let config = config(folder.path(), Some("mine/first.yaml"));
         let parent = folder.path().join("first");
         for name in ["1970-01-01_00-00-00", "1970-01-01_00-00-00-2", "1970-01-01_00-00-00-3"] {
-            assert_eq!(RunDir::choose(&config, EPOCH).path(), parent.join(name));
-            assert_eq!(RunDir::reserve(&config, EPOCH).unwrap().path(), parent.join(name));
+            assert_eq!(choose_run_dir(&config, EPOCH).path(), parent.join(name));
+            assert_eq!(reserve_run_dir(&config, EPOCH).unwrap().path(), parent.join(name));
             assert!(parent.join(name).is_dir());
         }
     }
@@ -99,12 +97,12 @@ mod tests {
         let dir = folder.path().join("a/b");
         config.run.dir = Some(dir.clone());
         for _ in 0..2 {
-            assert_eq!(RunDir::reserve(&config, EPOCH).unwrap().path(), dir);
+            assert_eq!(reserve_run_dir(&config, EPOCH).unwrap().path(), dir);
         }
         std::fs::write(folder.path().join("file"), "").unwrap();
         for path in ["file", "file/run"] {
             config.run.dir = Some(folder.path().join(path));
-            assert!(RunDir::reserve(&config, EPOCH).is_err(), "{path}");
+            assert!(reserve_run_dir(&config, EPOCH).is_err(), "{path}");
         }
     }
 }

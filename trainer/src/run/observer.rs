@@ -50,3 +50,82 @@ impl Observer for Silent {
     fn saved(&mut self, _: &Path, _: u64) {}
     fn ended(&mut self, _: &StopReason) {}
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+    use std::sync::{Arc, Mutex};
+    use std::time::Duration;
+
+    use dtrain_comm::Single;
+    use dtrain_configs::{ComposeOptions, compose};
+    use dtrain_data::progress::{Listener, Stand, listen};
+    use dtrain_data::synth;
+
+    use super::super::{Extent, StopFlag, TrainRequest, train};
+    use super::*;
+
+    static HEARD: Mutex<BTreeSet<String>> = Mutex::new(BTreeSet::new());
+
+    struct Notes;
+
+    impl Listener for Notes {
+        fn interval(&self) -> Duration {
+            Duration::ZERO
+        }
+
+        fn report(&self, stand: &Stand<'_>) {
+            assert!(stand.total.is_none_or(|total| stand.done <= total), "{stand:?}");
+            HEARD.lock().unwrap().insert(stand.what.to_owned());
+        }
+
+        fn ended(&self) {}
+    }
+
+    /// Whatever may last for minutes on large data says where it stands.
+    #[test]
+    fn long_work_around_the_steps_is_heard_of() {
+        listen(Box::new(Notes));
+        let dir = tempfile::tempdir().unwrap();
+        let sounds = dir.path().join("sounds");
+        synth::ensure(synth::RecordingSetKind::SpokenDigits, 0, 0.1, &sounds).unwrap();
+        let words = [
+            "experiment=null",
+            "data=fsdd",
+            "model=simple_cnn_64k",
+            "method=supervised",
+            "trainer.batch_size=16",
+            "trainer.threads=1",
+            &format!("data.root={}", sounds.display()),
+        ]
+        .map(str::to_owned);
+        let composition = compose(&words, &ComposeOptions::default()).unwrap();
+        train(TrainRequest {
+            config: composition.config,
+            origins: composition.origins,
+            overrides: words.to_vec(),
+            collective: Arc::new(Single::new()),
+            observer: &mut Silent,
+            stop: StopFlag::default(),
+            extent: Extent::FastDev { steps: 1 },
+            git_revision: None,
+            on_run_dir: &|_| Ok(()),
+        })
+        .unwrap();
+        synth::generate_images(synth::ImageSetKind::Digits, 0, 0.01, &dir.path().join("digits")).unwrap();
+        synth::generate_images(synth::ImageSetKind::Vimh, 0, 0.01, &dir.path().join("vimh")).unwrap();
+        let heard = HEARD.lock().unwrap().clone();
+        for what in [
+            "generating recordings",
+            "generating images",
+            "listing folders",
+            "reading the first batch",
+            "reading headers",
+            "embedding",
+            "finding nearest neighbours",
+            "fitting a linear probe",
+        ] {
+            assert!(heard.contains(what), "nothing was said while {what}; heard of {heard:?}");
+        }
+    }
+}

@@ -1,28 +1,26 @@
-//! The settings of phases against the network and the length of the run: names of losses and parts are checked before the
-//! first step.
+//! The settings of phases against the network: names of losses and parts are checked before the first step.
 
 use dtrain_configs::choice_hint;
 use dtrain_configs::schema::{PhaseConfig, PhaseSchedule, PhasesConfig};
 
 use super::Banner;
 use super::prepare::Prepared;
-use crate::coordinator::{Phase, Phases};
+use crate::coordinator::Phase;
 use crate::engine::loss_weights;
 use crate::error::TrainError;
 use crate::method::Method;
 use crate::model::freeze::is_below;
 use crate::model::parameters::Parameters;
 
-/// The stages of a run of `total_steps`.
+/// Whether the stages mean something for this network.
 ///
 /// # Errors
-/// A phase names a loss or a part that there is not, trains nothing, or does not fit the run.
-pub(super) fn plan(
+/// A phase names a loss or a part that there is not, or trains nothing.
+pub(super) fn check(
     config: &PhasesConfig,
-    total_steps: u64,
     method: &dyn Method,
     parameters: &Parameters,
-) -> Result<Phases, TrainError> {
+) -> Result<(), TrainError> {
     if config.enabled {
         let losses = method.loss_names();
         for phase in &config.list {
@@ -30,7 +28,7 @@ pub(super) fn plan(
             check_parts(phase, parameters)?;
         }
     }
-    Phases::new(config, total_steps).map_err(|error| TrainError::config(error, error.hint()))
+    Ok(())
 }
 
 fn check_losses(phase: &PhaseConfig, names: &[String], method: &dyn Method) -> Result<(), TrainError> {
@@ -87,24 +85,29 @@ fn parts(parameters: &Parameters, prefix: &str) -> Vec<String> {
     parts
 }
 
-/// One line of the banner per stage, if there are several.
+/// One line of the banner per stage, if there are several: those of the length that the run ends with. The last one that has
+/// steps goes on where the run does.
 pub(super) fn describe(prepared: &Prepared, banner: &mut Banner) {
-    let phases = &prepared.plan.phases;
-    if !phases.is_staged() {
+    let (course, total_steps) = (&prepared.plan.course, prepared.plan.total_steps);
+    if !course.is_staged() {
         return;
     }
-    for (index, phase) in phases.iter().enumerate() {
-        let whole = prepared.plan.total_steps.max(1) as f64;
-        let part = 100.0 * (phase.steps.end - phase.steps.start) as f64 / whole;
-        let value = match phase.steps.end.checked_sub(1).filter(|last| *last >= phase.steps.start) {
-            Some(last) => format!("{}: steps {} to {last}", phase.config.name, phase.steps.start),
-            None => format!("{}: no step", phase.config.name),
+    let leg = course.last();
+    let with_steps = leg.phases.iter().enumerate().filter(|(_, phase)| !phase.steps.is_empty());
+    let last = with_steps.map(|(index, _)| index).max();
+    for (index, phase) in leg.phases.iter().enumerate() {
+        let end = if Some(index) == last { total_steps } else { phase.steps.end.min(total_steps) };
+        let num_steps = end.saturating_sub(phase.steps.start);
+        let part = 100.0 * num_steps as f64 / total_steps.max(1) as f64;
+        let value = match num_steps {
+            0 => format!("{}: no step", phase.config.name),
+            _ => format!("{}: steps {} to {}", phase.config.name, phase.steps.start, end - 1),
         };
         let mut reasons = vec![format!("{part:.0} % of the run")];
         reasons.extend(terms(phase));
         banner.line(&format!("phase {}", index + 1), value, reasons.join(", "));
     }
-    let freezes_first = phases.iter().next().is_some_and(|phase| !phase.config.freeze.is_empty());
+    let freezes_first = leg.phases.iter().next().is_some_and(|phase| !phase.config.freeze.is_empty());
     if freezes_first && prepared.config.init_from.is_none() {
         banner.warn(
             "the first phase freezes a part of the network that starts from random weights: set `init_from` to weights \
@@ -151,7 +154,7 @@ mod tests {
             fracs: vec![1.0],
             list: vec![PhaseConfig { name: "a".into(), ..phase }],
         };
-        let error = plan(&phases, 10, &*method, &parameters).unwrap_err();
+        let error = check(&phases, &*method, &parameters).unwrap_err();
         (error.to_string(), error.hint().unwrap_or_default())
     }
 
@@ -179,7 +182,5 @@ mod tests {
     fn a_phase_that_trains_nothing_is_refused() {
         assert_eq!(refused(freezing(&["backbone", "classifier"])).0, "phase `a` freezes everything");
         assert_eq!(refused(weighing("cross_entropy", 0.0)).0, "phase `a` switches every loss off");
-        let (message, _) = refused(PhaseConfig { steps: Some(11), ..PhaseConfig::default() });
-        assert_eq!(message, "the phases' `steps` add up to 11, but the run has 10");
     }
 }

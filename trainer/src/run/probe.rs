@@ -1,36 +1,49 @@
 //! Probing and embedding with the weights of a checkpoint.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 
 use dtrain_comm::{Collective, CollectiveExt, Stage};
-use dtrain_configs::RunConfig;
+use dtrain_configs::{Origins, RunConfig};
 
 use super::agreed;
 use super::evaluate::final_parts;
-use super::feed::reading;
+use super::feed::{loss_batches, reading};
 use super::load::load_at;
-use super::prepare::{Prepared, Purpose, prepare};
+use super::prepare::{Prepared, Purpose, prepare_asked};
 use crate::checkpoint::durable::replace_atomic;
 use crate::checkpoint::{Dtype, TensorSpec, write_tensors};
 use crate::engine::{gather_i64, gather_rows};
 use crate::error::TrainError;
-use crate::eval::{Evaluation, Parts, Thoroughness, embed_part, evaluate, evaluate_heads};
+use crate::eval::{Evaluation, Examiner, Thoroughness, embed_part};
 
 /// A checkpoint with its settings, ready to embed.
 pub struct Probed {
-    prepared: Prepared,
+    pub(super) prepared: Prepared,
     /// Optimizer steps that the weights have seen.
     pub step: u64,
 }
 
-/// Loads the checkpoint at `path` under `config`.
-pub fn open(config: RunConfig, ranks: &Arc<dyn Collective>, path: &Path) -> Result<Probed, TrainError> {
+/// Loads the checkpoint at `path` under `config`; `origins`: what of it the user has just asked for.
+pub fn open(
+    config: RunConfig,
+    origins: &Origins,
+    ranks: &Arc<dyn Collective>,
+    path: &Path,
+) -> Result<Probed, TrainError> {
     let restored = load_at(&**ranks, path)?;
-    let prepared = prepare(config, ranks, Purpose::Evaluate, None)?;
+    let mut prepared = prepare_asked(config, origins, ranks, Purpose::Evaluate, None)?;
+    prepared.notes.iter().for_each(|note| tracing::warn!("{note}"));
     agreed(&**ranks, restored.apply_weights(&prepared))?;
-    Ok(Probed { prepared, step: restored.state.coordinator.step })
+    let step = restored.state.coordinator.step;
+    prepared.engine.freeze_as_before(step)?;
+    let measured = prepared.measure_statistics()?;
+    if let Some(note) = prepared.note_on_statistics(measured.as_ref()).filter(|_| ranks.world().rank == 0) {
+        tracing::warn!("{note}");
+    }
+    Ok(Probed { prepared, step })
 }
 
 impl Probed {
@@ -49,52 +62,29 @@ impl Probed {
                 format!("hold something out, for instance with `data.splits.{split}.test_fraction=0.2`"),
             ));
         }
-        let labels = prepared.probe_labels();
         let reading = reading(prepared);
-        let embed = |ids: &[u32]| -> Result<_, TrainError> {
-            let part = embed_part(&prepared.engine, &reading, ids)?;
-            warn_of(&part.left_out);
-            Ok(part)
+        let examiner = Examiner {
+            engine: &prepared.engine,
+            reading: &reading,
+            dataset: &prepared.dataset,
+            labels: prepared.probe_labels(),
+            config,
+            losses: loss_batches(prepared),
         };
-        let train = config.embeddings.then(|| embed(&prepared.dataset.train)).transpose()?;
+        let parts: Vec<_> = parts.into_iter().map(|(name, ids)| (name, Cow::Borrowed(ids))).collect();
         let thoroughness = Thoroughness { linear: true, train: true };
-        let mut evaluations = Vec::new();
-        for (name, ids) in parts {
-            let mut evaluation = Evaluation { part: name.to_owned(), ..Evaluation::default() };
-            if let Some(train) = &train {
-                let queries = embed(ids)?;
-                let parts = Parts { train, queries: &queries, name };
-                evaluation = evaluate(&prepared.engine, &parts, &labels, config, thoroughness)?;
-            }
-            let (heads, left_out) = evaluate_heads(&prepared.engine, &reading, &prepared.dataset, ids)?;
-            warn_of(&left_out);
-            evaluation.add_heads(heads);
-            evaluations.push(evaluation);
-        }
-        Ok(evaluations)
+        let findings = examiner.examine(&prepared.dataset.train, &parts, thoroughness)?;
+        warn_of(&findings.left_out);
+        Ok(findings.evaluations)
     }
 
     /// Writes the embeddings of `part` (`None`: every sample) to a safetensors file on rank 0; returns their number.
     pub fn embed_to(&self, part: Option<&str>, out: &Path) -> Result<usize, TrainError> {
         let prepared = &self.prepared;
-        let dataset = &prepared.dataset;
         let ranks = prepared.engine.collective();
         let _stage = ranks.heartbeat().enter(Stage::Evaluating);
-        let all: Vec<u32> = (0..dataset.num_samples() as u32).collect();
-        let ids = match part {
-            Some("train") => &dataset.train,
-            Some("val") => &dataset.val,
-            Some("test") => &dataset.test,
-            _ => &all,
-        };
-        if ids.is_empty() {
-            let split = &prepared.config.data.split;
-            return Err(TrainError::config(
-                format!("the {} part of `data.split` = {split} is empty", part.unwrap_or("whole")),
-                "choose another `--part`; `--part all` takes every recording",
-            ));
-        }
-        let local = embed_part(&prepared.engine, &reading(prepared), ids)?;
+        let ids = self.ids_of(part)?;
+        let local = embed_part(&prepared.engine, &reading(prepared), &ids)?;
         warn_of(&local.left_out);
         let per_rank = ranks.all_gather_usize(local.ids.len())?;
         let rows = gather_rows(&**ranks, &local.embeddings.to_kind(tch::Kind::Float), &per_rank)?;
@@ -103,6 +93,25 @@ impl Probed {
         let written = if ranks.world().rank == 0 { self.write(out, &rows, &ids) } else { Ok(()) };
         agreed(&**ranks, written)?;
         Ok(ids.len())
+    }
+
+    /// The samples of `part`; `None`: every one.
+    pub(super) fn ids_of(&self, part: Option<&str>) -> Result<Vec<u32>, TrainError> {
+        let dataset = &self.prepared.dataset;
+        let ids = match part {
+            Some("train") => dataset.train.clone(),
+            Some("val") => dataset.val.clone(),
+            Some("test") => dataset.test.clone(),
+            _ => (0..dataset.num_samples() as u32).collect(),
+        };
+        if ids.is_empty() {
+            let split = &self.prepared.config.data.split;
+            return Err(TrainError::config(
+                format!("the {} part of `data.split` = {split} is empty", part.unwrap_or("whole")),
+                "choose another `--part`; `--part all` takes every sample",
+            ));
+        }
+        Ok(ids)
     }
 
     fn write(&self, out: &Path, rows: &tch::Tensor, ids: &[i64]) -> Result<(), TrainError> {
@@ -128,6 +137,8 @@ impl Probed {
         let files: Vec<String> = ids.iter().filter_map(|&id| dataset.name_of(id as u32)).collect();
         metadata.insert("files".into(), json(&files)?);
         metadata.insert("step".into(), self.step.to_string());
+        let statistics = self.prepared.config.model.bn_statistics;
+        metadata.insert("bn_statistics".into(), statistics.as_str().to_owned());
         let values: Vec<f32> = Vec::try_from(rows.flatten(0, -1))?;
         replace_atomic(out, |w| {
             write_tensors(w, &specs, &metadata, |index, w| match index.checked_sub(1) {

@@ -7,8 +7,8 @@ use dtrain_comm::CollectiveExt;
 use super::feed::{local_batch, start_loader};
 use super::micro_batch::explain;
 use super::prepare::Prepared;
+use crate::batch::{Loader, upload};
 use crate::coordinator::StepPlan;
-use crate::data::Loader;
 use crate::engine::StepOutcome;
 use crate::error::TrainError;
 
@@ -48,6 +48,7 @@ impl StepRunner {
         let waiting = Instant::now();
         let batch =
             self.loader.next().transpose()?.ok_or_else(|| TrainError::internal("the loader ended early"))?;
+        let inputs = upload(&batch, self.prepared.engine.device())?;
         let data_secs = waiting.elapsed().as_secs_f64();
         let waiting = Instant::now();
         let ranks = self.prepared.engine.collective();
@@ -56,13 +57,12 @@ impl StepRunner {
         let wait_secs = waiting.elapsed().as_secs_f64();
         let global_samples = counts.iter().map(|&n| u64::from(n)).sum();
         let run = &self.prepared.plan;
-        let (epoch, phase) = (run.epoch_of(step), run.phases.index_of(step));
+        let (epoch, phase) = (run.epoch_of(step), run.course.index_of(step));
         let plan = StepPlan { step, epoch, phase, counts, global_samples };
-        let local = local_batch(&self.prepared, &batch, &plan)?;
+        let local = local_batch(&self.prepared, &batch, inputs, &plan)?;
         let stepped = self.prepared.engine.step(&local, &plan);
         drop(local);
         let known = stepped.map_err(|error| explain(&self.prepared, error))?;
-        self.loader.recycle(batch.data);
         Ok(Stepped { plan, data_secs, wait_secs, known })
     }
 

@@ -65,16 +65,19 @@ impl Saver {
         let need = checkpoint_bytes(layouts)?;
         CheckpointStore::inspect(run.path()).require_space(need)?;
         let run_id = run_id::read_or_make(run)?;
-        let policy = RetentionPolicy { keep_last: config.keep_last, mode: config.mode };
-        let retention = Retention { policy, monitor: config.monitor.clone() };
+        let retention = Retention::of(config);
         let durable = Tier::open(run.checkpoints(), retention, need)?;
-        let only_the_newest = RetentionPolicy { keep_last: 1, ..policy };
-        let retention = Retention { policy: only_the_newest, monitor: None };
+        let policy = RetentionPolicy { keep_last: 1, ..RetentionPolicy::of(config) };
+        let retention = Retention { policy, monitor: None };
         let local = config.local_dir.as_ref().filter(|_| config.local_every_steps.is_some());
         let local = local.map(|dir| Tier::open(local_folder(dir, &run_id), retention, need)).transpose()?;
         let mode = if config.asynchronous {
             let specs = layouts.iter().flat_map(|layout| &layout.tensors);
-            Mode::Background { writer: Writer::start()?, staging: Some(Staging::new(specs, device)?) }
+            let staging = Staging::new(specs, device).map_err(|error| {
+                let hint = "`checkpoint.async=false` writes from where the tensors lie, while training waits";
+                error.wanting("a copy of what a checkpoint holds", Some(need), hint)
+            })?;
+            Mode::Background { writer: Writer::start()?, staging: Some(staging) }
         } else {
             Mode::Direct
         };

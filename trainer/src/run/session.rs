@@ -14,13 +14,14 @@ use super::pace::Work;
 use super::prepare::Prepared;
 use super::window::Window;
 use super::wishes::Wishes;
-use super::{DroppedSample, LoopState, Observer, RunDir, Saver, Tracker, agreed};
+use super::{DroppedSample, LoopState, Observer, RunDir, Saver, Tracker, agreed, dropped, first_batch};
+use crate::batch::{Batch, Loader, upload};
 use crate::checkpoint::{FrameKind, decode, encode};
 use crate::coordinator::{Coordinator, CoordinatorState, Directive, Report, StepPlan, StopReason};
-use crate::data::{Batch, Loader};
 use crate::engine::StepOutcome;
 use crate::error::TrainError;
-use crate::track::{Optimized, RunResult, SessionStatus};
+use crate::torch_extra::Upload;
+use crate::track::{BestWeights, Optimized, RunResult, SessionStatus};
 
 /// Messages between ranks.
 pub(crate) const REPORT: FrameKind = FrameKind { name: "report", tag: *b"REPT", version: 2 };
@@ -47,6 +48,8 @@ pub struct Outcome {
     pub wall_secs: f64,
     /// Samples that took part in optimizer steps.
     pub samples_seen: u64,
+    /// The best weights, where a metric has chosen some; rank 0 knows them.
+    pub best: Option<BestWeights>,
 }
 
 /// A run in progress on one rank.
@@ -70,6 +73,8 @@ pub struct Session<'a> {
     loader: Loader,
     /// The next step's batch, asked for before the directive that uses it.
     pending: Option<Batch>,
+    /// Its views, on their way.
+    inputs: Option<Upload>,
     /// Steps whose outcome is not known yet: on a GPU the last one.
     in_flight: VecDeque<Launched>,
     /// Whether the steps that became known since the last report were finite.
@@ -78,6 +83,8 @@ pub struct Session<'a> {
     failure: Option<TrainError>,
     pub(super) monitored: Option<f64>,
     pub(super) watched: Option<f64>,
+    /// Whether this start has done anything.
+    pub(super) acted: bool,
     /// Monitors that the first evaluation did not measure, once they have been named.
     pub(super) missed: BTreeSet<String>,
     pub(super) window: Window,
@@ -142,11 +149,13 @@ impl<'a> Session<'a> {
             prepared,
             loader,
             pending: None,
+            inputs: None,
             in_flight: VecDeque::new(),
             last_step_finite: state.as_ref().and_then(|s| s.unreported_finite),
             failure: None,
             monitored: None,
             watched: None,
+            acted: false,
             missed: BTreeSet::new(),
             window: Window::default(),
             started: Instant::now(),
@@ -159,6 +168,7 @@ impl<'a> Session<'a> {
             let begun = Instant::now();
             let directive = self.next_directive()?;
             let work = Work::from(&directive);
+            self.acted |= !matches!(directive, Directive::Stop(_));
             let _span = tracing::info_span!("step", step = directive.step()).entered();
             if !matches!(directive, Directive::Step(_)) {
                 self.settle_all()?;
@@ -167,7 +177,9 @@ impl<'a> Session<'a> {
                 Directive::Step(plan) => self.step(plan)?,
                 Directive::Evaluate { step, last } => {
                     let _stage = self.enter(Stage::Evaluating);
+                    tracing::debug!("evaluation begins");
                     self.evaluate(step, last)?;
+                    tracing::debug!("evaluation ends");
                 }
                 Directive::Save { step, kind } => {
                     let _stage = self.enter(Stage::Saving);
@@ -181,15 +193,27 @@ impl<'a> Session<'a> {
         self.finish_saving(reason != StopReason::NonFinite)?;
         self.observer.ended(&reason);
         let state = self.coordinator.state();
-        let outcome = Outcome {
-            reason,
+        let mut outcome = Outcome {
             steps: state.step,
             samples_seen: state.samples_seen,
             wall_secs: self.wall_secs(),
             metrics: self.metrics.clone(),
+            best: None,
+            reason,
         };
+        let earlier = if self.is_rank_0() { self.earlier_result(&outcome.reason) } else { None };
+        if self.is_known(earlier.is_some())? {
+            outcome.best = earlier.and_then(|earlier| earlier.best);
+            return Ok(outcome);
+        }
+        outcome.best = self.best_weights(&outcome.reason)?;
         self.on_rank_0(|session| session.write_result(&outcome))?;
         Ok(outcome)
+    }
+
+    /// What rank 0 knows, on all ranks.
+    fn is_known(&self, here: bool) -> Result<bool, TrainError> {
+        Ok(self.prepared.engine.collective().broadcast_bytes(vec![u8::from(here)], 0)? == [1])
     }
 
     fn write_result(&mut self, outcome: &Outcome) -> Result<(), TrainError> {
@@ -206,8 +230,13 @@ impl<'a> Session<'a> {
                 name,
             }),
             metrics: outcome.metrics.clone(),
+            best: outcome.best.clone(),
+            data_fingerprint: Some(format!("{:016x}", self.prepared.dataset.fingerprint)),
         };
         result.write(&run_dir.result())?;
+        if let Some(best) = &outcome.best {
+            self.tracker.best(best)?;
+        }
         // A run that will be continued has not ended for TensorBoard.
         match outcome.reason {
             StopReason::Finished | StopReason::EarlyStopped => self.tracker.end(SessionStatus::Success)?,
@@ -236,11 +265,13 @@ impl<'a> Session<'a> {
             observer: _,
             left_out: _,
             missed: _,
+            acted: _,
             limits: _,
             wishes: _,
             // A function of the step.
             loader: _,
             pending: _,
+            inputs: _,
             // Empty at the border of a step, or reported before a directive.
             in_flight: _,
             failure: _,
@@ -302,7 +333,8 @@ impl<'a> Session<'a> {
             failures.push(failure);
         }
         settle(failures, ranks.world().rank, ready)?;
-        self.remember_failures(&reports)?;
+        let (step, limit) = (self.coordinator.state().step, self.prepared.config.data.max_bad_files);
+        dropped::remember(&mut self.dropped, &reports, step, limit)?;
         let mut message = Vec::new();
         if ranks.world().rank == 0 {
             message = encode(&DIRECTIVE, &self.coordinator.next(&reports))?;
@@ -318,6 +350,9 @@ impl<'a> Session<'a> {
             let _stage = self.enter(Stage::Data);
             let waiting = Instant::now();
             self.pending = self.loader.next().transpose()?;
+            // While the GPU is busy with the step before.
+            let device = self.prepared.engine.device();
+            self.inputs = self.pending.as_ref().map(|batch| upload(batch, device)).transpose()?;
             self.window.data_secs += waiting.elapsed().as_secs_f64();
         }
         Ok(())
@@ -328,44 +363,13 @@ impl<'a> Session<'a> {
         failed.into_iter().map(|f| (f.sample_id, format!("`{}`: {}", f.path.display(), f.reason))).collect()
     }
 
-    /// A sample that fails drops out with true counts; too many end the run.
-    fn remember_failures(&mut self, reports: &[Report]) -> Result<(), TrainError> {
-        let known: BTreeSet<u32> = self.dropped.iter().map(|d| d.id).collect();
-        let mut fresh = BTreeMap::new();
-        for (id, reason) in reports.iter().flat_map(|r| &r.failed_samples) {
-            if !known.contains(id) {
-                fresh.insert(*id, reason.clone());
-            }
-        }
-        let step = self.coordinator.state().step;
-        let limit = self.prepared.config.data.max_bad_files;
-        for (id, reason) in fresh {
-            let count = self.dropped.len() + 1;
-            tracing::warn!(
-                "sample left out from step {step} on, {count} of at most `data.max_bad_files` = {limit}: {reason}"
-            );
-            self.dropped.push(DroppedSample { id, step, reason });
-        }
-        if self.dropped.len() > limit {
-            let last = self.dropped.last().map(|d| d.reason.clone()).unwrap_or_default();
-            return Err(TrainError::config(
-                format!(
-                    "samples that could not be read during training: {}, the last one {last}",
-                    self.dropped.len()
-                ),
-                format!("restore or remove them, or raise `data.max_bad_files=` (now {limit})"),
-            ));
-        }
-        Ok(())
-    }
-
     fn step(&mut self, plan: StepPlan) -> Result<(), TrainError> {
         self.window.started.get_or_insert_with(Instant::now);
         self.prepared.engine.collective().heartbeat().set_step(plan.step);
-        let Some(batch) = self.pending.take() else {
+        let (Some(batch), Some(inputs)) = (self.pending.take(), self.inputs.take()) else {
             return Err(TrainError::internal("a step was directed without a batch"));
         };
-        let local = local_batch(&self.prepared, &batch, &plan)?;
+        let local = local_batch(&self.prepared, &batch, inputs, &plan)?;
         if plan.step == 0 {
             self.picture_first_batch(&batch);
         }
@@ -374,7 +378,7 @@ impl<'a> Session<'a> {
         let known = stepped.map_err(|error| explain(&self.prepared, error))?;
         let done = plan.step + 1;
         self.in_flight.push_back(Launched { plan, ids: batch.kept_ids().collect() });
-        self.loader.recycle(batch.data);
+        drop(batch);
         if let Some(outcome) = known {
             self.settle(&outcome)?;
         }
@@ -428,6 +432,13 @@ impl<'a> Session<'a> {
         self.metrics.extend(values);
     }
 
+    /// Adds to what [`Self::measured_at`] says, unless it says so already.
+    pub(super) fn note_measured(&mut self, step: u64, name: String, value: f64) {
+        if self.measured.0 == step {
+            self.measured.1.entry(name).or_insert(value);
+        }
+    }
+
     /// What was measured on the weights after `step`; values of earlier steps belong to other weights.
     pub(super) fn measured_at(&self, step: u64) -> BTreeMap<String, f64> {
         if self.measured.0 == step { self.measured.1.clone() } else { BTreeMap::new() }
@@ -446,7 +457,8 @@ impl<'a> Session<'a> {
         if !self.prepared.config.track.first_batch_images {
             return;
         }
-        if let Err(error) = self.tracker.first_batch(batch) {
+        let captions = first_batch::captions(&self.prepared.dataset, batch);
+        if let Err(error) = self.tracker.first_batch(batch, &captions) {
             self.failure.get_or_insert(error.into());
         }
     }

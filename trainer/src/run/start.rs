@@ -5,15 +5,23 @@ use std::os::unix::ffi::OsStringExt;
 use std::sync::Arc;
 use std::time::{Instant, SystemTime};
 
-use dtrain_comm::{Collective, CollectiveExt, Stage};
-use dtrain_configs::RunConfig;
+use dtrain_comm::{Collective, CollectiveExt, Source, Stage, mpi_library_version};
 use dtrain_configs::schema::ResumeMode;
+use dtrain_configs::{Origins, RunConfig, shell_path, told_settings};
 
+use super::changes::{self, Change};
+use super::course;
 use super::deadline::Deadline;
-use super::load::{Restored, init_weights, load_newest};
+use super::going_on::{describe_end, describe_past};
+use super::history::Start;
+use super::init_from::init_weights;
+use super::load::{Restored, load_newest};
 use super::lock::{lock_existing, lock_new};
+use super::metric_names;
+use super::naming::choose_run_dir;
 use super::pace::Pace;
-use super::prepare::{Prepared, Purpose, prepare};
+use super::prepare::{Prepared, Purpose, prepare_asked};
+use super::resolve::Kept;
 use super::saver::{checkpoint_bytes, describe_saving};
 use super::scaling::plan_for;
 use super::session::{Limits, SessionParts};
@@ -24,12 +32,14 @@ use crate::checkpoint::durable::write_atomic;
 use crate::error::TrainError;
 use crate::plan::ScalingPlan;
 use crate::state::Layout;
-use crate::track::{Environment, HparamValue, Versions};
+use crate::track::{Environment, HparamValue, Versions, last_step};
 
 /// What a training run is asked for.
 pub struct TrainRequest<'a> {
     /// Settings as composed.
     pub config: RunConfig,
+    /// Where they were written.
+    pub origins: Origins,
     /// What was typed.
     pub overrides: Vec<String>,
     /// The ranks.
@@ -40,6 +50,8 @@ pub struct TrainRequest<'a> {
     pub stop: StopFlag,
     /// How far to go.
     pub extent: Extent,
+    /// Commit that the program was built from, where it is known.
+    pub git_revision: Option<&'static str>,
     /// Told the run's directory as soon as it is known, so that logs can go there.
     pub on_run_dir: &'a dyn Fn(&RunDir) -> std::io::Result<()>,
 }
@@ -79,9 +91,10 @@ pub fn train(mut request: TrainRequest<'_>) -> Result<Option<Outcome>, TrainErro
         request.config.checkpoint.every_steps = Some(0);
         request.config.track.every_steps = 1;
         request.config.phases.share_evenly();
+        request.config.schedule.made_for.clear();
     }
     let run_dir = match request.extent {
-        Extent::Full => Some(choose_run_dir(&request.config, &*ranks)?),
+        Extent::Full => Some(agreed_run_dir(&request.config, &*ranks)?),
         Extent::FastDev { .. } | Extent::DryRun { .. } => None,
     };
     let mut lock = match &run_dir {
@@ -92,12 +105,19 @@ pub fn train(mut request: TrainRequest<'_>) -> Result<Option<Outcome>, TrainErro
         Some(run_dir) => holds_a_run(&*ranks, run_dir)?,
         None => false,
     };
-    let restored = match &run_dir {
-        Some(run_dir) if continues => continue_run(&request.config, &ranks, run_dir)?,
-        _ => None,
+    let Continued { restored, changes, stored, had_been } = match &run_dir {
+        Some(run_dir) if continues => continue_run(&mut request.config, &ranks, run_dir)?,
+        _ => Continued::default(),
     };
-    let stored = restored.as_ref().map(|r| r.state.resolved);
-    let mut prepared = prepare(request.config, &ranks, Purpose::Train, stored)?;
+    let word = request.config.schedule.length.take();
+    let asked = request.config.clone();
+    // Where that changes: what the schedule was made for up to now.
+    let was = stored.filter(|was| restored.is_some() && was.schedule.made_for != asked.schedule.made_for);
+    let kept = restored
+        .as_ref()
+        .map(|Restored { state, .. }| Kept { resolved: state.resolved, world_size: state.world_size });
+    let mut prepared = prepare_asked(request.config, &request.origins, &ranks, Purpose::Train, kept)?;
+    let mut started_from = None;
     match &restored {
         Some(restored) => {
             agreed(&*ranks, same_data(restored, &prepared))?;
@@ -105,8 +125,7 @@ pub fn train(mut request: TrainRequest<'_>) -> Result<Option<Outcome>, TrainErro
         }
         None => {
             if let Some(path) = prepared.config.init_from.clone() {
-                let used = init_weights(&*ranks, &mut prepared, &path)?;
-                tracing::info!("{used} tensors start from {}", path.display());
+                started_from = Some((init_weights(&*ranks, &mut prepared, &path)?, path));
             }
         }
     }
@@ -141,6 +160,22 @@ pub fn train(mut request: TrainRequest<'_>) -> Result<Option<Outcome>, TrainErro
     }
 
     let mut banner = banner(&prepared, run_dir.as_ref(), restored.as_ref());
+    if let Some((matched, path)) = &started_from {
+        banner.line("starts from", path.display(), matched);
+    }
+    // What the schedule is made for has a line of its own.
+    for change in changes.iter().filter(|change| change.key != "schedule.made_for") {
+        banner.line("changed", format!("{} = {}", change.key, change.now), change.reason(word));
+    }
+    let before = was.and_then(|was| course::plan(&was, prepared.plan.steps_per_epoch).ok());
+    let resume_at = restored.as_ref().map(|r| r.state.coordinator.step);
+    course::describe(&mut banner, &prepared, before.as_ref(), resume_at.unwrap_or(0));
+    describe_past(&mut banner, had_been, restored.as_ref());
+    if let (Some(restored), Some(run_dir)) = (&restored, &run_dir) {
+        let mut state = restored.state.coordinator.clone();
+        changes::forget(&changes, &mut state);
+        describe_end(&mut banner, &prepared, &state, run_dir);
+    }
     if run_dir.is_some() {
         describe_saving(&mut banner, &prepared.config.checkpoint, &layouts);
     }
@@ -156,11 +191,18 @@ pub fn train(mut request: TrainRequest<'_>) -> Result<Option<Outcome>, TrainErro
         return Ok(None);
     }
     request.observer.started(&banner);
-    let resume_at = restored.as_ref().map(|r| r.state.coordinator.step);
     let tracker = match &run_dir {
         Some(run_dir) if ranks.world().rank == 0 => {
-            let opened = write_run_files(run_dir, &prepared, &request.overrides, resume_at);
-            agreed(&*ranks, opened)?
+            let git_revision = request.git_revision;
+            let begun = Begun {
+                asked,
+                origins: &request.origins,
+                overrides: &request.overrides,
+                changes: &changes,
+                resume_at,
+                git_revision,
+            };
+            agreed(&*ranks, write_run_files(run_dir, &prepared, begun))?
         }
         Some(_) => agreed(&*ranks, Ok(Tracker::silent()))?,
         None => Tracker::silent(),
@@ -171,6 +213,10 @@ pub fn train(mut request: TrainRequest<'_>) -> Result<Option<Outcome>, TrainErro
     };
     let file = run_dir.as_ref().filter(|_| ranks.world().rank == 0);
     let file = file.map(|run_dir| StopFile::watch(run_dir, wall_clock));
+    let mut state = restored.map(|r| r.state);
+    if let Some(state) = &mut state {
+        changes::forget(&changes, &mut state.coordinator);
+    }
     let parts = SessionParts {
         run_dir,
         tracker,
@@ -178,7 +224,7 @@ pub fn train(mut request: TrainRequest<'_>) -> Result<Option<Outcome>, TrainErro
         observer: request.observer,
         wishes: Wishes { flag: request.stop, file, deadline, pace },
         limits,
-        state: restored.map(|r| r.state),
+        state,
     };
     let session = Session::new(prepared, parts)?;
     drop(preparing);
@@ -189,9 +235,9 @@ pub fn train(mut request: TrainRequest<'_>) -> Result<Option<Outcome>, TrainErro
 }
 
 /// Rank 0 names the directory; all ranks hear its name.
-fn choose_run_dir(config: &RunConfig, collective: &dyn Collective) -> Result<RunDir, TrainError> {
+fn agreed_run_dir(config: &RunConfig, collective: &dyn Collective) -> Result<RunDir, TrainError> {
     let here = match collective.world().rank {
-        0 => RunDir::choose(config, SystemTime::now()).path().as_os_str().as_encoded_bytes().to_vec(),
+        0 => choose_run_dir(config, SystemTime::now()).path().as_os_str().as_encoded_bytes().to_vec(),
         _ => Vec::new(),
     };
     Ok(RunDir::new(OsString::from_vec(collective.broadcast_bytes(here, 0)?)))
@@ -202,12 +248,28 @@ fn holds_a_run(collective: &dyn Collective, run_dir: &RunDir) -> Result<bool, Tr
     Ok(collective.broadcast_bytes(here, 0)? == [1])
 }
 
-/// The newest checkpoint of a run that goes on; `None` if it was stopped before its first one.
+/// What a run that goes on was.
+#[derive(Default)]
+struct Continued {
+    /// Its newest checkpoint; `None` if it was stopped before its first one.
+    restored: Option<Restored>,
+    /// What it is asked to do otherwise from now on.
+    changes: Vec<Change>,
+    /// Its settings until now.
+    stored: Option<RunConfig>,
+    /// The last step of its metrics; rank 0 knows it.
+    had_been: Option<u64>,
+}
+
+/// Finds what a run was, and puts what its schedule is made for into `config`.
+///
+/// # Errors
+/// Another run than was asked for, or data that are gone.
 fn continue_run(
-    config: &RunConfig,
+    config: &mut RunConfig,
     ranks: &Arc<dyn Collective>,
     run_dir: &RunDir,
-) -> Result<Option<Restored>, TrainError> {
+) -> Result<Continued, TrainError> {
     let path = run_dir.path().display();
     if config.run.resume == ResumeMode::Never {
         return Err(TrainError::config(
@@ -216,70 +278,39 @@ fn continue_run(
         ));
     }
     let restored = load_newest(&**ranks, run_dir, config.checkpoint.local_dir.as_deref())?;
-    let stored = agreed(
+    let mut stored = agreed(
         &**ranks,
-        dtrain_configs::load(&run_dir.config()).map_err(|e| {
-            TrainError::config(
-                format!("`{}` cannot be read: {e}", run_dir.config().display()),
-                "restore the file",
-            )
-        }),
+        // They name the line and what to write there.
+        dtrain_configs::load(&run_dir.config())
+            .map_err(|errors| TrainError::Config { message: errors.to_string(), hint: None }),
     )?;
+    let step = restored.as_ref().map_or(0, |restored| restored.state.coordinator.step);
+    if config.schedule.made_for.is_empty() || config.schedule.made_for == stored.schedule.made_for {
+        config.schedule.made_for = course::made_for(&stored, config, step);
+    }
     let mut now = config.clone();
     if let Some(restored) = &restored {
         restored.state.resolved.fill_in(&mut now);
+        restored.state.resolved.fill_in(&mut stored);
     }
-    let differences = differences(&stored, &now);
-    if !differences.is_empty() {
-        return Err(TrainError::config(
-            format!("`run.dir={path}` holds a run with other settings:\n  {}", differences.join("\n  ")),
-            format!("`dtrain resume {path}` goes on with it as it was; another `run.dir` starts a new run"),
-        ));
-    }
-    Ok(restored)
+    let changes = changes::changes(&stored, &now);
+    changes::judge(&changes, config, run_dir.path(), restored.is_some())?;
+    agreed(&**ranks, data_are_there(config, run_dir))?;
+    let had_been = if ranks.world().rank == 0 { last_step(&run_dir.metrics()) } else { Ok(None) };
+    let had_been = agreed(&**ranks, had_been.map_err(TrainError::from))?;
+    Ok(Continued { restored, changes, stored: Some(stored), had_been })
 }
 
-/// A value that is chosen at the start of a run.
-const AUTO: &str = "\"auto\"";
-
-/// Keys whose values differ, apart from where the run lives and from what is to be chosen now.
-fn differences(stored: &RunConfig, now: &RunConfig) -> Vec<String> {
-    let flat = |config: &RunConfig| {
-        let mut config = config.clone();
-        config.run = Default::default();
-        // Of each start by itself.
-        config.stop.time_limit_secs = None;
-        config.stop.margin_secs = Default::default();
-        // A job that is started again may have another node's disk.
-        config.checkpoint.local_dir = None;
-        let mut values = std::collections::BTreeMap::new();
-        if let Ok(tree) = serde_json::to_value(&config) {
-            flatten(&tree, String::new(), &mut values);
-        }
-        values
-    };
-    let (stored, now) = (flat(stored), flat(now));
-    let keys: std::collections::BTreeSet<&String> = stored.keys().chain(now.keys()).collect();
-    let show = |value: Option<&String>| value.map_or("(not set)", String::as_str).to_owned();
-    keys.into_iter()
-        // Without a checkpoint nothing holds the run to what was chosen, which may have been for another world.
-        .filter(|key| stored.get(*key) != now.get(*key) && now.get(*key).is_none_or(|value| value != AUTO))
-        .map(|key| format!("`{key}` was {} and is now {}", show(stored.get(key)), show(now.get(key))))
-        .collect()
-}
-
-fn flatten(tree: &serde_json::Value, path: String, values: &mut std::collections::BTreeMap<String, String>) {
-    match tree {
-        serde_json::Value::Object(map) => {
-            for (key, value) in map {
-                let path = if path.is_empty() { key.clone() } else { format!("{path}.{key}") };
-                flatten(value, path, values);
-            }
-        }
-        other => {
-            values.insert(path, other.to_string());
-        }
-    }
+/// A run that goes on has its data somewhere.
+fn data_are_there(config: &RunConfig, run_dir: &RunDir) -> Result<(), TrainError> {
+    let Some(root) = config.data.root.as_ref().filter(|root| !root.exists()) else { return Ok(()) };
+    Err(TrainError::config(
+        format!("`data.root={}`, where the data of this run were, does not exist", root.display()),
+        format!(
+            "if they were moved: `dtrain resume {} data.root=FOLDER`; they are compared with those that the run began with",
+            shell_path(run_dir.path())
+        ),
+    ))
 }
 
 /// Rank 0's saver; the others have none, and neither has a run that never saves.
@@ -300,11 +331,8 @@ fn same_data(restored: &Restored, prepared: &Prepared) -> Result<(), TrainError>
         return Ok(());
     }
     Err(TrainError::config(
-        format!(
-            "the recordings of `{}` are not those that the run began with",
-            prepared.dataset.root.display()
-        ),
-        "restore the files, or start a new run with `init_from`",
+        format!("the data in `{}` are not those that the run began with", prepared.dataset.root.display()),
+        "restore the files, name the folder that holds them with `data.root=FOLDER`, or start a new run with `init_from`",
     ))
 }
 
@@ -341,40 +369,51 @@ fn banner(prepared: &Prepared, run_dir: Option<&RunDir>, restored: Option<&Resto
     banner
 }
 
-/// `config.yaml` is written last: a directory without it holds no run.
-fn write_run_files(
-    run_dir: &RunDir,
-    prepared: &Prepared,
-    overrides: &[String],
+/// What is written down about a start.
+struct Begun<'a> {
+    /// The settings before anything was left out of them.
+    asked: RunConfig,
+    origins: &'a Origins,
+    overrides: &'a [String],
+    changes: &'a [Change],
     resume_at: Option<u64>,
-) -> Result<Tracker, TrainError> {
-    let mut tracker = Tracker::open(run_dir, &prepared.config.track, resume_at)?;
-    if !run_dir.holds_a_run() || resume_at.is_none() {
-        let versions = Versions { torch: Some(TORCH_VERSION.to_owned()), ..Versions::of_build() };
+    git_revision: Option<&'static str>,
+}
+
+/// `config.yaml` is written last: a directory without it holds no run.
+fn write_run_files(run_dir: &RunDir, prepared: &Prepared, begun: Begun<'_>) -> Result<Tracker, TrainError> {
+    let Begun { asked, origins, overrides, changes, resume_at, git_revision } = begun;
+    let steps_per_epoch = prepared.plan.steps_per_epoch;
+    let mut tracker = Tracker::open(run_dir, &prepared.config.track, resume_at, steps_per_epoch)?;
+    let told = hparams(&asked, origins);
+    let world_size = prepared.engine.collective().world().world_size;
+    Start::now(resume_at.unwrap_or(0), world_size, overrides, changes).append(run_dir)?;
+    let mut config = asked;
+    prepared.resolved.write_into(&mut config);
+    metric_names::fill_in(&mut config, &prepared.config);
+    config.make_paths_absolute();
+    let begins = !run_dir.holds_a_run() || resume_at.is_none();
+    if begins {
+        let world = prepared.engine.collective().world();
+        let uses_mpi = world.world_size > 1 && world.source != Source::Threads;
+        let versions = Versions {
+            torch: Some(TORCH_VERSION.to_owned()),
+            mpi: uses_mpi.then(mpi_library_version),
+            gpus: prepared.resolved.on_gpu.then(|| prepared.place.name.clone()).into_iter().collect(),
+            ..Versions::of_build(git_revision)
+        };
         Environment::collect(versions).write(&run_dir.environment())?;
         write_atomic(&run_dir.overrides(), format!("{}\n", overrides.join("\n")).as_bytes())?;
-        let mut config = prepared.config.clone();
-        prepared.resolved.fill_in(&mut config);
-        tracker.hparams(&hparams(&config), &shown_metrics(&config))?;
+        tracker.hparams(&told, &prepared.judged_by)?;
+    }
+    if begins || !changes.is_empty() {
         write_atomic(&run_dir.config(), dtrain_configs::to_yaml(&config).as_bytes())?;
     }
     Ok(tracker)
 }
 
-/// The settings by dotted key.
-fn hparams(config: &RunConfig) -> Vec<(String, HparamValue)> {
-    let mut flat = std::collections::BTreeMap::new();
-    if let Ok(tree) = serde_json::to_value(config) {
-        flatten(&tree, String::new(), &mut flat);
-    }
-    let parse = |text: &String| serde_json::from_str(text).ok().as_ref().and_then(HparamValue::from_json);
-    flat.iter().filter_map(|(key, text)| Some((key.clone(), parse(text)?))).collect()
-}
-
-/// What runs are compared by.
-fn shown_metrics(config: &RunConfig) -> Vec<String> {
-    let mut names = vec!["train/loss".to_owned(), "val/knn_top1".to_owned(), "test/linear_top1".to_owned()];
-    names
-        .extend(config.checkpoint.monitor.iter().filter(|m| !names.contains(m)).cloned().collect::<Vec<_>>());
-    names
+/// What somebody decided: settings that were typed, or that an experiment has other than the program.
+fn hparams(asked: &RunConfig, origins: &Origins) -> Vec<(String, HparamValue)> {
+    let told = told_settings(asked, origins);
+    told.into_iter().filter_map(|(key, value)| Some((key, HparamValue::from_json(&value)?))).collect()
 }

@@ -3,9 +3,9 @@
 
 use std::collections::BTreeMap;
 
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 
-use super::Resolved;
+use super::{DroppedSample, Resolved};
 use crate::checkpoint::{CheckpointError, FrameKind, Sections};
 use crate::coordinator::CoordinatorState;
 
@@ -90,15 +90,4 @@ pub(crate) fn parse_section(payload: &[u8]) -> bool {
     decode::<CoordinatorState>(&COORDINATOR, &seal(&COORDINATOR, payload)).is_ok()
         || decode::<Loop>(&LOOP, &seal(&LOOP, payload)).is_ok()
         || decode::<(u64, Resolved, usize)>(&RUN, &seal(&RUN, payload)).is_ok()
-}
-
-/// A sample that could not be read.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct DroppedSample {
-    /// Its id in the data set.
-    pub id: u32,
-    /// Step at which it was to be used.
-    pub step: u64,
-    /// Why.
-    pub reason: String,
 }

@@ -3,27 +3,15 @@
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant, SystemTime};
 
+use dtrain_configs::StopWish;
+
 use super::RunDir;
-use crate::checkpoint::durable::write_atomic;
 use crate::coordinator::Interrupt;
-use crate::error::TrainError;
 
 /// Time between two looks: a look at a shared file system is a message over the network.
 const INTERVAL: Duration = Duration::from_secs(1);
 /// Longer files are something else.
 const MAX_BYTES: u64 = 64;
-
-/// Asks the run in `run_dir` to save and end; [`Interrupt::Requeue`] asks whoever started it to start it again.
-///
-/// # Errors
-/// When the directory cannot be written to.
-pub fn request_stop(run_dir: &RunDir, wish: Interrupt) -> Result<(), TrainError> {
-    let text = match wish {
-        Interrupt::User => "user\n",
-        Interrupt::Requeue => "requeue\n",
-    };
-    Ok(write_atomic(&run_dir.stop(), text.as_bytes())?)
-}
 
 /// Rank 0's eye on the file.
 #[derive(Debug)]
@@ -62,12 +50,14 @@ impl StopFile {
     }
 }
 
-/// Text that is not known asks for an end like `user`: someone wanted the run to stop.
 fn read(path: &Path) -> Option<Interrupt> {
     let size = std::fs::metadata(path).ok().filter(std::fs::Metadata::is_file)?.len();
     let text =
         if size <= MAX_BYTES { std::fs::read_to_string(path).unwrap_or_default() } else { String::new() };
-    Some(if text.trim() == "requeue" { Interrupt::Requeue } else { Interrupt::User })
+    Some(match StopWish::read(&text) {
+        StopWish::User => Interrupt::User,
+        StopWish::Requeue => Interrupt::Requeue,
+    })
 }
 
 fn remove(path: &Path) {
@@ -88,11 +78,10 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let run_dir = RunDir::new(folder.path());
         let started = SystemTime::now() - Duration::from_secs(60);
-        for (wish, text) in [(Interrupt::User, "user\n"), (Interrupt::Requeue, "requeue\n")] {
+        for (left, wish) in [(StopWish::User, Interrupt::User), (StopWish::Requeue, Interrupt::Requeue)] {
             let mut file = StopFile::watch(&run_dir, started);
             assert_eq!(file.interrupt(), None);
-            request_stop(&run_dir, wish).unwrap();
-            assert_eq!(std::fs::read_to_string(run_dir.stop()).unwrap(), text);
+            std::fs::write(run_dir.stop(), left.text()).unwrap();
             // Not before the interval is over.
             assert_eq!(file.interrupt(), None);
             file.looked = None;
@@ -120,7 +109,7 @@ mod tests {
     fn a_file_of_an_earlier_start_is_removed() {
         let folder = tempfile::tempdir().unwrap();
         let run_dir = RunDir::new(folder.path());
-        request_stop(&run_dir, Interrupt::User).unwrap();
+        std::fs::write(run_dir.stop(), StopWish::User.text()).unwrap();
         let mut file = StopFile::watch(&run_dir, SystemTime::now() + Duration::from_secs(60));
         assert_eq!(file.interrupt(), None);
         assert!(!run_dir.stop().exists());

@@ -55,7 +55,7 @@ impl Session<'_> {
             );
             let per_step = 1.0 / self.window.steps.max(1) as f64;
             let mut values = vec![("train/loss".to_owned(), outcome.loss)];
-            if self.prepared.plan.phases.is_staged() {
+            if self.prepared.plan.course.is_staged() {
                 values.push(("train/phase".into(), f64::from(plan.phase + 1)));
             }
             let losses = self.prepared.engine.method().loss_names().into_iter().zip(&outcome.losses);

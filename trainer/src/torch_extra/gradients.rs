@@ -24,7 +24,7 @@ unsafe extern "C" {
         callback: GradientCallback,
         hook: *mut *mut c_void,
     ) -> *mut c_char;
-    fn dtrain_remove_gradient_hook(hook: *mut c_void);
+    fn dtrain_remove_gradient_hook(hook: *mut c_void) -> *mut c_char;
 }
 
 /// Makes `gradient` the gradient of `leaf` without a copy, so that backward adds into its storage, for example a view
@@ -85,7 +85,9 @@ impl Drop for GradientHooks {
     fn drop(&mut self) {
         for hook in self.hooks.drain(..) {
             // SAFETY: each handle came from `dtrain_add_gradient_hook` and is given back once.
-            unsafe { dtrain_remove_gradient_hook(hook) };
+            if let Err(error) = check(unsafe { dtrain_remove_gradient_hook(hook) }) {
+                tracing::warn!("a hook on a gradient could not be removed: {error}");
+            }
         }
     }
 }

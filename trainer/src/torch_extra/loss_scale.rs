@@ -1,17 +1,7 @@
 //! The scale that keeps small gradients of 16-bit floats from becoming zero, as `torch.amp.GradScaler` has it
 //! (Micikevicius et al. 2018, arXiv 1710.03740).
 
-use std::ffi::c_char;
-
 use serde::{Deserialize, Serialize};
-use tch::{TchError, Tensor};
-use torch_sys::C_tensor;
-
-use super::check;
-
-unsafe extern "C" {
-    fn dtrain_unscale(gradient: *mut C_tensor, inv_scale: f64, found_inf: *mut *mut C_tensor) -> *mut c_char;
-}
 
 /// Factor after steps without an overflow.
 const GROWTH: f64 = 2.0;
@@ -57,23 +47,8 @@ impl LossScale {
     }
 }
 
-/// Multiplies a gradient by `inv_scale` in place. The result is an f32 scalar on the same device: 1 where an element
-/// was not finite, else 0.
-///
-/// # Errors
-/// When `gradient` is not of a floating type or memory runs out.
-pub fn unscale_(gradient: &mut Tensor, inv_scale: f64) -> Result<Tensor, TchError> {
-    let mut found_inf = std::ptr::null_mut();
-    // SAFETY: the tensor is valid and borrowed exclusively for the time of the call.
-    check(unsafe { dtrain_unscale(gradient.as_mut_ptr(), inv_scale, &mut found_inf) })?;
-    // SAFETY: a call without a message has made a new tensor, which this side owns.
-    Ok(unsafe { Tensor::from_ptr(found_inf) })
-}
-
 #[cfg(test)]
 mod tests {
-    use tch::{Device, Kind};
-
     use super::*;
 
     #[test]
@@ -102,19 +77,5 @@ mod tests {
         assert!(scale.scale() > 0.0 && (1.0 / scale.scale() as f32).is_finite());
         (0..600_000).for_each(|_| scale.update(false));
         assert!((scale.scale() as f32).is_finite());
-    }
-
-    #[test]
-    fn unscaling_finds_what_is_not_finite() {
-        for kind in [Kind::Float, Kind::Double] {
-            for (bad, found) in [(3.0, 0.0), (f64::INFINITY, 1.0), (f64::NEG_INFINITY, 1.0), (f64::NAN, 1.0)]
-            {
-                let mut flat = Tensor::full([1000], 6.0, (kind, Device::Cpu));
-                let _ = flat.get(777).fill_(bad);
-                let flag = unscale_(&mut flat, 0.25).unwrap();
-                assert_eq!((flag.kind(), flag.double_value(&[])), (Kind::Float, found));
-                assert_eq!(flat.double_value(&[0]), 1.5);
-            }
-        }
     }
 }

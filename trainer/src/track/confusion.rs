@@ -7,8 +7,6 @@ use super::palette::{BLACK, GRAY, LIGHT_GRAY, WHITE, blues, ink_on};
 use super::text::{Align, CHAR_WIDTH, LINE_HEIGHT, shortened, text_width};
 use super::{Picture, TrackError};
 
-/// More classes than that make no picture.
-const MAX_CLASSES: usize = 4096;
 /// Up to this number of classes a cell has its count and its share of the row, then the share alone.
 const MAX_WITH_COUNTS: usize = 12;
 const MAX_WITH_SHARES: usize = 20;
@@ -51,6 +49,9 @@ struct Layout {
 }
 
 impl Confusion<'_> {
+    /// More classes than that make no picture.
+    pub const MAX_CLASSES: usize = 4096;
+
     /// Samples that were predicted right, and all.
     pub fn hits(&self) -> (u64, u64) {
         let num_classes = self.num_classes();
@@ -73,11 +74,12 @@ impl Confusion<'_> {
     fn draw(&self) -> Result<(Layout, Canvas), TrackError> {
         let fail = |reason: String| TrackError::Picture { reason };
         let num_classes = self.num_classes();
-        if num_classes * num_classes != self.counts.len() || !(1..=MAX_CLASSES).contains(&num_classes) {
+        if num_classes * num_classes != self.counts.len() || !(1..=Self::MAX_CLASSES).contains(&num_classes) {
             let found = self.counts.len();
             return Err(fail(format!(
-                "confusion of `{}`: {found} counts are no matrix of 1 to {MAX_CLASSES} classes",
-                self.head
+                "confusion of `{}`: {found} counts are no matrix of 1 to {} classes",
+                self.head,
+                Self::MAX_CLASSES
             )));
         }
         if !self.class_names.is_empty() && self.class_names.len() != num_classes {

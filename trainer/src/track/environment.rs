@@ -7,6 +7,7 @@ use fs_err as fs;
 use serde::{Deserialize, Serialize};
 
 use super::TrackError;
+use super::git::revision;
 use crate::checkpoint::durable::write_atomic;
 
 /// Instruction sets that decide about speed and, through the choice of kernels, about bits.
@@ -35,6 +36,8 @@ pub struct Environment {
     pub command: Vec<String>,
     /// Where it was typed.
     pub working_dir: Option<String>,
+    /// Commit of the repository that the working directory lies in, where it is one.
+    pub working_dir_revision: Option<String>,
     /// Name of rank 0's host.
     pub host: Option<String>,
     /// Operating system and kernel.
@@ -54,7 +57,8 @@ pub struct Environment {
 pub struct Versions {
     /// Of dtrain.
     pub dtrain: String,
-    /// Commit that the program was built from, where the build knew it.
+    /// Commit that the program was built from, with `-dirty` behind it where its sources were not those of the commit;
+    /// `None` where the build knew of none.
     pub git_revision: Option<String>,
     /// Of libtorch.
     pub torch: Option<String>,
@@ -69,12 +73,11 @@ pub struct Versions {
 }
 
 impl Versions {
-    /// Those that are known at build time: this crate's version, and the commit in `DTRAIN_GIT_REVISION`, if it was set
-    /// while building.
-    pub fn of_build() -> Self {
+    /// Those that are known at build time: this crate's version, and the commit.
+    pub fn of_build(git_revision: Option<&str>) -> Self {
         Self {
             dtrain: env!("CARGO_PKG_VERSION").into(),
-            git_revision: option_env!("DTRAIN_GIT_REVISION").map(Into::into),
+            git_revision: git_revision.map(Into::into),
             ..Self::default()
         }
     }
@@ -86,12 +89,14 @@ impl Environment {
         let cpuinfo = read("/proc/cpuinfo");
         let proc = |path: &str| read(path).map(|text| text.trim().to_owned());
         let os_name = read("/etc/os-release").and_then(|text| field(&text, "PRETTY_NAME", '='));
+        let working_dir = std::env::current_dir().ok();
         let kernel = proc("/proc/sys/kernel/osrelease").map(|version| format!("Linux {version}"));
         Self {
             versions,
             started: rfc3339(SystemTime::now()),
             command: std::env::args_os().map(|arg| arg.to_string_lossy().into_owned()).collect(),
-            working_dir: std::env::current_dir().ok().map(|dir| dir.display().to_string()),
+            working_dir_revision: working_dir.as_deref().and_then(revision),
+            working_dir: working_dir.map(|dir| dir.display().to_string()),
             host: proc("/proc/sys/kernel/hostname"),
             os: match (os_name, kernel) {
                 (Some(name), Some(kernel)) => Some(format!("{name}, {kernel}")),
@@ -200,14 +205,14 @@ mod tests {
     fn the_machine_is_described_and_the_file_comes_back() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("environment.json");
-        let versions = Versions { torch: Some("2.11.0".into()), ..Versions::of_build() };
+        let versions = Versions { torch: Some("2.11.0".into()), ..Versions::of_build(Some("0123-dirty")) };
         let environment = Environment::collect(versions);
         environment.write(&path).unwrap();
         let read: Environment = serde_json::from_slice(&fs::read(&path).unwrap()).unwrap();
         assert_eq!(read, environment);
         assert!(read.num_cores.is_some() && !read.command.is_empty());
         let json: serde_json::Value = serde_json::from_slice(&fs::read(&path).unwrap()).unwrap();
-        assert_eq!(json["torch"], "2.11.0");
+        assert_eq!((&json["torch"], &json["git_revision"]), (&"2.11.0".into(), &"0123-dirty".into()));
     }
 
     #[test]

@@ -105,12 +105,30 @@ pub fn read_metrics(path: &Path) -> Result<Vec<MetricsLine>, TrackError> {
     Ok(lines)
 }
 
+/// The highest step that the file at `path` tells of; `None` where it has none or is not there. Lines that are none of
+/// this program are passed over.
+///
+/// # Errors
+/// I/O errors.
+pub fn last_step(path: &Path) -> Result<Option<u64>, TrackError> {
+    if !path.exists() {
+        return Ok(None);
+    }
+    let mut source = io::BufReader::new(fs::File::open(path)?);
+    let mut last = None;
+    while let Some(line) = next_line(&mut source)? {
+        last = last.max(serde_json::from_slice::<Step>(&line.bytes).ok().map(|found| found.step));
+    }
+    Ok(last)
+}
+
+#[derive(Deserialize)]
+struct Step {
+    step: u64,
+}
+
 /// Copies the lines up to `step` and returns how many were left out.
 fn copy_until(source: &mut impl BufRead, step: u64, target: &mut dyn Write) -> io::Result<usize> {
-    #[derive(Deserialize)]
-    struct Step {
-        step: u64,
-    }
     let mut num_dropped = 0;
     while let Some(line) = next_line(source)? {
         let keep = !line.is_torn

@@ -3,7 +3,8 @@
 
 use super::TrackError;
 use super::canvas::{Area, Canvas};
-use super::palette::{NOT_FINITE, Rgb, WHITE, to_byte, viridis};
+use super::palette::{BLACK, NOT_FINITE, Rgb, WHITE, to_byte, viridis};
+use super::text::{Align, LINE_HEIGHT, text_width};
 
 /// Pixels between two cells.
 const GAP: usize = 4;
@@ -121,11 +122,11 @@ impl<'a> Matrix<'a> {
 
 impl Picture {
     /// A grid of cells, each scaled from its own smallest to its own largest value: one row per sample, one column per
-    /// view. Small cells are enlarged without smoothing.
+    /// view. Small cells are enlarged without smoothing. `captions` stand above the rows, as far as there are some.
     ///
     /// # Errors
     /// When there is nothing to draw or the picture would have more than 2^26 pixels.
-    pub fn grid(rows: &[Vec<Matrix<'_>>], color: Color) -> Result<Self, TrackError> {
+    pub fn grid(rows: &[Vec<Matrix<'_>>], captions: &[String], color: Color) -> Result<Self, TrackError> {
         let fail = |reason: String| TrackError::Picture { reason };
         let cells = || rows.iter().flatten();
         let cell_rows = cells().map(|cell| cell.num_rows).max().unwrap_or(0);
@@ -135,10 +136,13 @@ impl Picture {
             return Err(fail("there is nothing to draw".into()));
         }
         let zoom = MIN_CELL_PIXELS.div_ceil(cell_rows.min(cell_cols)).min(MAX_ZOOM);
-        let extent = |cell: usize, count: usize| {
-            cell.checked_mul(zoom)?.checked_add(GAP)?.checked_mul(count)?.checked_sub(GAP)
+        let line = if captions.is_empty() { 0 } else { LINE_HEIGHT };
+        let extent = |cell: usize, above: usize, count: usize| {
+            cell.checked_mul(zoom)?.checked_add(above + GAP)?.checked_mul(count)?.checked_sub(GAP)
         };
-        let size = extent(cell_cols, num_cols).zip(extent(cell_rows, rows.len()));
+        let widest = captions.iter().map(|caption| text_width(caption)).max().unwrap_or(0);
+        let width = extent(cell_cols, 0, num_cols).map(|width| width.max(widest));
+        let size = width.zip(extent(cell_rows, line, rows.len()));
         let canvas = size.and_then(|(width, height)| Canvas::new(width, height, WHITE).ok());
         let Some(mut canvas) = canvas else {
             return Err(fail(format!(
@@ -147,9 +151,12 @@ impl Picture {
             )));
         };
         for (i, row) in rows.iter().enumerate() {
+            let top = i * (line + cell_rows * zoom + GAP);
+            if let Some(caption) = captions.get(i) {
+                canvas.text(0, top, Align::Left, caption, BLACK);
+            }
             for (j, cell) in row.iter().enumerate() {
-                let (top, left) = (i * (cell_rows * zoom + GAP), j * (cell_cols * zoom + GAP));
-                cell.draw(&mut canvas, color, zoom, top, left);
+                cell.draw(&mut canvas, color, zoom, top + line, j * (cell_cols * zoom + GAP));
             }
         }
         canvas.into_picture()
@@ -175,10 +182,10 @@ mod tests {
     fn low_frequencies_are_at_the_bottom_and_images_upright() {
         let values: Vec<f32> = (0..96 * 96).map(|i| (i / 96) as f32).collect();
         let matrix = Matrix::new(&values, 1, 96, 96).unwrap();
-        let spectrogram = decode(&Picture::grid(&[vec![matrix]], Color::Viridis).unwrap());
+        let spectrogram = decode(&Picture::grid(&[vec![matrix]], &[], Color::Viridis).unwrap());
         assert_eq!(spectrogram[..3], viridis(1.0));
         assert_eq!(spectrogram[spectrogram.len() - 3..], viridis(0.0));
-        let image = decode(&Picture::grid(&[vec![matrix]], Color::Gray).unwrap());
+        let image = decode(&Picture::grid(&[vec![matrix]], &[], Color::Gray).unwrap());
         assert_eq!((image[0], image[image.len() - 1]), (0, 255));
     }
 
@@ -186,7 +193,7 @@ mod tests {
     fn a_grid_has_gaps_and_marks_what_is_not_finite() {
         let values = [0.0, f32::NAN, 1.0, f32::INFINITY];
         let cell = Matrix::new(&values, 1, 2, 2).unwrap();
-        let picture = Picture::grid(&[vec![cell, cell], vec![cell]], Color::Gray).unwrap();
+        let picture = Picture::grid(&[vec![cell, cell], vec![cell]], &[], Color::Gray).unwrap();
         assert_eq!((picture.width, picture.height), (2 * 16 + 4, 2 * 16 + 4));
         let pixels = decode(&picture);
         let at = |x: usize, y: usize| &pixels[(y * 36 + x) * 3..][..3];
@@ -199,18 +206,32 @@ mod tests {
     }
 
     #[test]
+    fn a_caption_stands_above_its_row() {
+        let cell = Matrix::new(&[1.0; 4], 1, 2, 2).unwrap();
+        let captions = ["lark".to_owned(), "a longer caption than the cell is wide".to_owned()];
+        let picture = Picture::grid(&[vec![cell], vec![cell]], &captions, Color::Gray).unwrap();
+        assert_eq!(picture.height as usize, 2 * (LINE_HEIGHT + 16) + GAP);
+        assert_eq!(picture.width as usize, text_width(&captions[1]));
+        let pixels = decode(&picture);
+        let row_of_text = &pixels[..picture.width as usize * 3 * LINE_HEIGHT];
+        assert!(row_of_text.iter().any(|value| *value < 128), "nothing is written");
+        let at = picture.width as usize * 3 * (LINE_HEIGHT + 1);
+        assert_eq!(pixels[at..at + 3], [0, 0, 0], "the cell is below its caption");
+    }
+
+    #[test]
     fn colours_and_extremes_do_not_overflow() {
         let rgb = [1.0, 0.0, 0.5];
         let pixels =
-            decode(&Picture::grid(&[vec![Matrix::new(&rgb, 3, 1, 1).unwrap()]], Color::Gray).unwrap());
+            decode(&Picture::grid(&[vec![Matrix::new(&rgb, 3, 1, 1).unwrap()]], &[], Color::Gray).unwrap());
         assert_eq!(pixels[..3], [255, 0, 128]);
         let extreme = [f32::MIN, f32::MAX, 0.0, f32::NAN];
         let cell = Matrix::new(&extreme, 1, 1, 4).unwrap();
-        let pixels = decode(&Picture::grid(&[vec![cell]], Color::Gray).unwrap());
+        let pixels = decode(&Picture::grid(&[vec![cell]], &[], Color::Gray).unwrap());
         let at = |x: usize| pixels[x * 8 * 3];
         assert_eq!([at(0), at(1), at(2)], [0, 255, 128]);
         for nan in [[f32::NAN; 2], [3.0; 2]] {
-            Picture::grid(&[vec![Matrix::new(&nan, 1, 1, 2).unwrap()]], Color::Viridis).unwrap();
+            Picture::grid(&[vec![Matrix::new(&nan, 1, 1, 2).unwrap()]], &[], Color::Viridis).unwrap();
         }
     }
 
@@ -220,9 +241,9 @@ mod tests {
         assert!(Matrix::new(&[0.0; 2], 2, 1, 1).is_err());
         assert!(Matrix::new(&[], 1, 0, 5).is_err());
         assert!(Matrix::new(&[0.0], 1, usize::MAX, 2).is_err());
-        assert!(Picture::grid(&[], Color::Gray).is_err());
+        assert!(Picture::grid(&[], &[], Color::Gray).is_err());
         let wide = vec![0.0; 1 << 20];
         let row: Vec<_> = (0..20).map(|_| Matrix::new(&wide, 1, 1, 1 << 20).unwrap()).collect();
-        assert!(Picture::grid(&[row], Color::Gray).is_err());
+        assert!(Picture::grid(&[row], &[], Color::Gray).is_err());
     }
 }

@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use dtrain_configs::schema::MonitorMode;
 use fs_err as fs;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
@@ -26,7 +27,31 @@ pub struct RunResult {
     /// The metric that a search over runs maximizes, where the settings name one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub optimized: Option<Optimized>,
-    /// Last value of each metric.
+    /// Last value of each metric: what the last weights reach, those after `step`.
+    #[serde(serialize_with = "metrics_to_json", deserialize_with = "metrics_from_json")]
+    pub metrics: Metrics,
+    /// The best weights; absent where no metric names them or no checkpoint has its value.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub best: Option<BestWeights>,
+    /// Hash of the names, sizes and labels of the data, in hexadecimal digits: runs are compared on the same data only.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub data_fingerprint: Option<String>,
+}
+
+/// The weights that `checkpoint.monitor` has chosen.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct BestWeights {
+    /// Optimizer steps that they have seen.
+    pub step: u64,
+    /// Epochs that were completed by then.
+    pub epoch: u64,
+    /// The metric.
+    pub monitor: String,
+    /// Which way it is better.
+    pub mode: MonitorMode,
+    /// Its value there.
+    pub value: f64,
+    /// What these weights reach: as of the last ones where the run has ended for good, else what was measured on the way.
     #[serde(serialize_with = "metrics_to_json", deserialize_with = "metrics_from_json")]
     pub metrics: Metrics,
 }
@@ -83,7 +108,8 @@ mod tests {
     fn results_come_back_also_when_the_loss_is_not_finite() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("result.json");
-        let metrics = [("train/loss".to_owned(), f64::INFINITY), ("val/knn_top1".to_owned(), 0.5)].into();
+        let metrics: Metrics =
+            [("train/loss".to_owned(), f64::INFINITY), ("val/knn_top1".to_owned(), 0.5)].into();
         let result = RunResult {
             world_size: 8,
             stop_reason: "non_finite_loss".into(),
@@ -92,7 +118,16 @@ mod tests {
             samples_seen: 153_600,
             wall_s: 12.5,
             optimized: Some(Optimized { name: "val/acc".into(), value: None }),
-            metrics,
+            metrics: metrics.clone(),
+            best: Some(BestWeights {
+                step: 900,
+                epoch: 2,
+                monitor: "val/knn_top1".into(),
+                mode: MonitorMode::Max,
+                value: 0.5,
+                metrics,
+            }),
+            data_fingerprint: Some("00ab".into()),
         };
         result.write(&path).unwrap();
         assert_eq!(RunResult::read(&path).unwrap(), result);

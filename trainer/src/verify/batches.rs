@@ -1,17 +1,16 @@
 //! The global batches that every way trains on: drawn by the run's sampler and made by its augmentation once, then handed
 //! out to ranks as the run does it.
 
-use std::sync::Arc;
-
+use dtrain_data::{BatchRequest, share};
 use tch::{Device, Kind, Tensor};
 
 use super::ways::Way;
+use crate::batch::{start_loader, upload};
 use crate::coordinator::StepPlan;
-use crate::data::{BatchRequest, Loader, LoaderOptions, share};
 use crate::engine::LocalBatch;
 use crate::error::TrainError;
 use crate::method::Targets;
-use crate::run::{Prepared, local_batch};
+use crate::run::{Prepared, loader_options, local_batch};
 
 /// One global batch.
 pub(super) struct GlobalBatch {
@@ -45,12 +44,8 @@ pub(super) fn draw(
             BatchRequest { epoch, step, draws, num_views, augment: true }
         })
         .collect();
-    let options = LoaderOptions {
-        threads: prepared.resolved.loader_threads,
-        prefetch_batches: prepared.config.trainer.prefetch_batches,
-        prefetch_bytes: prepared.config.trainer.prefetch_bytes,
-    };
-    let loader = Loader::start(Arc::clone(&prepared.maker), requests.into_iter(), options)?;
+    let device = prepared.engine.device();
+    let loader = start_loader(&prepared.maker, requests.into_iter(), loader_options(prepared), device)?;
     let mut batches = Vec::with_capacity(num_steps);
     while let Some(batch) = loader.next().transpose()? {
         let (step, epoch) = (batch.request.step, batch.request.epoch);
@@ -60,14 +55,14 @@ pub(super) fn draw(
             let reason =
                 batch.failed.first().map_or_else(String::new, |failed| format!(": {}", failed.reason));
             return Err(TrainError::run(
-                format!("no recording of batch {step} can be read{reason}"),
-                "mend or remove the recordings; `dtrain train --dry-run` lists what is skipped",
+                format!("no sample of batch {step} can be read{reason}"),
+                "mend or remove them; `dtrain train --dry-run` lists what is skipped",
             ));
         }
         // Without counts of other ranks the whole batch begins at position 0.
-        let phase = prepared.plan.phases.index_of(step);
+        let phase = prepared.plan.course.index_of(step);
         let plan = StepPlan { step, epoch, phase, counts: Vec::new(), global_samples: len as u64 };
-        let LocalBatch { inputs, targets } = local_batch(prepared, &batch, &plan)?;
+        let LocalBatch { inputs, targets } = local_batch(prepared, &batch, upload(&batch, device)?, &plan)?;
         let [c, h, w] = batch.shape.map(|n| n as i64);
         let inputs = inputs
             .f_to_device(Device::Cpu)?

@@ -27,6 +27,7 @@ mod optimizers;
 mod precision;
 mod setting;
 mod steps;
+mod uploads;
 
 use dtrain_configs::schema::DeviceChoice;
 use serde::Serialize;
@@ -35,9 +36,9 @@ use tch::Device;
 pub use compare::{Quantity, Row as DeviceRow};
 pub use precision::DevicePrecision;
 
-use crate::device::{CpuFeatures, load_cuda};
+use crate::device::{CpuFeatures, be_deterministic, load_cuda};
 use crate::error::TrainError;
-use crate::torch_extra::{set_deterministic, set_tf32};
+use crate::torch_extra::set_tf32;
 use compare::{Compared, ZERO_BY_CONSTRUCTION, judge};
 use setting::Setting;
 
@@ -90,7 +91,7 @@ impl<'a> Check<'a> {
 /// When there is no such device, it cannot be used, or memory runs out. A result beyond its tolerance is no error.
 pub fn device(request: &DeviceRequest, say: &dyn Fn(&str)) -> Result<DeviceFigures, TrainError> {
     let (device, name) = open(request.device)?;
-    set_deterministic(true);
+    be_deterministic(true, device)?;
     let mut figures = DeviceFigures {
         device: name,
         cpu: CpuFeatures::detect().name(),
@@ -113,6 +114,7 @@ pub fn device(request: &DeviceRequest, say: &dyn Fn(&str)) -> Result<DeviceFigur
         figures.rows.extend(steps::exact(&setting, precision)?);
         figures.rows.extend(optimizers::exact(&setting, precision)?);
         figures.rows.extend(models::exact(&setting, precision)?);
+        figures.rows.extend(uploads::exact(&setting, precision)?);
     }
     set_tf32(false);
     figures.zero_by_construction.sort();
@@ -178,6 +180,8 @@ fn open(choice: DeviceChoice) -> Result<(Device, String), TrainError> {
 
 #[cfg(test)]
 mod tests {
+    use dtrain_test_skip::skipped;
+
     use super::*;
 
     #[test]
@@ -209,7 +213,7 @@ mod tests {
     #[test]
     fn a_machine_without_a_gpu_says_so() {
         if dtrain_comm::gpus().is_ok_and(|gpus| !gpus.is_empty()) {
-            return;
+            return skipped("this machine has a GPU");
         }
         let error = open(DeviceChoice::Cuda).unwrap_err();
         assert!(error.to_string().starts_with("there is no GPU: "), "{error}");

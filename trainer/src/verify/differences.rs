@@ -36,11 +36,12 @@ impl Differences {
         }
     }
 
-    /// The losses of all steps; a step that is missing differs infinitely.
+    /// The losses of all steps; a step that is missing differs infinitely. A difference counts relative to a loss above 1,
+    /// and as it is below: a mean of cosines goes through zero.
     pub(super) fn compare_losses(&mut self, actual: &[f64], expected: &[f64]) {
         for (step, &expected) in expected.iter().enumerate() {
             let actual = actual.get(step).copied().unwrap_or(f64::NAN);
-            self.loss = self.loss.max(relative((actual - expected).abs(), expected.abs()));
+            self.loss = self.loss.max(relative((actual - expected).abs(), expected.abs().max(1.0)));
         }
     }
 
@@ -60,14 +61,15 @@ impl Differences {
         Ok(())
     }
 
-    /// The running statistics, after the weights.
+    /// The running statistics, after the weights, each difference measured by its scale.
     pub(super) fn compare_statistics(
         &mut self,
         actual: &[Tensor],
         expected: &[Tensor],
+        scales: &[f64],
     ) -> Result<(), TchError> {
-        for (actual, expected) in actual.iter().zip(expected) {
-            self.weights_of.push(relative(norm(&difference(actual, expected)?)?, norm(expected)?));
+        for ((actual, expected), &scale) in actual.iter().zip(expected).zip(scales) {
+            self.weights_of.push(relative(norm(&difference(actual, expected)?)?, scale));
         }
         Ok(())
     }
@@ -172,6 +174,8 @@ mod tests {
         found.compare_losses(&[1.0, 3.0], &[1.0, 2.0]);
         found.compare_losses(&[1.0, 2.0], &[1.0, 2.0]);
         assert_eq!(found.loss, 0.5);
+        found.compare_losses(&[1e-12, -0.25], &[0.0, 0.5]);
+        assert_eq!(found.loss, 0.75);
     }
 
     #[test]

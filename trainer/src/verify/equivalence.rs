@@ -4,15 +4,16 @@ use std::sync::Arc;
 
 use dtrain_comm::{Collective, World as Place, gpus};
 use dtrain_configs::RunConfig;
-use dtrain_configs::schema::{Auto, DeviceChoice, MethodConfig, Norm, Precision};
+use dtrain_configs::schema::{Auto, DeviceChoice, Norm, Precision};
+use dtrain_data::DataError;
 
 use super::batches::{GlobalBatch, draw};
 use super::judge::{Judge, Judgement};
-use super::report::{Comparison, Report, Verdict};
+use super::report::{Report, Verdict};
 use super::training::Setup;
-use super::ways::{Facts, Group, Member, Way};
+use super::trials::Trials;
+use super::ways::{Facts, Group};
 use super::worlds::World;
-use crate::data::DataError;
 use crate::error::TrainError;
 use crate::run::{Purpose, agreed, prepare};
 
@@ -135,63 +136,24 @@ fn compare_all(
             let next = format!("{} rank{plural}: {}", member.way.world_size, member.name);
             step_on(member.way.arithmetic.precision(), next);
             let differences = world.compare(setup, &member.way, batches, &reference)?;
-            let first = judge.judge(member, &differences);
-            let again = match first.verdict {
-                Verdict::Beyond if member.judgement == Judgement::Single => {
-                    on_other_batches(way, member, setup, world, batches, judge)?
+            let mut comparison = judge.judge(member, &differences);
+            if comparison.verdict == Verdict::Beyond && member.judgement == Judgement::Single {
+                let trials = Trials { setup, world, batches, noise: noise_of(groups) };
+                if let Some((all, note)) = trials.judge(way, member, judge, differences)? {
+                    comparison = all;
+                    report.notes.push(note);
                 }
-                _ => None,
-            };
-            if let Some(again) = &again {
-                report.notes.push(of_the_first_batch(&first, again));
             }
-            report.comparisons.push(again.unwrap_or(first));
+            report.comparisons.push(comparison);
         }
     }
     report.zero_gradients = judge.map_or_else(Vec::new, |judge| judge.zero_gradients());
     Ok(())
 }
 
-/// Further batches on which a comparison beyond its tolerance is repeated.
-const OTHER_BATCHES: usize = 4;
-
-/// A single fp32 step once more, on the next batches until one is within. Where an activation of a small network happens
-/// to lie at the kink of its nonlinearity, rounding decides on which side, and the gradient jumps; an error of the program
-/// is there in every batch. All ranks see the same verdict, so all come here or none. `None`: there is no other batch.
-fn on_other_batches(
-    reference: &Way,
-    member: &Member,
-    setup: &Setup,
-    world: &World,
-    batches: &[GlobalBatch],
-    judge: &mut Judge,
-) -> Result<Option<Comparison>, TrainError> {
-    let mut last = None;
-    for batch in batches.iter().skip(1).take(OTHER_BATCHES).filter(|_| member.way.num_steps == 1) {
-        let batch = [batch.alone()];
-        let reference = world.record(setup, reference, &batch)?;
-        let comparison = judge.judge(member, &world.compare(setup, &member.way, &batch, &reference)?);
-        let within = comparison.verdict == Verdict::Within;
-        last = Some(comparison);
-        if within {
-            break;
-        }
-    }
-    Ok(last)
-}
-
-fn of_the_first_batch(first: &Comparison, again: &Comparison) -> String {
-    let gradient = first.gradient.map_or(f64::NAN, |measured| measured.difference);
-    let others = match again.verdict {
-        Verdict::Within => {
-            "another batch, in the table, is within, so that an activation at its kink explains it"
-        }
-        _ => "other batches are beyond too",
-    };
-    format!(
-        "{}, {} ranks, fp32: gradients of the first batch differ by {gradient:.1e}; {others}",
-        first.way, first.ranks
-    )
+/// The group whose members measure the noise.
+fn noise_of(groups: &[Group]) -> Option<&Group> {
+    groups.iter().find(|group| group.members.iter().any(|member| member.judgement == Judgement::Noise))
 }
 
 /// Numbers of ranks, ascending.
@@ -258,11 +220,7 @@ fn adapted(
                 .to_owned(),
         );
     }
-    let queue = match &config.method {
-        MethodConfig::Simclr(simclr) => simclr.queue_size,
-        MethodConfig::Supcon(supcon) => supcon.queue_size,
-        MethodConfig::Supervised(_) | MethodConfig::Multihead(_) => 0,
-    };
+    let queue = config.method.facts().pairs.map_or(0, |pairs| pairs.queue_size);
     if queue > 0 {
         notes.push(format!("the memory queue of {queue} rows is part of every comparison"));
     }

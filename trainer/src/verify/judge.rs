@@ -41,7 +41,7 @@ pub(super) enum Judgement {
 }
 
 /// Judges one comparison after the other.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct Judge {
     /// Names of parameters, then of statistics.
     names: Vec<String>,
@@ -54,6 +54,21 @@ pub(super) struct Judge {
 impl Judge {
     pub(super) fn new(names: Vec<String>, zero: Vec<bool>) -> Self {
         Self { names, zero, noise: None }
+    }
+
+    /// The same, of which no noise is known yet.
+    pub(super) fn without_noise(&self) -> Self {
+        Self { noise: None, ..self.clone() }
+    }
+
+    /// One that knows the largest noise that any of `judges` knows; `None` without any.
+    pub(super) fn of_largest_noise<'a>(judges: impl IntoIterator<Item = &'a Self>) -> Option<Self> {
+        let mut judges = judges.into_iter();
+        let mut largest = judges.next()?.clone();
+        for noise in judges.filter_map(|judge| judge.noise.as_ref()) {
+            largest.learn_noise(noise);
+        }
+        Some(largest)
     }
 
     /// Names of the parameters that are left out by tensor.

@@ -82,9 +82,17 @@ pub struct Comparison {
 impl Comparison {
     /// Whether every number is within its tolerance.
     pub(super) fn keeps_to_tolerances(&self) -> bool {
+        self.measured().all(Measured::is_within)
+    }
+
+    /// Part of its tolerance that the number nearest to it, or furthest beyond, uses.
+    pub(super) fn exhausted(&self) -> f64 {
+        self.measured().map(Measured::exhausted).fold(0.0, f64::max)
+    }
+
+    fn measured(&self) -> impl Iterator<Item = &Measured> {
         let worst = self.worst.as_ref().map(|worst| &worst.measured);
-        let all = [Some(&self.loss), self.gradient.as_ref(), self.weights.as_ref(), worst];
-        all.into_iter().flatten().all(Measured::is_within)
+        [Some(&self.loss), self.gradient.as_ref(), self.weights.as_ref(), worst].into_iter().flatten()
     }
 }
 

@@ -3,7 +3,7 @@
 use std::ops::Range;
 
 use dtrain_comm::CollectiveExt;
-use dtrain_configs::schema::{Auto, MethodConfig, ModelConfig};
+use dtrain_configs::schema::{MethodConfig, ModelConfig};
 use tch::{Device, Tensor};
 
 use super::differences::{Differences, Flat, norm};
@@ -33,15 +33,8 @@ impl Setup {
     /// As the run would be built.
     pub(super) fn of(prepared: &Prepared) -> Self {
         let config = &prepared.config;
-        let mut method = config.method.clone();
-        // The run's tile is among the settings, where a way can change it.
-        match &mut method {
-            MethodConfig::Simclr(simclr) => simclr.tile = Auto::Auto,
-            MethodConfig::Supcon(supcon) => supcon.tile = Auto::Auto,
-            MethodConfig::Supervised(_) | MethodConfig::Multihead(_) => {}
-        }
         Self {
-            method,
+            method: config.method.clone(),
             model: config.model.clone(),
             task: prepared.task(),
             seed: config.seed,
@@ -68,8 +61,10 @@ pub(super) struct Reference {
     gradients: Vec<Tensor>,
     /// Flat, after the last step.
     weights: Tensor,
-    /// Running statistics and counters after the last step.
+    /// Running statistics, counters and the weights of a teacher after the last step.
     statistics: Vec<Tensor>,
+    /// What differences of each of them are measured by.
+    scales: Vec<f64>,
     layout: Layout,
 }
 
@@ -110,6 +105,7 @@ impl Reference {
             gradients,
             weights: engine.flat().parameters().copy(),
             statistics: statistics(&engine).map(|(_, tensor)| tensor.copy()).collect(),
+            scales: scales(&engine)?,
             layout: Layout::of(&engine),
         })
     }
@@ -139,7 +135,7 @@ impl Reference {
             Flat { values: engine.flat().parameters(), parts: &parameters },
             Flat { values: &self.weights, parts: &self.layout.parameters },
         )?;
-        differences.compare_statistics(&own, &self.statistics)?;
+        differences.compare_statistics(&own, &self.statistics, &self.scales)?;
         let prints = engine.collective().all_gather_usize(engine.fingerprint()? as usize)?;
         differences.parted = prints.iter().any(|print| Some(print) != prints.first());
         Ok(differences.merge(&**engine.collective())?)
@@ -153,6 +149,7 @@ impl Reference {
             gradients: share(&self.gradients),
             weights: self.weights.shallow_clone(),
             statistics: share(&self.statistics),
+            scales: self.scales.clone(),
             layout: self.layout.clone(),
         }
     }
@@ -184,9 +181,24 @@ impl Layout {
     }
 }
 
+/// Running statistics and counters, and the weights of a teacher.
 fn statistics(engine: &Engine) -> impl Iterator<Item = (&str, &Tensor)> {
-    let buffers = engine.parameters().buffers().iter();
-    buffers.filter(|b| !b.name.starts_with(QUEUE)).map(|b| (b.name.as_str(), &b.tensor))
+    let buffers = engine.parameters().buffers().iter().filter(|b| !b.name.starts_with(QUEUE));
+    let teacher = engine.parameters().shadows().iter().map(|s| (s.name.as_str(), &s.tensor));
+    buffers.map(|b| (b.name.as_str(), &b.tensor)).chain(teacher)
+}
+
+/// What a difference of each of the [`statistics`] is measured by: its norm, and for a mean the deviation of what it is the mean
+/// of as well. A mean that is zero by construction, such as that of what follows a batch norm, is nothing but rounding.
+fn scales(engine: &Engine) -> Result<Vec<f64>, TrainError> {
+    let parameters = engine.parameters();
+    let deviation = |name: &str| -> Result<f64, TrainError> {
+        let Some(layer) = name.strip_suffix("running_mean") else { return Ok(0.0) };
+        let var = format!("{layer}running_var");
+        let var = parameters.buffers().iter().find(|buffer| buffer.name == var);
+        var.map_or(Ok(0.0), |var| Ok(norm(&var.tensor.f_sqrt()?)?))
+    };
+    statistics(engine).map(|(name, tensor)| Ok(norm(tensor)?.hypot(deviation(name)?))).collect()
 }
 
 /// Runs all steps; `on_gradient` sees the flat gradient after each. Returns the losses, NaN where a step was skipped.
@@ -224,6 +236,7 @@ mod tests {
             gradients: vec![gradient([1.0, 2e-14, -2e-14, 1e-15]), gradient([3.0, 1e-14, 0.0, 1e-9])],
             weights: gradient([0.0; 4]),
             statistics: Vec::new(),
+            scales: Vec::new(),
             layout: Layout {
                 parameters: vec![0..1, 1..3, 3..4],
                 names: vec!["w".into(), "b".into(), "v".into()],

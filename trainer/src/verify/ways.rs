@@ -96,7 +96,7 @@ impl Order {
             Order::Rotated => (len / 2..len).chain(0..len / 2).collect(),
             Order::Interleaved => (0..len).step_by(2).chain((1..len).step_by(2)).collect(),
             Order::Rounds { world_size, micro_batch } => {
-                let shares = (0..world_size).map(|rank| crate::data::share(len, world_size, rank));
+                let shares = (0..world_size).map(|rank| dtrain_data::share(len, world_size, rank));
                 let shares: Vec<Vec<usize>> = shares.map(Iterator::collect).collect();
                 let pieces: Vec<Vec<&[usize]>> =
                     shares.iter().map(|share| share.chunks(micro_batch.max(1)).collect()).collect();
@@ -356,7 +356,7 @@ mod tests {
             for (round, piece) in order.chunks(world_size * micro_batch).enumerate() {
                 let mut expected = Vec::new();
                 for rank in 0..world_size {
-                    let share: Vec<usize> = crate::data::share(len, world_size, rank).collect();
+                    let share: Vec<usize> = dtrain_data::share(len, world_size, rank).collect();
                     expected.extend(share.chunks(micro_batch).nth(round).unwrap_or_default().to_vec());
                 }
                 prop_assert_eq!(piece, expected);

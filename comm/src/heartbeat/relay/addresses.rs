@@ -1,169 +1,200 @@
-//! Where rank 0 listens, and under which addresses the other nodes may find it.
+//! Where rank 0 listens: under the addresses that the other nodes reach it by, and nowhere else.
 
-use std::ffi::CStr;
-use std::io::Read;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, UdpSocket};
 
-use nix::libc;
-
-use super::invitation::{Invitation, Key};
+use super::invitation::Invitation;
+use super::seal::Key;
+use super::site::{Address, Site};
 use crate::error::CommError;
 
-/// An open socket, and what the others need to know about it.
+/// As `comm.interface`: every interface.
+const EVERYWHERE: &str = "0.0.0.0";
+
+/// Open sockets, and what the others need to know about them.
 pub(super) struct Opened {
-    pub listener: TcpListener,
+    pub listeners: Vec<TcpListener>,
     pub invitation: Invitation,
 }
 
-/// An address of this machine.
-#[derive(Debug, Clone, PartialEq, Eq)]
-struct Address {
-    interface: String,
-    ip: IpAddr,
-}
-
-/// Opens a port that the system chooses: on `interface`, or on all of them.
+/// Opens ports that the system chooses: on `interface`, or where the nodes `others` reach this one.
 ///
 /// # Errors
-/// [`CommError::NoInterface`] when there is no such interface with an address. Without a socket or a key the invitation
-/// is empty.
-pub(super) fn listen(interface: Option<&str>) -> Result<Opened, CommError> {
-    let all = all_addresses();
-    let chosen = choose(&all, interface)?;
-    let first = chosen.first().copied().unwrap_or(IpAddr::V4(Ipv4Addr::LOCALHOST));
-    let bound = match (interface, first) {
-        (Some(_), ip) => ip,
-        (None, IpAddr::V4(_)) => Ipv4Addr::UNSPECIFIED.into(),
-        (None, IpAddr::V6(_)) => Ipv6Addr::UNSPECIFIED.into(),
+/// [`CommError::NoInterface`] when there is no such interface with an address, [`CommError::NoSocket`] when nobody could
+/// call.
+pub(super) fn listen(own: &Site, others: &[Site], interface: Option<&str>) -> Result<Opened, CommError> {
+    let no_socket = |reason: String| CommError::NoSocket { reason };
+    let chosen = match interface {
+        Some(EVERYWHERE) => own.addresses.iter().map(|address| address.ip).collect(),
+        Some(name) => vec![of_interface(own, name)?],
+        None => reachable(own, others, &route_to),
     };
+    if chosen.is_empty() {
+        return Err(no_socket("no network is common to the nodes (`comm.interface` names one)".into()));
+    }
     let opened = || {
-        let key = new_key()?;
-        let listener = TcpListener::bind((bound, 0))?;
-        let port = listener.local_addr()?.port();
-        let addresses = chosen.into_iter().map(|ip| SocketAddr::new(ip, port)).collect();
-        std::io::Result::Ok(Opened { listener, invitation: Invitation { key, addresses } })
+        let mut invitation = Invitation { key: Key::fresh()?, addresses: Vec::new() };
+        let mut listeners = Vec::new();
+        if interface == Some(EVERYWHERE) {
+            let has_v6 = chosen.iter().any(IpAddr::is_ipv6);
+            let all: IpAddr =
+                if has_v6 { Ipv6Addr::UNSPECIFIED.into() } else { Ipv4Addr::UNSPECIFIED.into() };
+            let listener = TcpListener::bind((all, 0))?;
+            let port = listener.local_addr()?.port();
+            invitation.addresses = chosen.iter().map(|ip| SocketAddr::new(*ip, port)).collect();
+            listeners.push(listener);
+        } else {
+            for ip in chosen {
+                let listener = TcpListener::bind((ip, 0))?;
+                invitation.addresses.push(listener.local_addr()?);
+                listeners.push(listener);
+            }
+        }
+        std::io::Result::Ok(Opened { listeners, invitation })
     };
-    opened().map_err(|error| CommError::NoSocket { reason: error.to_string() })
+    opened().map_err(|error| no_socket(error.to_string()))
 }
 
-/// Addresses of one family, those that other machines can use first.
-fn choose(all: &[Address], interface: Option<&str>) -> Result<Vec<IpAddr>, CommError> {
-    if let Some(name) = interface {
-        let own = all.iter().find(|address| address.interface == name);
-        let Some(own) = own else {
-            let mut known: Vec<&str> = all.iter().map(|address| address.interface.as_str()).collect();
-            known.sort_unstable();
-            known.dedup();
-            return Err(CommError::NoInterface { name: name.to_owned(), known: known.join(", ") });
+fn of_interface(own: &Site, name: &str) -> Result<IpAddr, CommError> {
+    if let Some(address) = own.addresses.iter().find(|address| address.interface == name) {
+        return Ok(address.ip);
+    }
+    let mut known: Vec<&str> = own.addresses.iter().map(|address| address.interface.as_str()).collect();
+    known.sort_unstable();
+    known.dedup();
+    Err(CommError::NoInterface { name: name.to_owned(), known: known.join(", ") })
+}
+
+/// The fewest addresses of `own`, in its order, under which all `others` find it: of a network that both are in, else the one from which
+/// this machine itself would call the other (`route`).
+fn reachable(own: &Site, others: &[Site], route: &dyn Fn(IpAddr) -> Option<IpAddr>) -> Vec<IpAddr> {
+    let mut chosen: Vec<&Address> = Vec::new();
+    let mut routed: Vec<IpAddr> = Vec::new();
+    for other in others {
+        let is_shared = |address: &Address| {
+            if address.ip.is_loopback() {
+                other.stack == own.stack
+            } else {
+                other.addresses.iter().any(|there| address.shares_network_with(there))
+            }
         };
-        return Ok(vec![own.ip]);
-    }
-    let mut ips: Vec<IpAddr> = all.iter().map(|address| address.ip).collect();
-    let is_local = |ip: &IpAddr| ip.is_loopback();
-    let has_v4 = ips.iter().any(|ip| ip.is_ipv4() && !is_local(ip)) || ips.iter().all(is_local);
-    ips.retain(|ip| ip.is_ipv4() == has_v4);
-    // The loopback serves nodes that are one machine.
-    ips.sort_by_key(is_local);
-    Ok(ips)
-}
-
-fn new_key() -> std::io::Result<Key> {
-    let mut key = Key::default();
-    std::fs::File::open("/dev/urandom")?.read_exact(&mut key)?;
-    Ok(key)
-}
-
-/// All addresses of interfaces that are up, IPv4 first; link-local ones, which need a zone, are left out.
-fn all_addresses() -> Vec<Address> {
-    let mut list: *mut libc::ifaddrs = std::ptr::null_mut();
-    // SAFETY: the pointer is to a local.
-    if unsafe { libc::getifaddrs(&raw mut list) } != 0 {
-        return Vec::new();
-    }
-    let mut found = Vec::new();
-    let mut next = list;
-    // SAFETY: the list is linked by the C library, ends with null, and is freed below only.
-    while let Some(entry) = unsafe { next.as_ref() } {
-        next = entry.ifa_next;
-        let is_up = entry.ifa_flags & (libc::IFF_UP as libc::c_uint) != 0;
-        // SAFETY: the address is null or of the kind that its family says.
-        let ip = unsafe { ip_of(entry.ifa_addr) };
-        if let (true, Some(ip)) = (is_up, ip) {
-            // SAFETY: the C library gives every entry a name that ends with null.
-            let name = unsafe { CStr::from_ptr(entry.ifa_name) };
-            found.push(Address { interface: name.to_string_lossy().into_owned(), ip });
+        if chosen.iter().any(|address| is_shared(address)) {
+            continue;
+        }
+        // Nodes that are one machine have no need of a network.
+        let by_loopback = own.addresses.iter().find(|address| address.ip.is_loopback() && is_shared(address));
+        let direct = by_loopback.or_else(|| own.addresses.iter().find(|address| is_shared(address)));
+        match direct {
+            Some(address) => chosen.push(address),
+            None => {
+                let far = other.addresses.iter().map(|there| there.ip).filter(|ip| !ip.is_loopback());
+                let from = far.filter_map(route).find(|ip| !ip.is_loopback() && !ip.is_unspecified());
+                routed.extend(from.filter(|ip| !routed.contains(ip)));
+            }
         }
     }
-    // SAFETY: the list came from `getifaddrs`, and nothing in it is used any more.
-    unsafe { libc::freeifaddrs(list) };
-    found.sort_by_key(|address| address.ip.is_ipv6());
-    found
+    let mut ips: Vec<IpAddr> = chosen.into_iter().map(|address| address.ip).collect();
+    routed.retain(|ip| !ips.contains(ip));
+    ips.extend(routed);
+    ips
 }
 
-/// # Safety
-/// `address` is null or points to an address as long as its family says.
-unsafe fn ip_of(address: *const libc::sockaddr) -> Option<IpAddr> {
-    if address.is_null() {
-        return None;
-    }
-    // SAFETY: every address begins with its family.
-    let family = libc::c_int::from(unsafe { (*address).sa_family });
-    if family == libc::AF_INET {
-        // SAFETY: an address of this family; the cast keeps the alignment that the C library gave it.
-        let address = unsafe { address.cast::<libc::sockaddr_in>().read_unaligned() };
-        return Some(Ipv4Addr::from(u32::from_be(address.sin_addr.s_addr)).into());
-    }
-    if family == libc::AF_INET6 {
-        // SAFETY: as above.
-        let address = unsafe { address.cast::<libc::sockaddr_in6>().read_unaligned() };
-        let ip = Ipv6Addr::from(address.sin6_addr.s6_addr);
-        return (!ip.is_unicast_link_local()).then_some(ip.into());
-    }
-    None
+/// The address from which this machine would send to `ip`. Nothing is sent.
+fn route_to(ip: IpAddr) -> Option<IpAddr> {
+    let from: IpAddr = if ip.is_ipv4() { Ipv4Addr::UNSPECIFIED.into() } else { Ipv6Addr::UNSPECIFIED.into() };
+    let socket = UdpSocket::bind((from, 0)).ok()?;
+    socket.connect((ip, 9)).ok()?;
+    Some(socket.local_addr().ok()?.ip())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn address(interface: &str, ip: &str) -> Address {
-        Address { interface: interface.into(), ip: ip.parse().unwrap() }
+    fn site(stack: &str, addresses: &[(&str, &str, u8)]) -> Site {
+        let addresses = addresses.iter().map(|(interface, ip, prefix_bits)| Address {
+            interface: (*interface).into(),
+            ip: ip.parse().unwrap(),
+            prefix_bits: *prefix_bits,
+        });
+        Site { stack: stack.into(), addresses: addresses.collect() }
     }
 
-    fn chosen(all: &[Address], interface: Option<&str>) -> Vec<String> {
-        choose(all, interface).unwrap().iter().map(ToString::to_string).collect()
+    fn rank_0() -> Site {
+        site(
+            "a",
+            &[
+                ("lo", "127.0.0.1", 8),
+                ("docker0", "172.17.0.1", 16),
+                ("eth0", "10.0.0.5", 24),
+                ("ib0", "192.168.1.5", 24),
+                ("eth0", "2001:db8::5", 64),
+            ],
+        )
+    }
+
+    fn reached(others: &[Site], route: Option<&str>) -> Vec<String> {
+        let route = |_| route.map(|ip| ip.parse().unwrap());
+        reachable(&rank_0(), others, &route).iter().map(ToString::to_string).collect()
     }
 
     #[test]
-    fn addresses_that_others_can_use_come_first() {
-        let all = [
-            address("lo", "127.0.0.1"),
-            address("eth0", "10.0.0.5"),
-            address("ib0", "192.168.1.5"),
-            address("eth0", "2001:db8::5"),
-        ];
-        assert_eq!(chosen(&all, None), ["10.0.0.5", "192.168.1.5", "127.0.0.1"]);
-        assert_eq!(chosen(&all, Some("ib0")), ["192.168.1.5"]);
-        assert_eq!(chosen(&all[..1], None), ["127.0.0.1"]);
-        assert_eq!(chosen(&[all[0].clone(), all[3].clone()], None), ["2001:db8::5"]);
+    fn the_network_that_the_nodes_share_is_chosen() {
+        let ethernet =
+            site("b", &[("lo", "127.0.0.1", 8), ("docker0", "172.17.0.1", 16), ("eno1", "10.0.0.6", 24)]);
+        let fast = site("c", &[("lo", "127.0.0.1", 8), ("ib0", "192.168.1.7", 24)]);
+        let both = site("d", &[("ib0", "192.168.1.8", 24), ("eno1", "10.0.0.8", 24)]);
+        let v6 = site("e", &[("eth0", "2001:db8::9", 64)]);
+        assert_eq!(reached(std::slice::from_ref(&ethernet), None), ["10.0.0.5"]);
+        assert_eq!(reached(std::slice::from_ref(&fast), None), ["192.168.1.5"]);
+        assert_eq!(reached(&[fast.clone(), both.clone()], None), ["192.168.1.5"], "one is enough for both");
+        assert_eq!(reached(&[ethernet, fast, both], None), ["10.0.0.5", "192.168.1.5"]);
+        assert_eq!(reached(&[v6], None), ["2001:db8::5"]);
+    }
+
+    #[test]
+    fn nodes_of_one_machine_meet_on_its_loopback() {
+        assert_eq!(reached(&[rank_0(), rank_0()], None), ["127.0.0.1"]);
+        let container = Site { stack: "a, another namespace".into(), ..rank_0() };
+        assert_eq!(reached(&[container], None), [""; 0], "its loopback is another one");
+    }
+
+    #[test]
+    fn behind_a_router_the_way_of_the_system_is_taken() {
+        let far = site("b", &[("lo", "127.0.0.1", 8), ("eth0", "10.7.0.5", 24)]);
+        assert_eq!(reached(&[far.clone(), far.clone()], Some("10.0.0.5")), ["10.0.0.5"]);
+        assert_eq!(reached(std::slice::from_ref(&far), Some("127.0.0.1")), [""; 0]);
+        assert_eq!(reached(&[far], None), [""; 0]);
+        assert_eq!(route_to("127.0.0.1".parse().unwrap()), Some("127.0.0.1".parse().unwrap()));
     }
 
     #[test]
     fn an_interface_that_is_not_there_is_named_with_those_that_are() {
-        let all = [address("lo", "127.0.0.1"), address("eth0", "10.0.0.5")];
-        let error = choose(&all, Some("eth1")).unwrap_err();
+        let error = of_interface(&rank_0(), "eth1").unwrap_err();
         assert_eq!(
             error.to_string(),
             "`comm.interface` is `eth1`, which this machine lacks or which has no address"
         );
-        assert!(error.hint().unwrap().contains("eth0, lo"));
+        assert!(error.hint().unwrap().contains("docker0, eth0, ib0, lo"));
+        assert_eq!(of_interface(&rank_0(), "ib0").unwrap().to_string(), "192.168.1.5");
     }
 
     #[test]
-    fn this_machine_listens_on_its_loopback() {
-        let opened = listen(Some("lo")).unwrap();
-        let address = opened.invitation.addresses[0];
-        assert!(address.ip().is_loopback() && address.port() != 0);
-        std::net::TcpStream::connect(address).unwrap();
+    fn sockets_are_open_where_they_should_be_and_nowhere_else() {
+        let own = Site::of_this_machine();
+        let bound = |interface| {
+            let opened = listen(&own, std::slice::from_ref(&own), interface).unwrap();
+            for address in &opened.invitation.addresses {
+                std::net::TcpStream::connect(address).unwrap();
+            }
+            let ips = opened.listeners.iter().map(|listener| listener.local_addr().unwrap().ip());
+            ips.collect::<Vec<IpAddr>>()
+        };
+        for interface in [None, Some("lo")] {
+            let bound = bound(interface);
+            assert!(bound.iter().all(IpAddr::is_loopback) && bound.len() == 1, "{bound:?}");
+        }
+        assert!(bound(Some(EVERYWHERE)).iter().all(IpAddr::is_unspecified), "as it was asked for");
+        let error = listen(&own, &[site("elsewhere", &[])], None).err().unwrap();
+        assert!(error.to_string().contains("`comm.interface`"), "{error}");
     }
 }

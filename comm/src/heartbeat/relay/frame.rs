@@ -2,12 +2,12 @@
 
 use std::time::Duration;
 
+use super::super::calls::{Calls, ChannelId, MAX_CHANNELS};
 use super::super::clock::Moment;
 use super::super::operation::{Operation, Purpose};
-use super::super::page::{Calls, ChannelId, MAX_CHANNELS};
 use super::super::process::ProcessState;
+use super::super::row::Row;
 use super::super::stage::Stage;
-use super::super::table::Row;
 
 const ROW_BYTES: usize = 4 + 1 + 1 + 8 + 3 * 4 + 1;
 const CALLS_BYTES: usize = 1 + 8 + 8 + 8 + 1 + 4;

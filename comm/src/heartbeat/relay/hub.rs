@@ -1,104 +1,131 @@
 //! Rank 0's side: hears every node, and tells each of all the others.
 
-use std::net::{TcpListener, TcpStream};
+use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
 use super::super::clock::Moment;
-use super::super::pulse::Heartbeat;
+use super::super::writer::Heartbeat;
 use super::ANSWER;
+use super::callers::{Callers, Place};
 use super::frame::{self, News};
-use super::invitation::Key;
-use super::wire::Wire;
+use super::refusals::Refusals;
+use super::seal::{Key, fresh};
+use super::wire::{Wire, WireError};
 use crate::error::CommError;
 
 /// Time between two looks for callers.
 const LOOK: Duration = Duration::from_millis(100);
-/// Callers at a time beyond one for each node: such as come back, and strangers.
-const SPARE: usize = 16;
 
 /// Listens until it is dropped.
 #[derive(Debug)]
 pub(super) struct Hub {
-    ended: Arc<AtomicBool>,
+    shared: Arc<Shared>,
     thread: Option<JoinHandle<()>>,
 }
 
 /// What the threads of the hub share.
+#[derive(Debug)]
 struct Shared {
     key: Key,
     heartbeat: Heartbeat,
-    ended: Arc<AtomicBool>,
-    num_callers: AtomicUsize,
+    ended: AtomicBool,
+    callers: Arc<Callers>,
+    refusals: Refusals,
 }
 
 impl Hub {
-    pub fn start(listener: TcpListener, key: Key, heartbeat: Heartbeat) -> Result<Self, CommError> {
+    pub fn start(listeners: Vec<TcpListener>, key: Key, heartbeat: Heartbeat) -> Result<Self, CommError> {
         let failed = |error: std::io::Error| CommError::CommThread { rank: 0, reason: error.to_string() };
-        listener.set_nonblocking(true).map_err(failed)?;
-        let ended = Arc::new(AtomicBool::new(false));
-        let shared = Shared { key, heartbeat, ended: ended.clone(), num_callers: AtomicUsize::new(0) };
+        for listener in &listeners {
+            listener.set_nonblocking(true).map_err(failed)?;
+        }
+        let shared = Arc::new(Shared {
+            key,
+            heartbeat,
+            ended: AtomicBool::new(false),
+            callers: Arc::default(),
+            refusals: Refusals::default(),
+        });
+        let own = shared.clone();
         let thread = std::thread::Builder::new()
             .name("heartbeat-hub".to_owned())
-            .spawn(move || listen(&listener, &Arc::new(shared)))
+            .spawn(move || listen(&listeners, &own))
             .map_err(failed)?;
-        Ok(Self { ended, thread: Some(thread) })
+        Ok(Self { shared, thread: Some(thread) })
+    }
+
+    /// Callers and frames refused so far.
+    #[cfg(test)]
+    pub fn num_refused(&self) -> u64 {
+        self.shared.refusals.num()
     }
 }
 
 impl Drop for Hub {
     fn drop(&mut self) {
-        self.ended.store(true, Ordering::Relaxed);
+        self.shared.ended.store(true, Ordering::Relaxed);
         if let Some(thread) = self.thread.take() {
             let _ = thread.join();
+        }
+        let num_refused = self.shared.refusals.num();
+        if num_refused > 1 {
+            tracing::info!(num_refused, "callers and frames were refused at the port for heartbeats");
         }
     }
 }
 
-fn listen(listener: &TcpListener, shared: &Arc<Shared>) {
-    let num_nodes = shared.heartbeat.members().iter().map(|member| member.node + 1).max().unwrap_or(1);
+fn listen(listeners: &[TcpListener], shared: &Arc<Shared>) {
     while !shared.ended.load(Ordering::Relaxed) {
-        let Ok((stream, _)) = listener.accept() else {
-            std::thread::sleep(LOOK);
-            continue;
-        };
-        if shared.num_callers.load(Ordering::Relaxed) >= num_nodes + SPARE {
-            continue;
+        let mut is_idle = true;
+        for (stream, peer) in listeners.iter().filter_map(|listener| listener.accept().ok()) {
+            is_idle = false;
+            let Some(place) = shared.callers.admit(peer.ip()) else {
+                shared.refusals.note(peer, &WireError::Crowded);
+                continue;
+            };
+            let own = shared.clone();
+            // Without a thread the caller is dropped, and calls again.
+            let _ = std::thread::Builder::new()
+                .name("heartbeat-node".to_owned())
+                .spawn(move || own.receive(stream, peer, place));
         }
-        shared.num_callers.fetch_add(1, Ordering::Relaxed);
-        let own = shared.clone();
-        let hear = move || {
-            // A caller that breaks off calls again.
-            if let Err(error) = own.hear(stream) {
-                tracing::debug!(%error, "a caller has gone");
-            }
-            own.num_callers.fetch_sub(1, Ordering::Relaxed);
-        };
-        if std::thread::Builder::new().name("heartbeat-node".to_owned()).spawn(hear).is_err() {
-            shared.num_callers.fetch_sub(1, Ordering::Relaxed);
+        if is_idle {
+            std::thread::sleep(LOOK);
         }
     }
 }
 
 impl Shared {
+    fn receive(&self, stream: TcpStream, peer: SocketAddr, mut place: Place) {
+        if let Err(error) = self.exchange(stream, &mut place) {
+            self.refusals.note(peer, &error);
+        }
+    }
+
     /// Exchanges news with one caller until it goes.
-    fn hear(&self, stream: TcpStream) -> std::io::Result<()> {
-        let world_size = self.heartbeat.members().len();
-        let mut wire = Wire::new(stream, &self.ended, ANSWER, frame::max_bytes(world_size))?;
-        let node = wire.answer(&self.key)? as usize;
+    fn exchange(&self, stream: TcpStream, place: &mut Place) -> Result<(), WireError> {
+        let members = self.heartbeat.members();
+        let wire = Wire::over(stream, &self.ended, ANSWER, frame::max_bytes(members.len()))?;
+        let (node, mut line) = wire.answer(&self.key, fresh()?)?;
+        let node = node as usize;
+        if node == 0 || members.iter().all(|member| member.node != node) {
+            return Err(WireError::Senseless);
+        }
+        if !place.prove(node) {
+            return Err(WireError::Crowded);
+        }
         loop {
-            let bytes = wire.receive()?;
+            let bytes = line.receive()?;
             let now = Moment::now();
-            let Some(news) = frame::decode(&bytes, world_size, now) else {
-                return Err(std::io::Error::from(std::io::ErrorKind::InvalidData));
-            };
+            let news = frame::decode(&bytes, members.len(), now).ok_or(WireError::Senseless)?;
             // A node speaks for its own ranks only, and never for those of this one.
             take(&self.heartbeat, &news, now, |of| of == node && of != 0);
             let mut others = self.heartbeat.rows(Moment::now());
             others.retain(|row| row.member.node != node);
-            wire.send(&frame::encode(&others, self.heartbeat.memory().speaker()))?;
+            line.send(&frame::encode(&others, self.heartbeat.memory().speaker()))?;
         }
     }
 }
@@ -107,8 +134,8 @@ impl Shared {
 pub(super) fn take(heartbeat: &Heartbeat, news: &News, now: Moment, is_theirs: impl Fn(usize) -> bool) {
     for row in &news.rows {
         let member = heartbeat.members().get(row.rank).filter(|member| is_theirs(member.node));
-        if let Some(page) = member.and_then(|_| heartbeat.memory().page(row.rank)) {
-            page.take_news(row, now.before(row.heard_age));
+        if let Some(slot) = member.and_then(|_| heartbeat.memory().slot(row.rank)) {
+            slot.take_news(row, now.before(row.heard_age));
         }
     }
     if let Some(speaker) = news.speaker {

@@ -2,10 +2,8 @@
 
 use std::net::SocketAddr;
 
+use super::seal::Key;
 use crate::error::CommError;
-
-/// The secret of a job: the first half is the caller's, the second the listener's.
-pub(super) type Key = [u8; 32];
 
 /// Addresses to try; none where rank 0 could not open a socket.
 const MAX_ADDRESSES: usize = 64;
@@ -26,7 +24,7 @@ impl Invitation {
         match opened {
             Ok(invitation) => {
                 let mut bytes = vec![OPEN];
-                bytes.extend(invitation.key);
+                bytes.extend(invitation.key.bytes());
                 let addresses: Vec<String> =
                     invitation.addresses.iter().take(MAX_ADDRESSES).map(ToString::to_string).collect();
                 bytes.extend(addresses.join("\n").into_bytes());
@@ -37,7 +35,7 @@ impl Invitation {
             }
             Err(error) => {
                 tracing::warn!("stuck ranks of other nodes cannot be named: {error}");
-                [&[OPEN][..], &Key::default()].concat()
+                [&[OPEN][..], Key::default().bytes()].concat()
             }
         }
     }
@@ -56,7 +54,7 @@ impl Invitation {
         };
         let text = String::from_utf8_lossy(text);
         let addresses = text.lines().take(MAX_ADDRESSES).filter_map(|line| line.parse().ok()).collect();
-        Ok(Self { key: *key, addresses })
+        Ok(Self { key: Key::new(*key), addresses })
     }
 }
 
@@ -67,7 +65,7 @@ mod tests {
     #[test]
     fn invitations_and_refusals_survive_the_journey() {
         let addresses = vec!["10.0.0.5:4711".parse().unwrap(), "[2001:db8::5]:80".parse().unwrap()];
-        let invitation = Invitation { key: [7; 32], addresses };
+        let invitation = Invitation { key: Key::new([7; 32]), addresses };
         assert_eq!(Invitation::decode(&Invitation::encode(Ok(&invitation))), Ok(invitation));
         let refused = CommError::NoInterface { name: "eth1".into(), known: "eth0, lo".into() };
         assert_eq!(Invitation::decode(&Invitation::encode(Err(&refused))), Err(refused));

@@ -1,29 +1,41 @@
-//! News between nodes, over a socket of the job's own: the lowest rank of each node sends its node's pages to rank 0 once a
+//! News between nodes, over a socket of the job's own: the lowest rank of each node sends its node's slots to rank 0 once a
 //! second, and gets those of all others back. The ranks of a node find them in the memory that they share.
 //!
 //! Training does not depend on it. Where nodes cannot reach each other the job goes on, and a stuck rank of another node is
-//! named less well.
+//! named less well. What is heard can end a run, so it is believed only under a seal with the job's key, which
+//! travels over MPI and nowhere else.
 
 mod addresses;
+#[cfg(test)]
+mod attacks;
+mod callers;
 mod frame;
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) mod fuzzing;
 mod hub;
 mod invitation;
+mod refusals;
+mod seal;
+mod site;
 mod spoke;
 mod wire;
+#[cfg(any(test, feature = "fuzzing"))]
+mod words;
 
 use std::time::Duration;
 
-use super::pulse::Heartbeat;
+use super::writer::Heartbeat;
 use crate::collective::Collective;
 use crate::error::CommError;
 use crate::ext::CollectiveExt;
 use hub::Hub;
 use invitation::Invitation;
+use site::Site;
 use spoke::Spoke;
 
 /// Time between two messages of a node.
 const PERIOD: Duration = Duration::from_secs(1);
-/// How long a peer may take to answer, or to say something.
+/// How long a peer may take to say something.
 const ANSWER: Duration = Duration::from_secs(5);
 
 /// This rank's part in the exchange of news; dropping it ends the part.
@@ -54,17 +66,23 @@ impl Relay {
         if world.num_nodes <= 1 {
             return Ok(None);
         }
-        let mut listener = None;
+        let own = Site::of_this_machine();
+        // One rank speaks for each node.
+        let introduction = if world.local_rank == 0 { own.encode() } else { Vec::new() };
+        let introductions = collective.gather_bytes(&introduction)?;
+        let mut opened = None;
         let mut message = Vec::new();
         if world.is_main() {
-            let opened = addresses::listen(interface);
-            message = Invitation::encode(opened.as_ref().map(|opened| &opened.invitation));
-            listener = opened.ok().map(|opened| (opened.listener, opened.invitation.key));
+            let others = introductions.iter().skip(1).filter(|bytes| !bytes.is_empty());
+            let others: Vec<Site> = others.map(|bytes| Site::decode(bytes)).collect();
+            let listening = addresses::listen(&own, &others, interface);
+            message = Invitation::encode(listening.as_ref().map(|opened| &opened.invitation));
+            opened = listening.ok();
         }
         let message = collective.broadcast_bytes(message, 0)?;
         let invitation = Invitation::decode(&message)?;
-        if let Some((listener, key)) = listener {
-            let _hub = Hub::start(listener, key, heartbeat.clone())?;
+        if let Some(opened) = opened {
+            let _hub = Hub::start(opened.listeners, opened.invitation.key, heartbeat.clone())?;
             return Ok(Some(Self { _part: Part::Hub { _hub } }));
         }
         if world.local_rank != 0 || invitation.addresses.is_empty() {

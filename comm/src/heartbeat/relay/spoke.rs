@@ -7,10 +7,12 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use super::super::clock::Moment;
-use super::super::pulse::Heartbeat;
+use super::super::writer::Heartbeat;
 use super::hub::take;
 use super::invitation::Invitation;
-use super::wire::Wire;
+use super::refusals::Refusals;
+use super::seal::fresh;
+use super::wire::{Wire, WireError};
 use super::{ANSWER, PERIOD, frame};
 use crate::error::CommError;
 
@@ -22,49 +24,59 @@ const LOOK: Duration = Duration::from_millis(100);
 /// Calls until it is dropped.
 #[derive(Debug)]
 pub(super) struct Spoke {
-    ended: Arc<AtomicBool>,
+    caller: Arc<Caller>,
     thread: Option<JoinHandle<()>>,
+}
+
+#[derive(Debug)]
+struct Caller {
+    invitation: Invitation,
+    node: usize,
+    heartbeat: Heartbeat,
+    ended: AtomicBool,
+    refusals: Refusals,
 }
 
 impl Spoke {
     pub fn start(invitation: Invitation, node: usize, heartbeat: Heartbeat) -> Result<Self, CommError> {
         let rank = heartbeat.rank();
-        let ended = Arc::new(AtomicBool::new(false));
-        let own = Caller { invitation, node, heartbeat, ended: ended.clone() };
+        let ended = AtomicBool::new(false);
+        let caller = Arc::new(Caller { invitation, node, heartbeat, ended, refusals: Refusals::default() });
+        let own = caller.clone();
         let thread = std::thread::Builder::new()
             .name("heartbeat-spoke".to_owned())
             .spawn(move || own.run())
             .map_err(|error| CommError::CommThread { rank, reason: error.to_string() })?;
-        Ok(Self { ended, thread: Some(thread) })
+        Ok(Self { caller, thread: Some(thread) })
+    }
+
+    /// Frames and listeners refused so far.
+    #[cfg(test)]
+    pub fn num_refused(&self) -> u64 {
+        self.caller.refusals.num()
     }
 }
 
 impl Drop for Spoke {
     fn drop(&mut self) {
-        self.ended.store(true, Ordering::Relaxed);
+        self.caller.ended.store(true, Ordering::Relaxed);
         if let Some(thread) = self.thread.take() {
             let _ = thread.join();
         }
     }
 }
 
-struct Caller {
-    invitation: Invitation,
-    node: usize,
-    heartbeat: Heartbeat,
-    ended: Arc<AtomicBool>,
-}
-
 impl Caller {
     fn run(&self) {
         let mut has_warned = false;
         while !self.ended.load(Ordering::Relaxed) {
-            let failed = self
-                .invitation
-                .addresses
-                .iter()
-                .filter_map(|address| Some((address, self.talk(*address).err()?)));
-            let failed: Vec<String> = failed.map(|(address, error)| format!("{address}: {error}")).collect();
+            let mut failed = Vec::new();
+            for address in &self.invitation.addresses {
+                if let Err(error) = self.talk(*address) {
+                    self.refusals.note(*address, &error);
+                    failed.push(format!("{address}: {error}"));
+                }
+            }
             if !has_warned && !self.ended.load(Ordering::Relaxed) {
                 has_warned = true;
                 tracing::warn!(
@@ -78,19 +90,18 @@ impl Caller {
     }
 
     /// Exchanges news over one address until it fails.
-    fn talk(&self, address: SocketAddr) -> std::io::Result<()> {
+    fn talk(&self, address: SocketAddr) -> Result<(), WireError> {
         let stream = TcpStream::connect_timeout(&address, CONNECT)?;
         let world_size = self.heartbeat.members().len();
-        let mut wire = Wire::new(stream, &self.ended, ANSWER, frame::max_bytes(world_size))?;
-        wire.call(&self.invitation.key, u32::try_from(self.node).unwrap_or(u32::MAX))?;
+        let wire = Wire::over(stream, &self.ended, ANSWER, frame::max_bytes(world_size))?;
+        let node = u32::try_from(self.node).unwrap_or(u32::MAX);
+        let mut line = wire.call(&self.invitation.key, node, fresh()?)?;
         while !self.ended.load(Ordering::Relaxed) {
             let own = self.heartbeat.rows_of_node(self.node, Moment::now());
-            wire.send(&frame::encode(&own, self.heartbeat.memory().speaker()))?;
-            let bytes = wire.receive()?;
+            line.send(&frame::encode(&own, self.heartbeat.memory().speaker()))?;
+            let bytes = line.receive()?;
             let now = Moment::now();
-            let Some(news) = frame::decode(&bytes, world_size, now) else {
-                return Err(std::io::Error::from(std::io::ErrorKind::InvalidData));
-            };
+            let news = frame::decode(&bytes, world_size, now).ok_or(WireError::Senseless)?;
             take(&self.heartbeat, &news, now, |node| node != self.node);
             self.sleep(PERIOD);
         }

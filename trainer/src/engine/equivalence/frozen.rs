@@ -1,13 +1,13 @@
 //! Phases: what is frozen keeps every bit, whatever carries gradients over ranks, and the rest does not notice how many
 //! ranks there are.
 
-use dtrain_configs::schema::{Norm, PhaseConfig, PhaseSchedule};
+use dtrain_configs::schema::{Encoder, MethodFacts, Norm, PhaseConfig, PhaseSchedule};
 
 use tch::TchError;
 
 use super::*;
 use crate::loss::cross_entropy::cross_entropy;
-use crate::method::{DirectLoss, Objective, Sampling, Task};
+use crate::method::{DirectLoss, Objective, Task};
 use crate::model::freeze::is_below;
 use crate::model::parameters::{Init, Role};
 use crate::state::Stateful;
@@ -52,9 +52,10 @@ fn assert_equal_below(what: &str, prefix: &str, a: &Trained, b: &Trained, equal:
 
 #[test]
 fn what_is_frozen_keeps_weights_moments_and_statistics_bit_for_bit() {
-    for (name, build, labelled_only) in METHODS {
+    for (name, build, labelled_only) in methods() {
         for (optimizer, way) in [sgd(), adamw(), lars(), adamw()].into_iter().zip(WAYS) {
-            let case = Case { phases: phases("backbone"), labelled_only, way, ..whole(optimizer, build) };
+            let case =
+                Case { phases: phases("backbone"), labelled_only, way, ..whole(optimizer, build.clone()) };
             let batches = batches(2);
             let after = |steps: usize| train(&case, &batches[..steps]);
             let mut fresh = Parameters::new(Device::Cpu, Kind::Double, 3);
@@ -83,10 +84,11 @@ fn what_is_frozen_keeps_weights_moments_and_statistics_bit_for_bit() {
 
 #[test]
 fn ranks_and_ways_do_not_matter_in_any_phase() {
-    for (name, build, labelled_only) in METHODS {
+    for (name, build, labelled_only) in methods() {
         for way in WAYS {
             let phases = phases("backbone");
-            let case = |way| Case { phases: phases.clone(), labelled_only, way, ..whole(adamw(), build) };
+            let case =
+                |way| Case { phases: phases.clone(), labelled_only, way, ..whole(adamw(), build.clone()) };
             let alone = train(&case(PLAIN_WAY), &batches(1));
             for world_size in [2, 3] {
                 let what = format!("{name} with phases over {world_size} ranks, {way:?}");
@@ -98,7 +100,7 @@ fn ranks_and_ways_do_not_matter_in_any_phase() {
 
 #[test]
 fn a_part_within_the_network_can_be_frozen() {
-    let build: Build = |p| {
+    let build = built_by(|p| {
         let model = ModelConfig { norm: Norm::Group, ..backbone(ModelName::CnnSmall) };
         method::build(
             &MethodConfig::Supervised(SupervisedConfig::default()),
@@ -106,12 +108,12 @@ fn a_part_within_the_network_can_be_frozen() {
             &Task::of_classes(1, CLASSES),
             p,
         )
-    };
+    });
     let mut fresh = Parameters::new(Device::Cpu, Kind::Double, 3);
     let _ = build(&mut fresh);
     let middle = fresh.parameters()[fresh.parameters().len() / 2].name.clone();
     let (part, _) = middle.rsplit_once('.').unwrap();
-    let case = Case { phases: phases(part), labelled_only: true, ..whole(sgd(), build) };
+    let case = Case { phases: phases(part), labelled_only: true, ..whole(sgd(), build.clone()) };
     let trained = train(&case, &batches(2)[..2]);
     for (parameter, (name, after)) in fresh.parameters().iter().zip(&trained.weights) {
         let kept = parameter.tensor.detach() == *after;
@@ -121,11 +123,11 @@ fn a_part_within_the_network_can_be_frozen() {
 
 #[test]
 fn the_learning_rate_is_scaled_and_starts_anew_by_phase() {
-    let (name, build, _) = METHODS[2];
+    let build = built_by(|p| supervised(ModelName::CnnSmall, p));
     let mut phases = phases("backbone");
     phases.list[1].lr_scale = 0.5;
     phases.list[2].schedule = PhaseSchedule::Restart;
-    let case = Case { phases, labelled_only: true, ..whole(sgd(), build) };
+    let case = Case { phases, labelled_only: true, ..whole(sgd(), build.clone()) };
     let engine = case.engine(local_world(1).remove(0), 9, 9);
     let plain = |step, total| schedule::lr_at(step, total, 9, &ScheduleConfig::default(), 0.01, 9);
     for step in 0..9 {
@@ -134,7 +136,7 @@ fn the_learning_rate_is_scaled_and_starts_anew_by_phase() {
             3..6 => 0.5 * plain(step, 9),
             _ => plain(step - 6, 3),
         };
-        assert_eq!(engine.lr_at(step), expected, "{name}: step {step}");
+        assert_eq!(engine.lr_at(step), expected, "step {step}");
     }
 }
 
@@ -158,16 +160,16 @@ impl Method for TwoLosses {
         None
     }
 
-    fn num_views(&self) -> u32 {
-        1
+    fn facts(&self) -> MethodFacts {
+        MethodFacts::default()
     }
 
     fn loss_names(&self) -> Vec<String> {
         vec!["left".into(), "right".into()]
     }
 
-    fn sampling(&self) -> Sampling {
-        Sampling::Shuffled
+    fn monitors(&self) -> &'static [&'static str] {
+        &[]
     }
 
     fn objective(&self, inputs: &Tensor, targets: &Targets, _: &Pass) -> Result<Objective, TchError> {
@@ -181,7 +183,11 @@ impl Method for TwoLosses {
         Ok(Objective::Direct(DirectLoss { terms, sums: Vec::new() }))
     }
 
-    fn embed(&self, inputs: &Tensor, _: &Pass) -> Result<Tensor, TchError> {
+    fn num_features(&self) -> i64 {
+        SIZE * SIZE
+    }
+
+    fn embed(&self, inputs: &Tensor, _: Encoder, _: &Pass) -> Result<Tensor, TchError> {
         inputs.f_flatten(1, -1)
     }
 }
@@ -198,7 +204,7 @@ fn losses_are_weighed_and_one_that_is_off_moves_nothing() {
         phases: weighing(weights),
         labelled_only: true,
         grad_clip: None,
-        ..whole(adamw(), TwoLosses::build)
+        ..whole(adamw(), built_by(TwoLosses::build))
     };
     let train = |weights: &[(&str, f64)]| train(&case(weights), &batches(2)[..2]);
     let (both, half, alone) = (train(&[]), train(&[("right", 0.5)]), train(&[("right", 0.0)]));

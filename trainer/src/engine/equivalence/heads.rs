@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use dtrain_configs::schema::{HeadConfig, HeadLoss, ModelConfig, MultiheadConfig};
+use dtrain_configs::schema::{HeadConfig, HeadLoss, HeadsConfig, ModelConfig};
 
 use super::*;
 use crate::method::HeadTask;
@@ -20,31 +20,19 @@ pub(super) fn labels(method: &dyn Method, samples: &[u64]) -> Vec<Vec<i64>> {
     method.heads().iter().enumerate().map(of_head).collect()
 }
 
-/// Four heads; the last one has weight `last`.
-fn multihead(dropout: f64, last: f64, parameters: &mut Parameters) -> Box<dyn Method> {
-    let head = |weight, loss| HeadConfig { weight, loss: Some(loss), ..HeadConfig::default() };
-    let heads = [
-        ("class", head(1.0, HeadLoss::CrossEntropy)),
-        ("note", head(0.5, HeadLoss::OrdinalRegression)),
-        ("level", head(0.25, HeadLoss::QuantizedRegression)),
-        ("last", head(last, HeadLoss::CrossEntropy)),
-    ];
-    let heads: BTreeMap<String, HeadConfig> =
-        heads.into_iter().map(|(name, head)| (name.to_owned(), head)).collect();
-    let tasks = [
-        ("class", 4, vec![]),
-        ("note", 3, vec![40.0, 50.0, 60.0]),
-        ("level", 5, vec![]),
-        ("last", 2, vec![]),
-    ];
-    let task = Task {
-        in_channels: 1,
-        num_classes: 4,
-        heads: tasks
-            .into_iter()
-            .map(|(name, num_classes, values)| HeadTask { name: name.into(), num_classes, values })
-            .collect(),
-    };
+/// Labels of the data.
+pub(super) const LABELS: [&str; 4] = ["class", "note", "level", "last"];
+
+/// What the data ask of a network.
+pub(super) fn task() -> Task {
+    let scales = [(4, vec![]), (3, vec![40.0, 50.0, 60.0]), (5, vec![]), (2, vec![])];
+    let head =
+        |(name, (num_classes, values)): (&str, _)| HeadTask { name: name.to_owned(), num_classes, values };
+    Task { heads: LABELS.into_iter().zip(scales).map(head).collect(), ..Task::of_classes(1, CLASSES) }
+}
+
+/// Four heads on a network with dropout; the last one has weight `last`.
+pub(super) fn multihead(dropout: f64, last: f64, parameters: &mut Parameters) -> Box<dyn Method> {
     let model = ModelConfig {
         name: ModelName::SimpleCnn,
         conv1_channels: 4,
@@ -54,24 +42,33 @@ fn multihead(dropout: f64, last: f64, parameters: &mut Parameters) -> Box<dyn Me
         dropout,
         ..ModelConfig::default()
     };
-    let config = MultiheadConfig { heads, ..MultiheadConfig::default() };
-    method::build(&MethodConfig::Multihead(config), &model, &task, parameters)
+    let head = |weight, loss| HeadConfig { weight, loss: Some(loss), ..HeadConfig::default() };
+    let heads = [
+        ("class", head(1.0, HeadLoss::CrossEntropy)),
+        ("note", head(0.5, HeadLoss::OrdinalRegression)),
+        ("level", head(0.25, HeadLoss::QuantizedRegression)),
+        ("last", head(last, HeadLoss::CrossEntropy)),
+    ];
+    let heads: BTreeMap<String, HeadConfig> =
+        heads.into_iter().map(|(name, head)| (name.to_owned(), head)).collect();
+    let config = HeadsConfig { heads, ..HeadsConfig::default() };
+    method::build(&MethodConfig::Multihead(config), &model, &task(), parameters)
 }
 
-fn case(build: Build) -> Case {
-    whole(adam(), build)
+fn case(dropout: f64, last: f64) -> Case {
+    whole(adam(), built_by(move |p| multihead(dropout, last, p)))
 }
 
 #[test]
 fn one_to_four_ranks_train_the_same_heads() {
-    assert_ranks_do_not_matter("multihead", &case(|p| multihead(0.25, 0.3, p)), 4);
+    assert_ranks_do_not_matter("multihead", &case(0.25, 0.3), 4);
 }
 
 #[test]
 fn dropout_takes_part_and_depends_on_the_seed_alone() {
-    let with = train(&case(|p| multihead(0.25, 0.3, p)), &batches(1));
-    let again = train(&case(|p| multihead(0.25, 0.3, p)), &batches(1));
-    let without = train(&case(|p| multihead(0.0, 0.3, p)), &batches(1));
+    let with = train(&case(0.25, 0.3), &batches(1));
+    let again = train(&case(0.25, 0.3), &batches(1));
+    let without = train(&case(0.0, 0.3), &batches(1));
     let loss = |trained: &Trained| trained.outcomes[0].loss;
     assert_eq!(loss(&with), loss(&again));
     assert!((loss(&with) - loss(&without)).abs() > 1e-6);
@@ -79,7 +76,7 @@ fn dropout_takes_part_and_depends_on_the_seed_alone() {
 
 #[test]
 fn a_head_of_weight_0_stays_and_is_told_about() {
-    let trained = train(&case(|p| multihead(0.25, 0.0, p)), &batches(1));
+    let trained = train(&case(0.25, 0.0), &batches(1));
     let mut fresh = Parameters::new(Device::Cpu, Kind::Double, 3);
     let method = multihead(0.25, 0.0, &mut fresh);
     let mut moved = BTreeMap::new();

@@ -1,12 +1,13 @@
 //! The smallest network that the engine can train.
 
+use dtrain_configs::schema::{Encoder, MethodFacts};
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use tch::{TchError, Tensor};
 
 use super::SIZE;
 use crate::loss::cross_entropy::cross_entropy;
-use crate::method::{DirectLoss, Method, Objective, PairBatch, PairKeys, PairLoss, Sampling, Targets};
+use crate::method::{DirectLoss, Method, Objective, PairBatch, PairKeys, PairLoss, Targets};
 use crate::model::Pass;
 use crate::model::parameters::{Init, Parameters, Role};
 use crate::state::Stateful;
@@ -39,16 +40,16 @@ impl Method for Plain {
         None
     }
 
-    fn num_views(&self) -> u32 {
-        1 + u32::from(self.pairs)
+    fn facts(&self) -> MethodFacts {
+        MethodFacts { num_views: 1 + u32::from(self.pairs), ..MethodFacts::default() }
     }
 
     fn loss_names(&self) -> Vec<String> {
         vec!["loss".into()]
     }
 
-    fn sampling(&self) -> Sampling {
-        Sampling::Shuffled
+    fn monitors(&self) -> &'static [&'static str] {
+        &[]
     }
 
     fn pair_loss(&self) -> Option<PairLoss> {
@@ -71,7 +72,11 @@ impl Method for Plain {
         Ok(Objective::Direct(DirectLoss { terms: vec![loss], sums: Vec::new() }))
     }
 
-    fn embed(&self, inputs: &Tensor, _: &Pass) -> Result<Tensor, TchError> {
+    fn num_features(&self) -> i64 {
+        SIZE * SIZE
+    }
+
+    fn embed(&self, inputs: &Tensor, _: Encoder, _: &Pass) -> Result<Tensor, TchError> {
         inputs.f_flatten(1, -1)
     }
 }

@@ -8,11 +8,11 @@ use super::*;
 fn a_parameter_without_gradient_keeps_weight_and_moments_bit_for_bit() {
     for optimizer in [sgd(), adamw(), lars()] {
         let name = optimizer.name();
-        let always: Build = |p| Plain::build(true, u64::MAX, p);
-        let at_first: Build = |p| Plain::build(true, 3, p);
-        let case = |build| whole(optimizer.clone(), build);
-        let short = train(&case(at_first), &batches(3)[..3]);
-        let long = train(&case(at_first), &batches(3));
+        let always = built_by(|p| Plain::build(true, u64::MAX, p));
+        let at_first = built_by(|p| Plain::build(true, 3, p));
+        let case = |build: &Build| whole(optimizer.clone(), build.clone());
+        let short = train(&case(&at_first), &batches(3)[..3]);
+        let long = train(&case(&at_first), &batches(3));
         let of = |tensors: &[(String, Tensor)], parameter: &str| -> Vec<Tensor> {
             let found = tensors.iter().filter(|(name, _)| name.split('.').next_back() == Some(parameter));
             found.map(|(_, tensor)| tensor.shallow_clone()).collect()
@@ -21,7 +21,7 @@ fn a_parameter_without_gradient_keeps_weight_and_moments_bit_for_bit() {
         assert_eq!(of(&long.moments, "late"), of(&short.moments, "late"), "{name}");
         assert_ne!(of(&long.weights, "first"), of(&short.weights, "first"), "{name}");
         assert_ne!(
-            of(&train(&case(always), &batches(3)).weights, "late"),
+            of(&train(&case(&always), &batches(3)).weights, "late"),
             of(&short.weights, "late"),
             "{name}"
         );
@@ -37,12 +37,12 @@ fn a_parameter_without_gradient_keeps_weight_and_moments_bit_for_bit() {
 /// One bad value on one rank: all ranks skip the step, and nothing has learned from it.
 #[test]
 fn a_value_that_is_not_finite_leaves_everything_as_it_was() {
-    for (name, build, labelled_only) in METHODS {
+    for (name, build, labelled_only) in methods() {
         for (micro_batch, deferred, shard_optimizer) in
             [(None, false, false), (Some(2), false, true), (None, true, false), (None, true, true)]
         {
             let way = Way { deferred, shard_optimizer, ..PLAIN_WAY };
-            let case = Case { micro_batch, labelled_only, way, ..whole(adamw(), build) };
+            let case = Case { micro_batch, labelled_only, way, ..whole(adamw(), build.clone()) };
             let world = local_world(2);
             thread::scope(|scope| {
                 for collective in world {
@@ -61,7 +61,7 @@ fn skips_a_bad_step(name: &str, case: &Case, collective: Arc<dyn Collective>) {
     let num_views = i64::from(engine.method().num_views());
     let state = |engine: &Engine| -> Vec<Tensor> {
         let parameters = engine.parameters().parameters().iter().map(|p| p.tensor.detach().copy());
-        let buffers = engine.parameters().buffers().iter().map(|b| b.tensor.copy());
+        let buffers = untrained(engine.parameters()).map(|(_, tensor)| tensor.copy());
         let moments = engine.moments().unwrap().into_iter().map(|(_, moment)| moment.copy());
         parameters.chain(buffers).chain(moments).collect()
     };
@@ -79,7 +79,7 @@ fn skips_a_bad_step(name: &str, case: &Case, collective: Arc<dyn Collective>) {
         let targets = Targets {
             sample_ids: own.clone().map(|s| (8 * step as u64 + s) as i64).collect(),
             classes,
-            labels: Vec::new(),
+            labels: heads::labels(engine.method(), &own.clone().collect::<Vec<_>>()),
             recordings: vec![-1; own.clone().count()],
             positions: own.map(|s| s as i64).collect(),
             global_samples: 8,
@@ -101,7 +101,7 @@ fn skips_a_bad_step(name: &str, case: &Case, collective: Arc<dyn Collective>) {
 #[test]
 fn a_replica_that_differs_is_named_on_all_ranks() {
     for damaged in ["weight", "moment", "statistics", "nothing"] {
-        let case = whole(adamw(), |p| supervised(ModelName::CnnSmall, p));
+        let case = whole(adamw(), built_by(|p| supervised(ModelName::CnnSmall, p)));
         let errors: Vec<Option<String>> = thread::scope(|scope| {
             let threads: Vec<_> = local_world(3)
                 .into_iter()

@@ -31,23 +31,34 @@ pub struct Adam {
 
 impl Adam {
     /// Adam, with moments and step counts of 0.
-    pub fn new(config: &AdamConfig, flat: &Flat, shard: &Shard) -> Self {
+    ///
+    /// # Errors
+    /// When memory runs out.
+    pub fn new(config: &AdamConfig, flat: &Flat, shard: &Shard) -> Result<Self, TrainError> {
         let &AdamConfig { lr, weight_decay, beta1, beta2, eps, decay_bias_and_norm } = config;
         let settings = AdamStep { lr, beta1, beta2, weight_decay, decoupled: false, eps };
         Self::with(settings, decay_bias_and_norm, flat, shard)
     }
 
     /// AdamW, with moments and step counts of 0.
-    pub fn decoupled(config: &AdamwConfig, flat: &Flat, shard: &Shard) -> Self {
+    ///
+    /// # Errors
+    /// When memory runs out.
+    pub fn decoupled(config: &AdamwConfig, flat: &Flat, shard: &Shard) -> Result<Self, TrainError> {
         let &AdamwConfig { lr, weight_decay, beta1, beta2, eps, decay_bias_and_norm } = config;
         let settings = AdamStep { lr, beta1, beta2, weight_decay, decoupled: true, eps };
         Self::with(settings, decay_bias_and_norm, flat, shard)
     }
 
-    fn with(settings: AdamStep, decay_bias_and_norm: bool, flat: &Flat, shard: &Shard) -> Self {
+    fn with(
+        settings: AdamStep,
+        decay_bias_and_norm: bool,
+        flat: &Flat,
+        shard: &Shard,
+    ) -> Result<Self, TrainError> {
         let zeros = || shard.zeros(flat.parameters());
         let steps = vec![0; flat.segments().len()];
-        Self { settings, decay_bias_and_norm, first: zeros(), second: zeros(), steps }
+        Ok(Self { settings, decay_bias_and_norm, first: zeros()?, second: zeros()?, steps })
     }
 }
 

@@ -30,8 +30,11 @@ pub struct Lars {
 
 impl Lars {
     /// Without any momentum gathered yet.
-    pub fn new(config: LarsConfig, flat: &Flat, shard: &Shard) -> Self {
-        Self { config, momentum: shard.zeros(flat.parameters()) }
+    ///
+    /// # Errors
+    /// When memory runs out.
+    pub fn new(config: LarsConfig, flat: &Flat, shard: &Shard) -> Result<Self, TrainError> {
+        Ok(Self { config, momentum: shard.zeros(flat.parameters())? })
     }
 
     /// g + d w of a part of a layer.

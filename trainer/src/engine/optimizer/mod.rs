@@ -56,13 +56,16 @@ pub trait Optimizer: Send {
 }
 
 /// The optimizer that the configuration names, with empty moments.
-pub fn build(config: &OptimizerConfig, flat: &Flat, shard: &Shard) -> Box<dyn Optimizer> {
-    match config {
-        OptimizerConfig::Sgd(config) => Box::new(Sgd::new(config.clone(), flat, shard)),
-        OptimizerConfig::Adam(config) => Box::new(Adam::new(config, flat, shard)),
-        OptimizerConfig::Adamw(config) => Box::new(Adam::decoupled(config, flat, shard)),
-        OptimizerConfig::Lars(config) => Box::new(Lars::new(config.clone(), flat, shard)),
-    }
+///
+/// # Errors
+/// When memory runs out.
+pub fn build(config: &OptimizerConfig, flat: &Flat, shard: &Shard) -> Result<Box<dyn Optimizer>, TrainError> {
+    Ok(match config {
+        OptimizerConfig::Sgd(config) => Box::new(Sgd::new(config.clone(), flat, shard)?),
+        OptimizerConfig::Adam(config) => Box::new(Adam::new(config, flat, shard)?),
+        OptimizerConfig::Adamw(config) => Box::new(Adam::decoupled(config, flat, shard)?),
+        OptimizerConfig::Lars(config) => Box::new(Lars::new(config.clone(), flat, shard)?),
+    })
 }
 
 /// Whether weight decay applies.

@@ -25,9 +25,12 @@ pub struct Sgd {
 
 impl Sgd {
     /// Without any momentum gathered yet.
-    pub fn new(config: SgdConfig, flat: &Flat, shard: &Shard) -> Self {
-        let momentum = (config.momentum != 0.0).then(|| shard.zeros(flat.parameters()));
-        Self { config, momentum }
+    ///
+    /// # Errors
+    /// When memory runs out.
+    pub fn new(config: SgdConfig, flat: &Flat, shard: &Shard) -> Result<Self, TrainError> {
+        let momentum = (config.momentum != 0.0).then(|| shard.zeros(flat.parameters())).transpose()?;
+        Ok(Self { config, momentum })
     }
 }
 

@@ -8,6 +8,7 @@ use tch::{Device, Kind};
 use super::*;
 use crate::engine::state::{named_parts, restore};
 use crate::model::parameters::{Init, Parameters};
+use crate::torch_extra::cuda_contract::as_on_cuda;
 
 /// The parameters of `fixtures/make_optimizers.py`: name, shape, role, whether it starts at zero.
 const PARAMETERS: [(&str, &[i64], Role, bool); 5] = [
@@ -57,7 +58,7 @@ fn take_step(optimizer: &mut dyn Optimizer, flat: &Flat, active: &[bool], lr: f6
     let alone: Arc<dyn Collective> = Arc::new(Single::new());
     let (shard, ranks) = (whole(flat), Ranks::inline(&alone));
     let update = Update { lr, shard: &shard, ranks: &ranks, skip: None };
-    optimizer.step(flat, &flat.active_set(active), &update).unwrap();
+    as_on_cuda(|| optimizer.step(flat, &flat.active_set(active), &update).unwrap());
 }
 
 fn moments_of(optimizer: &dyn Optimizer, flat: &Flat) -> Vec<(String, Tensor)> {
@@ -138,7 +139,7 @@ fn twenty_steps_equal_pytorch() {
     for (kind, tolerance) in [(Kind::Double, 1e-12), (Kind::Float, 1e-6)] {
         for (name, config) in configs() {
             let (_parameters, flat) = start(kind);
-            let mut optimizer = build(&config, &flat, &whole(&flat));
+            let mut optimizer = build(&config, &flat, &whole(&flat)).unwrap();
             run(&mut *optimizer, &flat, 0..20, config.lr(), name.ends_with("skipping"));
             for (segment, expected) in flat.segments().iter().zip(&fixture[name]) {
                 let actual = segment.view_of(flat.parameters()).view(-1).to_kind(Kind::Double);
@@ -157,7 +158,7 @@ fn twenty_steps_equal_pytorch() {
 fn an_inactive_parameter_keeps_weights_and_moments_bit_for_bit() {
     for (name, config) in configs() {
         let (_parameters, flat) = start(Kind::Float);
-        let mut optimizer = build(&config, &flat, &whole(&flat));
+        let mut optimizer = build(&config, &flat, &whole(&flat)).unwrap();
         run(&mut *optimizer, &flat, 0..3, config.lr(), false);
         let frozen = &flat.segments()[3];
         let state = |optimizer: &dyn Optimizer| {
@@ -184,7 +185,7 @@ fn an_inactive_parameter_keeps_weights_and_moments_bit_for_bit() {
 fn a_restored_state_continues_bit_for_bit() {
     for (name, config) in configs() {
         let (_parameters, flat) = start(Kind::Float);
-        let mut optimizer = build(&config, &flat, &whole(&flat));
+        let mut optimizer = build(&config, &flat, &whole(&flat)).unwrap();
         run(&mut *optimizer, &flat, 0..7, config.lr(), true);
         let weights = flat.parameters().copy();
         let tensors: Vec<Tensor> =
@@ -193,7 +194,7 @@ fn a_restored_state_continues_bit_for_bit() {
         run(&mut *optimizer, &flat, 7..12, config.lr(), true);
 
         let (_parameters, resumed) = start(Kind::Float);
-        let mut other = build(&config, &resumed, &whole(&resumed));
+        let mut other = build(&config, &resumed, &whole(&resumed)).unwrap();
         resumed.parameters().shallow_clone().copy_(&weights);
         restore(&resumed, &whole(&resumed), &mut *other, &tensors, &steps).unwrap();
         run(&mut *other, &resumed, 7..12, config.lr(), true);
@@ -204,7 +205,7 @@ fn a_restored_state_continues_bit_for_bit() {
 #[test]
 fn the_state_is_named_per_parameter_in_its_shape() {
     let (_parameters, flat) = start(Kind::Float);
-    let mut optimizer = Adam::decoupled(&AdamwConfig::default(), &flat, &whole(&flat));
+    let mut optimizer = Adam::decoupled(&AdamwConfig::default(), &flat, &whole(&flat)).unwrap();
     run(&mut optimizer, &flat, 0..2, 1e-3, true);
     let state = moments_of(&optimizer, &flat);
     assert_eq!(state.len(), 10);
@@ -213,6 +214,7 @@ fn the_state_is_named_per_parameter_in_its_shape() {
     assert_eq!(optimizer.steps(), [2, 2, 2, 1, 2]);
     assert!(
         Sgd::new(SgdConfig { momentum: 0.0, ..SgdConfig::default() }, &flat, &whole(&flat))
+            .unwrap()
             .moments()
             .is_empty()
     );
@@ -221,7 +223,7 @@ fn the_state_is_named_per_parameter_in_its_shape() {
 #[test]
 fn a_state_that_does_not_fit_is_refused_and_changes_nothing() {
     let (_parameters, flat) = start(Kind::Float);
-    let mut optimizer = Adam::decoupled(&AdamwConfig::default(), &flat, &whole(&flat));
+    let mut optimizer = Adam::decoupled(&AdamwConfig::default(), &flat, &whole(&flat)).unwrap();
     run(&mut optimizer, &flat, 0..2, 1e-3, false);
     let before: Vec<Vec<u64>> =
         moments_of(&optimizer, &flat).iter().map(|(_, t)| bits(&t.view(-1))).collect();
@@ -246,7 +248,7 @@ fn a_state_that_does_not_fit_is_refused_and_changes_nothing() {
 fn padding_stays_zero() {
     for (name, config) in configs() {
         let (_parameters, flat) = start(Kind::Double);
-        let mut optimizer = build(&config, &flat, &whole(&flat));
+        let mut optimizer = build(&config, &flat, &whole(&flat)).unwrap();
         run(&mut *optimizer, &flat, 0..5, config.lr(), false);
         let total: f64 = flat.parameters().abs().sum(Kind::Double).double_value(&[]);
         let of_segments: f64 = flat
@@ -262,7 +264,7 @@ fn padding_stays_zero() {
 fn lars_without_gradient_or_decay_has_a_ratio_of_one() {
     let (_parameters, flat) = start(Kind::Float);
     let OptimizerConfig::Lars(config) = lars() else { panic!("lars") };
-    let mut optimizer = Lars::new(LarsConfig { weight_decay: 0.0, ..config }, &flat, &whole(&flat));
+    let mut optimizer = Lars::new(LarsConfig { weight_decay: 0.0, ..config }, &flat, &whole(&flat)).unwrap();
     let before = bits(flat.parameters());
     flat.zero_gradients();
     take_step(&mut optimizer, &flat, &ALL, 0.5);

@@ -53,11 +53,7 @@ impl Queue {
     pub fn new(size: usize, dim: usize, exclusions: &[&str], parameters: &mut Parameters) -> Self {
         let shape = [size as i64, dim as i64];
         let rows = parameters.buffer("rows", &shape, 0.0);
-        let mut integers = |name: &str| {
-            let mut tensor = parameters.counter(name);
-            let _ = tensor.resize_([size as i64]).fill_(-1);
-            tensor
-        };
+        let mut integers = |name: &str| parameters.integers(name, &[size as i64], -1);
         let mut keys = vec![integers("groups"), integers("samples")];
         keys.extend(exclusions.iter().map(|name| integers(&format!("excluded.{name}"))));
         let (next, len) = (parameters.counter("next"), parameters.counter("len"));

@@ -28,7 +28,7 @@ mod soft;
 use dtrain_configs::schema::{HeadLoss, HeadSettings};
 use tch::{Kind, Tensor};
 
-pub use predict::{predicted_classes, predicted_values};
+pub use predict::{predicted_classes, predicted_values, probabilities};
 pub use scale::HeadScale;
 
 use super::cross_entropy::{NO_LABEL, cross_entropy};

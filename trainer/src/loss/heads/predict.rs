@@ -35,6 +35,23 @@ pub fn predicted_values(settings: &HeadSettings, scores: &Tensor, values: &Tenso
     }
 }
 
+/// The probability of each class, `[n, K]`; `None` where the head's only output is a value.
+///
+/// # Shapes
+/// As in [`super::head_loss`].
+pub fn probabilities(settings: &HeadSettings, scores: &Tensor) -> Option<Tensor> {
+    match settings.loss {
+        HeadLoss::QuantizedRegression => None,
+        HeadLoss::CrossEntropy
+        | HeadLoss::OrdinalRegression
+        | HeadLoss::DistanceWeighted
+        | HeadLoss::SoftTargets => {
+            let scores = widened(scores);
+            Some(scores.softmax(-1, scores.kind()))
+        }
+    }
+}
+
 /// The estimates of a head that is trained to tell a value, as shares of the range, `[n]`.
 fn estimates(loss: HeadLoss, scores: &Tensor, values: &Tensor) -> Option<(Tensor, Shares)> {
     let shares = || Shares::of(&values.to_device(scores.device()));

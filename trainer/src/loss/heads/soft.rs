@@ -10,7 +10,8 @@ use super::Samples;
 
 /// `-sum_k t_k log p_k`, `[n]`.
 pub(super) fn cross_entropies(samples: &Samples, width: f64) -> Tensor {
-    let classes = samples.shares.ones_like().cumsum(0, None::<Kind>) - 1.0;
+    let shares = &samples.shares;
+    let classes = Tensor::arange(shares.numel() as i64, (shares.kind(), shares.device()));
     let targets = samples.targets.to_kind(classes.kind()).unsqueeze(1);
     let z = (classes - targets) / width;
     // A softmax of the exponents is the normalization, and holds for any width.

@@ -50,7 +50,7 @@ pub fn choose(choice: DeviceChoice, collective: &dyn Collective) -> Result<Place
         reason,
     };
     if choice == DeviceChoice::Cpu {
-        return Ok(cpu("set".into()));
+        return Ok(cpu(super::SET.into()));
     }
     let world = collective.world();
     let found = gpus();

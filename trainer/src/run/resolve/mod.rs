@@ -4,8 +4,8 @@
 mod device;
 
 use dtrain_comm::{Collective, CollectiveExt};
-use dtrain_configs::RunConfig;
-use dtrain_configs::schema::{Auto, CommBackend, DeviceChoice, MethodConfig, Norm, Precision};
+use dtrain_configs::schema::{Auto, CommBackend, DeviceChoice, Norm, Precision};
+use dtrain_configs::{Origins, RunConfig};
 use serde::{Deserialize, Serialize};
 use tch::Device;
 
@@ -39,8 +39,28 @@ pub struct Resolved {
     pub overlap: bool,
 }
 
+/// What a run that goes on has chosen, and for how many ranks.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Kept {
+    /// The choices.
+    pub resolved: Resolved,
+    /// Ranks that they were made for.
+    pub world_size: usize,
+}
+
+/// Why a value is what it is that the settings name.
+const SET: &str = "set";
+
 impl Resolved {
-    /// The settings with every `auto` replaced, as they go into `config.yaml`; what was set stays.
+    /// As [`Self::fill_in`], for `config.yaml`: threads are left to each start, since they are of the ranks that share a
+    /// machine; a checkpoint keeps them for the same number of ranks.
+    pub fn write_into(&self, config: &mut RunConfig) {
+        let (threads, loader_threads) = (config.trainer.threads, config.trainer.loader_threads);
+        self.fill_in(config);
+        (config.trainer.threads, config.trainer.loader_threads) = (threads, loader_threads);
+    }
+
+    /// The settings with every `auto` replaced; what was set stays.
     pub fn fill_in(&self, config: &mut RunConfig) {
         let trainer = &mut config.trainer;
         if trainer.device == DeviceChoice::Auto {
@@ -52,12 +72,9 @@ impl Resolved {
         trainer.threads = Auto::Value(trainer.threads.value().unwrap_or(self.threads));
         trainer.loader_threads = Auto::Value(trainer.loader_threads.value().unwrap_or(self.loader_threads));
         trainer.sync_bn = Auto::Value(trainer.sync_bn.value().unwrap_or(self.sync_bn));
-        let tile = match &mut config.method {
-            MethodConfig::Simclr(simclr) => &mut simclr.tile,
-            MethodConfig::Supcon(supcon) => &mut supcon.tile,
-            MethodConfig::Supervised(_) | MethodConfig::Multihead(_) => return,
-        };
-        *tile = Auto::Value(tile.value().unwrap_or(self.tile));
+        if config.method.facts().pairs.is_some() {
+            trainer.loss_tile = Auto::Value(trainer.loss_tile.value().unwrap_or(self.tile));
+        }
     }
 }
 
@@ -90,20 +107,25 @@ impl Choices {
     }
 }
 
-/// Makes every automatic choice that does not depend on the network, the same on all ranks. `stored` are those of the run
-/// that goes on.
+/// Makes every automatic choice that does not depend on the network, the same on all ranks. `kept` are those of the run
+/// that goes on; `origins` tell them from what somebody has just asked for.
 ///
 /// # Errors
 /// The same on all ranks: the machine lacks what was asked for.
 pub fn resolve(
     config: &RunConfig,
     collective: &dyn Collective,
-    stored: Option<&Resolved>,
+    origins: &Origins,
+    kept: Option<&Kept>,
 ) -> Result<(Resolved, Place, Vec<Choice>), TrainError> {
     let mut choices = Choices::default();
     let mut wanted = config.clone();
-    if let Some(stored) = stored {
-        stored.fill_in(&mut wanted);
+    if let Some(Kept { resolved, world_size }) = kept {
+        // With other ranks no resume is exact, and threads of before may be too many for the cores of each.
+        match *world_size == collective.world().world_size {
+            true => resolved.fill_in(&mut wanted),
+            false => resolved.write_into(&mut wanted),
+        }
     }
     let place = device::choose(wanted.trainer.device, collective)?;
     choices.note("trainer.device", &place.name, &place.reason, None);
@@ -125,6 +147,11 @@ pub fn resolve(
         backend,
         overlap,
     };
+    if kept.is_some() {
+        let unasked =
+            choices.0.iter_mut().filter(|choice| choice.reason == SET && !origins.is_asked(choice.key));
+        unasked.for_each(|choice| choice.reason = "as when the run began".to_owned());
+    }
     Ok((resolved, place, choices.0))
 }
 
@@ -147,7 +174,7 @@ fn arithmetic(
                 _ => (own, format!("auto: {reason}")),
             }
         }
-        set => (set, "set".to_owned()),
+        set => (set, SET.to_owned()),
     };
     let arithmetic = match precision {
         Precision::Auto | Precision::Fp32 => Arithmetic::Fp32,
@@ -183,7 +210,7 @@ fn threads(
     // The slowest rank sets the pace, and equal threads keep a resume exact wherever its ranks land.
     let smallest = collective.all_gather_usize(plan.num_threads)?.into_iter().min().unwrap_or(1).max(1);
     let (threads, reason, warning) = match trainer.threads {
-        Auto::Value(n) => (n, "set".to_owned(), None),
+        Auto::Value(n) => (n, SET.to_owned(), None),
         Auto::Auto => {
             let local_size = collective.world().local_size;
             let reason = format!("auto: {} cores for {local_size} local ranks", plan.num_allowed);
@@ -192,7 +219,7 @@ fn threads(
     };
     choices.note("trainer.threads", threads, reason, warning);
     let (loader_threads, reason) = match trainer.loader_threads {
-        Auto::Value(n) => (n, "set"),
+        Auto::Value(n) => (n, SET),
         Auto::Auto => (threads, "auto: as trainer.threads"),
     };
     choices.note("trainer.loader_threads", loader_threads, reason, None);
@@ -202,7 +229,7 @@ fn threads(
 fn sync_bn(config: &RunConfig, collective: &dyn Collective, choices: &mut Choices) -> bool {
     let world_size = collective.world().world_size;
     let (sync_bn, reason) = match config.trainer.sync_bn {
-        Auto::Value(v) => (v, "set"),
+        Auto::Value(v) => (v, SET),
         Auto::Auto => (true, "auto: statistics belong to the global batch"),
     };
     if config.model.norm != Norm::Batch {
@@ -229,10 +256,10 @@ fn ways(
     let (backend, reason) = match (config.comm.backend, on_gpu) {
         (CommBackend::Auto, true) if world.world_size > 1 => (CommBackend::Nccl, "auto: between GPUs"),
         (CommBackend::Auto, _) => (CommBackend::Mpi, "auto: between CPUs"),
-        (set, _) => (set, "set"),
+        (set, _) => (set, SET),
     };
     let (overlap, overlap_reason) = match config.trainer.overlap {
-        Auto::Value(overlap) => (overlap, "set".to_owned()),
+        Auto::Value(overlap) => (overlap, SET.to_owned()),
         Auto::Auto if backend == CommBackend::Nccl => {
             (true, "auto: NCCL works beside the computation".to_owned())
         }
@@ -255,11 +282,7 @@ fn ways(
 }
 
 fn tile(config: &RunConfig, device: Device) -> usize {
-    let views = 2;
-    let set = match &config.method {
-        MethodConfig::Simclr(simclr) => simclr.tile,
-        MethodConfig::Supcon(supcon) => supcon.tile,
-        MethodConfig::Supervised(_) | MethodConfig::Multihead(_) => Auto::Auto,
-    };
-    set.value().unwrap_or_else(|| default_tile(device, views * config.trainer.batch_size))
+    let views = config.method.facts().num_views as usize;
+    let set = config.trainer.loss_tile.value();
+    set.unwrap_or_else(|| default_tile(device, views * config.trainer.batch_size))
 }

@@ -165,7 +165,7 @@ mod tests {
         for _ in 0..3 {
             let mut writer = EventWriter::create(dir.path(), Some(10)).unwrap();
             let picture =
-                Picture::grid(&[vec![Matrix::new(&[0.0; 4], 1, 2, 2).unwrap()]], Color::Gray).unwrap();
+                Picture::grid(&[vec![Matrix::new(&[0.0; 4], 1, 2, 2).unwrap()]], &[], Color::Gray).unwrap();
             writer.image(11, "views", &picture).unwrap();
         }
         let entries = fs::read_dir(dir.path()).unwrap();

@@ -10,11 +10,14 @@ use super::precision::DevicePrecision;
 /// A gradient whose norm is a smaller part than this of the norm of all gradients, in 64 bits, is rounding.
 pub(super) const ZERO_BY_CONSTRUCTION: f64 = 1e-10;
 
-/// How much worse than the yardstick a result may be.
-const WORSE_THAN_YARDSTICK: f64 = 10.0;
+/// How much worse than the yardstick a result may be. Measured on a CPU, the worst tensor of all small networks is off by 0.43
+/// in bf16 where its yardstick is off by 0.40, and by 9.7e-3 in fp32 where its yardstick is too; the rest is room for a device
+/// that rounds in another order.
+const WORSE_THAN_YARDSTICK: f64 = 3.0;
 
-/// However badly conditioned a check is: a result of zeros is off by 1, one that has nothing to do with the reference by more.
-const LARGEST_TOLERANCE: f64 = 0.75;
+/// However badly conditioned a check is: half as much again as the worst that was measured. A result of zeros is off by 1, one
+/// that has nothing to do with the reference by more.
+const LARGEST_TOLERANCE: f64 = 0.6;
 
 /// What a row compares.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -283,13 +286,13 @@ mod tests {
     }
 
     #[test]
-    fn a_badly_conditioned_check_may_lose_ten_times_the_yardstick() {
+    fn a_badly_conditioned_check_may_lose_three_times_the_yardstick() {
         let off = |by: f64| {
             compared(&[2.0], &[("large", &[300.0, 400.0 + by]), ("small", &[0.01]), ("zero", &[1e-9])])
         };
         assert!(!verdicts(&off(0.9), reference())[1].1);
-        assert!(verdicts(&off(0.9), off(0.1))[1].1);
-        assert!(!verdicts(&off(1.1), off(0.1))[1].1);
+        assert!(verdicts(&off(0.9), off(0.31))[1].1);
+        assert!(!verdicts(&off(0.9), off(0.29))[1].1);
     }
 
     #[test]

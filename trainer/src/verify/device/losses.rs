@@ -1,12 +1,12 @@
 //! The losses: contrastive with and without exclusions and queue, in tiles that divide the batch and in tiles that do not,
 //! and cross-entropy with and without smoothing. The contrastive loss computes in 32 bits in every precision.
 
+use dtrain_data::rng::{Purpose, stream};
 use tch::{Kind, Tensor};
 
 use super::Check;
 use super::compare::Compared;
 use super::setting::{SEED, Setting};
-use crate::data::rng::{Purpose, stream};
 use crate::error::TrainError;
 use crate::loss::contrastive::{PairKeys, PairLoss, PairProblem, Queue};
 use crate::loss::cross_entropy::{NO_LABEL, cross_entropy, num_labelled};

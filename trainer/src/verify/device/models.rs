@@ -8,7 +8,7 @@ use dtrain_configs::schema::{ModelConfig, ModelName, Norm, ProjectorConfig, Stem
 use tch::{Kind, TchError, Tensor};
 
 use super::Check;
-use super::compare::{Compared, Row};
+use super::compare::{Compared, Row, differing};
 use super::precision::DevicePrecision;
 use super::setting::Setting;
 use crate::engine::Arithmetic;
@@ -31,33 +31,57 @@ const LOSS_SCALE: f64 = 256.0;
 
 /// All checks; `quick` leaves the two largest networks out.
 pub(super) fn checks(quick: bool) -> Vec<Check<'static>> {
-    let names: &[ModelName] = if quick {
-        &[ModelName::CnnSmall, ModelName::Resnet18]
-    } else {
-        &[ModelName::CnnSmall, ModelName::Resnet18, ModelName::Resnet34, ModelName::Resnet50]
-    };
+    let large = [ModelName::Resnet34, ModelName::Resnet50];
     let mut checks = Vec::new();
-    for &name in names {
-        // The small network has one stem.
-        let stems: &[Stem] =
-            if name == ModelName::CnnSmall { &[Stem::Small] } else { &[Stem::Imagenet, Stem::Small] };
+    for name in ModelName::ALL.into_iter().filter(|name| !quick || !large.contains(name)) {
+        // The small networks have one stem.
+        let stems: &[Stem] = match name {
+            ModelName::CnnSmall | ModelName::SimpleCnn => &[Stem::Small],
+            ModelName::Resnet18 | ModelName::Resnet34 | ModelName::Resnet50 => &[Stem::Imagenet, Stem::Small],
+        };
         for &stem in stems {
             for norm in [Norm::Batch, Norm::Group, Norm::Frozen] {
-                let config = ModelConfig { name, stem, norm, ..ModelConfig::default() };
+                // No dropout, which would take a seed; windows of pooling that overlap.
+                let config = ModelConfig { name, stem, norm, dropout: 0.0, ..ModelConfig::default() };
                 let text = format!("model {}, {} stem, {} norm", word(name), word(stem), word(norm));
-                checks.push(Check::new(text, move |setting| backbone(setting, &config)));
+                let synchronized = config.clone();
+                checks.push(Check::new(text.clone(), move |setting| backbone(setting, &config, false)));
+                // Every synchronized network of a run on several GPUs goes this way.
+                if norm == Norm::Batch && !large.contains(&name) {
+                    let text = format!("{text}, synchronized");
+                    checks.push(Check::new(text, move |setting| backbone(setting, &synchronized, true)));
+                }
             }
         }
     }
     for (batch_norm, norm) in [(true, Norm::Batch), (true, Norm::Group), (false, Norm::Batch)] {
-        let config = ProjectorConfig { hidden_dim: 64, out_dim: 32, num_layers: 3, batch_norm };
+        let config = ProjectorConfig {
+            hidden_dim: 64,
+            out_dim: 32,
+            num_layers: 3,
+            batch_norm,
+            last_batch_norm: batch_norm && norm == Norm::Batch,
+        };
         let text = format!("head projector, {} norm", if batch_norm { word(norm) } else { "no".to_owned() });
         // Groups of two values would be normalized to plus and minus one.
         let norm = NormConfig { kind: norm, max_groups: 4 };
         checks.push(Check::new(text, move |setting| projector(setting, &config, norm)));
     }
     checks.push(Check::new("head classifier", classifier));
-    checks.push(Check::new("synchronized batch norm, one rank", synchronized_batch_norm));
+    for (shape, channels_last, layout) in [
+        (&[4 * BATCH, 16][..], false, "rows"),
+        (&[BATCH, 16, 63], false, "lines"),
+        (&[BATCH, 16, 9, 7], false, "images"),
+        (&[BATCH, 16, 9, 7], true, "images, channels last"),
+    ] {
+        let forms = [Form::Plain, Form::Relu, Form::Shortcut, Form::Pool];
+        for form in forms.into_iter().filter(|form| shape.len() == 4 || *form != Form::Pool) {
+            let text = format!("synchronized batch norm of {layout}, {}", form.name());
+            checks.push(Check::new(text, move |setting| {
+                synchronized_batch_norm(setting, shape, channels_last, form)
+            }));
+        }
+    }
     checks
 }
 
@@ -66,7 +90,8 @@ fn word(value: impl serde::Serialize) -> String {
     serde_json::to_value(value).ok().and_then(|value| value.as_str().map(str::to_owned)).unwrap_or_default()
 }
 
-fn backbone(setting: &Setting, config: &ModelConfig) -> Result<Compared, TrainError> {
+/// The reference is not synchronized: libtorch's own layers.
+fn backbone(setting: &Setting, config: &ModelConfig, synchronized: bool) -> Result<Compared, TrainError> {
     let mut parameters = setting.parameters();
     let network = build_backbone(config, CHANNELS, &mut parameters);
     let size = match config.stem {
@@ -74,7 +99,13 @@ fn backbone(setting: &Setting, config: &ModelConfig) -> Result<Compared, TrainEr
         Stem::Small => 32,
     };
     let views = setting.normal(1, &[BATCH, CHANNELS, size, size]);
-    run(setting, &parameters, || network.forward(&views, &Pass::train(None)))
+    let pass = Pass::train(synchronization(setting).filter(|_| synchronized));
+    run(setting, &parameters, || network.forward(&views, &pass))
+}
+
+/// Of one rank; none in the reference.
+fn synchronization(setting: &Setting) -> Option<SyncStatistics> {
+    (*setting != Setting::reference()).then(|| SyncStatistics::on_device(|_| Ok(())))
 }
 
 fn projector(setting: &Setting, config: &ProjectorConfig, norm: NormConfig) -> Result<Compared, TrainError> {
@@ -91,20 +122,73 @@ fn classifier(setting: &Setting) -> Result<Compared, TrainError> {
     run(setting, &parameters, || head.forward(&embeddings))
 }
 
-/// The reference is libtorch's own layer.
-fn synchronized_batch_norm(setting: &Setting) -> Result<Compared, TrainError> {
+/// What follows batch norm.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Form {
+    Plain,
+    Relu,
+    Shortcut,
+    Pool,
+}
+
+impl Form {
+    fn name(self) -> &'static str {
+        match self {
+            Form::Plain => "alone",
+            Form::Relu => "with ReLU",
+            Form::Shortcut => "with a shortcut and ReLU",
+            Form::Pool => "with ReLU and max-pooling",
+        }
+    }
+}
+
+/// The reference is libtorch's own layer. The gradient of the input is among the gradients.
+fn synchronized_batch_norm(
+    setting: &Setting,
+    shape: &[i64],
+    channels_last: bool,
+    form: Form,
+) -> Result<Compared, TrainError> {
     let mut parameters = setting.parameters();
     let layer = BatchNorm::new("norm", 16, &mut parameters);
-    let input = setting.normal(4, &[BATCH, 16, 9, 7]) * 2.0 + 0.5;
-    let alone = SyncStatistics::on_device(|_| Ok(()));
-    let sync = (*setting != Setting::reference()).then_some(alone);
-    run(setting, &parameters, || {
-        let input = match setting.arithmetic.reduced() {
-            Some(kind) => input.to_kind(kind),
-            None => input.shallow_clone(),
+    let mut input = setting.normal(4, shape) * 2.0 + 0.5;
+    if channels_last {
+        input = input.permute([0, 2, 3, 1]).contiguous().permute([0, 3, 1, 2]);
+    }
+    let kind = setting.arithmetic.reduced().unwrap_or(setting.kind());
+    let shortcut = setting.normal(6, shape).to_kind(kind);
+    let pass = Pass::train(synchronization(setting));
+    let input = input.to_kind(kind).detach().set_requires_grad(true);
+    let mut compared = run(setting, &parameters, || {
+        let after = match form {
+            Form::Plain => After::Nothing,
+            Form::Relu => After::Relu { shortcut: None },
+            Form::Shortcut => After::Relu { shortcut: Some(&shortcut) },
+            Form::Pool => After::ReluMaxPool,
         };
-        layer.forward(&input, &Pass::train(sync.clone()), After::Nothing)
-    })
+        layer.forward(&input, &pass, after)
+    })?;
+    let scale = if setting.arithmetic == Arithmetic::Fp16 { LOSS_SCALE } else { 1.0 };
+    compared.gradient("input", &(input.grad().to_kind(setting.kind()) / scale));
+    Ok(compared)
+}
+
+/// Elements that an empty share of a batch makes wrong: it has no gradient, and what it leaves is finite.
+fn of_no_sample(setting: &Setting) -> Result<usize, TrainError> {
+    let mut wrong = 0;
+    for shape in [&[0, 16][..], &[0, 16, 9, 7]] {
+        let mut parameters = setting.parameters();
+        let layer = BatchNorm::new("norm", 16, &mut parameters);
+        let input = setting.normal(4, shape).set_requires_grad(true);
+        let sync = SyncStatistics::on_device(|_| Ok(()));
+        let output = layer.forward(&input, &Pass::train(Some(sync)), After::Relu { shortcut: None })?;
+        output.f_sum(setting.kind())?.f_backward()?;
+        let gradients = parameters.parameters().iter().map(|parameter| parameter.tensor.grad());
+        wrong += gradients.map(|gradient| differing(&gradient, &gradient.zeros_like())).sum::<usize>();
+        let buffers = parameters.buffers().iter().map(|buffer| &buffer.tensor);
+        wrong += buffers.map(|buffer| differing(buffer, buffer)).sum::<usize>();
+    }
+    Ok(wrong)
 }
 
 /// Forward, and backward from a fixed direction; the running statistics are outputs too.
@@ -166,6 +250,7 @@ pub(super) fn exact(setting: &Setting, precision: DevicePrecision) -> Result<Vec
         .iter()
         .filter(|segment| segment.view_of(flat.gradients()).abs().sum(Kind::Double).double_value(&[]) == 0.0);
     Ok(vec![
+        Row::bits("synchronized batch norm of no sample", precision, of_no_sample(setting)?),
         Row::bits("hooks that did not fire once", precision, not_once),
         Row::bits("tensors without a gradient in the flat buffer", precision, empty.count()),
     ])

@@ -1,7 +1,7 @@
 //! The optimizers through the engine's step, on gradients that are given: a loss that is linear in the weights has the
 //! gradient of its coefficients, whatever the device makes of the rest.
 
-use dtrain_configs::schema::OptimizerConfig;
+use dtrain_configs::schema::{Encoder, MethodFacts, OptimizerConfig};
 use tch::{Kind, TchError, Tensor};
 
 use super::Check;
@@ -11,7 +11,7 @@ use super::setting::Setting;
 use super::steps::{engine, plan, settled};
 use crate::engine::{Engine, LocalBatch};
 use crate::error::TrainError;
-use crate::method::{DirectLoss, Method, Objective, Sampling, Targets};
+use crate::method::{DirectLoss, Method, Objective, Targets};
 use crate::model::Pass;
 use crate::model::parameters::{Init, Parameters, Role};
 use crate::state::Stateful;
@@ -119,16 +119,16 @@ impl Method for GivenGradient {
         None
     }
 
-    fn num_views(&self) -> u32 {
-        1
+    fn facts(&self) -> MethodFacts {
+        MethodFacts::default()
     }
 
     fn loss_names(&self) -> Vec<String> {
         vec!["loss".into()]
     }
 
-    fn sampling(&self) -> Sampling {
-        Sampling::Shuffled
+    fn monitors(&self) -> &'static [&'static str] {
+        &[]
     }
 
     fn objective(&self, inputs: &Tensor, _targets: &Targets, _pass: &Pass) -> Result<Objective, TchError> {
@@ -143,7 +143,11 @@ impl Method for GivenGradient {
         Ok(Objective::Direct(DirectLoss { terms: vec![loss], sums: Vec::new() }))
     }
 
-    fn embed(&self, inputs: &Tensor, _pass: &Pass) -> Result<Tensor, TchError> {
+    fn num_features(&self) -> i64 {
+        1
+    }
+
+    fn embed(&self, inputs: &Tensor, _: Encoder, _: &Pass) -> Result<Tensor, TchError> {
         Ok(inputs.shallow_clone())
     }
 }

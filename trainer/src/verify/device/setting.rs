@@ -1,9 +1,9 @@
 //! Where and how a check computes: device, types, and by how much its numbers are off on purpose.
 
+use dtrain_data::rng::{Purpose, Stream, stream};
 use tch::{Device, Kind, Tensor};
 
 use super::precision::DevicePrecision;
-use crate::data::rng::{Purpose, Stream, stream};
 use crate::engine::Arithmetic;
 use crate::error::TrainError;
 use crate::model::parameters::Parameters;

@@ -1,0 +1,109 @@
+//! What a method states about itself once, as data.
+
+/// What the rest of the program goes by, so that nothing outside of a method's own files asks for its name.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct MethodFacts {
+    /// Views of each sample in a training batch.
+    pub num_views: u32,
+    /// How global batches are drawn.
+    pub sampling: Sampling,
+    /// What it takes from the labels.
+    pub labels: LabelUse,
+    /// Its loss compares all rows of the global batch in pairs.
+    pub pairs: Option<PairFacts>,
+    /// A second network follows the trained one.
+    pub teacher: Option<TeacherFacts>,
+}
+
+impl Default for MethodFacts {
+    /// One view of each sample, without labels.
+    fn default() -> Self {
+        Self {
+            num_views: 1,
+            sampling: Sampling::Shuffled,
+            labels: LabelUse::Unused,
+            pairs: None,
+            teacher: None,
+        }
+    }
+}
+
+/// How a method wants its global batches drawn.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Sampling {
+    /// Each sample once per epoch.
+    Shuffled,
+    /// Each sample that has the target label once per epoch.
+    ShuffledLabelled,
+    /// Each sample once per epoch, no two of one recording in a batch.
+    DistinctRecordings,
+    /// P classes x K samples.
+    Balanced {
+        /// K; `None`: as many as give each class in the batch the same share.
+        samples_per_class: Option<usize>,
+    },
+}
+
+/// What a method takes from the labels of the data.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LabelUse {
+    /// Nothing.
+    Unused,
+    /// The target tells samples that belong together.
+    Groups,
+    /// It learns to tell the target.
+    Target,
+    /// It learns to tell every label, each by a head of its own.
+    EveryLabel,
+}
+
+impl LabelUse {
+    /// Whether it trains classifiers.
+    pub fn classifies(self) -> bool {
+        matches!(self, Self::Target | Self::EveryLabel)
+    }
+}
+
+/// A loss over the pairs of all rows of the global batch.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PairFacts {
+    /// Width of a row.
+    pub dim: usize,
+    /// Rows of earlier batches that are kept to compare with.
+    pub queue_size: usize,
+}
+
+/// A second network whose weights are an exponential moving average of the trained ones.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct TeacherFacts {
+    /// Share of its own weights that it keeps in the first step.
+    pub momentum: f64,
+    /// Whether evaluations embed with it unless `eval.encoder` says otherwise.
+    pub is_evaluated: bool,
+}
+
+impl TeacherFacts {
+    /// Share of its own weights that the teacher keeps in `step`, counted from 0: from [`Self::momentum`] on half a cosine
+    /// up to 1, `1 - (1 - m) (cos(pi step / total_steps) + 1) / 2` (Grill et al. 2020, section 3.3). 1 beyond the end.
+    pub fn momentum_at(&self, step: u64, total_steps: u64) -> f64 {
+        let progress = (step as f64 / total_steps.max(1) as f64).min(1.0);
+        1.0 - (1.0 - self.momentum) * ((std::f64::consts::PI * progress).cos() + 1.0) / 2.0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_teacher_moves_less_and_less() {
+        let teacher = TeacherFacts { momentum: 0.9, is_evaluated: false };
+        let at = |step| teacher.momentum_at(step, 100);
+        for (step, expected) in [(0, 0.9), (50, 0.95), (100, 1.0), (250, 1.0)] {
+            assert!((at(step) - expected).abs() < 1e-12, "{step}: {}", at(step));
+        }
+        // 1 - 0.1 (cos(pi / 4) + 1) / 2
+        assert!((at(25) - 0.914_644_660_940_672_6).abs() < 1e-12);
+        assert_eq!(teacher.momentum_at(0, 0), 0.9);
+    }
+}

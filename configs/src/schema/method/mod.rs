@@ -1,0 +1,99 @@
+//! Training objectives. `method.name` is read first; the section is then decoded into that method's own struct. A method's
+//! file here holds its settings, their checks, and what the rest of the program needs to know of it before there is a
+//! network; its network and loss are the file of the same name in the trainer.
+
+mod byol;
+mod facts;
+mod multihead;
+mod pairs;
+mod projector;
+mod simclr;
+mod simsiam;
+mod supcon;
+mod supervised;
+
+use serde::{Deserialize, Serialize};
+
+use super::tagged::tagged;
+use super::{HeadsConfig, RunConfig};
+use crate::checks::Checks;
+
+pub use byol::ByolConfig;
+pub use facts::{LabelUse, MethodFacts, PairFacts, Sampling, TeacherFacts};
+pub use pairs::PairExclusion;
+pub use projector::{PredictorConfig, ProjectorConfig};
+pub use simclr::SimclrConfig;
+pub use simsiam::SimsiamConfig;
+pub use supcon::SupconConfig;
+pub use supervised::SupervisedConfig;
+
+tagged! {
+    dyn MethodSettings;
+    /// The objective, chosen by `method.name`.
+    pub enum MethodConfig {
+        /// Two views of a sample attract, all others repel (Chen et al. 2020).
+        Simclr(SimclrConfig) = "simclr",
+        /// All views of a class attract (Khosla et al. 2020).
+        Supcon(SupconConfig) = "supcon",
+        /// One view's projection by a slowly moving teacher is predicted from the other view (Grill et al. 2020).
+        Byol(ByolConfig) = "byol",
+        /// One view's projection is predicted from the other view, without a teacher (Chen & He 2021).
+        Simsiam(SimsiamConfig) = "simsiam",
+        /// Cross-entropy on the target label.
+        Supervised(SupervisedConfig) = "supervised",
+        /// One classifier for each label of the data, on a shared backbone.
+        Multihead(HeadsConfig) = "multihead",
+    }
+}
+
+/// What a method knows about itself.
+pub(crate) trait MethodSettings {
+    /// What planning, samplers, checks and proofs go by.
+    fn facts(&self) -> MethodFacts;
+
+    /// Settings of `method` that cannot work, alone or with others.
+    fn check(&self, config: &RunConfig, checks: &mut Checks);
+
+    /// The settings of its heads, where it has one for each label.
+    fn heads(&self) -> Option<&HeadsConfig> {
+        None
+    }
+
+    /// As [`Self::heads`], to be fitted to the data.
+    fn heads_mut(&mut self) -> Option<&mut HeadsConfig> {
+        None
+    }
+
+    /// The same method for a proof on data with these labels: narrow, and with every part switched on that changes its
+    /// mathematics.
+    fn for_proofs(&self, labels: &[&str]) -> MethodConfig;
+}
+
+impl MethodConfig {
+    /// What planning, samplers, checks and proofs go by.
+    pub fn facts(&self) -> MethodFacts {
+        self.settings().facts()
+    }
+
+    /// The settings of its heads, where it has one for each label.
+    pub fn heads(&self) -> Option<&HeadsConfig> {
+        self.settings().heads()
+    }
+
+    /// As [`Self::heads`], to be fitted to the data.
+    pub fn heads_mut(&mut self) -> Option<&mut HeadsConfig> {
+        self.settings_mut().heads_mut()
+    }
+
+    /// The same method for a proof on data with these labels: narrow, and with every part switched on that changes its
+    /// mathematics.
+    pub fn for_proofs(&self, labels: &[&str]) -> Self {
+        self.settings().for_proofs(labels)
+    }
+}
+
+impl Default for MethodConfig {
+    fn default() -> Self {
+        MethodConfig::Supcon(SupconConfig::default())
+    }
+}

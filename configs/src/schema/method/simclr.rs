@@ -1,0 +1,74 @@
+//! SimCLR (Chen et al. 2020).
+
+use serde::{Deserialize, Serialize};
+
+use super::super::RunConfig;
+use super::pairs::{NUM_VIEWS, PairSettings, SHORT_QUEUE};
+use super::{
+    LabelUse, MethodConfig, MethodFacts, MethodSettings, PairExclusion, PairFacts, ProjectorConfig, Sampling,
+};
+use crate::checks::Checks;
+
+/// SimCLR.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct SimclrConfig {
+    /// Softmax temperature of the cosine similarities.
+    pub temperature: f64,
+    /// Head between embedding and loss.
+    pub projector: ProjectorConfig,
+    /// Embeddings of earlier batches that are kept as further rows to compare with (MoCo's queue without its encoder);
+    /// 0 = none.
+    pub queue_size: usize,
+    /// Pairs of different samples that are alike in one of these are left out of the loss, neither positive nor negative.
+    pub exclude_pairs: Vec<PairExclusion>,
+    /// Keep two samples of one recording out of a batch (needs `data.recording`).
+    pub distinct_recordings: bool,
+}
+
+impl Default for SimclrConfig {
+    fn default() -> Self {
+        Self {
+            temperature: 0.1,
+            projector: ProjectorConfig::default(),
+            queue_size: 0,
+            exclude_pairs: Vec::new(),
+            distinct_recordings: true,
+        }
+    }
+}
+
+impl MethodSettings for SimclrConfig {
+    fn facts(&self) -> MethodFacts {
+        MethodFacts {
+            num_views: NUM_VIEWS,
+            sampling: if self.distinct_recordings {
+                Sampling::DistinctRecordings
+            } else {
+                Sampling::Shuffled
+            },
+            labels: LabelUse::Unused,
+            pairs: Some(PairFacts { dim: self.projector.out_dim, queue_size: self.queue_size }),
+            ..MethodFacts::default()
+        }
+    }
+
+    fn check(&self, config: &RunConfig, checks: &mut Checks) {
+        PairSettings {
+            temperature: self.temperature,
+            projector: &self.projector,
+            queue_size: self.queue_size,
+            exclude_pairs: &self.exclude_pairs,
+        }
+        .check(config, checks);
+    }
+
+    fn for_proofs(&self, _labels: &[&str]) -> MethodConfig {
+        MethodConfig::Simclr(Self {
+            projector: self.projector.narrow(),
+            queue_size: SHORT_QUEUE,
+            exclude_pairs: vec![PairExclusion::Recording],
+            ..self.clone()
+        })
+    }
+}

@@ -1,0 +1,47 @@
+//! SimSiam (Chen & He 2021).
+
+use serde::{Deserialize, Serialize};
+
+use super::super::RunConfig;
+use super::{MethodConfig, MethodFacts, MethodSettings, PredictorConfig, ProjectorConfig};
+use crate::checks::Checks;
+
+/// SimSiam. Predictor and stop-gradient are what keep it from collapsing.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct SimsiamConfig {
+    /// Head between embedding and loss.
+    pub projector: ProjectorConfig,
+    /// What predicts the other view's projection; narrower than the projection.
+    pub predictor: PredictorConfig,
+}
+
+impl Default for SimsiamConfig {
+    fn default() -> Self {
+        Self {
+            projector: ProjectorConfig {
+                hidden_dim: 2048,
+                out_dim: 2048,
+                num_layers: 3,
+                batch_norm: true,
+                last_batch_norm: true,
+            },
+            predictor: PredictorConfig { hidden_dim: 512 },
+        }
+    }
+}
+
+impl MethodSettings for SimsiamConfig {
+    fn facts(&self) -> MethodFacts {
+        MethodFacts { num_views: 2, ..MethodFacts::default() }
+    }
+
+    fn check(&self, _config: &RunConfig, checks: &mut Checks) {
+        self.projector.check(checks);
+        self.predictor.check(checks);
+    }
+
+    fn for_proofs(&self, _labels: &[&str]) -> MethodConfig {
+        MethodConfig::Simsiam(Self { projector: self.projector.narrow(), predictor: self.predictor.narrow() })
+    }
+}

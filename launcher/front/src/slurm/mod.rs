@@ -1,0 +1,15 @@
+//! Jobs for SLURM: what is asked for is checked, put into the batch scripts of the folder `slurm/`, and printed or submitted.
+
+mod job;
+mod problem;
+mod script;
+mod submit;
+mod sweep_file;
+mod time_limit;
+
+pub use job::{Job, Run};
+pub use problem::report;
+pub use script::render;
+pub use submit::{SubmitError, submit};
+pub use sweep_file::{SweepFile, SweepFileError};
+pub use time_limit::TimeLimit;

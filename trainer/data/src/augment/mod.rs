@@ -1,0 +1,156 @@
+//! Random changes that make views. Each is a pure function of its settings, a stream of random numbers and a buffer.
+//!
+//! Order: crop, shift, gain, noise; then, on the finished spectrogram, masks. Each draws from a stream of its own,
+//! so switching one off leaves the others' draws as they are.
+
+pub mod crop;
+pub mod gain;
+pub mod noise;
+pub mod shift;
+pub mod spec_augment;
+
+use dtrain_configs::schema::AugmentConfig;
+
+use crate::rng::{Purpose, ViewKey};
+
+/// Largest gain, and lowest signal-to-noise ratio, in dB: what they make of the largest sample that is decoded still
+/// has a finite power spectrum.
+pub const MAX_DECIBELS: f64 = 60.0;
+/// Highest signal-to-noise ratio in dB; beyond it noise is below the resolution of a float.
+pub const MAX_SNR_DECIBELS: f64 = 200.0;
+
+/// An augmentation whose settings make no sense.
+#[derive(Debug, Clone, PartialEq, thiserror::Error)]
+#[error("`augment.{key}` is {value}: expected {expected}")]
+pub struct AugmentError {
+    /// The setting, below `augment`.
+    pub key: &'static str,
+    /// What it is.
+    pub value: String,
+    /// What it should be.
+    pub expected: &'static str,
+}
+
+/// Checks the ranges of all settings.
+///
+/// # Errors
+/// The first that is out of range.
+pub fn check(config: &AugmentConfig) -> Result<(), AugmentError> {
+    let require = |holds: bool, key, value: &dyn std::fmt::Debug, expected| match holds {
+        true => Ok(()),
+        false => Err(AugmentError { key, value: format!("{value:?}"), expected }),
+    };
+    let within = |[low, high]: [f64; 2], min: f64, max: f64| min <= low && low <= high && high <= max;
+
+    let shift = config.max_shift_fraction;
+    require((0.0..=1.0).contains(&shift), "max_shift_fraction", &shift, "0 to 1")?;
+    if let Some(gain) = config.gain_db {
+        let expected = "a range [low, high] within -60 to 60";
+        require(within(gain, -MAX_DECIBELS, MAX_DECIBELS), "gain_db", &gain, expected)?;
+    }
+    let probability = config.noise_probability;
+    require((0.0..=1.0).contains(&probability), "noise_probability", &probability, "0 to 1")?;
+    let snr = config.noise_snr_db;
+    let expected = "a range [low, high] within -60 to 200";
+    require(within(snr, -MAX_DECIBELS, MAX_SNR_DECIBELS), "noise_snr_db", &snr, expected)
+}
+
+/// Fills `clip` from a recording: cropped or padded, and changed as the settings say. Without a key, the centred
+/// crop that evaluation uses.
+pub fn waveform(config: &AugmentConfig, key: Option<&ViewKey>, recording: &[f32], clip: &mut [f32]) {
+    let Some(key) = key else {
+        return crop::centred(recording, clip);
+    };
+    if config.random_crop {
+        crop::random(&mut key.stream(Purpose::Crop), recording, clip);
+    } else {
+        crop::centred(recording, clip);
+    }
+    if config.max_shift_fraction > 0.0 {
+        shift::shift(&mut key.stream(Purpose::Shift), config.max_shift_fraction, clip);
+    }
+    if let Some(range_db) = config.gain_db {
+        gain::gain(&mut key.stream(Purpose::Gain), range_db, clip);
+    }
+    let mut level = key.stream(Purpose::NoiseLevel);
+    if level.uniform() < config.noise_probability {
+        noise::add_noise(&mut level, &mut key.stream(Purpose::Noise), config.noise_snr_db, clip);
+    }
+}
+
+/// Masks a finished spectrogram. Without a key nothing happens.
+///
+/// # Shapes
+/// `spectrogram`: [n_mels, num_frames], row-major.
+pub fn spectrogram(
+    config: &AugmentConfig,
+    key: Option<&ViewKey>,
+    spectrogram: &mut [f32],
+    num_frames: usize,
+) {
+    if let Some(key) = key {
+        let mut stream = key.stream(Purpose::SpecAugment);
+        spec_augment::spec_augment(&mut stream, &config.spec_augment, spectrogram, num_frames);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use dtrain_configs::schema::SpecAugmentConfig;
+
+    use super::*;
+
+    const KEY: ViewKey = ViewKey { seed: 1, epoch: 2, sample_id: 3, view: 0 };
+
+    fn recording() -> Vec<f32> {
+        (0..5000).map(|i| (i as f32 * 0.1).sin()).collect()
+    }
+
+    fn view(config: &AugmentConfig, key: Option<&ViewKey>) -> Vec<f32> {
+        let mut clip = vec![0.0; 2000];
+        waveform(config, key, &recording(), &mut clip);
+        clip
+    }
+
+    #[test]
+    fn switching_one_augmentation_off_leaves_the_draws_of_the_others() {
+        let all = AugmentConfig { max_shift_fraction: 0.2, ..AugmentConfig::default() };
+        let no_gain = AugmentConfig { gain_db: None, ..all.clone() };
+        let no_noise = AugmentConfig { noise_probability: 0.0, ..all.clone() };
+        let neither = AugmentConfig { noise_probability: 0.0, ..no_gain.clone() };
+
+        // Gain is a factor on everything, noise included, since the noise follows the clip's power.
+        let (with, without) = (view(&no_noise, Some(&KEY)), view(&neither, Some(&KEY)));
+        let loudest = (0..2000).max_by(|&a, &b| without[a].abs().total_cmp(&without[b].abs())).unwrap();
+        let factor = with[loudest] / without[loudest];
+        for (noisy, quiet) in view(&all, Some(&KEY)).iter().zip(view(&no_gain, Some(&KEY))) {
+            assert!((noisy - factor * quiet).abs() < 1e-5);
+        }
+    }
+
+    #[test]
+    fn evaluation_takes_the_centre_and_changes_nothing() {
+        assert_eq!(view(&AugmentConfig::default(), None), recording()[1500..3500]);
+        let mut cells = vec![1.0; 64 * 101];
+        spectrogram(&AugmentConfig::default(), None, &mut cells, 101);
+        assert!(cells.iter().all(|&x| x == 1.0));
+    }
+
+    #[test]
+    fn settings_out_of_range_are_named() {
+        check(&AugmentConfig::default()).unwrap();
+        let spec_augment = SpecAugmentConfig::default();
+        for (config, key) in [
+            (AugmentConfig { max_shift_fraction: 1.5, ..Default::default() }, "max_shift_fraction"),
+            (AugmentConfig { gain_db: Some([6.0, -6.0]), ..Default::default() }, "gain_db"),
+            (AugmentConfig { gain_db: Some([0.0, f64::INFINITY]), ..Default::default() }, "gain_db"),
+            (AugmentConfig { noise_probability: f64::NAN, ..Default::default() }, "noise_probability"),
+            (
+                AugmentConfig { noise_snr_db: [-300.0, 0.0], spec_augment, ..Default::default() },
+                "noise_snr_db",
+            ),
+        ] {
+            assert_eq!(check(&config).unwrap_err().key, key);
+        }
+    }
+}

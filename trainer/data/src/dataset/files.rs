@@ -1,0 +1,131 @@
+//! Recordings that are named one by one or by their folders, without labels: what a trained network is asked about.
+
+use std::path::{Path, PathBuf};
+
+use dtrain_configs::schema::{DataConfig, DataKind};
+use xxhash_rust::xxh3::Xxh3Default;
+
+use super::{Dataset, Sample, SkippedFile, Source, images};
+use crate::error::DataError;
+use crate::scan::{find_recordings, read_headers};
+
+impl Dataset {
+    /// Opens `paths` in their order, of the kind that `config` reads: recordings and folders of recordings, which are
+    /// walked, or one folder with a set of images. All of them are in the test part, and no label is known. Recordings
+    /// that cannot be read are skipped, however many; there may be none left.
+    ///
+    /// # Errors
+    /// A path that does not exist, a folder without recordings, a set of images that cannot be read.
+    pub fn of_files(config: &DataConfig, paths: &[PathBuf]) -> Result<Self, DataError> {
+        match (config.kind, paths) {
+            (DataKind::Sound, _) => of_recordings(config, paths),
+            (DataKind::Images, [root]) => images::open_unlabelled(config, root),
+            (DataKind::Images, _) => Err(DataError::SeveralImageSets { num_paths: paths.len() }),
+        }
+    }
+}
+
+fn of_recordings(config: &DataConfig, paths: &[PathBuf]) -> Result<Dataset, DataError> {
+    let mut named: Vec<PathBuf> = Vec::new();
+    let mut skipped: Vec<SkippedFile> = Vec::new();
+    for path in paths {
+        if !path.is_dir() {
+            named.push(path.clone());
+            continue;
+        }
+        let tree = find_recordings(path)?;
+        named.extend(tree.recordings.iter().map(|relative| path.join(relative)));
+        let reason = || "its name is not Unicode".to_owned();
+        skipped.extend(tree.unprintable.into_iter().map(|path| SkippedFile {
+            path,
+            reason: reason(),
+            advice: None,
+        }));
+    }
+    let mut hash = Xxh3Default::new();
+    let mut samples = Vec::new();
+    for (path, header) in named.iter().zip(read_headers(&named)) {
+        let relative = shown(path);
+        hash.update(&(relative.len() as u64).to_le_bytes());
+        hash.update(relative.as_bytes());
+        match header {
+            Ok(header) => {
+                hash.update(&header.num_bytes.to_le_bytes());
+                let (num_frames, sample_rate) = (header.num_frames, header.sample_rate);
+                samples.push(Sample { path: path.clone(), relative, num_frames, sample_rate });
+            }
+            Err(error) => skipped.push(SkippedFile {
+                path: relative,
+                reason: error.problem.to_string(),
+                advice: error.problem.advice(),
+            }),
+        }
+    }
+    if u32::try_from(samples.len()).is_err() {
+        return Err(DataError::TooManyRecordings { num_files: samples.len() });
+    }
+    let ids: Vec<u32> = (0u32..).take(samples.len()).collect();
+    Ok(Dataset {
+        name: config.name.clone(),
+        root: PathBuf::new(),
+        source: Source::Recordings(samples),
+        labels: Vec::new(),
+        recordings: ids.clone(),
+        train: Vec::new(),
+        val: Vec::new(),
+        test: ids,
+        skipped,
+        warnings: Vec::new(),
+        fingerprint: hash.digest(),
+    })
+}
+
+/// As it was typed.
+fn shown(path: &Path) -> String {
+    path.to_string_lossy().into_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::recordings::tests::birds;
+    use super::*;
+
+    #[test]
+    fn files_keep_their_order_and_folders_are_walked() {
+        let (dir, config) = birds();
+        let at = |name: &str| dir.path().join(name);
+        std::fs::write(at("rook/broken.wav"), b"RIFF").unwrap();
+        let asked = [at("wren/wren3_1.wav"), at("rook"), at("koel/koel0_0.wav")];
+        let dataset = Dataset::of_files(&config, &asked).unwrap();
+        let names: Vec<String> =
+            (0..dataset.num_samples() as u32).filter_map(|id| dataset.name_of(id)).collect();
+        assert_eq!(names.len(), 10);
+        assert_eq!(names.first(), Some(&asked[0].display().to_string()));
+        assert_eq!(names[1], at("rook/rook0_0.wav").display().to_string());
+        assert_eq!(names.last(), Some(&asked[2].display().to_string()));
+        assert_eq!((dataset.test.len(), dataset.skipped.len()), (10, 1));
+        assert_eq!(dataset.skipped[0].path, at("rook/broken.wav").display().to_string());
+    }
+
+    #[test]
+    fn nothing_readable_is_no_error_and_an_empty_folder_is_one() {
+        let (dir, config) = birds();
+        let broken = dir.path().join("broken.wav");
+        std::fs::write(&broken, b"no sound").unwrap();
+        let dataset = Dataset::of_files(&config, &[broken, dir.path().join("gone.wav")]).unwrap();
+        assert_eq!((dataset.num_samples(), dataset.skipped.len()), (0, 2));
+        let empty = dir.path().join("empty");
+        std::fs::create_dir(&empty).unwrap();
+        assert!(matches!(Dataset::of_files(&config, &[empty]), Err(DataError::NoRecordings { .. })));
+    }
+
+    #[test]
+    fn images_come_as_one_set() {
+        let (dir, config) = birds();
+        let config = DataConfig { kind: DataKind::Images, ..config };
+        let two = [dir.path().to_owned(), dir.path().to_owned()];
+        let error = Dataset::of_files(&config, &two).unwrap_err();
+        assert!(error.to_string().contains("2 paths"), "{error}");
+        assert!(error.hint().is_some());
+    }
+}

@@ -1,0 +1,183 @@
+//! A data set, opened: every sample with its labels, its part, and a number that any machine gives it alike.
+
+mod checks;
+mod file_warnings;
+mod files;
+pub mod images;
+mod label_warnings;
+mod recordings;
+mod warnings;
+
+use std::ops::Deref;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use dtrain_configs::schema::{DataConfig, DataKind};
+
+use crate::batch::Batch;
+use crate::error::DataError;
+pub use crate::labels::LabelColumn;
+use crate::sampler::Pool;
+use images::Images;
+
+/// Samples with labels, split into parts. Recordings are numbered by relative path, images as their files have them: ids
+/// do not depend on the file system, the labels or the split.
+#[derive(Debug, Clone)]
+pub struct Dataset {
+    /// As configured.
+    pub name: String,
+    /// Folder with the data.
+    pub root: PathBuf,
+    /// The samples themselves.
+    pub source: Source,
+    /// All labels.
+    pub labels: Vec<LabelColumn>,
+    /// Number of the recording that each sample was cut from; each has its own where `data.recording` is `null` or
+    /// the sample lacks that label.
+    pub recordings: Vec<u32>,
+    /// Sample ids to learn from, ascending.
+    pub train: Vec<u32>,
+    /// Sample ids to choose by, ascending.
+    pub val: Vec<u32>,
+    /// Sample ids to report on, ascending.
+    pub test: Vec<u32>,
+    /// Recordings that could not be read.
+    pub skipped: Vec<SkippedFile>,
+    /// Things worth knowing before training, each with what mends it.
+    pub warnings: Vec<String>,
+    /// Hash of the sorted names, sizes and labels; ranks and resumed runs compare it.
+    pub fingerprint: u64,
+}
+
+/// What samples are.
+#[derive(Debug, Clone)]
+pub enum Source {
+    /// All readable recordings, by id.
+    Recordings(Vec<Sample>),
+    /// Images, whose labels are read together with them.
+    Images(Arc<Images>),
+}
+
+/// Which labels of images are wanted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LabelAccess {
+    /// Those of all samples, before the first batch: reads all of them.
+    All,
+    /// Those of a batch, together with its images.
+    WithSamples,
+}
+
+/// One recording.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Sample {
+    /// Where it is; absolute if the root is.
+    pub path: PathBuf,
+    /// The same below the root, with `/` between folders.
+    pub relative: String,
+    /// Sample frames.
+    pub num_frames: u64,
+    /// In Hz.
+    pub sample_rate: u32,
+}
+
+/// A recording that could not be read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SkippedFile {
+    /// Below the root, with `/` between folders.
+    pub path: String,
+    /// Why.
+    pub reason: String,
+    /// What to do about it and its like.
+    pub advice: Option<String>,
+}
+
+impl Dataset {
+    /// Opens the data set below `root` (`data.root`, or where the generated stand-in lies). Only headers are read, and
+    /// with [`LabelAccess::All`] the labels of images.
+    ///
+    /// `data.target` must name a label, unless the recordings have none at all (`data.labels.folders=[]`).
+    ///
+    /// # Errors
+    /// Anything that would make a run fail or mislead later; see [`DataError`].
+    pub fn open(config: &DataConfig, root: &Path, access: LabelAccess) -> Result<Self, DataError> {
+        match config.kind {
+            DataKind::Sound => recordings::open(config, root),
+            DataKind::Images => images::open(config, root, access),
+        }
+    }
+
+    /// Samples of all parts.
+    pub fn num_samples(&self) -> usize {
+        match &self.source {
+            Source::Recordings(samples) => samples.len(),
+            Source::Images(images) => images.num_samples(),
+        }
+    }
+
+    /// The recordings, by id; none where the samples are images.
+    pub fn samples(&self) -> &[Sample] {
+        match &self.source {
+            Source::Recordings(samples) => samples,
+            Source::Images(_) => &[],
+        }
+    }
+
+    /// What a sample is called: its path below the root, or part and position of an image.
+    pub fn name_of(&self, id: u32) -> Option<String> {
+        match &self.source {
+            Source::Recordings(samples) => Some(samples.get(id as usize)?.relative.clone()),
+            Source::Images(images) => ((id as usize) < images.num_samples()).then(|| images.name_of(id)),
+        }
+    }
+
+    /// Class of each sample that is present in a batch, for each label; -1 where a sample has none.
+    pub fn classes_of<B: Deref<Target = [f32]>>(&self, batch: &Batch<B>) -> Vec<Vec<i64>> {
+        let of_label = |(at, label): (usize, &LabelColumn)| -> Vec<i64> {
+            match &self.source {
+                Source::Images(_) => batch
+                    .classes
+                    .iter()
+                    .skip(at)
+                    .step_by(self.labels.len())
+                    .map(|&class| class.into())
+                    .collect(),
+                Source::Recordings(_) => {
+                    let class =
+                        |id| label.of_sample.get(id as usize).copied().flatten().map_or(-1, i64::from);
+                    batch.kept_ids().map(class).collect()
+                }
+            }
+        };
+        self.labels.iter().enumerate().map(of_label).collect()
+    }
+
+    /// As [`Dataset::classes_of`], for the labels of these names; -1 throughout where the data have no such label.
+    pub fn classes_named<'a, B: Deref<Target = [f32]>>(
+        &self,
+        batch: &Batch<B>,
+        names: impl Iterator<Item = &'a str>,
+    ) -> Vec<Vec<i64>> {
+        let all = self.classes_of(batch);
+        let of_label = |name: &str| {
+            let at = self.labels.iter().position(|label| label.name == name);
+            let classes = at.and_then(|at| all.get(at));
+            classes.cloned().unwrap_or_else(|| vec![-1; batch.kept.len()])
+        };
+        names.map(of_label).collect()
+    }
+
+    /// The label of this name.
+    pub fn label(&self, name: &str) -> Option<&LabelColumn> {
+        self.labels.iter().find(|column| column.name == name)
+    }
+
+    /// What a sampler draws the train part from; `label` gives the classes where a sampler needs them.
+    pub fn train_pool(&self, label: Option<&str>) -> Pool<'_> {
+        Pool {
+            part: "train",
+            ids: &self.train,
+            classes: label.and_then(|name| self.label(name)).map_or(&[], |column| &column.of_sample),
+            recordings: &self.recordings,
+        }
+    }
+}

@@ -1,0 +1,174 @@
+//! WAV files to mono samples. Files come from anywhere: nothing in one may cause a panic, or an allocation that its
+//! size does not justify.
+//!
+//! Integer samples of up to 32 bits, 32-bit and 64-bit floats, any number of channels; RIFF, and RF64 for long files.
+//! docs/formats.md says which field of a header decides. The header is read here rather than by a library, because
+//! those at hand refuse what occurs in the wild (chunks without a pad byte, lengths that nobody knew, a wrong byte rate)
+//! or read it wrongly (fewer valid bits than a sample has). The samples are read here because a library's iterator takes
+//! them one by one.
+
+mod error;
+mod format;
+mod riff;
+mod samples;
+mod source;
+#[cfg(test)]
+mod tests;
+#[cfg(test)]
+mod twins;
+
+use std::path::Path;
+
+pub use self::error::{DecodeError, DecodeProblem};
+use self::format::Format;
+use self::riff::Chunks;
+pub use self::riff::WavNote;
+use self::source::Source;
+
+/// Lowest sample rate that is taken for real, in Hz; bounds what resampling up can allocate.
+pub const MIN_SAMPLE_RATE: u32 = 1_000;
+/// Highest sample rate that is taken for real, in Hz.
+pub const MAX_SAMPLE_RATE: u32 = 768_000;
+/// Longest recording in frames, before and after resampling: 2 GiB of mono samples.
+pub const MAX_FRAMES: u64 = 1 << 29;
+/// Largest magnitude of a float sample (nominal: 1). Powers of what gain and noise make of it still fit a float.
+pub const MAX_AMPLITUDE: f32 = 2_147_483_648.0;
+
+/// What is read at a time of a recording that is decoded: short ones take one read.
+const BLOCK_BYTES: usize = 1 << 16;
+/// The same where only the header is wanted.
+const HEADER_BYTES: usize = 1 << 12;
+
+/// What the header of a recording says.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct WavInfo {
+    /// Frames per second.
+    pub sample_rate: u32,
+    /// Samples per frame.
+    pub channels: u16,
+    /// Length; the file has been found to hold that many.
+    pub num_frames: u64,
+    /// Size of the file.
+    pub num_bytes: u64,
+    /// What is odd about the file, in ascending order.
+    pub notes: Vec<WavNote>,
+}
+
+impl WavInfo {
+    /// Duration in seconds.
+    pub fn duration_secs(&self) -> f64 {
+        self.num_frames as f64 / f64::from(self.sample_rate)
+    }
+}
+
+/// A decoded recording.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Recording {
+    /// Mean of the channels; integer formats are scaled to [-1, 1).
+    pub samples: Vec<f32>,
+    /// Samples per second.
+    pub sample_rate: u32,
+}
+
+/// Decodes one recording after the other with the same buffer.
+#[derive(Debug)]
+pub struct Decoder {
+    block: Vec<u8>,
+}
+
+impl Default for Decoder {
+    fn default() -> Self {
+        Self { block: vec![0; BLOCK_BYTES] }
+    }
+}
+
+impl Decoder {
+    /// For headers: reads little of each file.
+    pub fn of_headers() -> Self {
+        Self { block: vec![0; HEADER_BYTES] }
+    }
+
+    /// Reads the header, and checks that the audio it announces is there.
+    ///
+    /// # Errors
+    /// [`DecodeError`] for files that [`Decoder::decode`] would refuse without having looked at the samples.
+    pub fn probe(&mut self, path: &Path) -> Result<WavInfo, DecodeError> {
+        self.open(path).map(|wav| wav.info).map_err(|problem| problem.of(path))
+    }
+
+    /// As [`Decoder::probe`], and whether the mean of the channels is silence or a constant; for that the samples are
+    /// read up to the first one that differs.
+    ///
+    /// # Errors
+    /// As [`Decoder::probe`].
+    pub fn survey(&mut self, path: &Path) -> Result<(WavInfo, bool), DecodeError> {
+        let wav = self.open(path).map_err(|problem| problem.of(path))?;
+        let info = wav.info.clone();
+        // Bad samples are told when they are used.
+        let is_constant = samples::is_constant(wav).unwrap_or(false);
+        Ok((info, is_constant))
+    }
+
+    /// Reads a whole recording, as the mean of its channels.
+    ///
+    /// # Errors
+    /// [`DecodeError`] where the file cannot be read, is no supported WAV file, ends early, is empty or longer than
+    /// [`MAX_FRAMES`], or holds floats that are not finite or larger than [`MAX_AMPLITUDE`].
+    pub fn decode(&mut self, path: &Path) -> Result<Recording, DecodeError> {
+        let decoded = self.open(path).and_then(|wav| {
+            let sample_rate = wav.info.sample_rate;
+            Ok(Recording { samples: samples::read_all(wav)?, sample_rate })
+        });
+        decoded.map_err(|problem| problem.of(path))
+    }
+
+    fn open(&mut self, path: &Path) -> Result<OpenWav<'_>, DecodeProblem> {
+        let source = Source::open(path, &mut self.block)?;
+        let Chunks { format, data_offset, data_bytes, notes } = Chunks::locate(&source)?;
+        let info = WavInfo {
+            sample_rate: format.sample_rate,
+            channels: format.channels,
+            num_frames: data_bytes / u64::from(format.frame_bytes),
+            num_bytes: source.len(),
+            notes,
+        };
+        if !(MIN_SAMPLE_RATE..=MAX_SAMPLE_RATE).contains(&info.sample_rate) {
+            return Err(DecodeProblem::SampleRate(info.sample_rate));
+        }
+        if info.num_frames == 0 {
+            return Err(DecodeProblem::Empty);
+        }
+        if info.num_frames > MAX_FRAMES {
+            return Err(DecodeProblem::TooLong {
+                num_frames: info.num_frames,
+                sample_rate: info.sample_rate,
+            });
+        }
+        Ok(OpenWav { info, format, data_offset, data_bytes, source })
+    }
+}
+
+/// As [`Decoder::probe`], of one file.
+///
+/// # Errors
+/// As [`Decoder::probe`].
+pub fn probe(path: &Path) -> Result<WavInfo, DecodeError> {
+    Decoder::of_headers().probe(path)
+}
+
+/// As [`Decoder::decode`], of one file.
+///
+/// # Errors
+/// As [`Decoder::decode`].
+pub fn decode(path: &Path) -> Result<Recording, DecodeError> {
+    Decoder::default().decode(path)
+}
+
+/// An open file whose header has been checked.
+struct OpenWav<'a> {
+    info: WavInfo,
+    format: Format,
+    data_offset: u64,
+    data_bytes: u64,
+    source: Source<'a>,
+}

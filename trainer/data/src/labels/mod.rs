@@ -1,0 +1,160 @@
+//! Labels of recordings, whatever they come from.
+
+mod csv;
+mod filename;
+mod folder;
+mod look_around;
+pub mod map;
+mod table;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+
+use dtrain_configs::schema::{LabelSource, LabelsConfig};
+
+use crate::error::DataError;
+
+pub(super) use look_around::settings_for_a_table;
+
+/// One label of all samples.
+#[derive(Debug, Clone, PartialEq)]
+pub struct LabelColumn {
+    /// Name of the label, such as `species`.
+    pub name: String,
+    /// Names of the classes, sorted; in numerical order where all are numbers.
+    pub classes: Vec<String>,
+    /// Value of each class in the label's units, where the classes are steps of a scale; else empty.
+    pub values: Vec<f64>,
+    /// Position in `classes` for each sample; `None` where the sample has no such label. Empty where classes are read
+    /// together with samples.
+    pub of_sample: Vec<Option<u32>>,
+}
+
+impl LabelColumn {
+    /// Numbers the values of one label.
+    pub(super) fn new(name: String, values: &[Option<&str>]) -> Self {
+        let distinct: BTreeSet<&str> = values.iter().copied().flatten().collect();
+        let mut classes: Vec<&str> = distinct.into_iter().collect();
+        let numbers: Option<Vec<f64>> = classes
+            .iter()
+            .map(|class| class.parse().ok().filter(|number: &f64| number.is_finite()))
+            .collect();
+        if let Some(numbers) = numbers {
+            let mut numbered: Vec<(f64, &str)> = numbers.into_iter().zip(classes).collect();
+            numbered.sort_by(|a, b| a.0.total_cmp(&b.0).then_with(|| a.1.cmp(b.1)));
+            classes = numbered.into_iter().map(|(_, class)| class).collect();
+        }
+        let index: BTreeMap<&str, u32> = classes.iter().copied().zip(0u32..).collect();
+        let of_sample =
+            values.iter().map(|value| value.and_then(|value| index.get(value).copied())).collect();
+        let classes = classes.into_iter().map(str::to_owned).collect();
+        Self { name, classes, values: Vec::new(), of_sample }
+    }
+
+    /// Name of a sample's class.
+    pub fn class_name(&self, sample: u32) -> Option<&str> {
+        let class = (*self.of_sample.get(sample as usize)?)?;
+        self.classes.get(class as usize).map(String::as_str)
+    }
+
+    /// True where a class has hardly two samples on average: a name of samples rather than of classes.
+    pub fn is_like_an_id(&self) -> bool {
+        const LEAST_SAMPLES: usize = 8;
+        let num_samples = self.of_sample.iter().flatten().count();
+        num_samples >= LEAST_SAMPLES && 2 * self.classes.len() > num_samples
+    }
+
+    /// Samples of each class among `ids`.
+    pub fn counts(&self, ids: &[u32]) -> Vec<usize> {
+        let mut counts = vec![0; self.classes.len()];
+        for class in ids.iter().filter_map(|&id| self.of_sample.get(id as usize).copied().flatten()) {
+            if let Some(count) = counts.get_mut(class as usize) {
+                *count += 1;
+            }
+        }
+        counts
+    }
+}
+
+/// Recordings with their labels, before any was opened.
+#[derive(Debug, Default)]
+pub(super) struct Listing {
+    /// Names of the labels.
+    pub labels: Vec<String>,
+    /// One row for each recording, sorted by relative path.
+    pub rows: Vec<Row>,
+    /// Classes that stand there without any recording, as (label, class).
+    pub empty_classes: Vec<(String, String)>,
+    /// Recordings that cannot be named.
+    pub unprintable: Vec<String>,
+    /// Things worth knowing, each with what mends it.
+    pub notes: Vec<String>,
+}
+
+/// One recording.
+#[derive(Debug, PartialEq)]
+pub(super) struct Row {
+    /// Where it is.
+    pub path: PathBuf,
+    /// The same below the root, with `/`.
+    pub relative: String,
+    /// A value for each label of the listing.
+    pub values: Vec<Option<String>>,
+}
+
+/// Lists the recordings of `root` and their labels.
+///
+/// # Errors
+/// See the three sources.
+pub(super) fn list(config: &LabelsConfig, root: &Path) -> Result<Listing, DataError> {
+    match config.source {
+        LabelSource::Folder => folder::list(&config.folders, &config.leave_out, root),
+        LabelSource::Csv => csv::list(config, root),
+        LabelSource::Filename => filename::list(&config.pattern, &config.leave_out, root),
+    }
+}
+
+/// The labels of a table beside which there are no other files: what fuzzers call.
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) fn columns_of_table(table: &Path) -> Result<Vec<LabelColumn>, DataError> {
+    let (root, name) = (table.parent().unwrap_or(table), table.file_name().unwrap_or_default());
+    let config = LabelsConfig { csv: name.into(), csv_file_column: "file".into(), ..LabelsConfig::default() };
+    let listing = csv::list(&config, root)?;
+    let column = |(at, name): (usize, String)| {
+        let values: Vec<Option<&str>> =
+            listing.rows.iter().map(|row| row.values.get(at).and_then(Option::as_deref)).collect();
+        LabelColumn::new(name, &values)
+    };
+    Ok(listing.labels.iter().cloned().enumerate().map(column).collect())
+}
+
+/// The first name that occurs twice.
+fn first_duplicate(names: &[String]) -> Option<&String> {
+    let mut seen = BTreeSet::new();
+    names.iter().find(|name| !seen.insert(name.as_str()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_sort_as_numbers_and_words_as_words() {
+        let column = LabelColumn::new("n".into(), &[Some("10"), Some("9"), None, Some("010"), Some("9")]);
+        assert_eq!(column.classes, ["9", "010", "10"]);
+        assert_eq!(column.of_sample, [Some(2), Some(0), None, Some(1), Some(0)]);
+        let column = LabelColumn::new("n".into(), &[Some("10"), Some("9"), Some("nine")]);
+        assert_eq!(column.classes, ["10", "9", "nine"]);
+        let column = LabelColumn::new("n".into(), &[Some("inf"), Some("2")]);
+        assert_eq!(column.classes, ["2", "inf"]);
+    }
+
+    #[test]
+    fn classes_are_counted_and_named() {
+        let column = LabelColumn::new("n".into(), &[Some("a"), Some("b"), None, Some("b")]);
+        assert_eq!(column.counts(&[1, 2, 3]), [0, 2]);
+        assert_eq!(column.class_name(3), Some("b"));
+        assert_eq!(column.class_name(2), None);
+        assert_eq!(column.class_name(99), None);
+    }
+}

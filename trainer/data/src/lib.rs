@@ -1,0 +1,41 @@
+//! From files to batches: recordings or images with labels ([`dataset`]), which samples make a batch ([`sampler`]), what
+//! is made of each ([`views`]), and who makes it ahead of time ([`loader`]). Image sets have readers of their own
+//! ([`images`]). Every random choice is a pure function of (seed, epoch, sample, view), so the order of batches needs no
+//! state.
+//!
+//! No part of it knows libtorch: a batch is plain memory, in a place that whoever trains on it chooses ([`memory`]).
+
+pub mod augment;
+pub mod batch;
+pub mod cache;
+pub mod dataset;
+pub mod decode;
+pub mod error;
+pub mod features;
+#[cfg(any(test, feature = "fuzzing"))]
+pub mod fuzzing;
+pub mod images;
+pub mod labels;
+pub mod loader;
+pub mod memory;
+mod part_list;
+pub mod progress;
+pub mod resample;
+pub mod rng;
+pub mod sampler;
+pub mod scan;
+pub mod share;
+mod simd;
+pub mod sniff;
+pub mod split;
+pub mod synth;
+pub mod views;
+
+pub use batch::{Batch, BatchRequest, FailedSample};
+pub use dataset::{Dataset, LabelAccess, LabelColumn, Sample, Source};
+pub use error::DataError;
+pub use loader::{Loader, LoaderError, LoaderOptions};
+pub use memory::{HostMemory, NoMemory, PlainMemory};
+pub use sampler::{Draw, Pool, Sampler, SamplerKind, evaluation_batches};
+pub use share::{share, spread};
+pub use views::{ImageViews, SoundViews, ViewError, ViewMaker, ViewRequest, Workspace};

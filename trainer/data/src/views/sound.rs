@@ -1,0 +1,377 @@
+//! Views of recordings. Decode, crop, augment, spectrogram, normalize, mask; each view a pure
+//! function of the recording and of (seed, epoch, sample, view).
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use dtrain_configs::schema::{AudioConfig, AugmentConfig, FeatureConfig, Normalize};
+
+use super::ViewError;
+use crate::augment;
+use crate::cache::RecordingCache;
+use crate::decode::{DecodeError, DecodeProblem, Decoder, MAX_FRAMES, MAX_SAMPLE_RATE, MIN_SAMPLE_RATE};
+use crate::features::{self, FeatureWorkspace, LogMel};
+use crate::resample::Resampler;
+use crate::rng::ViewKey;
+
+/// Makes views of the recordings of a data set. Shared by threads; each brings its own [`SoundWorkspace`].
+#[derive(Debug)]
+pub struct SoundViews {
+    recordings: Vec<PathBuf>,
+    sample_rate: u32,
+    clip_samples: usize,
+    log_mel: LogMel,
+    normalize: Normalize,
+    augment: AugmentConfig,
+    seed: u64,
+    cache: RecordingCache,
+}
+
+/// Buffers of one thread. With the recording in the cache, making a view allocates nothing.
+#[derive(Debug)]
+pub struct SoundWorkspace {
+    clip: Vec<f32>,
+    features: FeatureWorkspace,
+    loading: Loading,
+}
+
+/// What a thread keeps between recordings that it loads: they mostly share one rate.
+#[derive(Debug, Default)]
+struct Loading {
+    decoder: Decoder,
+    resampler: Option<Resampler>,
+}
+
+impl SoundViews {
+    /// A maker of views; sample ids index `recordings`. At most `cache_bytes` of decoded recordings are kept.
+    ///
+    /// # Errors
+    /// [`ViewError`] naming the setting that is out of range. No file is touched.
+    pub fn new(
+        recordings: Vec<PathBuf>,
+        audio: &AudioConfig,
+        features: &FeatureConfig,
+        augment: &AugmentConfig,
+        seed: u64,
+        cache_bytes: u64,
+    ) -> Result<Self, ViewError> {
+        if !(MIN_SAMPLE_RATE..=MAX_SAMPLE_RATE).contains(&audio.sample_rate) {
+            return Err(ViewError::SampleRate(audio.sample_rate));
+        }
+        let clip_samples = (audio.clip_secs * f64::from(audio.sample_rate)).round();
+        if !(clip_samples >= 1.0 && clip_samples <= MAX_FRAMES as f64) {
+            return Err(ViewError::ClipSecs(audio.clip_secs));
+        }
+        augment::check(augment)?;
+        let clip_samples = clip_samples as usize;
+        let log_mel = LogMel::new(features, audio.sample_rate, clip_samples)?;
+        let num_empty = log_mel.filter_bank().num_empty();
+        if num_empty > 0 {
+            tracing::warn!(
+                "{num_empty} of {} mel bands lie between two frequency bins and stay empty: make \
+                 `data.features.n_fft` larger or `data.features.n_mels` smaller",
+                features.n_mels
+            );
+        }
+        Ok(Self {
+            sample_rate: audio.sample_rate,
+            clip_samples,
+            log_mel,
+            normalize: features.normalize,
+            augment: augment.clone(),
+            seed,
+            cache: RecordingCache::new(recordings.len(), cache_bytes),
+            recordings,
+        })
+    }
+
+    /// Shape of a view: [1, n_mels, num_frames].
+    pub fn shape(&self) -> [usize; 3] {
+        [1, self.log_mel.n_mels(), self.log_mel.num_frames()]
+    }
+
+    /// Values of a view.
+    pub fn view_len(&self) -> usize {
+        self.log_mel.n_mels() * self.log_mel.num_frames()
+    }
+
+    /// Samples of a clip, before the spectrogram.
+    pub fn clip_samples(&self) -> usize {
+        self.clip_samples
+    }
+
+    /// The recordings, by sample id.
+    pub fn recordings(&self) -> &[PathBuf] {
+        &self.recordings
+    }
+
+    /// The decoded recordings in memory.
+    pub fn cache(&self) -> &RecordingCache {
+        &self.cache
+    }
+
+    /// Buffers for one thread.
+    pub fn workspace(&self) -> SoundWorkspace {
+        SoundWorkspace {
+            clip: vec![0.0; self.clip_samples],
+            features: self.log_mel.workspace(),
+            loading: Loading::default(),
+        }
+    }
+
+    /// Writes one view of a sample. `view` is `None` for evaluation: no augmentation and a centred crop.
+    ///
+    /// # Shapes
+    /// `out`: [1, n_mels, num_frames], row-major.
+    ///
+    /// # Errors
+    /// [`ViewError::Decode`] for a bad recording; the others for arguments that do not fit this maker.
+    pub fn make(
+        &self,
+        workspace: &mut SoundWorkspace,
+        epoch: u64,
+        sample_id: u32,
+        view: Option<u32>,
+        out: &mut [f32],
+    ) -> Result<(), ViewError> {
+        let recording = self.recording(workspace, sample_id)?;
+        let key = view.map(|view| ViewKey { seed: self.seed, epoch, sample_id, view });
+        self.render(workspace, &recording, key.as_ref(), out)
+    }
+
+    /// The decoded and resampled recording of a sample.
+    ///
+    /// # Errors
+    /// As [`SoundViews::make`].
+    pub fn recording(
+        &self,
+        workspace: &mut SoundWorkspace,
+        sample_id: u32,
+    ) -> Result<Arc<Vec<f32>>, ViewError> {
+        let index = sample_id as usize;
+        let unknown = || ViewError::UnknownSample { sample_id, num_samples: self.recordings.len() };
+        let path = self.recordings.get(index).ok_or_else(unknown)?;
+        let cached = self.cache.get(index, || workspace.loading.load(path, self.sample_rate));
+        Ok(cached.ok_or_else(unknown)??)
+    }
+
+    /// Writes a view of a recording that is already there; without a key the view that evaluation uses.
+    ///
+    /// # Errors
+    /// [`ViewError::Feature`] where `out` has the wrong length.
+    pub fn render(
+        &self,
+        workspace: &mut SoundWorkspace,
+        recording: &[f32],
+        key: Option<&ViewKey>,
+        out: &mut [f32],
+    ) -> Result<(), ViewError> {
+        augment::waveform(&self.augment, key, recording, &mut workspace.clip);
+        self.log_mel.compute(&mut workspace.features, &workspace.clip, out)?;
+        if self.normalize == Normalize::View {
+            features::normalize(out);
+        }
+        augment::spectrogram(&self.augment, key, out, self.log_mel.num_frames());
+        Ok(())
+    }
+
+    /// The seed that names the views.
+    pub fn seed(&self) -> u64 {
+        self.seed
+    }
+}
+
+impl Loading {
+    /// Decodes a recording and brings it to the wanted rate.
+    fn load(&mut self, path: &Path, sample_rate: u32) -> Result<Vec<f32>, DecodeError> {
+        let recording = self.decoder.decode(path)?;
+        if recording.sample_rate == sample_rate {
+            return Ok(recording.samples);
+        }
+        let failed = |problem: DecodeProblem| DecodeError { path: path.to_owned(), problem };
+        let mut fitting = match self.resampler.take().filter(|r| r.from() == recording.sample_rate) {
+            Some(fitting) => fitting,
+            None => Resampler::new(recording.sample_rate, sample_rate).map_err(failed)?,
+        };
+        let resampled = fitting.resample(&recording.samples).map_err(failed);
+        self.resampler = Some(fitting);
+        resampled
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use dtrain_configs::schema::SpecAugmentConfig;
+    use proptest::prelude::*;
+    use tempfile::TempDir;
+
+    use super::*;
+    use crate::decode;
+
+    const AUDIO: AudioConfig = AudioConfig { sample_rate: 8000, clip_secs: 0.25 };
+
+    fn features() -> FeatureConfig {
+        FeatureConfig { n_fft: 256, hop_length: 80, n_mels: 24, ..FeatureConfig::default() }
+    }
+
+    fn write_wav(path: &Path, sample_rate: u32, num_frames: usize, hertz: f32) {
+        let spec = hound::WavSpec {
+            channels: 1,
+            sample_rate,
+            bits_per_sample: 16,
+            sample_format: hound::SampleFormat::Int,
+        };
+        let mut writer = hound::WavWriter::create(path, spec).unwrap();
+        for i in 0..num_frames {
+            let phase = std::f32::consts::TAU * hertz * i as f32 / sample_rate as f32;
+            writer.write_sample((phase.sin() * 12_000.0 + (i * i % 97) as f32) as i16).unwrap();
+        }
+        writer.finalize().unwrap();
+    }
+
+    /// Four recordings: long, short, at another rate, and none.
+    fn recordings() -> (TempDir, Vec<PathBuf>) {
+        let folder = tempfile::tempdir().unwrap();
+        let paths: Vec<PathBuf> = (0..4).map(|i| folder.path().join(format!("{i}.wav"))).collect();
+        write_wav(&paths[0], 8000, 9000, 440.0);
+        write_wav(&paths[1], 8000, 900, 700.0);
+        write_wav(&paths[2], 44_100, 30_000, 440.0);
+        fs_err::write(&paths[3], "no sound").unwrap();
+        (folder, paths)
+    }
+
+    fn maker(paths: &[PathBuf], augment: &AugmentConfig, seed: u64, cache_bytes: u64) -> SoundViews {
+        SoundViews::new(paths.to_vec(), &AUDIO, &features(), augment, seed, cache_bytes).unwrap()
+    }
+
+    fn view(maker: &SoundViews, epoch: u64, sample_id: u32, view: Option<u32>) -> Vec<f32> {
+        let mut out = vec![f32::NAN; maker.view_len()];
+        maker.make(&mut maker.workspace(), epoch, sample_id, view, &mut out).unwrap();
+        out
+    }
+
+    #[test]
+    fn views_are_normalized_and_have_the_announced_shape() {
+        let (_folder, paths) = recordings();
+        let no_masks = SpecAugmentConfig { num_freq_masks: 0, num_time_masks: 0, ..Default::default() };
+        let maker =
+            maker(&paths, &AugmentConfig { spec_augment: no_masks, ..Default::default() }, 0, 1 << 20);
+        assert_eq!(maker.shape(), [1, 24, 26]);
+        for (sample_id, index) in [(0, Some(0)), (1, Some(1)), (2, None)] {
+            let view = view(&maker, 0, sample_id, index);
+            let mean = view.iter().sum::<f32>() / view.len() as f32;
+            let variance = view.iter().map(|x| (x - mean).powi(2)).sum::<f32>() / view.len() as f32;
+            assert!(mean.abs() < 1e-4 && (variance - 1.0).abs() < 1e-3, "{mean} {variance}");
+        }
+    }
+
+    #[test]
+    fn evaluation_equals_its_parts_in_sequence() {
+        let (_folder, paths) = recordings();
+        let maker = maker(&paths, &AugmentConfig::default(), 0, 0);
+        let recording = decode::decode(&paths[0]).unwrap();
+        let clip = &recording.samples[3500..5500];
+        let log_mel = LogMel::new(&features(), 8000, 2000).unwrap();
+        let mut expected = vec![0.0; maker.view_len()];
+        log_mel.compute(&mut log_mel.workspace(), clip, &mut expected).unwrap();
+        features::normalize(&mut expected);
+        assert_eq!(view(&maker, 5, 0, None), expected);
+    }
+
+    #[test]
+    fn a_recording_at_another_rate_sounds_the_same() {
+        let (folder, mut paths) = recordings();
+        let twin = folder.path().join("twin.wav");
+        write_wav(&twin, 8000, 5443, 440.0);
+        paths.push(twin);
+        let maker = maker(&paths, &AugmentConfig::default(), 0, 1 << 20);
+        let mut workspace = maker.workspace();
+        let resampled = maker.recording(&mut workspace, 2).unwrap();
+        let direct = maker.recording(&mut workspace, 4).unwrap();
+        assert_eq!(resampled.len(), direct.len());
+        let worst = (500..4900).map(|i| (resampled[i] - direct[i]).abs()).fold(0.0, f32::max);
+        // The files differ in their own background, of up to 97 / 32768.
+        assert!(worst < 0.01, "{worst}");
+    }
+
+    #[test]
+    fn bad_recordings_and_arguments_are_errors() {
+        let (_folder, paths) = recordings();
+        let maker = maker(&paths, &AugmentConfig::default(), 0, 1 << 20);
+        let mut workspace = maker.workspace();
+        let mut out = vec![0.0; maker.view_len()];
+        for _ in 0..2 {
+            let error = maker.make(&mut workspace, 0, 3, Some(0), &mut out).unwrap_err();
+            assert!(error.to_string().contains("3.wav`: not a WAV file"), "{error}");
+            assert!(error.hint().unwrap().contains("WAV files"));
+        }
+        let error = maker.make(&mut workspace, 0, 4, None, &mut out).unwrap_err();
+        assert_eq!(error, ViewError::UnknownSample { sample_id: 4, num_samples: 4 });
+        assert!(maker.make(&mut workspace, 0, 0, None, &mut out[1..]).is_err());
+
+        let with_audio = |audio| {
+            SoundViews::new(vec![], &audio, &features(), &AugmentConfig::default(), 0, 0).unwrap_err()
+        };
+        assert_eq!(with_audio(AudioConfig { sample_rate: 0, clip_secs: 1.0 }), ViewError::SampleRate(0));
+        for clip_secs in [0.0, -1.0, f64::NAN, f64::INFINITY, 1e9] {
+            assert!(matches!(with_audio(AudioConfig { clip_secs, ..AUDIO }), ViewError::ClipSecs(_)));
+        }
+        let short = with_audio(AudioConfig { clip_secs: 0.01, ..AUDIO });
+        assert!(short.to_string().contains("data.features.n_fft") && short.hint().is_some(), "{short}");
+    }
+
+    #[test]
+    fn the_loudest_samples_that_are_decoded_still_give_finite_views() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("loud.wav");
+        let spec = hound::WavSpec {
+            channels: 1,
+            sample_rate: 8000,
+            bits_per_sample: 32,
+            sample_format: hound::SampleFormat::Float,
+        };
+        let mut writer = hound::WavWriter::create(&path, spec).unwrap();
+        (0..2000).for_each(|_| writer.write_sample(decode::MAX_AMPLITUDE).unwrap());
+        writer.finalize().unwrap();
+        let loudest = augment::MAX_DECIBELS;
+        let augment = AugmentConfig {
+            gain_db: Some([loudest, loudest]),
+            noise_snr_db: [-loudest, -loudest],
+            ..AugmentConfig::default()
+        };
+        assert!(view(&maker(&[path], &augment, 0, 0), 0, 0, Some(0)).iter().all(|x| x.is_finite()));
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(12))]
+
+        #[test]
+        fn a_view_is_a_function_of_its_name_alone(
+            seed in any::<u64>(),
+            names in prop::collection::vec((0u64..3, 0u32..3, prop::option::of(0u32..3)), 2..8),
+        ) {
+            let (_folder, paths) = recordings();
+            let augment = AugmentConfig { max_shift_fraction: 0.1, noise_probability: 0.5, ..Default::default() };
+            let first = maker(&paths, &augment, seed, 1 << 20);
+            let mut workspace = first.workspace();
+            let mut out = vec![0.0; first.view_len()];
+            // In another order, by another maker, without a cache and with fresh buffers.
+            let other = maker(&paths, &augment, seed, 0);
+            let expected: Vec<_> = names.iter().rev().map(|&(e, s, v)| view(&other, e, s, v)).collect();
+            for (&(epoch, sample_id, index), expected) in names.iter().zip(expected.iter().rev()) {
+                first.make(&mut workspace, epoch, sample_id, index, &mut out).unwrap();
+                prop_assert_eq!(&out, expected);
+            }
+        }
+
+        #[test]
+        fn every_part_of_the_name_changes_the_view(seed in any::<u64>(), epoch in 0u64..100, index in 0u32..100) {
+            let (_folder, paths) = recordings();
+            let maker = |seed| maker(&paths, &AugmentConfig::default(), seed, 1 << 20);
+            let base = view(&maker(seed), epoch, 0, Some(index));
+            prop_assert_ne!(&base, &view(&maker(seed ^ 1), epoch, 0, Some(index)));
+            prop_assert_ne!(&base, &view(&maker(seed), epoch + 1, 0, Some(index)));
+            prop_assert_ne!(&base, &view(&maker(seed), epoch, 0, Some(index + 1)));
+        }
+    }
+}

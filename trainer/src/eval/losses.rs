@@ -1,0 +1,126 @@
+//! The method's own objective on a part of the data, as training has it: over global batches of `trainer.batch_size`
+//! samples, each sample once. Which samples meet in a batch, and which views of them, is a function of the seed alone, so
+//! that two evaluations differ by the weights and nothing else.
+
+use dtrain_data::progress::Work;
+use dtrain_data::{BatchRequest, Dataset, Draw, evaluation_batches, share};
+
+use super::batches::named_on_all_ranks;
+use super::{Evaluation, Reading, names};
+use crate::batch::{start_loader, upload};
+use crate::engine::{Engine, LocalBatch, Validation};
+use crate::error::TrainError;
+use crate::method::{Method, TargetColumns, Targets};
+use dtrain_configs::schema::Sampling;
+
+/// The epoch that names the views of validation batches: no epoch of a run has them.
+const EPOCH: u64 = u32::MAX as u64;
+
+/// How validation batches are made.
+#[derive(Debug, Clone, Copy)]
+pub struct LossBatches<'a> {
+    /// Samples of a global batch; as in training, since a contrastive loss depends on the number of negatives.
+    pub batch_size: usize,
+    /// Of the run.
+    pub seed: u64,
+    /// Labels that the method looks at.
+    pub columns: TargetColumns<'a>,
+}
+
+/// Losses of a part; the same on all ranks.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Losses {
+    /// Mean of each of the method's losses before it is weighed, with its name.
+    pub each: Vec<(String, f64)>,
+    /// The objective: the weighed sum.
+    pub total: f64,
+}
+
+/// Whether the objective is computed here: what heads say of a part has the losses already.
+pub(super) fn are_apart(method: &dyn Method) -> bool {
+    method.heads().is_empty()
+}
+
+/// Computes the losses on `ids`; `None` where the heads' figures have them. The samples that could not be read come second.
+pub fn evaluate_losses(
+    engine: &Engine,
+    reading: &Reading,
+    dataset: &Dataset,
+    batches: &LossBatches<'_>,
+    ids: &[u32],
+) -> Result<(Option<Losses>, Vec<String>), TrainError> {
+    let method = engine.method();
+    if !are_apart(method) {
+        return Ok((None, Vec::new()));
+    }
+    let ids = learnable(method, dataset, batches.columns.target, ids);
+    let world = engine.collective().world();
+    let num_views = method.num_views();
+    // Several views are a pair loss's, and differ by augmentation; one view is what the probes see too.
+    let augment = num_views > 1;
+    let piece = reading.batch_size.div_ceil(world.world_size).div_ceil(num_views.max(1) as usize).max(1);
+    let batches_of_ids = evaluation_batches(&ids, batches.batch_size, batches.seed);
+    let mut requests = Vec::new();
+    for (step, ids) in (0u64..).zip(&batches_of_ids) {
+        let draws: Vec<Draw> = ids.iter().copied().map(Draw::first).collect();
+        let own = draws.get(share(draws.len(), world.world_size, world.rank)).unwrap_or_default();
+        let pieces: Vec<Vec<Draw>> = match own {
+            [] => vec![Vec::new()],
+            own => own.chunks(piece).map(<[Draw]>::to_vec).collect(),
+        };
+        let request = |draws| BatchRequest { epoch: EPOCH, step, draws, num_views, augment };
+        requests.push(pieces.into_iter().map(request).collect::<Vec<_>>());
+    }
+    let pieces_per_batch: Vec<usize> = requests.iter().map(Vec::len).collect();
+    let loader =
+        start_loader(&reading.maker, requests.into_iter().flatten(), reading.options, engine.device())?;
+    let work = Work::begin("computing losses", "samples", ids.len() as u64);
+    let mut totals = vec![0.0; method.loss_names().len()];
+    let (mut count, mut failed) = (0.0, Vec::new());
+    for (num_pieces, ids) in pieces_per_batch.into_iter().zip(&batches_of_ids) {
+        let mut position = share(ids.len(), world.world_size, world.rank).start;
+        let mut validation = Validation::default();
+        for _ in 0..num_pieces {
+            let Some(mut batch) = loader.next().transpose()? else {
+                return Err(TrainError::internal("the loader ended before the validation batches"));
+            };
+            failed.append(&mut batch.failed);
+            let inputs = upload(&batch, engine.device())?.arrived()?.f_to_kind(engine.kind())?;
+            // What stands for a sample in a pair loss is its place, whichever others could be read.
+            let positions = batch.kept.iter().map(|&at| (position + at) as i64).collect();
+            position += batch.request.draws.len();
+            let targets = Targets {
+                positions,
+                global_samples: 1,
+                ..Targets::of(dataset, &batch, batches.columns, std::iter::empty())
+            };
+            engine.validate(&mut validation, &LocalBatch { inputs, targets })?;
+        }
+        let losses = engine.conclude_validation(validation)?;
+        totals.iter_mut().zip(&losses.sums).for_each(|(total, sum)| *total += sum);
+        count += losses.count;
+        work.add(ids.len() as u64);
+    }
+    let left_out = named_on_all_ranks(&**engine.collective(), &failed)?;
+    let means = totals.into_iter().map(|total| total / count);
+    let each: Vec<(String, f64)> = method.loss_names().into_iter().zip(means).collect();
+    let total = each.iter().zip(method.loss_weights()).map(|((_, mean), weight)| mean * weight).sum();
+    Ok((Some(Losses { each, total }), left_out))
+}
+
+/// The samples that the objective is defined on.
+fn learnable(method: &dyn Method, dataset: &Dataset, target: &str, ids: &[u32]) -> Vec<u32> {
+    let label = dataset.label(target).filter(|_| method.facts().sampling == Sampling::ShuffledLabelled);
+    let has_label =
+        |id: &u32| label.is_none_or(|label| label.of_sample.get(*id as usize).copied().flatten().is_some());
+    ids.iter().copied().filter(has_label).collect()
+}
+
+impl Evaluation {
+    /// Adds `{part}/loss`, and where the objective has several losses `{part}/{name}_loss` of each.
+    pub fn add_losses(&mut self, losses: Losses) {
+        let named = names::of_losses(&self.part, losses.each.iter().map(|(name, _)| name.as_str()));
+        let values = std::iter::once(losses.total).chain(losses.each.iter().map(|(_, mean)| *mean));
+        self.metrics.extend(named.into_iter().zip(values));
+    }
+}

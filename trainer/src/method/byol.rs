@@ -1,0 +1,132 @@
+//! BYOL: the online network predicts, from one view of a sample, what a slowly moving copy of it makes of the other view.
+//! Grill et al., "Bootstrap Your Own Latent" (2020), arXiv 2006.07733; google-deepmind/deepmind-research, byol.
+//!
+//! With predictions q and the teacher's projections z, both of unit length, the loss of a sample is
+//! `2 - 2 q1 . z2 + 2 - 2 q2 . z1`: the sum of both directions, not their mean (equation 2 and the line below it). The
+//! teacher is backbone and projector; gradients reach neither it nor its input. As in the official code its batch norms work
+//! by the batch in training and have running statistics of their own.
+
+use dtrain_configs::schema::{ByolConfig, Encoder, MethodFacts};
+use tch::{TchError, Tensor};
+
+use super::{DirectLoss, Method, Objective, Parts, Targets, cosines, two_views};
+use crate::model::projector::{Predictor, Projector};
+use crate::model::{Backbone, Pass};
+use crate::state::Stateful;
+
+/// Backbone, projector and predictor, and a teacher of the first two.
+pub struct Byol {
+    facts: MethodFacts,
+    backbone: Box<dyn Backbone>,
+    projector: Projector,
+    predictor: Predictor,
+    teacher: (Box<dyn Backbone>, Projector),
+}
+
+impl Byol {
+    /// Registers `projector` and `predictor`, and the teacher.
+    pub(super) fn build(config: &ByolConfig, mut parts: Parts<'_>) -> Self {
+        let (num_features, norm) = (parts.backbone.num_features(), parts.backbone.norm());
+        let projector = |scope: &mut _| Projector::new(&config.projector, num_features, norm, scope);
+        let student = parts.parameters.scope("projector", projector);
+        let predictor = parts.parameters.scope("predictor", |scope| {
+            Predictor::new(&config.predictor, config.projector.out_dim, norm, scope)
+        });
+        let teacher = parts.teacher(|parameters| parameters.scope("projector", projector));
+        let Parts { facts, backbone, .. } = parts;
+        Self { facts, backbone, projector: student, predictor, teacher }
+    }
+}
+
+impl Method for Byol {
+    fn own_state(&mut self) -> Option<&mut dyn Stateful> {
+        None
+    }
+
+    fn facts(&self) -> MethodFacts {
+        self.facts
+    }
+
+    fn loss_names(&self) -> Vec<String> {
+        vec!["byol".into()]
+    }
+
+    fn monitors(&self) -> &'static [&'static str] {
+        &["val/knn_top1", "val/loss"]
+    }
+
+    fn objective(&self, inputs: &Tensor, targets: &Targets, pass: &Pass) -> Result<Objective, TchError> {
+        // First, since nothing of it is kept: the trained network's activations stay until backward.
+        let (backbone, projector) = &self.teacher;
+        let taught = tch::no_grad(|| projector.forward(&backbone.forward(inputs, pass)?, pass))?;
+        let [taught_first, taught_second] = two_views(&taught)?;
+        let projections = self.projector.forward(&self.backbone.forward(inputs, pass)?, pass)?;
+        let [first, second] = two_views(&self.predictor.forward(&projections, pass)?)?;
+        let agreement = cosines(&first, &taught_second)?.f_add(&cosines(&second, &taught_first)?)?;
+        let losses = agreement.f_mul_scalar(-2.0)?.f_add_scalar(4.0)?;
+        DirectLoss::mean_of(&losses, targets)
+    }
+
+    fn num_features(&self) -> i64 {
+        self.backbone.num_features()
+    }
+
+    fn embed(&self, inputs: &Tensor, encoder: Encoder, pass: &Pass) -> Result<Tensor, TchError> {
+        match encoder {
+            Encoder::Online => self.backbone.forward(inputs, pass),
+            Encoder::Teacher => self.teacher.0.forward(inputs, pass),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use dtrain_configs::schema::{MethodConfig, ModelConfig, ModelName};
+    use tch::{Device, Kind};
+
+    use super::*;
+    use crate::method::siamese::{case, squared_distances};
+    use crate::method::{BACKBONE, Task};
+    use crate::model::build_backbone;
+    use crate::model::parameters::Parameters;
+
+    /// The loss is the squared distance of unit vectors, of each view to the other one's target, summed over both
+    /// directions; and neither the teacher nor what it is given has a gradient.
+    #[test]
+    fn both_directions_are_summed() {
+        let MethodConfig::Byol(config) = MethodConfig::named("byol").unwrap().for_proofs(&[]) else {
+            panic!()
+        };
+        let model = ModelConfig { name: ModelName::CnnSmall, ..ModelConfig::default() };
+        let task = Task::of_classes(1, 3);
+        let mut parameters = Parameters::new(Device::Cpu, Kind::Double, 1);
+        let backbone = parameters.scope(BACKBONE, |scope| build_backbone(&model, 1, scope));
+        let facts = MethodConfig::Byol(config.clone()).facts();
+        let parts = Parts { facts, model: &model, backbone, task: &task, parameters: &mut parameters };
+        let byol = Byol::build(&config, parts);
+        tch::no_grad(|| {
+            for shadow in parameters.shadows() {
+                let _ = shadow.tensor.shallow_clone().g_mul_scalar_(1.25);
+            }
+        });
+        let (inputs, targets) = case();
+        let pass = Pass::train(None).without_update();
+        let Objective::Direct(loss) = byol.objective(&inputs, &targets, &pass).unwrap() else { panic!() };
+
+        let online = byol.projector.forward(&byol.backbone.forward(&inputs, &pass).unwrap(), &pass).unwrap();
+        let predicted = byol.predictor.forward(&online, &pass).unwrap().detach();
+        let (backbone, projector) = &byol.teacher;
+        let target = projector.forward(&backbone.forward(&inputs, &pass).unwrap(), &pass).unwrap();
+        assert!(!target.requires_grad());
+        let expected = squared_distances(&predicted, &target) / targets.global_samples as f64;
+        let found = loss.terms[0].double_value(&[]);
+        assert!((found - expected).abs() < 1e-12 * expected, "{found} and {expected}");
+
+        loss.terms[0].backward();
+        let reached = |name: &str| {
+            let mut named = parameters.parameters().iter().filter(|p| p.name.starts_with(name));
+            named.any(|p| p.tensor.grad().defined() && p.tensor.grad().norm().double_value(&[]) > 0.0)
+        };
+        assert!(reached("backbone.") && reached("projector.") && reached("predictor."));
+    }
+}

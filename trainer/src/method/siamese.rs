@@ -1,0 +1,36 @@
+//! What the tests of methods that predict one view from the other share.
+
+use tch::{Device, Kind, Tensor};
+
+use super::Targets;
+
+/// Two views of five samples, and what there is to know about them.
+pub(super) fn case() -> (Tensor, Targets) {
+    let inputs =
+        (Tensor::arange(10 * 20 * 20, (Kind::Double, Device::Cpu)) * 0.731).sin().view([10, 1, 20, 20]);
+    let targets = Targets {
+        sample_ids: (0..5).collect(),
+        classes: vec![0; 5],
+        recordings: vec![-1; 5],
+        positions: (0..5).collect(),
+        global_samples: 5,
+        ..Targets::default()
+    };
+    (inputs, targets)
+}
+
+/// Squared distance of the unit vectors of each row of `a` and of the other view's row of `b`, summed over all rows, row by
+/// row in plain arithmetic.
+pub(super) fn squared_distances(a: &Tensor, b: &Tensor) -> f64 {
+    let unit = |rows: &Tensor, row: i64| -> Vec<f64> {
+        let row: Vec<f64> = Vec::try_from(rows.get(row).contiguous()).unwrap();
+        let length = row.iter().map(|x| x * x).sum::<f64>().sqrt();
+        row.into_iter().map(|x| x / length).collect()
+    };
+    let rows = a.size()[0];
+    let distance = |row: i64| -> f64 {
+        let other = (row + rows / 2) % rows;
+        unit(a, row).iter().zip(unit(b, other)).map(|(x, y)| (x - y).powi(2)).sum()
+    };
+    (0..rows).map(distance).sum()
+}

@@ -1,0 +1,146 @@
+//! SimSiam: from one view of a sample the network predicts its own projection of the other view, which is taken as given.
+//! Chen & He, "Exploring Simple Siamese Representation Learning" (2021), arXiv 2011.10566; facebookresearch/simsiam.
+//!
+//! With predictions p and projections z, both of unit length, the loss of a sample is `-(p1 . z2 + p2 . z1) / 2`
+//! (equation 2), and no gradient goes through z.
+
+use dtrain_configs::schema::{Encoder, MethodFacts, SimsiamConfig};
+use tch::{TchError, Tensor};
+
+use super::{DirectLoss, Method, Objective, Parts, Targets, cosines, two_views};
+use crate::model::projector::{Predictor, Projector};
+use crate::model::{Backbone, Pass};
+use crate::state::Stateful;
+
+/// Backbone, projector and predictor.
+pub struct Simsiam {
+    facts: MethodFacts,
+    backbone: Box<dyn Backbone>,
+    projector: Projector,
+    predictor: Predictor,
+}
+
+impl Simsiam {
+    /// Registers `projector` and `predictor`.
+    pub(super) fn build(config: &SimsiamConfig, parts: Parts<'_>) -> Self {
+        let Parts { facts, backbone, parameters, .. } = parts;
+        let (num_features, norm) = (backbone.num_features(), backbone.norm());
+        let projector = parameters
+            .scope("projector", |scope| Projector::new(&config.projector, num_features, norm, scope));
+        let predictor = parameters.scope("predictor", |scope| {
+            Predictor::new(&config.predictor, config.projector.out_dim, norm, scope)
+        });
+        Self { facts, backbone, projector, predictor }
+    }
+}
+
+impl Method for Simsiam {
+    fn own_state(&mut self) -> Option<&mut dyn Stateful> {
+        None
+    }
+
+    fn facts(&self) -> MethodFacts {
+        self.facts
+    }
+
+    fn loss_names(&self) -> Vec<String> {
+        vec!["simsiam".into()]
+    }
+
+    fn monitors(&self) -> &'static [&'static str] {
+        &["val/knn_top1", "val/loss"]
+    }
+
+    fn objective(&self, inputs: &Tensor, targets: &Targets, pass: &Pass) -> Result<Objective, TchError> {
+        let projections = self.projector.forward(&self.backbone.forward(inputs, pass)?, pass)?;
+        let [first, second] = two_views(&self.predictor.forward(&projections, pass)?)?;
+        let [given_first, given_second] = two_views(&projections.detach())?;
+        let agreement = cosines(&first, &given_second)?.f_add(&cosines(&second, &given_first)?)?;
+        DirectLoss::mean_of(&agreement.f_mul_scalar(-0.5)?, targets)
+    }
+
+    fn num_features(&self) -> i64 {
+        self.backbone.num_features()
+    }
+
+    fn embed(&self, inputs: &Tensor, _: Encoder, pass: &Pass) -> Result<Tensor, TchError> {
+        self.backbone.forward(inputs, pass)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use dtrain_configs::schema::{MethodConfig, ModelConfig, ModelName};
+    use tch::{Device, Kind};
+
+    use super::*;
+    use crate::method::siamese::{case, squared_distances};
+    use crate::method::{BACKBONE, Task};
+    use crate::model::build_backbone;
+    use crate::model::parameters::Parameters;
+
+    fn built() -> (Simsiam, Parameters) {
+        let MethodConfig::Simsiam(config) = MethodConfig::named("simsiam").unwrap().for_proofs(&[]) else {
+            panic!()
+        };
+        let model = ModelConfig { name: ModelName::CnnSmall, ..ModelConfig::default() };
+        let task = Task::of_classes(1, 3);
+        let mut parameters = Parameters::new(Device::Cpu, Kind::Double, 1);
+        let backbone = parameters.scope(BACKBONE, |scope| build_backbone(&model, 1, scope));
+        let facts = MethodConfig::Simsiam(config.clone()).facts();
+        let parts = Parts { facts, model: &model, backbone, task: &task, parameters: &mut parameters };
+        (Simsiam::build(&config, parts), parameters)
+    }
+
+    /// `-(p1 . z2 + p2 . z1) / 2` is a quarter of the squared distances of both directions, less 1; its gradient is that with
+    /// the projections as constants.
+    #[test]
+    fn the_loss_is_the_mean_of_both_directions_and_projections_are_given() {
+        let (simsiam, parameters) = built();
+        let (inputs, targets) = case();
+        let pass = Pass::train(None).without_update();
+        let Objective::Direct(loss) = simsiam.objective(&inputs, &targets, &pass).unwrap() else { panic!() };
+        let projected =
+            || simsiam.projector.forward(&simsiam.backbone.forward(&inputs, &pass).unwrap(), &pass).unwrap();
+        let given = projected().detach();
+        let predicted = simsiam.predictor.forward(&projected(), &pass).unwrap();
+        let n = targets.global_samples as f64;
+        let expected = squared_distances(&predicted.detach(), &given) / (4.0 * n) - 1.0;
+        let found = loss.terms[0].double_value(&[]);
+        assert!((found - expected).abs() < 1e-12, "{found} and {expected}");
+
+        let gradient = |loss: &Tensor| -> Vec<Tensor> {
+            let leaves: Vec<&Tensor> = parameters.parameters().iter().map(|p| &p.tensor).collect();
+            Tensor::run_backward(&[loss], &leaves, false, false)
+        };
+        let [p1, p2] = two_views(&predicted).unwrap();
+        let [z1, z2] = two_views(&given).unwrap();
+        let by_hand =
+            (cosines(&p1, &z2).unwrap() + cosines(&p2, &z1).unwrap()).sum(Kind::Double) * (-0.5 / n);
+        for ((a, b), parameter) in
+            gradient(&loss.terms[0]).iter().zip(gradient(&by_hand)).zip(parameters.parameters())
+        {
+            let error = (a - b).norm().double_value(&[]);
+            assert!(error < 1e-12, "{}: {error:e}", parameter.name);
+        }
+    }
+
+    /// The last batch norm of the projector has no scale and shift of its own, and no bias before it.
+    #[test]
+    fn the_projector_ends_with_a_plain_batch_norm() {
+        let (simsiam, parameters) = built();
+        let names: Vec<&str> = parameters.named().map(|(name, _)| name).collect();
+        assert!(names.contains(&"projector.6.weight") && names.contains(&"projector.7.running_mean"));
+        for name in ["projector.6.bias", "projector.7.weight", "projector.7.bias"] {
+            assert!(!names.contains(&name), "{name} is there");
+        }
+        let (inputs, _) = case();
+        let pass = Pass::train(None).without_update();
+        let projected =
+            simsiam.projector.forward(&simsiam.backbone.forward(&inputs, &pass).unwrap(), &pass).unwrap();
+        let mean = projected.mean_dim(0, false, Kind::Double).abs().max().double_value(&[]);
+        let deviation = projected.var_dim([0_i64].as_slice(), false, false).sqrt();
+        assert!(mean < 1e-12, "{mean:e}");
+        assert!((deviation - 1.0).abs().max().double_value(&[]) < 0.02);
+    }
+}
