@@ -39,6 +39,8 @@ pub enum Purpose {
     Dropout = 7,
     /// Samples that are shown to people.
     Shown = 8,
+    /// Samples of a global batch that are put into numbered slots; the step stands for the epoch, the slot for the sample.
+    Slots = 9,
 }
 
 /// The name of one view of one sample in one epoch.

@@ -15,9 +15,9 @@ use super::median;
 use super::process::seconds_since_process_start;
 use crate::coordinator::{Course, RunPlan, StepPlan};
 use crate::device::be_deterministic;
-use crate::engine::{Engine, LocalBatch, StepOutcome};
+use crate::engine::{Engine, StepOutcome};
 use crate::error::TrainError;
-use crate::method::{self, Targets, Task};
+use crate::method::{self, LocalBatch, Targets, Task};
 use crate::model::parameters::Parameters;
 use crate::run::{Place, Resolved, connect_tensors, engine_settings, resolve};
 use crate::torch_extra::{Event, MemoryMeter, set_tf32};
@@ -182,7 +182,7 @@ fn batches(
             positions: numbers,
             global_samples: config.trainer.batch_size as u64,
         };
-        Ok(LocalBatch { inputs, targets })
+        Ok(LocalBatch::new(engine.method().num_views(), inputs, targets))
     };
     (0..NUM_BATCHES).map(make).collect()
 }

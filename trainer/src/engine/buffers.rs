@@ -3,7 +3,7 @@
 
 use tch::{Kind, TchError, Tensor};
 
-use crate::model::parameters::Parameters;
+use crate::model::parameters::{Moved, Parameters};
 
 /// What a step may change without anyone knowing yet whether the step counts.
 #[derive(Debug)]
@@ -16,8 +16,7 @@ pub struct Buffers {
 pub struct Snapshot(Vec<Tensor>);
 
 impl Buffers {
-    /// Moves all buffers of at most [`LARGEST`] elements into flat tensors; layers see the same storage from now on. Larger ones, such as a memory
-    /// queue, are not written before it is known that a step counts.
+    /// Moves all buffers that a forward pass may change into flat tensors; layers see the same storage from now on.
     ///
     /// # Errors
     /// When memory runs out.
@@ -27,8 +26,8 @@ impl Buffers {
             let tensors: Vec<&Tensor> = parameters
                 .buffers()
                 .iter()
+                .filter(|buffer| buffer.moved == Moved::Forward && buffer.tensor.kind() == kind)
                 .map(|buffer| &buffer.tensor)
-                .filter(|tensor| tensor.kind() == kind && tensor.numel() <= LARGEST)
                 .collect();
             let len: usize = tensors.iter().map(|tensor| tensor.numel()).sum();
             if len == 0 {
@@ -75,9 +74,6 @@ impl Buffers {
     }
 }
 
-/// Elements of the largest buffer that is copied in every step.
-const LARGEST: usize = 1 << 16;
-
 #[cfg(test)]
 mod tests {
     use tch::Device;
@@ -88,7 +84,7 @@ mod tests {
     fn layers_and_snapshots_see_the_same_values() {
         let mut parameters = Parameters::new(Device::Cpu, Kind::Float, 0);
         let mean = parameters.buffer("mean", &[3], 0.5);
-        let queue = parameters.buffer("queue", &[LARGEST as i64 + 1], 0.25);
+        let queue = parameters.after_step(|parameters| parameters.buffer("queue", &[5], 0.25));
         let var = parameters.buffer("var", &[2, 2], 1.0);
         let counter = parameters.counter("batches");
         let buffers = Buffers::new(&parameters).unwrap();

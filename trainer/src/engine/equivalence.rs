@@ -4,7 +4,8 @@
 use std::thread;
 
 use super::*;
-use crate::method::{self, Targets, Task};
+use crate::coordinator::StepPlan;
+use crate::method::{self, LocalBatch, Targets, Task, ViewGroup};
 use crate::torch_extra::cuda_contract::as_on_cuda;
 use dtrain_comm::{Background, local_world};
 use dtrain_configs::schema::{
@@ -12,6 +13,7 @@ use dtrain_configs::schema::{
     ProjectorConfig, Sampling, SgdConfig, SimclrConfig, Stem, SupconConfig, SupervisedConfig,
 };
 
+mod contract;
 mod frozen;
 mod heads;
 mod loss_scale;
@@ -69,6 +71,17 @@ fn view(sample: u64, view: u64, size: i64) -> Tensor {
     (noise(3 * sample) + noise(3 * sample + 1 + view) * 0.5).view([1, 1, size, size])
 }
 
+/// `num_views` views of each of `samples`, view-major.
+fn views(samples: &[u64], num_views: u32, size: i64) -> Tensor {
+    let views: Vec<Tensor> = (0..u64::from(num_views))
+        .flat_map(|number| samples.iter().map(move |&sample| view(sample, number, size)))
+        .collect();
+    match views.as_slice() {
+        [] => Tensor::zeros([0, 1, size, size], (Kind::Double, Device::Cpu)),
+        views => Tensor::cat(views, 0),
+    }
+}
+
 /// Class of a sample: every seventh has none, sample 4 is alone in its class.
 fn class(sample: u64) -> i64 {
     match sample {
@@ -82,6 +95,8 @@ struct Case {
     optimizer: OptimizerConfig,
     build: Build,
     size: i64,
+    /// Views of half the size besides.
+    small_views: u32,
     /// Rows of a tile of a pair loss.
     tile: usize,
     sync_bn: bool,
@@ -154,13 +169,7 @@ struct Trained {
 
 /// A rank's samples `own`, the first of which is at `first` in the global batch.
 fn local_batch(case: &Case, engine: &Engine, own: &[u64], first: usize, global_samples: u64) -> LocalBatch {
-    let num_views = u64::from(engine.method().num_views());
-    let views: Vec<Tensor> =
-        (0..num_views).flat_map(|v| own.iter().map(move |&s| view(s, v, case.size))).collect();
-    let inputs = match views.as_slice() {
-        [] => Tensor::zeros([0, 1, case.size, case.size], (Kind::Double, Device::Cpu)),
-        views => Tensor::cat(views, 0),
-    };
+    let num_views = engine.method().num_views();
     let classes = own.iter().map(|&s| if case.labelled_only { class(s).max(0) } else { class(s) });
     let targets = Targets {
         sample_ids: own.iter().map(|&s| s as i64).collect(),
@@ -170,7 +179,11 @@ fn local_batch(case: &Case, engine: &Engine, own: &[u64], first: usize, global_s
         positions: (first as i64..).take(own.len()).collect(),
         global_samples,
     };
-    LocalBatch { inputs, targets }
+    let batch = LocalBatch::new(num_views, views(own, num_views, case.size), targets);
+    match case.small_views {
+        0 => batch,
+        small => batch.with(ViewGroup { num_views: small, rows: views(own, small, case.size / 2) }),
+    }
 }
 
 fn train_rank(case: &Case, collective: Arc<dyn Collective>, batches: &[GlobalBatch]) -> Trained {
@@ -353,6 +366,7 @@ fn whole(optimizer: OptimizerConfig, build: Build) -> Case {
         optimizer,
         build,
         size: SIZE,
+        small_views: 0,
         tile: 5,
         sync_bn: true,
         micro_batch: None,

@@ -34,14 +34,13 @@ pub use phases::loss_weights;
 pub use precision::Arithmetic;
 pub use ranks::Ranks;
 pub use statistics::KeptStatistics;
-pub use step::{LocalBatch, StepOutcome};
+pub use step::StepOutcome;
 pub use validation::{LossSums, Validation};
 
-use crate::coordinator::{Course, StepPlan};
+use crate::coordinator::Course;
 use crate::error::TrainError;
 use crate::method::{HeadReading, Method, Targets};
 use crate::model::Pass;
-use crate::model::dropout::Noise;
 use crate::model::parameters::Parameters;
 use crate::torch_extra::{LossScale, SyncStatistics, keep_large_blocks};
 use buffers::Buffers;
@@ -111,10 +110,17 @@ pub struct Engine {
     shard: Shard,
     reducer: Reducer,
     ranks: Ranks,
+    /// Sums over ranks; `None` where there is one.
+    sum: Option<SyncStatistics>,
+    /// The same for batch norm, if it is synchronized.
     sync: Option<SyncStatistics>,
     loss_scale: Option<LossScale>,
     /// The phase of the last step.
     phase: Option<phases::Current>,
+    /// The last step that was taken, or that the weights were saved after.
+    last_step: u64,
+    /// Version of [`Method::started`] when it was last looked at.
+    started_version: Option<i64>,
     /// The step whose outcome is not known yet.
     in_flight: Option<InFlight>,
     settings: EngineSettings,
@@ -129,11 +135,9 @@ impl Engine {
         method: Box<dyn Method>,
         parameters: Parameters,
         ranks: Ranks,
-        mut settings: EngineSettings,
+        settings: EngineSettings,
     ) -> Result<Self, TrainError> {
         keep_large_blocks();
-        // Rows of a step that does not count must not enter a memory queue, and the next step compares with them.
-        settings.deferred &= method.queue().is_none();
         let flat = Flat::new(&parameters)?;
         let buffers = Buffers::new(&parameters)?;
         let teacher = Teacher::new(&parameters, &flat)?;
@@ -148,7 +152,8 @@ impl Engine {
         let reduction =
             Reduction { overlap: settings.overlap && ranks.reaches(parameters.device()), scatter };
         let reducer = Reducer::new(&parameters, &flat, buckets, reduction, ranks.clone())?;
-        let sync = (settings.sync_bn && !ranks.is_alone()).then(|| sync_handle(ranks.clone()));
+        let sum = (!ranks.is_alone()).then(|| sync_handle(ranks.clone()));
+        let sync = sum.clone().filter(|_| settings.sync_bn);
         let loss_scale = settings.arithmetic.loss_scale();
         Ok(Self {
             method,
@@ -160,9 +165,12 @@ impl Engine {
             shard,
             reducer,
             ranks,
+            sum,
             sync,
             loss_scale,
             phase: None,
+            last_step: 0,
+            started_version: None,
             in_flight: None,
             settings,
         })
@@ -244,27 +252,6 @@ impl Engine {
             let heads = if ask_heads { self.method.read_heads(&embeddings, targets)? } else { Vec::new() };
             Ok(Read { embeddings: embeddings.f_to_kind(self.kind())?, heads })
         })
-    }
-
-    /// How layers behave in training on the samples of `targets`; `update_statistics` is false in the first of two passes.
-    fn training_pass(&self, update_statistics: bool, targets: &Targets, step: u64) -> Pass {
-        let noise = Noise::new(self.parameters.seed(), step, &targets.sample_ids, self.method.num_views());
-        let pass = Pass { noise: Some(noise), ..Pass::train(self.sync.clone()) };
-        if update_statistics { pass } else { pass.without_update() }
-    }
-
-    /// This rank's micro-batches as ranges over its samples. All ranks have the same number, empty ones included,
-    /// because synchronized layers hold collectives.
-    fn micro_batches(&self, plan: &StepPlan) -> Vec<Range<usize>> {
-        self.micro_batches_of(self.ranks.world().rank, plan)
-    }
-
-    fn micro_batches_of(&self, rank: usize, plan: &StepPlan) -> Vec<Range<usize>> {
-        let own = plan.counts.get(rank).map_or(0, |&n| n as usize);
-        let largest = plan.counts.iter().max().map_or(0, |&n| n as usize);
-        let micro = self.settings.micro_batch.unwrap_or(largest).max(1);
-        let rounds = largest.div_ceil(micro).max(1);
-        (0..rounds).map(|i| (i * micro).min(own)..((i + 1) * micro).min(own)).collect()
     }
 }
 

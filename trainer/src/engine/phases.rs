@@ -1,13 +1,12 @@
-//! What a phase changes in the step: what is frozen, how losses are weighed, the learning rate. The coordinator names the
+//! What a phase changes in the step: what is frozen, how losses are weighted, the learning rate. The coordinator names the
 //! phase of each step; everything else follows from the settings, alike on all ranks.
 
 use dtrain_configs::schema::{PhaseConfig, PhaseSchedule};
-use tch::Tensor;
 
 use super::{Engine, EngineSettings, schedule};
 use crate::coordinator::Course;
 use crate::error::TrainError;
-use crate::method::{DirectLoss, Method};
+use crate::method::Method;
 
 /// What the engine has made of the phase that it is in.
 #[derive(Debug, Clone, PartialEq)]
@@ -18,7 +17,7 @@ pub(super) struct Current {
 }
 
 impl Engine {
-    /// Freezes and weighs as the phase of a step says. Moments of what is frozen stay, and are used again when it is set
+    /// Freezes and weights as the phase of a step says. Moments of what is frozen stay, and are used again when it is set
     /// free.
     pub(super) fn enter_phase(&mut self, index: u32) -> Result<(), TrainError> {
         if self.phase.as_ref().is_some_and(|current| current.index == index) {
@@ -38,30 +37,8 @@ impl Engine {
         self.settings.lr_on(&self.settings.course, step)
     }
 
-    /// The loss that backward starts from. Terms that are switched off stay out of the graph: a gradient of zero would
-    /// let decay and momentum move what only they train.
-    pub(super) fn weighed(&self, loss: &DirectLoss) -> Result<Tensor, TrainError> {
-        let weights = self.loss_weights();
-        if weights.len() != loss.terms.len() {
-            return Err(TrainError::internal("a method has more or fewer losses than it names"));
-        }
-        let mut total: Option<Tensor> = None;
-        for (term, &weight) in loss.terms.iter().zip(weights).filter(|(_, weight)| **weight != 0.0) {
-            let term = if weight == 1.0 { term.shallow_clone() } else { term * weight };
-            total = Some(match total {
-                Some(total) => total + term,
-                None => term,
-            });
-        }
-        total.ok_or_else(|| TrainError::internal("every loss is switched off"))
-    }
-
-    /// Factor on the only loss of a method with a pair loss.
-    pub(super) fn pair_weight(&self) -> f64 {
-        self.loss_weights().first().copied().unwrap_or(1.0)
-    }
-
-    fn loss_weights(&self) -> &[f64] {
+    /// Factor on each of the method's losses in the phase of the last step.
+    pub(super) fn loss_weights(&self) -> &[f64] {
         self.phase.as_ref().map_or(&[], |current| &current.loss_weights)
     }
 }

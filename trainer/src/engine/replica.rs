@@ -8,14 +8,15 @@ use xxhash_rust::xxh3::Xxh3;
 
 use super::Engine;
 use crate::error::TrainError;
+use crate::model::parameters::Moved;
 use crate::state::bytes_of;
 
 /// Sums that a tensor on a GPU is reduced to before it goes to the host.
 const GPU_SUMS: i64 = 256;
 
 impl Engine {
-    /// Hash of everything that must be equal on all ranks: weights, a teacher's too, moments unless they are sharded, and running
-    /// statistics if they are those of all ranks.
+    /// Hash of everything that must be equal on all ranks: weights, a teacher's too, moments unless they are sharded, what the
+    /// method moves after each step, and running statistics if they are those of all ranks.
     ///
     /// # Errors
     /// When a GPU fails.
@@ -30,6 +31,10 @@ impl Engine {
         if self.shard.is_whole() {
             self.optimizer.moments().into_iter().try_for_each(|(_, moment)| add(moment))?;
         }
+        let buffers = self.parameters.buffers().iter();
+        buffers
+            .filter(|buffer| buffer.moved == Moved::AfterStep)
+            .try_for_each(|buffer| add(&buffer.tensor.f_flatten(0, -1)?))?;
         if self.sync.is_some() {
             self.buffers.flats().iter().try_for_each(add)?;
         }

@@ -33,9 +33,13 @@ impl Engine {
             // Views of `parameters`.
             buffers: _,
             teacher: _,
-            // Made from the settings, a function of the step, or none at its border.
+            // Made from the settings, a function of the step, or none between steps.
+            sum: _,
             sync: _,
             phase: _,
+            last_step: _,
+            // The flag is a buffer.
+            started_version: _,
             in_flight: _,
             settings: _,
         } = self;

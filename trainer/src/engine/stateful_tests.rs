@@ -15,7 +15,7 @@ use crate::checkpoint::{
 use crate::coordinator::Course;
 use crate::engine::{Arithmetic, Engine, EngineSettings, Ranks};
 use crate::error::TrainError;
-use crate::method::{Method, Objective, Targets};
+use crate::method::{LocalBatch, Method, Objective, StepContext};
 use crate::model::Pass;
 use crate::model::parameters::{Init, Parameters, Role};
 use crate::state::{Layout, Snapshot, Stateful, Stored, Values, copy_into, spec_of};
@@ -59,7 +59,7 @@ impl Method for WithTeacher {
         &[]
     }
 
-    fn objective(&self, _: &Tensor, _: &Targets, _: &Pass) -> Result<Objective, TchError> {
+    fn objective(&self, _: &LocalBatch, _: &StepContext<'_>) -> Result<Objective, TchError> {
         Err(TchError::Torch("nothing is trained here".into()))
     }
 

@@ -1,8 +1,9 @@
 //! Batch-norm statistics in the place of the running ones, for evaluations.
 
+use super::Engine;
 use super::buffers::Snapshot;
-use super::{Engine, LocalBatch, sync_handle};
 use crate::error::TrainError;
+use crate::method::{LocalBatch, StepContext};
 use crate::model::Pass;
 use crate::model::statistics::NormStatistics;
 
@@ -33,8 +34,11 @@ impl Engine {
     /// # Errors
     /// When memory runs out or the ranks cannot talk.
     pub fn take_statistics(&self, batch: &LocalBatch) -> Result<(), TrainError> {
-        let sync = (!self.ranks.is_alone()).then(|| sync_handle(self.ranks.clone()));
-        let taken = tch::no_grad(|| self.objective(batch, &Pass::taking_statistics(sync)));
+        let pass = Pass::taking_statistics(self.sum.clone());
+        let context = StepContext::new(self.facts_of(self.last_step), batch, &pass, self.sum.clone());
+        let counts = vec![1; self.method.count(&batch.targets).len()];
+        let context = context.without_noise().knowing(&counts, None);
+        let taken = tch::no_grad(|| self.objective(batch, &context));
         taken.map(drop).map_err(|error| self.ranks.cause_of(error))
     }
 
@@ -43,7 +47,7 @@ impl Engine {
     /// # Errors
     /// When there is no such phase.
     pub fn freeze_as_before(&mut self, step: u64) -> Result<(), TrainError> {
-        let phase = self.settings.course.index_of(step.saturating_sub(1));
-        self.enter_phase(phase)
+        self.last_step = step.saturating_sub(1);
+        self.enter_phase(self.settings.course.index_of(self.last_step))
     }
 }

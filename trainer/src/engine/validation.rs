@@ -1,96 +1,105 @@
 //! The objective on samples that are not learned from: in evaluation mode, without graph, over all ranks, and the same
-//! whichever pieces a rank reads its share in.
+//! whichever parts a rank reads its share in.
 
 use dtrain_comm::CollectiveExt;
 use tch::{Device, Kind, Tensor};
 
 use super::Engine;
-use super::step::{LocalBatch, WithoutTf32};
+use super::step::{PairRows, WithoutTf32};
 use crate::error::TrainError;
-use crate::loss::contrastive::PairProblem;
-use crate::method::{Objective, PairKeys, PairLoss};
-use crate::model::Pass;
+use crate::method::{LocalBatch, Over, Term};
 
-/// A global batch of which this rank has read some pieces.
+/// A global batch of which this rank has read some parts.
 #[derive(Debug, Default)]
 pub struct Validation {
-    /// Sum of each of the method's losses over the samples so far, `[num_losses]`, f64.
+    /// Sum of each of the method's losses over the samples so far, `[num_losses]`, f64; of a pair term nothing yet.
     sums: Option<Tensor>,
-    num_samples: usize,
-    rows: Vec<Tensor>,
-    keys: Vec<PairKeys>,
+    num_samples: u64,
+    /// Samples of each group that the method counts.
+    counts: Vec<u64>,
+    /// What each direct loss is a mean over; `None` for a pair term.
+    over: Vec<Option<Over>>,
+    /// Of each pair term.
+    pairs: Vec<PairRows>,
 }
 
 /// Losses of a global batch, which add up over batches; the same on all ranks.
 #[derive(Debug, Clone, PartialEq)]
 pub struct LossSums {
-    /// Sum of each of the method's losses before it is weighed.
+    /// Sum of each of the method's losses before it is weighted.
     pub sums: Vec<f64>,
-    /// What the mean is over: samples, or the rows of a pair loss that have a positive.
-    pub count: f64,
+    /// What the mean of each is over: samples, those of a group, or the rows of a pair term that have a positive.
+    pub counts: Vec<f64>,
 }
 
 impl Engine {
-    /// Reads a piece of this rank's share. Its targets say `global_samples` = 1, so that a direct loss is a sum.
+    /// Reads a part of this rank's share. Its targets say `global_samples` = 1, so that a direct loss is a sum.
     ///
     /// # Errors
     /// When memory runs out.
-    pub fn validate(&self, batch: &mut Validation, piece: &LocalBatch) -> Result<(), TrainError> {
-        let _reduced = self.settings.arithmetic.enter(self.device());
-        let objective = tch::no_grad(|| self.method.objective(&piece.inputs, &piece.targets, &Pass::eval()))?;
-        match objective {
-            Objective::Direct(direct) => {
-                let terms = Tensor::f_stack(&direct.terms, 0)?.f_to_kind(Kind::Double)?;
-                batch.sums = Some(match batch.sums.take() {
-                    Some(sums) => sums.f_add(&terms)?,
-                    None => terms,
-                });
-                batch.num_samples += piece.targets.sample_ids.len();
-            }
-            Objective::Pairs(pairs) => {
-                batch.rows.push(pairs.projections);
-                batch.keys.push(pairs.keys);
-            }
-        }
-        Ok(())
+    pub fn validate(&self, batch: &mut Validation, part: &LocalBatch) -> Result<(), TrainError> {
+        let counts = self.method.count(&part.targets);
+        let ones = vec![1; counts.len()];
+        let context = self.evaluation_context(part).knowing(&ones, None);
+        let objective = tch::no_grad(|| self.objective(part, &context))?;
+        let nothing = || Tensor::zeros([0_i64; 0], (Kind::Double, self.device()));
+        let values = objective.terms.iter().map(|term| match term {
+            Term::Direct(term) => term.loss.to_kind(Kind::Double),
+            Term::Pairs(_) => nothing(),
+        });
+        let values = Tensor::f_stack(&values.collect::<Vec<_>>(), 0)?;
+        batch.sums = Some(match batch.sums.take() {
+            Some(sums) => sums.f_add(&values)?,
+            None => values,
+        });
+        batch.over = objective.terms.iter().map(Term::over).collect();
+        batch.counts.resize(counts.len(), 0);
+        batch.counts.iter_mut().zip(counts).for_each(|(total, count)| *total += count);
+        batch.num_samples += part.num_samples() as u64;
+        PairRows::collect(&mut batch.pairs, &objective)
     }
 
-    /// The losses of a batch of which every rank has read its share, at least one piece each, which may be empty.
+    /// The losses of a batch of which every rank has read its share, at least one part each, which may be empty.
     ///
     /// # Errors
     /// When memory runs out or the ranks cannot talk.
     pub fn conclude_validation(&self, batch: Validation) -> Result<LossSums, TrainError> {
-        let (sums, count) = match self.method.pair_loss() {
-            Some(loss) => self.pair_losses(&batch, loss)?,
-            None => (batch.sums, batch.num_samples as f64),
+        let Some(sums) = &batch.sums else {
+            return Err(TrainError::internal("a validation batch without a part"));
         };
-        let sums = sums.ok_or_else(|| TrainError::internal("a validation batch without a piece"))?;
-        let mut values: Vec<f64> = Vec::try_from(sums.f_to_device(Device::Cpu)?.f_view(-1)?)?;
-        values.push(count);
-        self.collective().sum_f64(&mut values)?;
-        let count = values.pop().unwrap_or(0.0);
-        Ok(LossSums { sums: values, count })
+        let mut sums: Vec<f64> = Vec::try_from(sums.f_to_device(Device::Cpu)?)?;
+        let mut counts: Vec<f64> = Vec::with_capacity(sums.len());
+        let mut pairs = batch.pairs.iter();
+        for (sum, over) in sums.iter_mut().zip(&batch.over) {
+            counts.push(match over {
+                Some(Over::Samples) => batch.num_samples as f64,
+                Some(Over::Group(group)) => batch.counts.get(*group).copied().unwrap_or(0) as f64,
+                None => {
+                    let Some(rows) = pairs.next() else {
+                        return Err(TrainError::internal("a pair term without rows"));
+                    };
+                    let anchors;
+                    (*sum, anchors) = self.pair_sum(rows)?;
+                    anchors
+                }
+            });
+        }
+        let num_losses = sums.len();
+        sums.append(&mut counts);
+        self.collective().sum_f64(&mut sums)?;
+        let counts = sums.split_off(num_losses);
+        Ok(LossSums { sums, counts })
     }
 
-    /// Sum of the pair loss over this rank's rows among the rows of all ranks, without a memory queue: its rows are of the
+    /// Sum of a pair term over this rank's rows among the rows of all ranks, without a memory queue: its rows are of the
     /// training part. Rank 0 counts the anchors for all.
-    fn pair_losses(&self, batch: &Validation, loss: PairLoss) -> Result<(Option<Tensor>, f64), TrainError> {
-        if batch.rows.is_empty() {
-            return Ok((None, 0.0));
-        }
-        let rows = Tensor::f_cat(&batch.rows, 0)?;
-        let keys = PairKeys::concat(&batch.keys);
-        let rank = self.ranks.world().rank;
-        let own = rows.size().first().copied().unwrap_or(0) as usize;
-        let per_rank = self.collective().all_gather_usize(own)?;
-        let begin: usize = per_rank.iter().take(rank).sum();
-        let keys = PairKeys::from_columns(self.ranks.gather_columns(&keys.to_columns(), &per_rank)?);
-        let rows = self.ranks.gather_rows(&rows, &per_rank)?;
-        let loss = PairLoss { tile: loss.tile.or(self.settings.tile), ..loss };
-        let _exact = WithoutTf32::enter(self.settings.tf32 && rows.device() != Device::Cpu);
-        let problem = PairProblem::new(&rows, &keys, None, &loss);
-        let sum = problem.row_statistics(begin..begin + own).loss_sum();
-        let anchors = if rank == 0 { problem.num_anchors() as f64 } else { 0.0 };
-        Ok((Some(sum.f_view([1])?), anchors))
+    fn pair_sum(&self, rows: &PairRows) -> Result<(f64, f64), TrainError> {
+        let per_rank = self.collective().all_gather_usize(rows.len())?;
+        let pairs = self.gather_pairs(rows, &per_rank)?;
+        let _exact = WithoutTf32::enter(self.settings.tf32 && pairs.device() != Device::Cpu);
+        let problem = pairs.problem(None);
+        let sum = problem.row_statistics(pairs.own.clone()).loss_sum();
+        let anchors = if self.ranks.world().rank == 0 { problem.num_anchors() as f64 } else { 0.0 };
+        Ok((sum.f_to_device(Device::Cpu)?.double_value(&[]), anchors))
     }
 }

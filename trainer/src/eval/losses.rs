@@ -8,9 +8,9 @@ use dtrain_data::{BatchRequest, Dataset, Draw, evaluation_batches, share};
 use super::batches::named_on_all_ranks;
 use super::{Evaluation, Reading, names};
 use crate::batch::{start_loader, upload};
-use crate::engine::{Engine, LocalBatch, Validation};
+use crate::engine::{Engine, Validation};
 use crate::error::TrainError;
-use crate::method::{Method, TargetColumns, Targets};
+use crate::method::{LocalBatch, Method, TargetColumns, Targets};
 use dtrain_configs::schema::Sampling;
 
 /// The epoch that names the views of validation batches: no epoch of a run has them.
@@ -76,7 +76,7 @@ pub fn evaluate_losses(
         start_loader(&reading.maker, requests.into_iter().flatten(), reading.options, engine.device())?;
     let work = Work::begin("computing losses", "samples", ids.len() as u64);
     let mut totals = vec![0.0; method.loss_names().len()];
-    let (mut count, mut failed) = (0.0, Vec::new());
+    let (mut counts, mut failed) = (vec![0.0; totals.len()], Vec::new());
     for (num_pieces, ids) in pieces_per_batch.into_iter().zip(&batches_of_ids) {
         let mut position = share(ids.len(), world.world_size, world.rank).start;
         let mut validation = Validation::default();
@@ -94,15 +94,15 @@ pub fn evaluate_losses(
                 global_samples: 1,
                 ..Targets::of(dataset, &batch, batches.columns, std::iter::empty())
             };
-            engine.validate(&mut validation, &LocalBatch { inputs, targets })?;
+            engine.validate(&mut validation, &LocalBatch::new(num_views, inputs, targets))?;
         }
         let losses = engine.conclude_validation(validation)?;
         totals.iter_mut().zip(&losses.sums).for_each(|(total, sum)| *total += sum);
-        count += losses.count;
+        counts.iter_mut().zip(&losses.counts).for_each(|(total, count)| *total += count);
         work.add(ids.len() as u64);
     }
     let left_out = named_on_all_ranks(&**engine.collective(), &failed)?;
-    let means = totals.into_iter().map(|total| total / count);
+    let means = totals.into_iter().zip(counts).map(|(total, count)| total / count);
     let each: Vec<(String, f64)> = method.loss_names().into_iter().zip(means).collect();
     let total = each.iter().zip(method.loss_weights()).map(|((_, mean), weight)| mean * weight).sum();
     Ok((Some(Losses { each, total }), left_out))

@@ -15,9 +15,9 @@ use tch::{Device, Kind, Tensor, no_grad};
 
 use super::Reading;
 use crate::batch::{Batch, start_loader, upload};
-use crate::engine::{Engine, KeptStatistics, LocalBatch};
+use crate::engine::{Engine, KeptStatistics};
 use crate::error::TrainError;
-use crate::method::Targets;
+use crate::method::{LocalBatch, Targets};
 
 /// A running variance that is off by more than this factor is no estimate of the variance.
 const FAR: f64 = 2.0;
@@ -78,7 +78,8 @@ pub fn measure_statistics(
     while let Some(batch) = loader.next().transpose()? {
         let weight = samples_of_all_ranks(engine, &batch)?;
         let inputs = upload(&batch, engine.device())?.arrived()?.f_to_kind(engine.kind())?;
-        engine.take_statistics(&LocalBatch { inputs, targets: unlabelled(engine, &batch) })?;
+        let num_views = batch.request.num_views;
+        engine.take_statistics(&LocalBatch::new(num_views, inputs, unlabelled(engine, &batch)))?;
         // One sample may say nothing about a variance.
         if weight >= 2.0 {
             samples += weight;

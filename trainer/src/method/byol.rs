@@ -9,7 +9,7 @@
 use dtrain_configs::schema::{ByolConfig, Encoder, MethodFacts};
 use tch::{TchError, Tensor};
 
-use super::{DirectLoss, Method, Objective, Parts, Targets, cosines, two_views};
+use super::{LocalBatch, Method, Objective, Parts, StepContext, cosines, two_views};
 use crate::model::projector::{Predictor, Projector};
 use crate::model::{Backbone, Pass};
 use crate::state::Stateful;
@@ -55,7 +55,8 @@ impl Method for Byol {
         &["val/knn_top1", "val/loss"]
     }
 
-    fn objective(&self, inputs: &Tensor, targets: &Targets, pass: &Pass) -> Result<Objective, TchError> {
+    fn objective(&self, part: &LocalBatch, context: &StepContext<'_>) -> Result<Objective, TchError> {
+        let (inputs, pass) = (part.inputs(), context.pass());
         // First, since nothing of it is kept: the trained network's activations stay until backward.
         let (backbone, projector) = &self.teacher;
         let taught = tch::no_grad(|| projector.forward(&backbone.forward(inputs, pass)?, pass))?;
@@ -64,7 +65,7 @@ impl Method for Byol {
         let [first, second] = two_views(&self.predictor.forward(&projections, pass)?)?;
         let agreement = cosines(&first, &taught_second)?.f_add(&cosines(&second, &taught_first)?)?;
         let losses = agreement.f_mul_scalar(-2.0)?.f_add_scalar(4.0)?;
-        DirectLoss::mean_of(&losses, targets)
+        Objective::mean_of(&losses, &part.targets)
     }
 
     fn num_features(&self) -> i64 {
@@ -85,7 +86,7 @@ mod tests {
     use tch::{Device, Kind};
 
     use super::*;
-    use crate::method::siamese::{case, squared_distances};
+    use crate::method::siamese::{case, direct_loss, squared_distances};
     use crate::method::{BACKBONE, Task};
     use crate::model::build_backbone;
     use crate::model::parameters::Parameters;
@@ -109,20 +110,22 @@ mod tests {
                 let _ = shadow.tensor.shallow_clone().g_mul_scalar_(1.25);
             }
         });
-        let (inputs, targets) = case();
+        let part = case();
+        let (inputs, targets) = (part.inputs(), &part.targets);
         let pass = Pass::train(None).without_update();
-        let Objective::Direct(loss) = byol.objective(&inputs, &targets, &pass).unwrap() else { panic!() };
+        let context = StepContext::alone(pass.clone());
+        let loss = direct_loss(&byol.objective(&part, &context).unwrap());
 
-        let online = byol.projector.forward(&byol.backbone.forward(&inputs, &pass).unwrap(), &pass).unwrap();
+        let online = byol.projector.forward(&byol.backbone.forward(inputs, &pass).unwrap(), &pass).unwrap();
         let predicted = byol.predictor.forward(&online, &pass).unwrap().detach();
         let (backbone, projector) = &byol.teacher;
-        let target = projector.forward(&backbone.forward(&inputs, &pass).unwrap(), &pass).unwrap();
+        let target = projector.forward(&backbone.forward(inputs, &pass).unwrap(), &pass).unwrap();
         assert!(!target.requires_grad());
         let expected = squared_distances(&predicted, &target) / targets.global_samples as f64;
-        let found = loss.terms[0].double_value(&[]);
+        let found = loss.double_value(&[]);
         assert!((found - expected).abs() < 1e-12 * expected, "{found} and {expected}");
 
-        loss.terms[0].backward();
+        loss.backward();
         let reached = |name: &str| {
             let mut named = parameters.parameters().iter().filter(|p| p.name.starts_with(name));
             named.any(|p| p.tensor.grad().defined() && p.tensor.grad().norm().double_value(&[]) > 0.0)

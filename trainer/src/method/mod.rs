@@ -1,13 +1,17 @@
 //! Training objectives, one per file. A method builds its parts and turns a batch into a loss or into projections with
 //! their positive groups; ranks, micro-batches, optimizers and logging belong to the engine.
 
+mod batch;
 mod byol;
+mod context;
 mod multihead;
+mod objective;
 mod pairs;
 #[cfg(test)]
 mod siamese;
 mod simclr;
 mod simsiam;
+mod statistics;
 mod supcon;
 mod supervised;
 mod targets;
@@ -16,11 +20,14 @@ mod task;
 use dtrain_configs::schema::{Encoder, HeadSettings, MethodConfig, MethodFacts, ModelConfig};
 use tch::{Kind, TchError, Tensor};
 
-pub use pairs::PairBatch;
+pub use batch::{LocalBatch, ViewGroup};
+pub use context::{AfterStep, FirstStep, GlobalRows, StepContext, StepFacts};
+pub use objective::{DirectTerm, Mean, Objective, Over, PairTerm, Term};
+pub use statistics::{DrawnSamples, Statistics};
 pub use targets::{TargetColumns, Targets};
 pub use task::{HeadTask, Task};
 
-pub use crate::loss::contrastive::{PairKeys, PairLoss, Queue};
+pub use crate::loss::contrastive::{PairKeys, Queue};
 use crate::loss::heads::{head_loss, predicted_classes, predicted_values, probabilities};
 use crate::model::parameters::Parameters;
 use crate::model::{Backbone, Pass};
@@ -34,40 +41,6 @@ pub const CLASSIFIER: &str = "classifier";
 
 /// Name of the share of right answers, and the end of a head's.
 const ACCURACY: &str = "acc";
-
-/// What a forward pass leads to.
-#[derive(Debug)]
-pub enum Objective {
-    /// This rank's share of the global loss: the sum over ranks is the loss, and the sum of its gradients the gradient.
-    Direct(DirectLoss),
-    /// Projections whose loss the engine computes over all ranks.
-    Pairs(PairBatch),
-}
-
-/// A loss that needs no other rank.
-#[derive(Debug)]
-pub struct DirectLoss {
-    /// One scalar with graph for each of [`Method::loss_names`], in that order. The engine weighs and adds them.
-    pub terms: Vec<Tensor>,
-    /// Named sums over this rank's samples, 0-dimensional and on the device; the engine divides by the global count.
-    pub sums: Vec<(String, Tensor)>,
-}
-
-impl DirectLoss {
-    /// The mean of `losses` `[n]` over the samples of the global batch.
-    fn mean_of(losses: &Tensor, targets: &Targets) -> Result<Objective, TchError> {
-        let mean = losses.f_sum(None::<Kind>)?.f_div_scalar(targets.global_samples.max(1) as f64)?;
-        Ok(Objective::Direct(Self { terms: vec![mean], sums: Vec::new() }))
-    }
-
-    /// All terms at their own weight.
-    ///
-    /// # Errors
-    /// When memory runs out.
-    pub fn sum(&self) -> Result<Tensor, TchError> {
-        Tensor::f_stack(&self.terms, 0)?.f_sum(None::<Kind>)
-    }
-}
 
 /// What one head says of a batch of n samples.
 #[derive(Debug)]
@@ -120,7 +93,7 @@ pub trait Method: Send {
         vec![1.0; self.loss_names().len()]
     }
 
-    /// Names of all [`DirectLoss::sums`]: a monitor may ask for any of them, and for no other.
+    /// Names of all [`Objective::means`]: a monitor may ask for any of them, and for no other.
     fn mean_names(&self) -> Vec<String> {
         Vec::new()
     }
@@ -129,22 +102,65 @@ pub trait Method: Send {
     /// checkpoint, unless the settings name another. Without a default: whoever writes a method says it.
     fn monitors(&self) -> &'static [&'static str];
 
-    /// The pair loss of the method, when it has one.
-    fn pair_loss(&self) -> Option<PairLoss> {
-        None
+    /// How many of a part's samples belong to each group that the method takes a mean over; the same groups in the same order
+    /// for every part. Before the forward pass the engine sums them over the global batch ([`StepContext::counts`]).
+    fn count(&self, _targets: &Targets) -> Vec<u64> {
+        Vec::new()
     }
 
-    /// The memory queue of the pair loss, when it has one.
+    /// Rows of earlier steps that those of its pair terms are compared with.
     fn queue(&self) -> Option<&Queue> {
         None
     }
 
-    /// Takes the projections of a global batch, `[N, D]` of all ranks in rank order, into the memory queue. For steps that
-    /// moved the weights, after them.
-    fn enqueue(&mut self, _projections: &Tensor, _keys: &PairKeys) {}
+    /// A buffer `[]` of integers that is 0 until [`Method::before_first_step`] has run; the method registers it, so that
+    /// checkpoints hold it, and the engine sets it. `None`: there is nothing to do before the first step.
+    fn started(&self) -> Option<&Tensor> {
+        None
+    }
 
-    /// Forward pass of `inputs` `[num_views * n, C, H, W]`.
-    fn objective(&self, inputs: &Tensor, targets: &Targets, pass: &Pass) -> Result<Objective, TchError>;
+    /// Once in a run, before its first step, on every rank and without graph: what is found from the first batch, such as
+    /// the first entries of a codebook. `parts` are this rank's micro-batches of it, in their order.
+    ///
+    /// # Errors
+    /// When memory runs out or the ranks cannot talk.
+    fn before_first_step(&mut self, _parts: &[LocalBatch], _start: &FirstStep<'_>) -> Result<(), TchError> {
+        Ok(())
+    }
+
+    /// A first pass over the part without graph, for what the objective has to know of the whole batch: its statistics are
+    /// summed over the global batch before [`Method::objective`] is asked ([`StepContext::first_pass`]). Without statistics
+    /// there is no such pass. Running statistics of layers stay as they are.
+    ///
+    /// # Errors
+    /// When memory runs out or the ranks cannot talk.
+    fn first_pass(&self, _part: &LocalBatch, _context: &StepContext<'_>) -> Result<Statistics, TchError> {
+        Ok(Statistics::default())
+    }
+
+    /// The losses of a part of the batch, and what is measured beside them. The part may have no sample: losses are 0 then,
+    /// and layers that meet other ranks run all the same.
+    ///
+    /// # Errors
+    /// When memory runs out or the ranks cannot talk.
+    fn objective(&self, part: &LocalBatch, context: &StepContext<'_>) -> Result<Objective, TchError>;
+
+    /// After the update, on every rank alike and without graph: moves what no gradient moves, such as a queue, a centre or a
+    /// codebook. Not called for a step that is known not to count; where that is not known yet, [`AfterStep::skip`] knows it.
+    ///
+    /// # Errors
+    /// When memory runs out.
+    fn after_step(&mut self, _after: &AfterStep<'_>) -> Result<(), TchError> {
+        Ok(())
+    }
+
+    /// Finishes what [`Method::after_step`] has left open until the host knows whether the step counts. It knows now.
+    ///
+    /// # Errors
+    /// When a GPU fails.
+    fn settle(&mut self) -> Result<(), TchError> {
+        Ok(())
+    }
 
     /// Width of an embedding.
     fn num_features(&self) -> i64;

@@ -5,7 +5,9 @@
 use dtrain_configs::schema::{Encoder, HeadSettings, HeadsConfig, MethodFacts};
 use tch::{Kind, TchError, Tensor};
 
-use super::{ACCURACY, DirectLoss, HeadReading, HeadTask, Method, Objective, Parts, Targets};
+use super::{
+    ACCURACY, HeadReading, HeadTask, LocalBatch, Mean, Method, Objective, Parts, StepContext, Targets, Term,
+};
 use crate::loss::heads::{head_loss, num_outputs, predicted_classes};
 use crate::model::classifier::Classifier;
 use crate::model::{Backbone, Pass};
@@ -80,25 +82,27 @@ impl Method for Multihead {
         &["val/acc", "val/loss"]
     }
 
-    fn objective(&self, inputs: &Tensor, targets: &Targets, pass: &Pass) -> Result<Objective, TchError> {
-        let embeddings = self.backbone.forward(inputs, pass)?;
+    fn objective(&self, part: &LocalBatch, context: &StepContext<'_>) -> Result<Objective, TchError> {
+        let (inputs, targets) = (part.inputs(), &part.targets);
+        let embeddings = self.backbone.forward(inputs, context.pass())?;
         let total_weight: f64 = self.heads.iter().map(|head| head.settings.weight).sum();
-        let (mut terms, mut sums) = (Vec::new(), Vec::new());
+        let (mut terms, mut means) = (Vec::new(), Vec::new());
         let mut mean: Option<Tensor> = None;
         for (index, (head, task)) in self.heads.iter().zip(&self.tasks).enumerate() {
             let scores = head.classifier.forward(&embeddings)?;
             let classes = self.classes(targets, index, inputs);
-            terms.push(head_loss(&head.settings, &scores, &classes, &head.values, targets.global_samples));
+            let loss = head_loss(&head.settings, &scores, &classes, &head.values, targets.global_samples);
+            terms.push(Term::direct(loss));
             let predicted = predicted_classes(&head.settings, &scores.detach(), &head.values);
             let hits = predicted.f_eq_tensor(&classes)?.f_sum(Kind::Double)?;
             let share = &hits * (head.settings.weight / total_weight.max(f64::MIN_POSITIVE));
             mean = Some(mean.map_or_else(|| share.shallow_clone(), |mean| mean + &share));
             if self.heads.len() > 1 {
-                sums.push((accuracy_of(task), hits));
+                means.push(Mean::new(accuracy_of(task), hits));
             }
         }
-        sums.extend(mean.map(|mean| (ACCURACY.to_owned(), mean)));
-        Ok(Objective::Direct(DirectLoss { terms, sums }))
+        means.extend(mean.map(|mean| Mean::new(ACCURACY, mean)));
+        Ok(Objective { means, ..Objective::of(terms) })
     }
 
     fn num_features(&self) -> i64 {

@@ -1,31 +1,42 @@
 //! What the methods with a pair loss share: the keys of their rows, and the memory queue by the settings.
 
 use dtrain_configs::schema::PairExclusion;
-use tch::Tensor;
+use tch::{TchError, Tensor};
 
-use super::Targets;
+use super::{AfterStep, PairTerm, Targets};
 use crate::loss::contrastive::{PairKeys, Queue};
 use crate::model::parameters::Parameters;
 
 /// Views of a sample that are compared.
 pub(super) const NUM_VIEWS: u32 = 2;
 
-/// Rows of the pair loss.
-#[derive(Debug)]
-pub struct PairBatch {
-    /// Normalized projections with graph, `[num_views * n, D]`.
-    pub projections: Tensor,
-    /// What decides about their pairs, `num_views * n` rows.
-    pub keys: PairKeys,
-}
-
 /// The group of a sample that has positives among its own views only. It holds within the batch.
 pub(super) fn own_group(position: i64) -> i64 {
     -1 - position
 }
 
-/// Keys of all views, given the group of each sample.
-pub(super) fn keys(groups: &[i64], targets: &Targets, exclusions: &[PairExclusion]) -> PairKeys {
+/// The term of normalized `projections` `[2 n, D]`, given the group of each sample.
+pub(super) fn term(
+    projections: Tensor,
+    temperature: f64,
+    groups: &[i64],
+    targets: &Targets,
+    exclusions: &[PairExclusion],
+) -> PairTerm {
+    PairTerm { projections, num_views: NUM_VIEWS, keys: keys(groups, targets, exclusions), temperature }
+}
+
+/// The rows of a step into the queue.
+pub(super) fn enqueue(queue: Option<&mut Queue>, after: &AfterStep<'_>) -> Result<(), TchError> {
+    let (Some(queue), [rows]) = (queue, after.pairs) else { return Ok(()) };
+    match after.skip {
+        None => queue.push(&rows.rows, &rows.keys),
+        Some(skip) => queue.push_unless(skip, &rows.rows, &rows.keys)?,
+    }
+    Ok(())
+}
+
+fn keys(groups: &[i64], targets: &Targets, exclusions: &[PairExclusion]) -> PairKeys {
     let views = |column: &[i64]| column.repeat(NUM_VIEWS as usize);
     let excluded = exclusions.iter().map(|exclusion| match exclusion {
         PairExclusion::Recording => views(&targets.recordings),
@@ -48,7 +59,10 @@ pub(super) fn queue(
             PairExclusion::Label => "label",
         })
         .collect();
-    (size > 0).then(|| parameters.scope("queue", |scope| Queue::new(size, dim, &names, scope)))
+    (size > 0).then(|| {
+        parameters
+            .after_step(|parameters| parameters.scope("queue", |scope| Queue::new(size, dim, &names, scope)))
+    })
 }
 
 #[cfg(test)]
@@ -59,7 +73,9 @@ mod tests {
     use tch::{Device, Kind};
 
     use super::*;
-    use crate::method::{Method, Objective, Task, build};
+    use crate::method::{
+        GlobalRows, LocalBatch, Method, Statistics, StepContext, StepFacts, Task, Term, build,
+    };
     use crate::model::Pass;
 
     const DIM: usize = 6;
@@ -107,11 +123,13 @@ mod tests {
         }
     }
 
-    fn pairs_of(method: &dyn Method) -> PairBatch {
+    fn pairs_of(method: &dyn Method) -> PairTerm {
         let inputs = Tensor::randn([6, 1, 16, 16], (Kind::Double, Device::Cpu));
-        match method.objective(&inputs, &targets(), &Pass::train(None)).unwrap() {
-            Objective::Pairs(pairs) => pairs,
-            Objective::Direct(_) => panic!("a direct loss"),
+        let part = LocalBatch::new(NUM_VIEWS, inputs, targets());
+        let mut objective = method.objective(&part, &StepContext::alone(Pass::train(None))).unwrap();
+        match objective.terms.pop() {
+            Some(Term::Pairs(pairs)) => pairs,
+            other => panic!("{other:?}"),
         }
     }
 
@@ -139,12 +157,16 @@ mod tests {
             let (mut method, parameters) = built(&config);
             let pairs = pairs_of(&*method);
             assert!(method.queue().unwrap().is_empty());
-            method.enqueue(&pairs.projections, &pairs.keys);
+            let rows = [GlobalRows { rows: pairs.projections.detach(), keys: pairs.keys }];
+            let (step, statistics) = (StepFacts::default(), Statistics::default());
+            method
+                .after_step(&AfterStep { step, statistics: &statistics, pairs: &rows, skip: None })
+                .unwrap();
             assert_eq!(method.queue().unwrap().len(), 4);
             let buffer =
                 |name: &str| &parameters.buffers().iter().find(|buffer| buffer.name == name).unwrap().tensor;
             // The last four rows of six: sample 22, then the second views.
-            assert!(*buffer("queue.rows") == pairs.projections.detach().narrow(0, 2, 4));
+            assert!(*buffer("queue.rows") == rows[0].rows.narrow(0, 2, 4));
             assert_eq!(Vec::<i64>::try_from(buffer("queue.samples")).unwrap(), [22, 20, 21, 22]);
             assert_eq!(buffer("queue.len").int64_value(&[]), 4);
             let name = match &config {

@@ -2,10 +2,18 @@
 
 use tch::{Device, Kind, Tensor};
 
-use super::Targets;
+use super::{LocalBatch, Objective, Targets, Term};
 
-/// Two views of five samples, and what there is to know about them.
-pub(super) fn case() -> (Tensor, Targets) {
+/// The only term of an objective.
+pub(super) fn direct_loss(objective: &Objective) -> Tensor {
+    match objective.terms.as_slice() {
+        [Term::Direct(term)] => term.loss.shallow_clone(),
+        other => panic!("{other:?}"),
+    }
+}
+
+/// Two views of five samples.
+pub(super) fn case() -> LocalBatch {
     let inputs =
         (Tensor::arange(10 * 20 * 20, (Kind::Double, Device::Cpu)) * 0.731).sin().view([10, 1, 20, 20]);
     let targets = Targets {
@@ -16,7 +24,7 @@ pub(super) fn case() -> (Tensor, Targets) {
         global_samples: 5,
         ..Targets::default()
     };
-    (inputs, targets)
+    LocalBatch::new(2, inputs, targets)
 }
 
 /// Squared distance of the unit vectors of each row of `a` and of the other view's row of `b`, summed over all rows, row by

@@ -6,7 +6,7 @@ use dtrain_configs::schema::{Encoder, MethodFacts, PairExclusion, SimclrConfig};
 use tch::{TchError, Tensor};
 
 use super::pairs;
-use super::{Method, Objective, PairBatch, PairKeys, PairLoss, Parts, Queue, Targets, normalize};
+use super::{AfterStep, LocalBatch, Method, Objective, Parts, Queue, StepContext, Term, normalize};
 use crate::model::projector::Projector;
 use crate::model::{Backbone, Pass};
 use crate::state::Stateful;
@@ -15,7 +15,7 @@ use crate::state::Stateful;
 pub struct Simclr {
     backbone: Box<dyn Backbone>,
     projector: Projector,
-    loss: PairLoss,
+    temperature: f64,
     exclusions: Vec<PairExclusion>,
     queue: Option<Queue>,
     facts: MethodFacts,
@@ -28,10 +28,9 @@ impl Simclr {
         let projector = parameters.scope("projector", |scope| {
             Projector::new(&config.projector, backbone.num_features(), backbone.norm(), scope)
         });
-        let loss = PairLoss { temperature: config.temperature, tile: None };
         let exclusions = config.exclude_pairs.clone();
         let queue = pairs::queue(config.queue_size, config.projector.out_dim, &exclusions, parameters);
-        Self { backbone, projector, loss, exclusions, queue, facts }
+        Self { backbone, projector, temperature: config.temperature, exclusions, queue, facts }
     }
 }
 
@@ -52,27 +51,26 @@ impl Method for Simclr {
         &["val/knn_top1", "val/loss"]
     }
 
-    fn pair_loss(&self) -> Option<PairLoss> {
-        Some(self.loss)
-    }
-
     fn queue(&self) -> Option<&Queue> {
         self.queue.as_ref()
     }
 
-    fn enqueue(&mut self, projections: &Tensor, keys: &PairKeys) {
-        if let Some(queue) = &mut self.queue {
-            queue.push(projections, keys);
-        }
+    fn after_step(&mut self, after: &AfterStep<'_>) -> Result<(), TchError> {
+        pairs::enqueue(self.queue.as_mut(), after)
     }
 
-    fn objective(&self, inputs: &Tensor, targets: &Targets, pass: &Pass) -> Result<Objective, TchError> {
-        let embeddings = self.backbone.forward(inputs, pass)?;
+    fn settle(&mut self) -> Result<(), TchError> {
+        self.queue.as_mut().map_or(Ok(()), Queue::settle)
+    }
+
+    fn objective(&self, part: &LocalBatch, context: &StepContext<'_>) -> Result<Objective, TchError> {
+        let (targets, pass) = (&part.targets, context.pass());
+        let embeddings = self.backbone.forward(part.inputs(), pass)?;
         let projections = normalize(&self.projector.forward(&embeddings, pass)?);
         // The views of one sample are each other's only positive.
         let groups: Vec<i64> = targets.positions.iter().copied().map(pairs::own_group).collect();
-        let keys = pairs::keys(&groups, targets, &self.exclusions);
-        Ok(Objective::Pairs(PairBatch { projections, keys }))
+        let pairs = pairs::term(projections, self.temperature, &groups, targets, &self.exclusions);
+        Ok(Objective::of(vec![Term::Pairs(pairs)]))
     }
 
     fn num_features(&self) -> i64 {

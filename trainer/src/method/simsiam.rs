@@ -7,7 +7,7 @@
 use dtrain_configs::schema::{Encoder, MethodFacts, SimsiamConfig};
 use tch::{TchError, Tensor};
 
-use super::{DirectLoss, Method, Objective, Parts, Targets, cosines, two_views};
+use super::{LocalBatch, Method, Objective, Parts, StepContext, cosines, two_views};
 use crate::model::projector::{Predictor, Projector};
 use crate::model::{Backbone, Pass};
 use crate::state::Stateful;
@@ -51,12 +51,13 @@ impl Method for Simsiam {
         &["val/knn_top1", "val/loss"]
     }
 
-    fn objective(&self, inputs: &Tensor, targets: &Targets, pass: &Pass) -> Result<Objective, TchError> {
-        let projections = self.projector.forward(&self.backbone.forward(inputs, pass)?, pass)?;
+    fn objective(&self, part: &LocalBatch, context: &StepContext<'_>) -> Result<Objective, TchError> {
+        let pass = context.pass();
+        let projections = self.projector.forward(&self.backbone.forward(part.inputs(), pass)?, pass)?;
         let [first, second] = two_views(&self.predictor.forward(&projections, pass)?)?;
         let [given_first, given_second] = two_views(&projections.detach())?;
         let agreement = cosines(&first, &given_second)?.f_add(&cosines(&second, &given_first)?)?;
-        DirectLoss::mean_of(&agreement.f_mul_scalar(-0.5)?, targets)
+        Objective::mean_of(&agreement.f_mul_scalar(-0.5)?, &part.targets)
     }
 
     fn num_features(&self) -> i64 {
@@ -74,7 +75,7 @@ mod tests {
     use tch::{Device, Kind};
 
     use super::*;
-    use crate::method::siamese::{case, squared_distances};
+    use crate::method::siamese::{case, direct_loss, squared_distances};
     use crate::method::{BACKBONE, Task};
     use crate::model::build_backbone;
     use crate::model::parameters::Parameters;
@@ -97,16 +98,18 @@ mod tests {
     #[test]
     fn the_loss_is_the_mean_of_both_directions_and_projections_are_given() {
         let (simsiam, parameters) = built();
-        let (inputs, targets) = case();
+        let part = case();
+        let (inputs, targets) = (part.inputs(), &part.targets);
         let pass = Pass::train(None).without_update();
-        let Objective::Direct(loss) = simsiam.objective(&inputs, &targets, &pass).unwrap() else { panic!() };
+        let context = StepContext::alone(pass.clone());
+        let loss = direct_loss(&simsiam.objective(&part, &context).unwrap());
         let projected =
-            || simsiam.projector.forward(&simsiam.backbone.forward(&inputs, &pass).unwrap(), &pass).unwrap();
+            || simsiam.projector.forward(&simsiam.backbone.forward(inputs, &pass).unwrap(), &pass).unwrap();
         let given = projected().detach();
         let predicted = simsiam.predictor.forward(&projected(), &pass).unwrap();
         let n = targets.global_samples as f64;
         let expected = squared_distances(&predicted.detach(), &given) / (4.0 * n) - 1.0;
-        let found = loss.terms[0].double_value(&[]);
+        let found = loss.double_value(&[]);
         assert!((found - expected).abs() < 1e-12, "{found} and {expected}");
 
         let gradient = |loss: &Tensor| -> Vec<Tensor> {
@@ -117,8 +120,7 @@ mod tests {
         let [z1, z2] = two_views(&given).unwrap();
         let by_hand =
             (cosines(&p1, &z2).unwrap() + cosines(&p2, &z1).unwrap()).sum(Kind::Double) * (-0.5 / n);
-        for ((a, b), parameter) in
-            gradient(&loss.terms[0]).iter().zip(gradient(&by_hand)).zip(parameters.parameters())
+        for ((a, b), parameter) in gradient(&loss).iter().zip(gradient(&by_hand)).zip(parameters.parameters())
         {
             let error = (a - b).norm().double_value(&[]);
             assert!(error < 1e-12, "{}: {error:e}", parameter.name);
@@ -134,10 +136,11 @@ mod tests {
         for name in ["projector.6.bias", "projector.7.weight", "projector.7.bias"] {
             assert!(!names.contains(&name), "{name} is there");
         }
-        let (inputs, _) = case();
+        let part = case();
+        let inputs = part.inputs();
         let pass = Pass::train(None).without_update();
         let projected =
-            simsiam.projector.forward(&simsiam.backbone.forward(&inputs, &pass).unwrap(), &pass).unwrap();
+            simsiam.projector.forward(&simsiam.backbone.forward(inputs, &pass).unwrap(), &pass).unwrap();
         let mean = projected.mean_dim(0, false, Kind::Double).abs().max().double_value(&[]);
         let deviation = projected.var_dim([0_i64].as_slice(), false, false).sqrt();
         assert!(mean < 1e-12, "{mean:e}");

@@ -7,7 +7,7 @@ use dtrain_configs::schema::{Encoder, MethodFacts, PairExclusion, SupconConfig};
 use tch::{TchError, Tensor};
 
 use super::pairs;
-use super::{Method, Objective, PairBatch, PairKeys, PairLoss, Parts, Queue, Targets, normalize};
+use super::{AfterStep, LocalBatch, Method, Objective, Parts, Queue, StepContext, Term, normalize};
 use crate::model::projector::Projector;
 use crate::model::{Backbone, Pass};
 use crate::state::Stateful;
@@ -16,7 +16,7 @@ use crate::state::Stateful;
 pub struct Supcon {
     backbone: Box<dyn Backbone>,
     projector: Projector,
-    loss: PairLoss,
+    temperature: f64,
     exclusions: Vec<PairExclusion>,
     queue: Option<Queue>,
     facts: MethodFacts,
@@ -31,14 +31,7 @@ impl Supcon {
         });
         let exclusions = config.exclude_pairs.clone();
         let queue = pairs::queue(config.queue_size, config.projector.out_dim, &exclusions, parameters);
-        Self {
-            backbone,
-            projector,
-            exclusions,
-            queue,
-            loss: PairLoss { temperature: config.temperature, tile: None },
-            facts,
-        }
+        Self { backbone, projector, exclusions, queue, temperature: config.temperature, facts }
     }
 }
 
@@ -59,22 +52,21 @@ impl Method for Supcon {
         &["val/knn_top1", "val/loss"]
     }
 
-    fn pair_loss(&self) -> Option<PairLoss> {
-        Some(self.loss)
-    }
-
     fn queue(&self) -> Option<&Queue> {
         self.queue.as_ref()
     }
 
-    fn enqueue(&mut self, projections: &Tensor, keys: &PairKeys) {
-        if let Some(queue) = &mut self.queue {
-            queue.push(projections, keys);
-        }
+    fn after_step(&mut self, after: &AfterStep<'_>) -> Result<(), TchError> {
+        pairs::enqueue(self.queue.as_mut(), after)
     }
 
-    fn objective(&self, inputs: &Tensor, targets: &Targets, pass: &Pass) -> Result<Objective, TchError> {
-        let embeddings = self.backbone.forward(inputs, pass)?;
+    fn settle(&mut self) -> Result<(), TchError> {
+        self.queue.as_mut().map_or(Ok(()), Queue::settle)
+    }
+
+    fn objective(&self, part: &LocalBatch, context: &StepContext<'_>) -> Result<Objective, TchError> {
+        let (targets, pass) = (&part.targets, context.pass());
+        let embeddings = self.backbone.forward(part.inputs(), pass)?;
         let projections = normalize(&self.projector.forward(&embeddings, pass)?);
         let groups: Vec<i64> = targets
             .classes
@@ -82,8 +74,8 @@ impl Method for Supcon {
             .zip(&targets.positions)
             .map(|(&class, &position)| if class >= 0 { class } else { pairs::own_group(position) })
             .collect();
-        let keys = pairs::keys(&groups, targets, &self.exclusions);
-        Ok(Objective::Pairs(PairBatch { projections, keys }))
+        let pairs = pairs::term(projections, self.temperature, &groups, targets, &self.exclusions);
+        Ok(Objective::of(vec![Term::Pairs(pairs)]))
     }
 
     fn num_features(&self) -> i64 {

@@ -5,7 +5,8 @@ use dtrain_configs::schema::{Encoder, HeadSettings, HeadsConfig, MethodFacts, Su
 use tch::{Kind, TchError, Tensor};
 
 use super::{
-    ACCURACY, CLASSIFIER, DirectLoss, HeadReading, HeadTask, Method, Objective, Parts, Targets, Task,
+    ACCURACY, CLASSIFIER, HeadReading, HeadTask, LocalBatch, Mean, Method, Objective, Parts, StepContext,
+    Targets, Task,
 };
 use crate::loss::cross_entropy::cross_entropy;
 use crate::model::classifier::Classifier;
@@ -67,12 +68,13 @@ impl Method for Supervised {
         &["val/acc", "val/loss"]
     }
 
-    fn objective(&self, inputs: &Tensor, targets: &Targets, pass: &Pass) -> Result<Objective, TchError> {
-        let logits = self.classifier.forward(&self.backbone.forward(inputs, pass)?)?;
+    fn objective(&self, part: &LocalBatch, context: &StepContext<'_>) -> Result<Objective, TchError> {
+        let (inputs, targets) = (part.inputs(), &part.targets);
+        let logits = self.classifier.forward(&self.backbone.forward(inputs, context.pass())?)?;
         let classes = Tensor::from_slice(&targets.classes).to_device(inputs.device());
         let loss = cross_entropy(&logits, &classes, targets.global_samples, self.label_smoothing);
         let hits = logits.argmax(1, false).eq_tensor(&classes).sum(Kind::Double);
-        Ok(Objective::Direct(DirectLoss { terms: vec![loss], sums: vec![(ACCURACY.into(), hits)] }))
+        Ok(Objective { means: vec![Mean::new(ACCURACY, hits)], ..Objective::direct(loss) })
     }
 
     fn num_features(&self) -> i64 {

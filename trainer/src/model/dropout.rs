@@ -1,6 +1,7 @@
 //! Dropout (Srivastava et al. 2014) whose masks are a function of seed, step, sample and view: the same whatever the
 //! number of ranks and micro-batches, in both passes of a contrastive step, and after a resume.
 
+use std::ops::Range;
 use std::sync::Arc;
 
 use dtrain_data::rng::{Purpose, stream};
@@ -20,10 +21,10 @@ pub struct Noise {
 }
 
 impl Noise {
-    /// Of rows that lie view by view: row `v * n + i` is view `v` of the sample `sample_ids[i]`.
-    pub fn new(seed: u64, step: u64, sample_ids: &[i64], num_views: u32) -> Self {
+    /// Of rows that lie view by view: all samples `sample_ids` in the first of `views`, then in the next one.
+    pub fn new(seed: u64, step: u64, sample_ids: &[i64], views: Range<u32>) -> Self {
         let of_view = |view| sample_ids.iter().map(move |&id| (id as u32, view));
-        Self { seed, step, rows: (0..num_views).flat_map(of_view).collect() }
+        Self { seed, step, rows: views.flat_map(of_view).collect() }
     }
 }
 
@@ -79,7 +80,7 @@ mod tests {
     const LAYER: Dropout = Dropout { share: 0.25, layer: 1 };
 
     fn pass(samples: &[i64], step: u64) -> Pass {
-        Pass { noise: Some(Noise::new(7, step, samples, 2)), ..Pass::train(None) }
+        Pass { noise: Some(Noise::new(7, step, samples, 0..2)), ..Pass::train(None) }
     }
 
     fn dropped(samples: &[i64], step: u64) -> Tensor {

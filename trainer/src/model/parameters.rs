@@ -57,6 +57,17 @@ pub struct Buffer {
     pub name: String,
     /// The tensor that layers hold too.
     pub tensor: Tensor,
+    /// When it gets new values.
+    pub moved: Moved,
+}
+
+/// What gives a buffer new values.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Moved {
+    /// A forward pass in training, before it is known whether the step counts: the engine puts the old values back if not.
+    Forward,
+    /// The method, after the update ([`Parameters::after_step`]): the same values on every rank.
+    AfterStep,
 }
 
 /// A weight of a teacher, which no gradient reaches: it follows a parameter.
@@ -91,6 +102,7 @@ pub struct Parameters {
     buffers: Vec<Buffer>,
     shadows: Vec<Shadow>,
     mode: Mode,
+    moved: Moved,
     /// Scopes of layers that behave differently when they are frozen.
     switches: Vec<(String, Frozen)>,
     /// The first tensor that could not be made.
@@ -131,6 +143,7 @@ impl Parameters {
             buffers: Vec::new(),
             shadows: Vec::new(),
             mode: Mode::Trained,
+            moved: Moved::Forward,
             switches: Vec::new(),
             unmade: None,
         }
@@ -181,6 +194,14 @@ impl Parameters {
     /// Runs `build`, whose parameters are not trained and not saved: they stay as they begin.
     pub fn constant<T>(&mut self, build: impl FnOnce(&mut Self) -> T) -> T {
         self.in_mode(Mode::Constant, build)
+    }
+
+    /// Runs `build`, whose buffers are moved after each step by the method itself, alike on all ranks, and by no forward pass.
+    pub fn after_step<T>(&mut self, build: impl FnOnce(&mut Self) -> T) -> T {
+        let outer = std::mem::replace(&mut self.moved, Moved::AfterStep);
+        let built = build(self);
+        self.moved = outer;
+        built
     }
 
     fn in_mode<T>(&mut self, mode: Mode, build: impl FnOnce(&mut Self) -> T) -> T {
@@ -286,7 +307,7 @@ impl Parameters {
         let filled = Tensor::f_empty(shape, (kind, self.device)).map(|mut tensor| tensor.fill_(value));
         let tensor = self.or_stand_in(&name, shape, kind, filled);
         let layer = tensor.shallow_clone();
-        self.buffers.push(Buffer { name, tensor });
+        self.buffers.push(Buffer { name, tensor, moved: self.moved });
         layer
     }
 

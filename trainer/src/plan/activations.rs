@@ -3,12 +3,12 @@
 
 use std::time::Instant;
 
-use tch::{Device, Kind, Tensor};
+use tch::{Device, Kind, TchError, Tensor};
 
 use super::cost::Compute;
 use crate::engine::Arithmetic;
 use crate::error::TrainError;
-use crate::method::{Method, Objective, Targets};
+use crate::method::{LocalBatch, Method, Objective, StepContext, Targets, Term};
 use crate::model::Pass;
 use crate::model::parameters::Parameters;
 use crate::torch_extra::MemoryMeter;
@@ -108,17 +108,25 @@ fn try_batch(
     let meter = MemoryMeter::start(device)?;
     let begin = Instant::now();
     let pass = Pass::train(None).without_update();
+    let counts = method.count(&targets);
     let objective = {
         let _reduced = arithmetic.enter(device);
-        method.objective(&inputs, &targets, &pass)?
+        let part = LocalBatch::new(method.num_views(), inputs, targets);
+        method.objective(&part, &StepContext::alone(pass).knowing(&counts, None))?
     };
-    match &objective {
-        Objective::Direct(direct) => direct.sum()?.f_backward()?,
-        Objective::Pairs(pairs) => pairs.projections.f_sum(pairs.projections.kind())?.f_backward()?,
-    }
+    scalar(&objective)?.f_backward()?;
     wait_for_device(parameters);
     let secs = begin.elapsed().as_secs_f64();
     Ok((meter.peak_bytes()?, secs))
+}
+
+/// Something that every loss is a part of.
+fn scalar(objective: &Objective) -> Result<Tensor, TchError> {
+    let terms = objective.terms.iter().map(|term| match term {
+        Term::Direct(term) => Ok(term.loss.shallow_clone()),
+        Term::Pairs(term) => term.projections.f_sum(term.projections.kind()),
+    });
+    Tensor::f_stack(&terms.collect::<Result<Vec<_>, _>>()?, 0)?.f_sum(None::<Kind>)
 }
 
 /// Reading a number from a GPU waits for everything that was started before.

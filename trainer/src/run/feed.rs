@@ -9,10 +9,9 @@ use super::DroppedSample;
 use super::prepare::Prepared;
 use crate::batch::{self, Batch, Loader};
 use crate::coordinator::StepPlan;
-use crate::engine::LocalBatch;
 use crate::error::TrainError;
 use crate::eval::{LossBatches, Reading};
-use crate::method::{TargetColumns, Targets};
+use crate::method::{LocalBatch, TargetColumns, Targets};
 use crate::torch_extra::Upload;
 
 /// A loaded batch, whose views are on their way as `inputs`, as the engine takes it.
@@ -28,14 +27,13 @@ pub fn local_batch(
     let engine = &prepared.engine;
     let heads = engine.method().heads().iter().map(|head| head.name.as_str());
     let offset = plan.offset(engine.collective().world().rank) as i64;
-    Ok(LocalBatch {
-        inputs: inputs.arrived()?.f_to_kind(engine.kind())?,
-        targets: Targets {
-            positions: (offset..).take(batch.kept.len()).collect(),
-            global_samples: plan.global_samples,
-            ..Targets::of(&prepared.dataset, batch, target_columns(prepared), heads)
-        },
-    })
+    let targets = Targets {
+        positions: (offset..).take(batch.kept.len()).collect(),
+        global_samples: plan.global_samples,
+        ..Targets::of(&prepared.dataset, batch, target_columns(prepared), heads)
+    };
+    let inputs = inputs.arrived()?.f_to_kind(engine.kind())?;
+    Ok(LocalBatch::new(batch.request.num_views, inputs, targets))
 }
 
 /// The labels that decide what is learned.

@@ -67,6 +67,14 @@ impl SyncStatistics {
     {
         Self(Arc::new(all_reduce))
     }
+
+    /// Sums `values` over all ranks, in place: f64, one-dimensional, contiguous.
+    ///
+    /// # Errors
+    /// When the ranks cannot talk.
+    pub fn sum(&self, values: &mut Tensor) -> Result<(), TchError> {
+        (self.0)(values).map_err(TchError::Torch)
+    }
 }
 
 impl std::fmt::Debug for SyncStatistics {

@@ -7,9 +7,8 @@ use tch::{Device, Kind, Tensor};
 use super::ways::Way;
 use crate::batch::{start_loader, upload};
 use crate::coordinator::StepPlan;
-use crate::engine::LocalBatch;
 use crate::error::TrainError;
-use crate::method::Targets;
+use crate::method::{LocalBatch, Targets};
 use crate::run::{Prepared, loader_options, local_batch};
 
 /// One global batch.
@@ -62,14 +61,15 @@ pub(super) fn draw(
         // Without counts of other ranks the whole batch begins at position 0.
         let phase = prepared.plan.course.index_of(step);
         let plan = StepPlan { step, epoch, phase, counts: Vec::new(), global_samples: len as u64 };
-        let LocalBatch { inputs, targets } = local_batch(prepared, &batch, upload(&batch, device)?, &plan)?;
+        let local = local_batch(prepared, &batch, upload(&batch, device)?, &plan)?;
         let [c, h, w] = batch.shape.map(|n| n as i64);
-        let inputs = inputs
+        let inputs = local
+            .inputs()
             .f_to_device(Device::Cpu)?
             .f_to_kind(Kind::Float)?
             .f_view([i64::from(num_views), present as i64, c, h, w])?
             .f_narrow(1, 0, len as i64)?;
-        batches.push(GlobalBatch { step, epoch, phase, inputs, targets: targets.narrow(&(0..len)) });
+        batches.push(GlobalBatch { step, epoch, phase, inputs, targets: local.targets.narrow(&(0..len)) });
     }
     Ok(batches)
 }
@@ -136,7 +136,7 @@ impl GlobalBatch {
         };
         let inputs = if way.jitter { jittered(&inputs)? } else { inputs };
         let inputs = inputs.f_to_kind(way.arithmetic.kind())?.f_to_device(device)?;
-        Ok((LocalBatch { inputs, targets }, plan))
+        Ok((LocalBatch::new(views as u32, inputs, targets), plan))
     }
 }
 
@@ -186,11 +186,11 @@ mod tests {
                 let (part, plan) = batch.of_rank(&way(9), rank, Device::Cpu).unwrap();
                 let n = part.targets.classes.len();
                 assert_eq!((plan.counts[rank] as usize, plan.global_samples), (n, 7));
-                assert_eq!(part.inputs.size(), [2 * n as i64, 1, 8, 8]);
+                assert_eq!(part.inputs().size(), [2 * n as i64, 1, 8, 8]);
                 assert_eq!(part.targets.positions, (ids.len() as i64..).take(n).collect::<Vec<_>>());
                 for view in 0..2 {
-                    let expected = whole.inputs.narrow(0, 7 * view + ids.len() as i64, n as i64);
-                    assert_eq!(part.inputs.narrow(0, view * n as i64, n as i64), expected);
+                    let expected = whole.inputs().narrow(0, 7 * view + ids.len() as i64, n as i64);
+                    assert_eq!(part.inputs().narrow(0, view * n as i64, n as i64), expected);
                 }
                 ids.extend(part.targets.sample_ids);
             }
@@ -204,13 +204,17 @@ mod tests {
         let way = Way::plain(1, Arithmetic::Fp32, 1);
         let (plain, _) = batch.of_rank(&way, 0, Device::Cpu).unwrap();
         let (moved, _) = batch.of_rank(&Way { jitter: true, ..way }, 0, Device::Cpu).unwrap();
-        let change = (&moved.inputs - &plain.inputs).abs();
-        let allowed = plain.inputs.abs() * (2.1 * f64::from(f32::EPSILON));
+        let change = (moved.inputs() - plain.inputs()).abs();
+        let allowed = plain.inputs().abs() * (2.1 * f64::from(f32::EPSILON));
         assert_eq!(change.gt_tensor(&allowed).sum(Kind::Int64).int64_value(&[]), 0);
         let share = change.gt(0.0).to_kind(Kind::Double).mean(Kind::Double).double_value(&[]);
         assert!(share > 0.9, "{share}");
-        let up =
-            moved.inputs.gt_tensor(&plain.inputs).to_kind(Kind::Double).mean(Kind::Double).double_value(&[]);
+        let up = moved
+            .inputs()
+            .gt_tensor(plain.inputs())
+            .to_kind(Kind::Double)
+            .mean(Kind::Double)
+            .double_value(&[]);
         assert!((0.3..0.7).contains(&up), "{up}");
     }
 

@@ -81,14 +81,14 @@ pub fn equivalence(
     let setup = Setup::of(&prepared);
     let world = World::of(prepared.engine.ranks(), prepared.resolved.threads)?;
     let method = prepared.engine.method();
-    let num_views = method.num_views() as usize;
+    let (stated, num_views) = (method.facts(), method.num_views() as usize);
     let num_samples = batches.first().map_or(batch, GlobalBatch::len);
     let facts = Facts {
         worlds,
         batch: num_samples,
         num_steps: batches.len(),
-        pair_rows: method.pair_loss().map(|_| num_views * num_samples),
-        queue_rows: method.queue().map_or(0, |queue| queue.size()),
+        pair_rows: stated.pairs.map(|_| num_views * num_samples),
+        queue_rows: stated.pairs.map_or(0, |pairs| pairs.queue_size),
         batch_norm: prepared.config.model.norm == Norm::Batch,
     };
     let mut report = Report {

@@ -10,9 +10,9 @@ use super::differences::{Differences, Flat, norm};
 use super::judge::tolerance;
 use super::ways::Way;
 use crate::coordinator::StepPlan;
-use crate::engine::{Engine, EngineSettings, LocalBatch, Ranks, StepOutcome};
+use crate::engine::{Engine, EngineSettings, Ranks, StepOutcome};
 use crate::error::TrainError;
-use crate::method::{self, Task};
+use crate::method::{self, LocalBatch, Task};
 use crate::model::parameters::Parameters;
 use crate::run::Prepared;
 

@@ -7,7 +7,7 @@ use tch::TchError;
 
 use super::*;
 use crate::loss::cross_entropy::cross_entropy;
-use crate::method::{DirectLoss, Objective, Task};
+use crate::method::{Objective, StepContext, Task, Term};
 use crate::model::freeze::is_below;
 use crate::model::parameters::{Init, Role};
 use crate::state::Stateful;
@@ -172,15 +172,16 @@ impl Method for TwoLosses {
         &[]
     }
 
-    fn objective(&self, inputs: &Tensor, targets: &Targets, _: &Pass) -> Result<Objective, TchError> {
-        let rows = inputs.f_flatten(1, -1)?.f_mm(&self.shared)?.f_tanh()?;
-        let term = |head: &Tensor, shift: i64| -> Result<Tensor, TchError> {
+    fn objective(&self, part: &LocalBatch, _: &StepContext<'_>) -> Result<Objective, TchError> {
+        let targets = &part.targets;
+        let rows = part.inputs().f_flatten(1, -1)?.f_mm(&self.shared)?.f_tanh()?;
+        let term = |head: &Tensor, shift: i64| -> Result<Term, TchError> {
             let classes: Vec<i64> = targets.classes.iter().map(|class| (class + shift) % CLASSES).collect();
             let classes = Tensor::from_slice(&classes);
-            Ok(cross_entropy(&rows.f_mm(head)?, &classes, targets.global_samples, 0.0))
+            Ok(Term::direct(cross_entropy(&rows.f_mm(head)?, &classes, targets.global_samples, 0.0)))
         };
         let terms = vec![term(&self.heads[0], 0)?, term(&self.heads[1], 1)?];
-        Ok(Objective::Direct(DirectLoss { terms, sums: Vec::new() }))
+        Ok(Objective::of(terms))
     }
 
     fn num_features(&self) -> i64 {
@@ -199,7 +200,7 @@ fn weighing(weights: &[(&str, f64)]) -> PhasesConfig {
 }
 
 #[test]
-fn losses_are_weighed_and_one_that_is_off_moves_nothing() {
+fn losses_are_weighted_and_one_that_is_off_moves_nothing() {
     let case = |weights: &[(&str, f64)]| Case {
         phases: weighing(weights),
         labelled_only: true,

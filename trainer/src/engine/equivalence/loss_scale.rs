@@ -33,7 +33,7 @@ fn train_scaled(case: &Case, collective: Arc<dyn Collective>) -> Scaled {
             positions: (0..).take(own.len()).collect(),
             global_samples,
         };
-        outcomes.extend(engine.step(&LocalBatch { inputs, targets }, &plan).unwrap());
+        outcomes.extend(engine.step(&LocalBatch::new(1, inputs, targets), &plan).unwrap());
     }
     outcomes.extend(engine.flush().unwrap());
     let steps = outcomes.iter().map(|outcome| (outcome.finite, outcome.loss_scale)).collect();

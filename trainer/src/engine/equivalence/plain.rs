@@ -1,13 +1,13 @@
 //! The smallest network that the engine can train.
 
-use dtrain_configs::schema::{Encoder, MethodFacts};
+use dtrain_configs::schema::{Encoder, MethodFacts, PairFacts};
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use tch::{TchError, Tensor};
 
 use super::SIZE;
 use crate::loss::cross_entropy::cross_entropy;
-use crate::method::{DirectLoss, Method, Objective, PairBatch, PairKeys, PairLoss, Targets};
+use crate::method::{LocalBatch, Method, Objective, PairKeys, PairTerm, StepContext, Term};
 use crate::model::Pass;
 use crate::model::parameters::{Init, Parameters, Role};
 use crate::state::Stateful;
@@ -41,7 +41,8 @@ impl Method for Plain {
     }
 
     fn facts(&self) -> MethodFacts {
-        MethodFacts { num_views: 1 + u32::from(self.pairs), ..MethodFacts::default() }
+        let pairs = self.pairs.then_some(PairFacts { dim: 6, queue_size: 0 });
+        MethodFacts { num_views: 1 + u32::from(self.pairs), pairs, ..MethodFacts::default() }
     }
 
     fn loss_names(&self) -> Vec<String> {
@@ -52,11 +53,8 @@ impl Method for Plain {
         &[]
     }
 
-    fn pair_loss(&self) -> Option<PairLoss> {
-        self.pairs.then_some(PairLoss { temperature: 0.2, tile: None })
-    }
-
-    fn objective(&self, inputs: &Tensor, targets: &Targets, _: &Pass) -> Result<Objective, TchError> {
+    fn objective(&self, part: &LocalBatch, _: &StepContext<'_>) -> Result<Objective, TchError> {
+        let (inputs, targets) = (part.inputs(), &part.targets);
         let mut rows = inputs.f_flatten(1, -1)?.f_mm(&self.first)?.f_tanh()?.f_mm(&self.second)?;
         let call = self.calls.fetch_add(1, Ordering::Relaxed);
         if call < self.late_until && targets.positions.contains(&0) {
@@ -65,11 +63,12 @@ impl Method for Plain {
         if self.pairs {
             let projections = &rows / rows.norm_scalaropt_dim(2.0, [1], true);
             let keys = PairKeys::new(targets.positions.repeat(2), targets.sample_ids.repeat(2));
-            return Ok(Objective::Pairs(PairBatch { projections, keys }));
+            let term = PairTerm { projections, num_views: 2, keys, temperature: 0.2 };
+            return Ok(Objective::of(vec![Term::Pairs(term)]));
         }
         let classes = Tensor::from_slice(&targets.classes);
         let loss = cross_entropy(&rows, &classes, targets.global_samples, 0.0);
-        Ok(Objective::Direct(DirectLoss { terms: vec![loss], sums: Vec::new() }))
+        Ok(Objective::direct(loss))
     }
 
     fn num_features(&self) -> i64 {

@@ -1,76 +1,158 @@
-//! The step of a method whose loss compares all samples of the global batch.
+//! Pair terms: the losses that compare all samples of the global batch.
+
+use std::ops::Range;
 
 use tch::{Device, Tensor};
 
-use super::batch::LocalBatch;
-use super::outcome::{LocalSums, PairRows};
 use crate::coordinator::StepPlan;
 use crate::engine::Engine;
 use crate::error::TrainError;
-use crate::loss::contrastive::PairProblem;
-use crate::method::{Objective, PairKeys, PairLoss};
-use crate::model::Pass;
+use crate::loss::contrastive::{PairLoss, PairProblem};
+use crate::method::{GlobalRows, Objective, PairKeys, Queue};
 use crate::torch_extra::set_tf32;
 
-impl Engine {
-    /// The contrastive loss over the whole global batch. With several micro-batches all samples are encoded without
-    /// graph first, and again with graph to take their slice of the gradient (Gao et al. 2021, GradCache).
-    pub(super) fn pair_step(
-        &mut self,
-        batch: &LocalBatch,
-        plan: &StepPlan,
-        loss: PairLoss,
-    ) -> Result<LocalSums, TrainError> {
-        let views = self.method.num_views();
-        let micro_batches = self.micro_batches(plan);
-        let parts: Vec<LocalBatch> = micro_batches.iter().map(|rows| batch.narrow(rows, views)).collect();
-        if let [part] = parts.as_slice() {
-            let (projections, keys) =
-                self.project(part, &self.training_pass(true, &part.targets, plan.step))?;
-            let (sums, gradient) = self.pair_gradient(&projections, &keys, plan, loss)?;
-            self.reducer.arm();
-            self.backward(&projections, Some(&gradient))?;
-            return Ok(sums);
-        }
+/// This rank's rows of a pair term, part by part.
+#[derive(Debug)]
+pub(in crate::engine) struct PairRows {
+    /// Without graph.
+    projections: Vec<Tensor>,
+    keys: Vec<PairKeys>,
+    num_views: u32,
+    temperature: f64,
+}
 
-        let mut rows = Vec::with_capacity(parts.len());
-        let mut keys = Vec::with_capacity(parts.len());
-        for part in &parts {
-            let (projections, part_keys) =
-                tch::no_grad(|| self.project(part, &self.training_pass(false, &part.targets, plan.step)))?;
-            rows.push(projections);
-            keys.push(part_keys);
-        }
-        let (sums, gradient) =
-            self.pair_gradient(&Tensor::cat(&rows, 0), &PairKeys::concat(&keys), plan, loss)?;
-        drop(rows);
-        let mut offset = 0;
-        let last = parts.len().saturating_sub(1);
-        for (index, part) in parts.iter().enumerate() {
-            let (projections, _) = self.project(part, &self.training_pass(true, &part.targets, plan.step))?;
-            let len = projections.size().first().copied().unwrap_or(0);
-            if index == last {
-                self.reducer.arm();
+impl PairRows {
+    /// Adds the rows of a part of the batch to those of the parts before, one entry for each pair term.
+    pub(in crate::engine) fn collect(all: &mut Vec<Self>, objective: &Objective) -> Result<(), TrainError> {
+        let is_first = all.is_empty();
+        for (index, pairs) in objective.pairs().enumerate() {
+            if is_first {
+                let (num_views, temperature) = (pairs.num_views, pairs.temperature);
+                all.push(Self { projections: Vec::new(), keys: Vec::new(), num_views, temperature });
             }
-            self.backward(&projections, Some(&gradient.narrow(0, offset, len)))?;
-            offset += len;
+            let Some(rows) = all.get_mut(index) else {
+                return Err(TrainError::internal("a part of a batch has more pair terms than another"));
+            };
+            rows.projections.push(pairs.projections.detach());
+            rows.keys.push(pairs.keys.clone());
         }
-        Ok(sums)
+        Ok(())
     }
 
-    fn project(&self, part: &LocalBatch, pass: &Pass) -> Result<(Tensor, PairKeys), TrainError> {
-        match self.objective(part, pass)? {
-            Objective::Pairs(pairs) => Ok((pairs.projections, pairs.keys)),
-            Objective::Direct(_) => {
-                Err(TrainError::internal("a method with a pair loss returned a direct loss"))
-            }
+    /// Rows of each sample.
+    pub(in crate::engine) fn num_views(&self) -> usize {
+        self.num_views as usize
+    }
+
+    /// Rows of all parts.
+    pub(in crate::engine) fn len(&self) -> usize {
+        self.keys.iter().map(PairKeys::num_rows).sum()
+    }
+
+    /// The rows of all parts and their keys.
+    fn concat(&self) -> Result<(Tensor, PairKeys), TrainError> {
+        let rows = match self.projections.as_slice() {
+            [rows] => rows.shallow_clone(),
+            parts => Tensor::f_cat(parts, 0)?,
+        };
+        Ok((rows, PairKeys::concat(&self.keys)))
+    }
+}
+
+/// A pair term over all ranks.
+#[derive(Debug)]
+pub(super) struct PairLosses {
+    /// This rank's share of the loss, 0-dimensional, f64.
+    pub(super) loss: Tensor,
+    /// With respect to this rank's projections, part by part.
+    gradient: Tensor,
+    /// Rows of the gradient that have been taken.
+    taken: i64,
+    /// Rows that had a positive, over all ranks.
+    pub(super) anchors: u64,
+    /// For the method's memory queue, if it has one.
+    pub(super) global: Option<GlobalRows>,
+}
+
+impl PairLosses {
+    /// The gradient with respect to the projections of the next part.
+    pub(super) fn next_gradient(&mut self, projections: &Tensor) -> Tensor {
+        let len = projections.size().first().copied().unwrap_or(0);
+        let part = self.gradient.narrow(0, self.taken, len);
+        self.taken += len;
+        part
+    }
+}
+
+/// A pair term of all ranks, ready to be computed.
+pub(in crate::engine) struct GlobalPairs {
+    rows: Tensor,
+    keys: PairKeys,
+    loss: PairLoss,
+    /// This rank's rows.
+    pub(in crate::engine) own: Range<usize>,
+}
+
+impl GlobalPairs {
+    pub(in crate::engine) fn problem<'a>(&self, queue: Option<&'a Queue>) -> PairProblem<'a> {
+        PairProblem::new(&self.rows, &self.keys, queue, &self.loss)
+    }
+
+    /// Where the rows are.
+    pub(in crate::engine) fn device(&self) -> Device {
+        self.rows.device()
+    }
+}
+
+impl Engine {
+    /// The rows of all ranks, of which each has `per_rank`.
+    pub(in crate::engine) fn gather_pairs(
+        &self,
+        rows: &PairRows,
+        per_rank: &[usize],
+    ) -> Result<GlobalPairs, TrainError> {
+        let (projections, keys) = rows.concat()?;
+        let begin: usize = per_rank.iter().take(self.ranks.world().rank).sum();
+        let own = begin..begin + projections.size().first().copied().unwrap_or(0) as usize;
+        let keys = PairKeys::from_columns(self.ranks.gather_columns(&keys.to_columns(), per_rank)?);
+        let rows_of_all = self.ranks.gather_rows(&projections, per_rank)?;
+        let loss = PairLoss { temperature: rows.temperature, tile: self.settings.tile };
+        Ok(GlobalPairs { rows: rows_of_all, keys, loss, own })
+    }
+
+    /// The pair terms of the global batch, and their gradients with respect to this rank's projections.
+    pub(super) fn pair_losses(
+        &mut self,
+        terms: Vec<PairRows>,
+        plan: &StepPlan,
+    ) -> Result<Vec<PairLosses>, TrainError> {
+        if terms.is_empty() {
+            return Ok(Vec::new());
         }
+        // The last step's rows enter the queue before these are compared with it; the device has this step's forward pass to do
+        // meanwhile.
+        self.method.settle()?;
+        terms.iter().map(|rows| self.pair_loss(rows, plan)).collect()
+    }
+
+    fn pair_loss(&self, rows: &PairRows, plan: &StepPlan) -> Result<PairLosses, TrainError> {
+        let per_rank: Vec<usize> = plan.counts.iter().map(|&n| n as usize * rows.num_views()).collect();
+        let pairs = self.gather_pairs(rows, &per_rank)?;
+        let _exact = WithoutTf32::enter(self.settings.tf32 && pairs.device() != Device::Cpu);
+        let problem = pairs.problem(self.method.queue());
+        let statistics = problem.row_statistics(pairs.own.clone());
+        let lse = self.ranks.gather_rows(&statistics.lse, &per_rank)?;
+        let gradient = problem.gradient(pairs.own.clone(), &lse);
+        let anchors = problem.num_anchors();
+        let loss = statistics.loss_sum() / (anchors as f64).max(1.0);
+        drop(problem);
+        let global = self.method.queue().map(|_| self.in_global_order(&pairs, rows.num_views(), plan));
+        Ok(PairLosses { loss, gradient, taken: 0, anchors: anchors as u64, global })
     }
 
     /// Gathered rows, view by view in the order of the global batch, so that a queue does not depend on how ranks and
     /// micro-batches shared it.
-    fn in_global_order(&self, rows: &Tensor, keys: &PairKeys, plan: &StepPlan) -> PairRows {
-        let views = self.method.num_views() as usize;
+    fn in_global_order(&self, pairs: &GlobalPairs, views: usize, plan: &StepPlan) -> GlobalRows {
         let samples: usize = plan.counts.iter().map(|&n| n as usize).sum();
         let mut order = vec![0_i64; views * samples];
         let mut row = 0;
@@ -90,48 +172,9 @@ impl Engine {
         let sorted = |column: Vec<i64>| {
             order.iter().map(|&row| column.get(row as usize).copied().unwrap_or(-1)).collect()
         };
-        let keys = PairKeys::from_columns(keys.to_columns().into_iter().map(sorted).collect());
-        let order = Tensor::from_slice(&order).to_device(rows.device());
-        PairRows { rows: rows.index_select(0, &order), keys }
-    }
-
-    /// Loss of the global batch and its gradient with respect to this rank's projections.
-    fn pair_gradient(
-        &self,
-        projections: &Tensor,
-        keys: &PairKeys,
-        plan: &StepPlan,
-        loss: PairLoss,
-    ) -> Result<(LocalSums, Tensor), TrainError> {
-        let views = self.method.num_views() as usize;
-        let per_rank: Vec<usize> = plan.counts.iter().map(|&n| n as usize * views).collect();
-        let begin: usize = per_rank.iter().take(self.ranks.world().rank).sum();
-        let own = begin..begin + projections.size().first().copied().unwrap_or(0) as usize;
-
-        let keys = PairKeys::from_columns(self.ranks.gather_columns(&keys.to_columns(), &per_rank)?);
-        let z = self.ranks.gather_rows(projections, &per_rank)?;
-        let loss = PairLoss { tile: loss.tile.or(self.settings.tile), ..loss };
-        let _exact = WithoutTf32::enter(self.settings.tf32 && z.device() != Device::Cpu);
-        let problem = PairProblem::new(&z, &keys, self.method.queue(), &loss);
-        let statistics = problem.row_statistics(own.clone());
-        let lse = self.ranks.gather_rows(&statistics.lse, &per_rank)?;
-        let mut gradient = problem.gradient(own, &lse);
-        let num_anchors = problem.num_anchors();
-        let mut loss = statistics.loss_sum() / (num_anchors as f64).max(1.0);
-        let weight = self.pair_weight();
-        if weight != 1.0 {
-            gradient *= weight;
-            loss *= weight;
-        }
-
-        let sums = LocalSums {
-            loss,
-            losses: Vec::new(),
-            means: Vec::new(),
-            anchors: Some(num_anchors as u64),
-            rows: self.method.queue().map(|_| self.in_global_order(&z, &keys, plan)),
-        };
-        Ok((sums, gradient))
+        let keys = PairKeys::from_columns(pairs.keys.to_columns().into_iter().map(sorted).collect());
+        let order = Tensor::from_slice(&order).to_device(pairs.device());
+        GlobalRows { rows: pairs.rows.index_select(0, &order), keys }
     }
 }
 

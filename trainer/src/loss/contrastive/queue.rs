@@ -7,11 +7,12 @@
 
 use std::cell::RefCell;
 
-use tch::{Device, Kind, Tensor};
+use tch::{Device, Kind, TchError, Tensor};
 
 use super::keys::PairKeys;
 use super::upload;
 use crate::model::parameters::Parameters;
+use crate::torch_extra::HostCopy;
 
 /// Group of a queued row that is nobody's positive: no batch has it.
 const NO_GROUP: i64 = i64::MIN;
@@ -28,6 +29,16 @@ pub struct Queue {
     /// Rows that have been filled, 0-dimensional.
     len: Tensor,
     host: RefCell<Option<Host>>,
+    /// The rows of a step of which the host does not know yet whether it counts.
+    open: Option<Open>,
+}
+
+/// Rows that enter the queue if their step counts.
+#[derive(Debug)]
+struct Open {
+    skipped: HostCopy,
+    rows: Tensor,
+    keys: PairKeys,
 }
 
 /// The integers on the host, so that no step waits for the device to tell them.
@@ -57,7 +68,7 @@ impl Queue {
         let mut keys = vec![integers("groups"), integers("samples")];
         keys.extend(exclusions.iter().map(|name| integers(&format!("excluded.{name}"))));
         let (next, len) = (parameters.counter("next"), parameters.counter("len"));
-        Self { rows, keys, next, len, host: RefCell::new(None) }
+        Self { rows, keys, next, len, host: RefCell::new(None), open: None }
     }
 
     /// Q, the rows that it can hold.
@@ -124,6 +135,30 @@ impl Queue {
             let _ = self.len.fill_(host.keys.num_rows() as i64);
             self.host.replace(Some(Host { versions: self.versions(), ..host }));
         });
+    }
+
+    /// As [`Queue::push`], unless `skip`, 0-dimensional, is not 0: decided by [`Queue::settle`], which comes before anybody
+    /// looks into the queue, and after the next step's forward pass has been started, so that no device waits for it.
+    ///
+    /// # Errors
+    /// When a GPU fails.
+    pub fn push_unless(&mut self, skip: &Tensor, rows: &Tensor, keys: &PairKeys) -> Result<(), TchError> {
+        self.settle()?;
+        // Gathered rows belong to their step alone: no later step writes into them.
+        self.open = Some(Open { skipped: HostCopy::start(skip)?, rows: rows.detach(), keys: keys.clone() });
+        Ok(())
+    }
+
+    /// Waits until it is known whether the last step counts, and takes its rows if it does.
+    ///
+    /// # Errors
+    /// When a GPU fails.
+    pub fn settle(&mut self) -> Result<(), TchError> {
+        let Some(Open { skipped, rows, keys }) = self.open.take() else { return Ok(()) };
+        if skipped.wait()?.iter().all(|&skipped| skipped == 0.0) {
+            self.push(&rows, &keys);
+        }
+        Ok(())
     }
 
     /// The valid rows and their keys.
@@ -302,6 +337,25 @@ mod tests {
             queue.push(&rows, &keys);
             assert_eq!(queue.len(), 4);
         }
+    }
+
+    #[test]
+    fn rows_of_a_step_that_does_not_count_never_enter() {
+        let (mut queue, _) = queue(4, Kind::Float);
+        for (first, skip) in [(0, 0.0_f32), (1, 1.0), (2, 0.0), (3, 1.0)] {
+            let (rows, keys) = batch(first, 1, Kind::Float);
+            queue.push_unless(&Tensor::from(skip), &rows, &keys).unwrap();
+        }
+        // The last step's outcome is open; those before were settled when the next one came.
+        assert_eq!(numbers(&queue), [0, 2]);
+        queue.settle().unwrap();
+        assert_eq!(numbers(&queue), [0, 2]);
+        let (rows, keys) = batch(4, 1, Kind::Float);
+        queue.push_unless(&Tensor::from(0.0_f32), &rows, &keys).unwrap();
+        assert_eq!(numbers(&queue), [0, 2]);
+        queue.settle().unwrap();
+        queue.settle().unwrap();
+        assert_eq!(numbers(&queue), [0, 2, 4]);
     }
 
     #[test]

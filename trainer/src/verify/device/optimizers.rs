@@ -9,9 +9,9 @@ use super::compare::{Compared, Row, differing};
 use super::precision::DevicePrecision;
 use super::setting::Setting;
 use super::steps::{engine, plan, settled};
-use crate::engine::{Engine, LocalBatch};
+use crate::engine::Engine;
 use crate::error::TrainError;
-use crate::method::{DirectLoss, Method, Objective, Targets};
+use crate::method::{LocalBatch, Method, Objective, StepContext, Targets};
 use crate::model::Pass;
 use crate::model::parameters::{Init, Parameters, Role};
 use crate::state::Stateful;
@@ -97,7 +97,7 @@ fn gradient(setting: &Setting, step: u64, infinite: bool) -> LocalBatch {
         positions: vec![0],
         global_samples: 1,
     };
-    LocalBatch { inputs, targets }
+    LocalBatch::new(1, inputs, targets)
 }
 
 /// The loss sum(w * c), c being the input.
@@ -131,7 +131,8 @@ impl Method for GivenGradient {
         &[]
     }
 
-    fn objective(&self, inputs: &Tensor, _targets: &Targets, _pass: &Pass) -> Result<Objective, TchError> {
+    fn objective(&self, part: &LocalBatch, _: &StepContext<'_>) -> Result<Objective, TchError> {
+        let inputs = part.inputs();
         let mut offset = 0;
         let mut loss = Tensor::zeros([0_i64; 0], (inputs.kind(), inputs.device()));
         for parameter in &self.parameters {
@@ -140,7 +141,7 @@ impl Method for GivenGradient {
             loss += (parameter * coefficients).f_sum(None::<Kind>)?;
             offset += len;
         }
-        Ok(Objective::Direct(DirectLoss { terms: vec![loss], sums: Vec::new() }))
+        Ok(Objective::direct(loss))
     }
 
     fn num_features(&self) -> i64 {

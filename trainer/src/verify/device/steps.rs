@@ -15,9 +15,9 @@ use super::compare::{Compared, Row};
 use super::precision::DevicePrecision;
 use super::setting::Setting;
 use crate::coordinator::{Course, StepPlan};
-use crate::engine::{Arithmetic, Engine, EngineSettings, LocalBatch, Ranks, StepOutcome};
+use crate::engine::{Arithmetic, Engine, EngineSettings, Ranks, StepOutcome};
 use crate::error::TrainError;
-use crate::method::{self, HeadTask, Method, Targets, Task};
+use crate::method::{self, HeadTask, LocalBatch, Method, Targets, Task};
 use crate::model::parameters::Parameters;
 
 const SAMPLES: u32 = 24;
@@ -111,17 +111,15 @@ fn batch(setting: &Setting, number: u32, method: &dyn Method) -> LocalBatch {
     let noise = setting.normal(2000 + number, &[i64::from(views) * samples, 1, SIZE, SIZE]);
     let first = i64::from(number) * samples;
     let classes: Vec<i64> = (0..samples).map(|i| i * i % CLASSES).collect();
-    LocalBatch {
-        inputs: patterns + noise * 0.5,
-        targets: Targets {
-            sample_ids: (first..first + samples).collect(),
-            classes: classes.clone(),
-            labels: vec![classes; method.heads().len()],
-            recordings: (0..samples).map(|i| (first + i) / 3).collect(),
-            positions: (0..samples).collect(),
-            global_samples: u64::from(SAMPLES),
-        },
-    }
+    let targets = Targets {
+        sample_ids: (first..first + samples).collect(),
+        classes: classes.clone(),
+        labels: vec![classes; method.heads().len()],
+        recordings: (0..samples).map(|i| (first + i) / 3).collect(),
+        positions: (0..samples).collect(),
+        global_samples: u64::from(SAMPLES),
+    };
+    LocalBatch::new(views, patterns + noise * 0.5, targets)
 }
 
 /// Runs `batch` as step `number` and waits for its outcome.
@@ -189,7 +187,7 @@ fn six_steps(
     for number in 0..6 {
         let batch = batch(setting, number, engine.method());
         if number == 2 {
-            let _ = batch.inputs.get(1).fill_(f64::NAN);
+            let _ = batch.inputs().get(1).fill_(f64::NAN);
         }
         outcomes.extend(engine.step(&batch, &plan(u64::from(number), SAMPLES))?);
     }
