@@ -2,10 +2,10 @@
 
 use std::sync::Arc;
 
+use crate::backend::Backend;
 use crate::buffer::Buffer;
 use crate::error::CommError;
 use crate::heartbeat::Heartbeat;
-use crate::transport::Backend;
 use crate::world::World;
 
 /// How the elements of different ranks are combined.

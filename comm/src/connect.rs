@@ -16,8 +16,9 @@ use std::time::Duration;
 
 use crate::collective::Collective;
 use crate::error::CommError;
-use crate::heartbeat::{Relay, Stall, Watch, WatchOptions};
+use crate::heartbeat::{Stall, Watch, WatchOptions};
 use crate::hint::Hint;
+use crate::join::join_nodes;
 use crate::last_resort;
 use crate::mpi::{self, MpiCollective, Runtime};
 use crate::service::{check_service, unused_tasks};
@@ -138,7 +139,7 @@ impl Session {
         on_stall: impl Fn(Stall) + Send + 'static,
     ) -> Result<Watch, CommError> {
         let Some(mpi) = &self.mpi else { return Ok(Watch::of_nothing()) };
-        let relay = Relay::start(&**mpi, mpi.heartbeat(), options.interface.as_deref())?;
+        let relay = join_nodes(&**mpi, mpi.heartbeat(), options.interface.as_deref())?;
         Watch::start(mpi.heartbeat(), options, relay, on_stall)
     }
 

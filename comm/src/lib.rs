@@ -12,6 +12,7 @@
 //! stuck with a [`Stall`], which names the rank that keeps the others waiting.
 
 mod agree;
+mod backend;
 mod buffer;
 mod chunks;
 mod collective;
@@ -24,6 +25,7 @@ mod ext;
 pub mod fuzzing;
 mod heartbeat;
 mod hint;
+mod join;
 mod last_resort;
 mod local;
 mod mpi;
@@ -37,6 +39,7 @@ mod warning;
 mod world;
 
 pub use agree::{Cause, Disagreement, Failures};
+pub use backend::Backend;
 pub use buffer::{Buffer, ElementKind};
 pub use collective::{Collective, ReduceOp};
 pub use connect::{AbortHandle, Session, connect, connect_mpi};
@@ -52,6 +55,6 @@ pub use mpi::{MpiCollective, library_version as mpi_library_version};
 pub use nccl::{MemoryKind, NcclOptions, NcclTransport, STANDIN_VERSION};
 pub use single::Single;
 pub use threads::{ThreadPlan, allowed_cores, plan_threads, threads_for};
-pub use transport::{Backend, Background, Inline, TensorOp, Ticket, Transport, padded_part};
+pub use transport::{Background, Inline, TensorOp, Ticket, Transport, padded_part};
 pub use warning::Warning;
 pub use world::{Source, World};

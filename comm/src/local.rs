@@ -3,13 +3,13 @@
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 
+use crate::backend::Backend;
 use crate::buffer::{Buffer, ElementKind};
 use crate::collective::{
     Collective, ReduceOp, check_all_gather, check_parts, check_reduce_scatter, check_root, part_range,
 };
 use crate::error::CommError;
 use crate::heartbeat::Heartbeat;
-use crate::transport::Backend;
 use crate::world::{Source, World};
 
 /// Collectives for `world_size` threads, one for each, in the order of ranks.

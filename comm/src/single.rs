@@ -2,11 +2,11 @@
 
 use std::sync::Arc;
 
+use crate::backend::Backend;
 use crate::buffer::Buffer;
 use crate::collective::{Collective, ReduceOp, check_all_gather, check_parts, check_root};
 use crate::error::CommError;
 use crate::heartbeat::Heartbeat;
-use crate::transport::Backend;
 use crate::world::World;
 
 /// The collective operations of a process without peers. Arguments are checked as between many ranks.

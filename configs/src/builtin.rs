@@ -8,7 +8,6 @@ use std::sync::Arc;
 
 use include_dir::{Dir, include_dir};
 
-use crate::ComposeOptions;
 use crate::error::Problem;
 use crate::literal::hint_of_choice;
 use crate::moved;
@@ -30,6 +29,13 @@ static GROUPS: [(&str, Dir<'_>); 9] = [
     ("trainer", include_dir!("$CARGO_MANIFEST_DIR/trainer")),
     ("eval", include_dir!("$CARGO_MANIFEST_DIR/eval")),
 ];
+
+/// What composition needs besides the overrides.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct ComposeOptions {
+    /// A folder with the layout of the program's own YAML files, whose files come first.
+    pub config_dir: Option<PathBuf>,
+}
 
 /// A folder of alternatives for one section.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -8,9 +8,9 @@
 //! command line chooses another one (`experiment=supcon_fsdd method=simclr`), or an experiment another one than its base,
 //! they are left out, and the section starts from that group's file; Hydra would put SupCon's settings into SimCLR.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
-use crate::builtin::{Library, read_file, section_groups};
+use crate::builtin::{ComposeOptions, Library, read_file, section_groups};
 use crate::composer::{Choice, Composer, find_choice, not_a_section};
 use crate::error::{ConfigErrors, Problem};
 use crate::experiment::Experiment;
@@ -22,13 +22,6 @@ use crate::scalar::Scalar;
 use crate::schema::RunConfig;
 use crate::source::Place;
 use crate::yaml;
-
-/// What composition needs besides the overrides.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct ComposeOptions {
-    /// A folder with the layout of the program's own YAML files, whose files come first.
-    pub config_dir: Option<PathBuf>,
-}
 
 /// A composed configuration and where each of its values came from.
 #[derive(Debug, Clone)]

@@ -6,13 +6,12 @@ use crate::builtin::{Library, section_groups};
 use crate::checks::Conflict;
 use crate::decode::{decode, tag};
 use crate::error::{ConfigErrors, Problem};
-use crate::experiment::without_empty_sections;
 use crate::literal::settle;
 use crate::node::{Map, Node, Value, split_key};
 use crate::origins::Origins;
 use crate::overrides::Override;
 use crate::read::read;
-use crate::reference::{TAGGED_SECTIONS, tag_names};
+use crate::reference::{TAGGED_SECTIONS, reference, tag_names};
 use crate::renamed::rename;
 use crate::schema::RunConfig;
 use crate::source::{Place, Source, printable};
@@ -260,4 +259,12 @@ fn located(conflict: Conflict, tree: &Node, origins: &Origins) -> Option<Problem
 pub(crate) fn not_a_section(name: &str, node: &Node) -> Problem {
     Problem::new(format!("{name} must hold `key: value` lines, not {}", node.describe()))
         .at(node.place.as_ref())
+}
+
+/// Sections whose keys are all commented out read as `null` and say nothing.
+pub(crate) fn without_empty_sections(mut values: Map) -> Map {
+    let known = reference("", "");
+    let is_section = |key: &str| known.get(&[key]).is_some_and(|node| node.as_map().is_some());
+    values.entries.retain(|entry| !(entry.node.is_null() && is_section(&entry.key)));
+    values
 }

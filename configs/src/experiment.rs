@@ -7,10 +7,9 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use crate::builtin::{Library, section_groups};
-use crate::composer::{Choice, Composer, find_choice};
+use crate::composer::{Choice, Composer, find_choice, without_empty_sections};
 use crate::error::Problem;
 use crate::node::{Map, Node};
-use crate::reference::reference;
 use crate::source::{Place, Source, SourceKind};
 
 /// The key that names what an experiment is based on.
@@ -156,14 +155,6 @@ impl Composer {
         }
         Some(Link { file, base, experiment: Experiment { values, choices, is_whole } })
     }
-}
-
-/// Sections whose keys are all commented out read as `null` and say nothing.
-pub(crate) fn without_empty_sections(mut values: Map) -> Map {
-    let known = reference("", "");
-    let is_section = |key: &str| known.get(&[key]).is_some_and(|node| node.as_map().is_some());
-    values.entries.retain(|entry| !(entry.node.is_null() && is_section(&entry.key)));
-    values
 }
 
 /// Experiments of which the last is based on the first.

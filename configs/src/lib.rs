@@ -49,8 +49,8 @@ mod suggest;
 mod validate;
 mod yaml;
 
-pub use builtin::{Group, Library, file_text, groups};
-pub use compose::{ComposeOptions, Composition, compose, load, load_with, load_with_overrides};
+pub use builtin::{ComposeOptions, Group, Library, file_text, groups};
+pub use compose::{Composition, compose, load, load_with, load_with_overrides};
 pub use error::{ConfigErrors, Problem};
 pub use flat::{flat_settings, told_settings};
 pub use help::{explain, sections, settings_page};

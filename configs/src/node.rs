@@ -203,13 +203,32 @@ impl Node {
         }
     }
 
+    /// As YAML on one line.
+    pub fn flow(&self) -> String {
+        match &self.value {
+            Value::Scalar(scalar) => scalar.to_yaml(),
+            Value::List(items) => {
+                format!("[{}]", items.iter().map(Node::flow).collect::<Vec<_>>().join(", "))
+            }
+            Value::Map(map) => {
+                let pair = |entry: &Entry| format!("{}: {}", yaml_key(&entry.key), entry.node.flow());
+                format!("{{{}}}", map.entries.iter().map(pair).collect::<Vec<_>>().join(", "))
+            }
+        }
+    }
+
     /// On one line, cut to a length that fits a message.
     pub fn brief(&self) -> String {
         match &self.value {
             Value::Scalar(scalar) => printable(&scalar.to_yaml(), 60),
-            Value::List(_) | Value::Map(_) => printable(&crate::yaml::flow(self), 60),
+            Value::List(_) | Value::Map(_) => printable(&self.flow(), 60),
         }
     }
+}
+
+/// A key as YAML.
+pub fn yaml_key(text: &str) -> String {
+    Scalar::quoted(text).to_yaml()
 }
 
 /// `a.b.c` as its parts.

@@ -1,8 +1,7 @@
 //! Settings to YAML: `config.yaml` of a run, and the composed tree with the origin of each value.
 
-use crate::node::{Node, Value};
+use crate::node::{Node, yaml_key};
 use crate::origins::Origins;
-use crate::scalar::Scalar;
 use crate::schema::RunConfig;
 use crate::serialize::to_node;
 use crate::source::Place;
@@ -24,22 +23,6 @@ pub(crate) fn with_origins(config: &RunConfig, origins: &Origins) -> String {
     block(&to_node(config), &origin)
 }
 
-/// On one line.
-pub(crate) fn flow(node: &Node) -> String {
-    match &node.value {
-        Value::Scalar(scalar) => scalar.to_yaml(),
-        Value::List(items) => format!("[{}]", items.iter().map(flow).collect::<Vec<_>>().join(", ")),
-        Value::Map(map) => {
-            let pairs = map.entries.iter().map(|entry| format!("{}: {}", key(&entry.key), flow(&entry.node)));
-            format!("{{{}}}", pairs.collect::<Vec<_>>().join(", "))
-        }
-    }
-}
-
-fn key(text: &str) -> String {
-    Scalar::quoted(text).to_yaml()
-}
-
 fn block(tree: &Node, origin: &dyn Fn(&[&str]) -> Option<String>) -> String {
     fn walk(
         node: &Node,
@@ -53,10 +36,10 @@ fn block(tree: &Node, origin: &dyn Fn(&[&str]) -> Option<String>) -> String {
             path.push(entry.key.clone());
             let is_section = entry.node.as_map().is_some_and(|map| !map.entries.is_empty());
             if is_section {
-                text.push_str(&format!("{indent}{}:\n", key(&entry.key)));
+                text.push_str(&format!("{indent}{}:\n", yaml_key(&entry.key)));
                 walk(&entry.node, path, origin, text);
             } else {
-                let line = format!("{indent}{}: {}", key(&entry.key), flow(&entry.node));
+                let line = format!("{indent}{}: {}", yaml_key(&entry.key), entry.node.flow());
                 let parts: Vec<&str> = path.iter().map(String::as_str).collect();
                 match origin(&parts) {
                     Some(origin) => text.push_str(&format!("{line:<ORIGIN_COLUMN$}  # {origin}\n")),

@@ -7,7 +7,7 @@ use dtrain_comm::{Collective, Session, WatchOptions};
 use dtrain_configs::schema::CommConfig;
 use dtrain_front::{Exit, Printer};
 
-use crate::cmd::Failure;
+use crate::failure::Failure;
 use crate::memory::caught;
 
 /// Longest wait that a clock can count.

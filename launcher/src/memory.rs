@@ -6,7 +6,7 @@ use std::sync::Once;
 
 use dtrain_trainer::TrainError;
 
-use crate::cmd::Failure;
+use crate::failure::Failure;
 
 /// Does `work`; a panic for want of memory becomes its failure, and others go on.
 pub fn caught<T>(work: impl FnOnce() -> Result<T, Failure>) -> Result<T, Failure> {

@@ -3,6 +3,7 @@
 mod cmd;
 mod context;
 mod exit;
+mod failure;
 mod inspect;
 mod launch;
 mod logging;

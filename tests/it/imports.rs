@@ -1,7 +1,7 @@
 //! Imports go one way: launcher, trainer, its data, comm and configs, and the modules of the trainer in the order that its
-//! `lib.rs` gives.
+//! `lib.rs` gives. Below that no files import each other in a circle, in any crate.
 
-use dtrain_tests::{Layout, check_imports, imports_of, rust_files, workspace_root};
+use dtrain_tests::{Layout, check_imports, import_circles, imports_of, rust_files, workspace_root};
 use regex::Regex;
 
 /// `error.rs` is everybody's, `lib.rs` is nobody's.
@@ -17,6 +17,7 @@ const LAYOUT: Layout = Layout {
     ],
     layered: "trainer",
     layers: &[
+        "bytes",
         "torch_extra",
         "device",
         "state",
@@ -43,6 +44,13 @@ fn the_workspace_keeps_the_rule() {
         violations.iter().map(|v| format!("{}:{}: {}", v.file.display(), v.line, v.message)).collect();
     assert!(lines.is_empty(), "{}", lines.join("\n"));
     assert!(num_files > 100, "only {num_files} sources were found");
+}
+
+/// Whoever reads a file can read what it is made of first. A module and its own children may use each other.
+#[test]
+fn no_files_import_in_a_circle() {
+    let circles = import_circles(workspace_root(), &LAYOUT);
+    assert!(circles.is_empty(), "{}", circles.join("\n"));
 }
 
 #[test]
@@ -127,6 +135,50 @@ fn breaches_are_found() {
     trainer/src/loss/pair.rs:1: module `loss` uses module `engine`
     trainer/src/track/mod.rs:2: module `track` uses module `batch`
     launcher/front/src/lib.rs:2: crate `launcher/front` uses crate `trainer`
+    ");
+}
+
+/// Circles through imports, reexports under other names, paths within code, and whole folders; and what is none.
+#[test]
+fn circles_are_found() {
+    const ONE: Layout =
+        Layout { crates: &[("one", "one", &[])], layered: "one", layers: &[], beside: &[], reserved: &[] };
+    let dir = tempfile::tempdir().unwrap();
+    let write = |path: &str, text: &str| {
+        let path = dir.path().join("one/src").join(path);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(path, text).unwrap();
+    };
+    // None: a module and its children, both ways; a test of its file; a module that is there for tests.
+    write("lib.rs", "mod a;\nmod b;\n#[cfg(test)]\nmod check;\nmod room;\npub use a::A;\n");
+    write("a.rs", "pub struct A;\n#[cfg(test)]\nmod tests { use crate::b::B; fn f() { use super::A; } }\n");
+    write("b.rs", "use crate::A;\npub struct B(A);\n#[cfg(test)]\nuse crate::check::Check;\n");
+    write("check.rs", "use crate::b::B;\npub struct Check(B);\n");
+    write("room/mod.rs", "mod child;\nuse child::Child;\npub struct Room(Child);\n");
+    write("room/child.rs", "use super::Room;\nuse std::fmt::{self, Debug};\npub struct Child(Box<Room>);\n");
+    assert_eq!(import_circles(dir.path(), &ONE), Vec::<String>::new());
+
+    write("a.rs", "use crate::b::{self, B as Other};\npub struct A(Other);\n");
+    write("room/mod.rs", "mod left;\nmod right;\nmod up;\nuse left::Left as L;\npub(crate) use up::Up;\n");
+    write("room/left.rs", "use super::right::Right;\npub struct Left(Right);\n");
+    write("room/right.rs", "fn f() -> super::L { loop {} }\npub struct Right;\n");
+    write("room/up.rs", "use crate::hall::door::Door;\npub struct Up(Door);\n");
+    write("hall/mod.rs", "pub mod door;\nmod window;\n");
+    write("hall/door.rs", "pub struct Door;\n");
+    write("hall/window.rs", "use crate::room::Up;\npub struct Window(Up);\n");
+    insta::assert_snapshot!(import_circles(dir.path(), &ONE).join("\n"), @r"
+    one crate: a -> b -> a
+      a uses b
+      b uses a
+    one room: left -> right -> left
+      room::left uses room::right
+      room::right uses room::left
+    ");
+    write("b.rs", "pub struct B;\n");
+    insta::assert_snapshot!(import_circles(dir.path(), &ONE)[0], @r"
+    one crate: hall -> room -> hall
+      hall::window uses room::up
+      room::up uses hall::door
     ");
 }
 

@@ -13,7 +13,7 @@ mod compare;
 mod dice;
 mod footprint;
 mod howto;
-mod import_rule;
+mod imports;
 mod job;
 mod moments;
 mod processes;
@@ -34,7 +34,7 @@ pub use dice::Dice;
 pub use dtrain_test_skip::{is_long, skipped};
 pub use footprint::Footprint;
 pub use howto::{HOWTOS, HowtoStep, howto_steps};
-pub use import_rule::{Import, Layout, Violation, check_imports, imports_of, rust_files};
+pub use imports::{Import, Layout, Violation, check_imports, import_circles, imports_of, rust_files};
 pub use job::{Finished, Job, Running};
 pub use moments::{
     Processes, Victim, bytes_in, came, has_begun_evaluating, is_evaluating, is_saving, recorded_step,

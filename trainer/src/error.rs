@@ -8,8 +8,8 @@ use dtrain_data::loader::LoaderError;
 use dtrain_data::{DataError, ViewError};
 use serde::{Deserialize, Serialize};
 
+use crate::bytes::Bytes;
 use crate::checkpoint::{CheckpointError, FrameError, TensorFileError};
-use crate::plan::Bytes;
 use crate::track::TrackError;
 
 /// Whose business an error is.

@@ -3,12 +3,13 @@
 //! Imports go one way, later uses earlier:
 //!
 //! ```text
-//! torch_extra -> device -> state -> batch -> model -> loss -> method -> engine -> plan -> eval -> run -> verify -> bench -> fuzzing
+//! bytes -> torch_extra -> device -> state -> batch -> model -> loss -> method -> engine -> plan -> eval -> run -> verify -> bench -> fuzzing
 //!                coordinator, checkpoint and track stand beside them and use none of them
 //! ```
 
 pub mod batch;
 pub mod bench;
+pub mod bytes;
 pub mod checkpoint;
 pub mod coordinator;
 pub mod device;

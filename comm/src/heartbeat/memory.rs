@@ -12,7 +12,7 @@ use nix::fcntl::posix_fallocate;
 use super::slot::Slot;
 
 /// Set by a launcher that removes the folder when the job is over.
-pub(super) const JOB_DIR: &str = "DTRAIN_JOB_DIR";
+pub(crate) const JOB_DIR: &str = "DTRAIN_JOB_DIR";
 
 /// How the names of these files begin.
 pub(super) const PREFIX: &str = "dtrain-heartbeat-";
@@ -30,9 +30,9 @@ struct Header {
     speaker: AtomicU64,
 }
 
-/// Pages of all ranks: those of this node are written by their ranks, those of other nodes by the relay.
+/// Slots of all ranks: those of this node are written by their ranks, those of other nodes by the relay.
 #[derive(Debug)]
-pub(super) struct Memory {
+pub(crate) struct Memory {
     map: Map,
     world_size: usize,
 }
@@ -113,7 +113,7 @@ impl Memory {
     }
 
     /// The slot of `rank`, if there is such a rank.
-    pub fn slot(&self, rank: usize) -> Option<&Slot> {
+    pub(super) fn slot(&self, rank: usize) -> Option<&Slot> {
         match &self.map {
             Map::Private(_, slots) => slots.get(rank),
             Map::Shared(map) => (rank < self.world_size).then(|| {

@@ -11,7 +11,6 @@
 mod calls;
 mod clock;
 mod diagnosis;
-mod join;
 mod memory;
 mod operation;
 mod process;
@@ -26,10 +25,12 @@ mod wait_tracker;
 mod watch;
 mod writer;
 
-pub(crate) use join::join;
+pub(crate) use memory::{JOB_DIR, Memory};
 pub(crate) use operation::{Operation, Purpose};
+pub(crate) use process::ProcessId;
 pub(crate) use relay::Relay;
 pub use remains::last_stages;
+pub(crate) use row::Member;
 pub use stage::Stage;
 pub use stall::Stall;
 pub use watch::{Watch, WatchOptions};

@@ -82,7 +82,7 @@ impl Heartbeat {
     }
 
     /// Of a process whose thread shows in `memory` that it lives.
-    pub(super) fn start(memory: Memory, rank: usize, members: Vec<Member>) -> std::io::Result<Self> {
+    pub(crate) fn start(memory: Memory, rank: usize, members: Vec<Member>) -> std::io::Result<Self> {
         let memory = Arc::new(memory);
         // The others see it from now on, whatever happens before the thread runs.
         if let Some(slot) = memory.slot(rank) {

@@ -7,6 +7,7 @@ use mpi::ffi;
 
 use super::raw::{self, Handle};
 use super::runtime::{self, Runtime};
+use crate::backend::Backend;
 use crate::buffer::{Buffer, ElementKind};
 use crate::chunks::chunks;
 use crate::collective::{
@@ -14,7 +15,6 @@ use crate::collective::{
 };
 use crate::error::CommError;
 use crate::heartbeat::{Channel, Heartbeat, Noted, Operation, Purpose};
-use crate::transport::Backend;
 use crate::world::World;
 
 /// The ranks of an MPI job, over a communicator of their own.

@@ -10,8 +10,9 @@ use super::raw;
 use super::runtime::{self, Runtime};
 use crate::chunks::MAX_CHUNK_BYTES;
 use crate::error::CommError;
-use crate::heartbeat::{self, Purpose};
+use crate::heartbeat::Purpose;
 use crate::hint::Hint;
+use crate::join::join;
 use crate::warning::Warning;
 use crate::world::World;
 
@@ -49,7 +50,7 @@ pub(crate) fn start(hint: &Hint) -> Result<(MpiCollective, Option<Warning>), Com
     let world = found?;
     let handle = runtime::duplicate(raw::comm_world(), &world)?;
     let unnoted = MpiCollective::new(runtime, handle, world, MAX_CHUNK_BYTES);
-    let (heartbeat, warning) = heartbeat::join(&unnoted)?;
+    let (heartbeat, warning) = join(&unnoted)?;
     heartbeat.publish();
     Ok((unnoted.noted_in(heartbeat, Purpose::Control), warning))
 }

@@ -12,11 +12,12 @@ use super::landing::Landing;
 use super::link::Link;
 use super::options::{MemoryKind, NcclOptions};
 use super::start;
+use crate::backend::Backend;
 use crate::buffer::Buffer;
 use crate::collective::{Collective, ReduceOp};
 use crate::cuda::CudaError;
 use crate::error::CommError;
-use crate::transport::{Backend, TensorOp, Ticket, Transport};
+use crate::transport::{TensorOp, Ticket, Transport};
 use crate::world::World;
 
 /// How long a healthy watchdog takes to hear that it is no longer needed.

@@ -4,19 +4,18 @@
 //! memory, host or device, and hands out [`Ticket`]s to wait on, so that the code above is the same whether an operation
 //! runs at once ([`Inline`]), beside the computation on a thread ([`Background`]) or on a GPU ([`crate::NcclTransport`]).
 
-mod backend;
 mod background;
 mod inline;
 mod op;
 mod ticket;
 
-pub use backend::Backend;
 pub use background::Background;
 pub use inline::Inline;
 pub use op::{TensorOp, padded_part};
 pub(crate) use ticket::Pending;
 pub use ticket::Ticket;
 
+use crate::backend::Backend;
 use crate::buffer::Buffer;
 use crate::error::CommError;
 use crate::world::World;

@@ -8,8 +8,8 @@ use dtrain_front::{Exit, Printer};
 use dtrain_trainer::{TrainError, bench};
 use serde::Serialize;
 
-use super::Failure;
 use crate::context::{with_ranks, with_session};
+use crate::failure::Failure;
 use crate::logging;
 
 /// Measures and prints JSON.

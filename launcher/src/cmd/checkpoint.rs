@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use crate::failure::Failure;
 use comfy_table::{Cell, CellAlignment, Table, presets};
 use dtrain_front::cli::CheckpointAction;
 use dtrain_front::{Exit, Printer};
@@ -9,8 +10,6 @@ use dtrain_trainer::checkpoint::{Bytes, Fault, Validation};
 use dtrain_trainer::run::{Entry, Inventory, RunDir, look_at};
 use dtrain_trainer::track::rfc3339;
 use serde_json::json;
-
-use super::Failure;
 
 /// Looks at checkpoints from outside; only rank 0 of a world does.
 pub fn run(action: &CheckpointAction, printer: &Printer) -> Result<Exit, Failure> {

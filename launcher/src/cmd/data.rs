@@ -2,12 +2,11 @@
 
 use std::path::{Path, PathBuf};
 
+use crate::failure::Failure;
 use dtrain_data::synth::{self, ImageReport, ImageSetKind, RecordingSetKind};
 use dtrain_front::cli::{DataAction, Generator};
 use dtrain_front::{Exit, Printer};
 use dtrain_trainer::TrainError;
-
-use super::Failure;
 
 /// Makes recordings or images, converts images, or looks at them.
 pub fn run(action: DataAction, printer: &Printer) -> Result<Exit, Failure> {

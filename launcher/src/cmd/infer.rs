@@ -4,8 +4,8 @@ use dtrain_front::cli::{InferArgs, Part};
 use dtrain_front::{Exit, Printer};
 use dtrain_trainer::run::{Asked, Columns, infer, open_checkpoint};
 
-use super::Failure;
 use crate::context::with_ranks;
+use crate::failure::Failure;
 use crate::logging;
 
 /// Files that could not be read are named up to this number, and counted beyond.

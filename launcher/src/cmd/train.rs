@@ -6,9 +6,9 @@ use dtrain_front::{Exit, Printer, composed_for_training, take_planned_world};
 use dtrain_trainer::coordinator::StopReason;
 use dtrain_trainer::run::{Extent, Observer, Outcome, RunDir, Silent, TrainRequest};
 
-use super::Failure;
 use crate::context::with_ranks;
 use crate::exit::of_end;
+use crate::failure::Failure;
 use crate::logging::LogFile;
 use crate::ui::{TerminalObserver, best_table};
 use crate::{logging, signals};

@@ -12,8 +12,8 @@ use dtrain_trainer::verify::{
 };
 use indicatif::{ProgressBar, ProgressStyle};
 
-use super::Failure;
 use crate::context::with_ranks;
+use crate::failure::Failure;
 use crate::logging;
 
 /// Proves something, and says so.

@@ -7,7 +7,7 @@ use dtrain_front::{Exit, Printer};
 use dtrain_trainer::TrainError;
 use dtrain_trainer::verify::{DeviceFigures, DevicePrecision, DeviceRequest, DeviceRow, Quantity, device};
 
-use super::Failure;
+use crate::failure::Failure;
 use crate::logging;
 
 /// Compares a device with the CPU in 64 bits and prints a table. Exit code 1 where something is beyond its tolerance.

@@ -5,7 +5,7 @@ use dtrain_front::cli::ResumeProofArgs;
 use dtrain_front::{Exit, Printer};
 use dtrain_trainer::TrainError;
 
-use super::Failure;
+use crate::failure::Failure;
 use crate::resume_proof::{Request, Words, prove};
 use crate::signals;
 

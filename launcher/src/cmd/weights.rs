@@ -2,13 +2,12 @@
 
 use std::path::{Path, PathBuf};
 
+use crate::failure::Failure;
 use dtrain_configs::{Origins, RunConfig};
 use dtrain_front::Exit;
 use dtrain_front::cli::ConfigDir;
 use dtrain_trainer::run::{RunDir, open_checkpoint, require_best};
 use dtrain_trainer::track::BestWeights;
-
-use super::Failure;
 
 /// A checkpoint, with the settings of its run.
 pub struct Weights {

@@ -16,7 +16,7 @@ use dtrain_trainer::TrainError;
 use dtrain_trainer::track::number::short_number;
 use dtrain_trainer::track::{Picture, TrackError};
 
-use crate::cmd::Failure;
+use crate::failure::Failure;
 
 /// A set whose labels have been read.
 struct Found<'a> {

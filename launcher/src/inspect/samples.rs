@@ -9,7 +9,7 @@ use dtrain_trainer::track::text::{Align, CHAR_WIDTH, LINE_HEIGHT, shortened, tex
 use dtrain_trainer::track::{Area, Canvas, Picture, Rgb};
 
 use super::{Found, class_text, failed};
-use crate::cmd::Failure;
+use crate::failure::Failure;
 
 /// Images whose shorter side is below are enlarged, by a whole factor.
 const MIN_SIDE: usize = 96;

@@ -38,7 +38,7 @@ use plan::{Plan, Run};
 use policy::{Decision, Limits, Tried, decide};
 use wish::{Inbox, Wishes};
 
-use crate::cmd::Failure;
+use crate::failure::Failure;
 use crate::logging;
 
 /// How often signals are looked for during a pause.

@@ -9,7 +9,7 @@ use dtrain_front::{Exit, composed_for_training, read_launched, stored_for_resumi
 use dtrain_trainer::run::{RunDir, RunLock, reserve_run_dir};
 
 use super::size::{Machine, Size};
-use crate::cmd::Failure;
+use crate::failure::Failure;
 
 /// A job that is ready to be started, several times if need be.
 #[derive(Debug, Clone)]

@@ -18,7 +18,7 @@ use dtrain_trainer::checkpoint::{CheckpointStore, Validation};
 use dtrain_trainer::run::{RunDir, StopFlag};
 use dtrain_trainer::verify::{Strictness, compare_runs};
 
-use crate::cmd::Failure;
+use crate::failure::Failure;
 use dice::Dice;
 pub use found::{Ended, Proof, Started, Undisturbed};
 use progress::Progress;

@@ -16,7 +16,7 @@ use nix::sys::signal::Signal;
 
 use super::broken;
 use super::processes::{Process, descendants};
-use crate::cmd::Failure;
+use crate::failure::Failure;
 
 /// Between two looks at a child.
 const POLL: Duration = Duration::from_millis(2);

@@ -3,7 +3,7 @@
 use comfy_table::{Cell, CellAlignment, Table, presets};
 use dtrain_trainer::eval::HeadResult;
 
-use super::tables::percent;
+use super::percent::percent;
 
 /// Up to this number of classes the counts of the confusion matrix stand in the table.
 const MAX_WITH_COUNTS: usize = 12;

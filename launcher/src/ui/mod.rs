@@ -3,6 +3,7 @@
 mod bar;
 mod classes;
 mod observer;
+mod percent;
 mod tables;
 
 pub use bar::listen;

@@ -5,6 +5,7 @@ use dtrain_trainer::eval::{Evaluation, HeadResult, Protocol, Row};
 use dtrain_trainer::run::Outcome;
 
 use super::classes::class_table;
+use super::percent::percent;
 
 /// What the heads predict and what probes read off the embeddings, whichever there is; `by_class`: the classes of the
 /// heads too.
@@ -115,14 +116,6 @@ pub fn fact_table(facts: &[(&str, String)]) -> String {
     }
     let lines: Vec<String> = table.lines().map(|line| line.trim_end().to_owned()).collect();
     lines.join("\n")
-}
-
-pub(super) fn percent(share: Option<f64>) -> Cell {
-    let text = match share {
-        Some(share) if share.is_finite() => format!("{:.2} %", 100.0 * share),
-        Some(_) | None => "-".to_owned(),
-    };
-    Cell::new(text).set_alignment(CellAlignment::Right)
 }
 
 #[cfg(test)]

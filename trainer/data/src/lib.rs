@@ -19,6 +19,7 @@ pub mod labels;
 pub mod loader;
 pub mod memory;
 mod part_list;
+mod passed_over;
 pub mod progress;
 pub mod resample;
 pub mod rng;
@@ -29,6 +30,7 @@ mod simd;
 pub mod sniff;
 pub mod split;
 pub mod synth;
+mod texts;
 pub mod views;
 
 pub use batch::{Batch, BatchRequest, FailedSample};

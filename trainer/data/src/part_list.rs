@@ -5,8 +5,9 @@ use std::path::Path;
 
 use dtrain_configs::schema::SplitConfig;
 
-use crate::error::{DataError, NUM_LISTED, setting, shortened};
+use crate::error::DataError;
 use crate::split::Part;
+use crate::texts::{NUM_LISTED, setting, shortened};
 
 /// Largest list that is read.
 const MAX_BYTES: u64 = 1 << 30;

@@ -11,6 +11,7 @@ use unicode_normalization::UnicodeNormalization;
 
 use crate::decode::{DecodeError, Decoder, WavInfo, WavNote};
 use crate::error::DataError;
+use crate::passed_over::is_passed_over;
 use crate::progress::Work;
 use crate::sniff::{FileKind, NUM_FIRST_BYTES};
 
@@ -19,10 +20,6 @@ pub(super) const RECORDING_ENDINGS: [&str; 2] = ["wav", "wave"];
 
 /// Endings of audio that is not read; seen in a folder without recordings, they explain why it seems empty.
 const OTHER_AUDIO_ENDINGS: [&str; 9] = ["flac", "ogg", "opus", "mp3", "m4a", "aac", "aif", "aiff", "wma"];
-
-/// Folders that systems leave beside what a user put there: Mac OS in zip archives, Synology, Windows, file systems.
-const SYSTEM_FOLDERS: [&str; 5] =
-    ["__MACOSX", "@eaDir", "$RECYCLE.BIN", "System Volume Information", "lost+found"];
 
 /// What lies below a folder.
 #[derive(Debug, Default)]
@@ -203,11 +200,6 @@ impl Walk<'_> {
         }
         Ok(num_entries > 0 && num_hidden == num_entries)
     }
-}
-
-/// Hidden files and folders, and what systems leave behind.
-pub(super) fn is_passed_over(name: &str) -> bool {
-    name.starts_with('.') || SYSTEM_FOLDERS.contains(&name)
 }
 
 fn has_ending(path: &Path, endings: &[&'static str]) -> Option<&'static str> {

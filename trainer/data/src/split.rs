@@ -5,7 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use dtrain_configs::schema::SplitConfig;
 use xxhash_rust::xxh3::xxh3_64;
 
-use crate::error::{DataError, NUM_LISTED};
+use crate::error::DataError;
+use crate::texts::NUM_LISTED;
 
 /// Use of a sample.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]

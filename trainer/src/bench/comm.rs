@@ -14,9 +14,9 @@ use serde::Serialize;
 use tch::{Device, Kind, Tensor};
 
 use super::median;
+use crate::bytes::Bytes;
 use crate::engine::Ranks;
 use crate::error::TrainError;
-use crate::plan::Bytes;
 use crate::run::{connect_tensors, resolve};
 
 /// All sizes and operations.

@@ -8,7 +8,8 @@ use std::path::PathBuf;
 use super::error::CheckpointError;
 use super::manifest::{MODEL_FILE, ManifestInfo, OPTIMIZER_FILE, STATE_FILE};
 use super::store::CheckpointStore;
-use super::tensors::{TensorSpec, file_bytes, write_tensors};
+use super::tensor_spec::TensorSpec;
+use super::tensor_writer::{file_bytes, write_tensors};
 
 /// Which file a component's tensors go into.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]

@@ -1,4 +1,5 @@
-//! The file operations of a save and a deletion, each by itself, so that tests can lose power between any two of them.
+//! The file operations of a save and a deletion, each by itself, so that tests can lose power between any two of them; and
+//! how much room there is.
 
 use std::io;
 use std::path::Path;
@@ -85,4 +86,15 @@ pub(super) fn remove_tree(folder: &Path) -> io::Result<()> {
     #[cfg(test)]
     note(Op::Remove(folder.into()));
     Ok(())
+}
+
+/// Bytes that this user may still write to the file system that holds `path`.
+///
+/// # Errors
+/// When the file system cannot be asked.
+pub(super) fn free_bytes(path: &Path) -> io::Result<u64> {
+    let stat = nix::sys::statvfs::statvfs(path).map_err(io::Error::from)?;
+    // The widths of both numbers differ between platforms.
+    #[allow(clippy::useless_conversion, clippy::unnecessary_cast)]
+    Ok((stat.blocks_available() as u64).saturating_mul(stat.fragment_size() as u64))
 }

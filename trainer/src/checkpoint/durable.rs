@@ -53,24 +53,13 @@ pub fn fsync_dir(folder: &Path) -> io::Result<()> {
     disk::sync_dir(folder)
 }
 
-/// Bytes that this user may still write to the file system that holds `path`.
-///
-/// # Errors
-/// When the file system cannot be asked.
-pub fn free_bytes(path: &Path) -> io::Result<u64> {
-    let stat = nix::sys::statvfs::statvfs(path).map_err(io::Error::from)?;
-    // The widths of both numbers differ between platforms.
-    #[allow(clippy::useless_conversion, clippy::unnecessary_cast)]
-    Ok((stat.blocks_available() as u64).saturating_mul(stat.fragment_size() as u64))
-}
-
 /// Asks before a save whether `need_bytes` will fit below `folder`. Where the file system does not tell, the save is
 /// allowed to try.
 ///
 /// # Errors
 /// [`CheckpointError::DiskFull`] with need and free space.
 pub fn require_space(folder: &Path, need_bytes: u64) -> Result<(), CheckpointError> {
-    match free_bytes(folder) {
+    match disk::free_bytes(folder) {
         Ok(free) if free < need_bytes => Err(CheckpointError::DiskFull {
             path: folder.to_owned(),
             need_bytes: Some(need_bytes),

@@ -4,8 +4,9 @@ use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use super::disk::free_bytes;
 use super::format::FrameError;
-use super::tensors::TensorFileError;
+use super::tensor_spec::TensorFileError;
 
 /// A save or load that failed.
 #[derive(Debug, thiserror::Error)]
@@ -134,7 +135,7 @@ impl CheckpointError {
     /// An I/O error below `folder`; a full disk or quota becomes [`CheckpointError::DiskFull`].
     pub fn from_io(error: io::Error, folder: &Path) -> Self {
         if is_disk_full(&error) {
-            let free_bytes = super::durable::free_bytes(folder).ok();
+            let free_bytes = free_bytes(folder).ok();
             Self::DiskFull { path: folder.to_owned(), need_bytes: None, free_bytes }
         } else {
             Self::Io(error)

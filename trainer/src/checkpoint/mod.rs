@@ -27,7 +27,9 @@ pub mod staged;
 pub mod store;
 pub mod strided;
 mod tensor_index;
-pub mod tensors;
+mod tensor_spec;
+mod tensor_writer;
+mod tensors;
 pub mod writer;
 
 pub use content::{Content, TensorHome};
@@ -44,7 +46,7 @@ pub use sections::Sections;
 pub use staged::Staged;
 pub use store::{CheckpointStore, Listed, LoadWarning, Loaded};
 pub use strided::Strided;
-pub use tensors::{
-    Dtype, TensorFile, TensorFileError, TensorReader, TensorSpec, TensorView, file_bytes, write_tensors,
-};
+pub use tensor_spec::{Dtype, TensorFileError, TensorSpec};
+pub use tensor_writer::{file_bytes, write_tensors};
+pub use tensors::{TensorFile, TensorReader, TensorView};
 pub use writer::{Job, Memory, Placed, Retention, Writer, Written, write_and_retain};

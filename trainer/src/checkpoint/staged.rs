@@ -30,8 +30,18 @@ pub struct Staged {
     files: BTreeMap<String, FileEntry>,
 }
 
+impl CheckpointStore {
+    /// Begins the checkpoint of `step`. Nothing can be seen of it before [`Staged::commit`].
+    ///
+    /// # Errors
+    /// I/O errors.
+    pub fn begin(&self, step: u64) -> Result<Staged, CheckpointError> {
+        Staged::new(self.clone(), step)
+    }
+}
+
 impl Staged {
-    pub(super) fn new(store: CheckpointStore, step: u64) -> Result<Self, CheckpointError> {
+    fn new(store: CheckpointStore, step: u64) -> Result<Self, CheckpointError> {
         let folder = store.dir().join(format!("{STAGING_PREFIX}{}", step_folder(step)));
         if folder.exists() {
             // An earlier attempt of this process that could not clean up after itself.

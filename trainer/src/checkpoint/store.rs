@@ -11,7 +11,6 @@ use super::durable::{fsync_dir, parent_of, require_space, require_writable, writ
 use super::error::{CheckpointError, Fault};
 use super::manifest::{MANIFEST_FILE, Manifest, Validation, folder_step, step_folder};
 use super::retention::{Existing, RetentionAction, RetentionPolicy};
-use super::staged::Staged;
 
 /// Name of the file that names the newest checkpoint.
 pub const LATEST_FILE: &str = "latest";
@@ -113,14 +112,6 @@ impl CheckpointStore {
     /// I/O errors, which name the path.
     pub fn require_writable(&self) -> Result<(), CheckpointError> {
         require_writable(&self.dir)
-    }
-
-    /// Begins the checkpoint of `step`. Nothing can be seen of it before [`Staged::commit`].
-    ///
-    /// # Errors
-    /// I/O errors.
-    pub fn begin(&self, step: u64) -> Result<Staged, CheckpointError> {
-        Staged::new(self.clone(), step)
     }
 
     /// The checkpoint that `latest` names or, where that cannot be loaded, the newest one that can; `None` when there

@@ -7,7 +7,7 @@ use std::io::Read;
 
 use serde::de::{Deserialize, Deserializer, Error as _, MapAccess, Visitor};
 
-use super::tensors::{Dtype, MAX_HEADER_BYTES, METADATA_KEY, TensorFileError, TensorSpec};
+use super::tensor_spec::{Dtype, MAX_HEADER_BYTES, METADATA_KEY, TensorFileError, TensorSpec};
 
 /// All tensors of a file and where each begins, counted from the beginning of the file.
 #[derive(Debug)]

@@ -1,121 +1,13 @@
-//! Named tensors on disk in the safetensors format (<https://github.com/huggingface/safetensors>): written as a stream,
-//! so that a model is never held twice, and read one tensor at a time or as views of one buffer. A tensor here is a
-//! name, a type, a shape and little-endian bytes in row-major order.
+//! Files of named tensors as they are read: one tensor at a time, or as views of one buffer.
 
 use std::collections::BTreeMap;
-use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::io::{self, Read, Seek, SeekFrom};
 use std::path::Path;
 
 use fs_err as fs;
-use serde::ser::{Serialize, SerializeMap, Serializer};
 
 use super::tensor_index::TensorIndex;
-
-/// Key of the header under which a file keeps words about itself.
-pub(super) const METADATA_KEY: &str = "__metadata__";
-/// Longest header, as in the reference implementation.
-pub(super) const MAX_HEADER_BYTES: u64 = 100_000_000;
-
-/// Type of a tensor's elements.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum Dtype {
-    /// One byte, 0 or 1.
-    Bool,
-    /// Unsigned, 1 byte.
-    U8,
-    /// Signed, 1 byte.
-    I8,
-    /// Signed, 2 bytes.
-    I16,
-    /// IEEE half.
-    F16,
-    /// The upper half of an IEEE single.
-    Bf16,
-    /// Signed, 4 bytes.
-    I32,
-    /// IEEE single.
-    F32,
-    /// Signed, 8 bytes.
-    I64,
-    /// IEEE double.
-    F64,
-}
-
-impl Dtype {
-    const ALL: [(Dtype, &'static str, u64); 10] = [
-        (Dtype::Bool, "BOOL", 1),
-        (Dtype::U8, "U8", 1),
-        (Dtype::I8, "I8", 1),
-        (Dtype::I16, "I16", 2),
-        (Dtype::F16, "F16", 2),
-        (Dtype::Bf16, "BF16", 2),
-        (Dtype::I32, "I32", 4),
-        (Dtype::F32, "F32", 4),
-        (Dtype::I64, "I64", 8),
-        (Dtype::F64, "F64", 8),
-    ];
-
-    /// Bytes of one element.
-    pub fn num_bytes(self) -> u64 {
-        Self::ALL.iter().find(|(dtype, ..)| *dtype == self).map_or(1, |(.., bytes)| *bytes)
-    }
-
-    /// The format's name of the type, such as `F32`.
-    pub fn name(self) -> &'static str {
-        Self::ALL.iter().find(|(dtype, ..)| *dtype == self).map_or("", |(_, name, _)| name)
-    }
-
-    /// The type of that name.
-    pub fn from_name(name: &str) -> Option<Self> {
-        Self::ALL.iter().find(|(_, known, _)| *known == name).map(|(dtype, ..)| *dtype)
-    }
-}
-
-/// A tensor without its bytes.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct TensorSpec {
-    /// Dotted name, unique in a file.
-    pub name: String,
-    /// Type of the elements.
-    pub dtype: Dtype,
-    /// Sizes of the dimensions; empty for a scalar.
-    pub shape: Vec<u64>,
-}
-
-impl TensorSpec {
-    /// Bytes of all elements; `None` where the product does not fit in 64 bits.
-    pub fn num_bytes(&self) -> Option<u64> {
-        self.shape.iter().try_fold(self.dtype.num_bytes(), |bytes, &size| bytes.checked_mul(size))
-    }
-}
-
-/// A safetensors file that cannot be written or read.
-#[derive(Debug, thiserror::Error)]
-pub enum TensorFileError {
-    /// The file system's error, naming the path where the file was opened by path.
-    #[error("{0}")]
-    Io(#[from] io::Error),
-    /// The header is not one.
-    #[error("safetensors header: {reason}")]
-    Header {
-        /// In which way.
-        reason: String,
-    },
-    /// A tensor's entry contradicts itself or the file.
-    #[error("tensor `{name}`: {reason}")]
-    Tensor {
-        /// Its name.
-        name: String,
-        /// In which way.
-        reason: String,
-    },
-    /// A tensor that the file does not hold.
-    #[error("there is no tensor `{name}`")]
-    NotFound {
-        /// Its name.
-        name: String,
-    },
-}
+use super::tensor_spec::{TensorFileError, TensorSpec};
 
 /// A tensor and where its bytes are.
 #[derive(Debug, Clone, Copy)]
@@ -124,118 +16,6 @@ pub struct TensorView<'a> {
     pub spec: &'a TensorSpec,
     /// Its elements.
     pub bytes: &'a [u8],
-}
-
-/// Writes a file of `specs`. `fill(i, w)` writes the bytes of `specs[i]`, each once, wide types first, so that every
-/// tensor lies at a multiple of its element size.
-///
-/// # Errors
-/// Names that repeat, a tensor of other than its bytes, and I/O errors, also those of `fill`.
-pub fn write_tensors(
-    writer: &mut dyn Write,
-    specs: &[TensorSpec],
-    metadata: &BTreeMap<String, String>,
-    mut fill: impl FnMut(usize, &mut dyn Write) -> io::Result<()>,
-) -> Result<(), TensorFileError> {
-    let (header, order) = encode_header(specs, metadata)?;
-    writer.write_all(&(header.len() as u64).to_le_bytes())?;
-    writer.write_all(&header)?;
-    for (index, spec) in order {
-        let mut counted = Counted { inner: &mut *writer, bytes: 0 };
-        fill(index, &mut counted)?;
-        let actual = counted.bytes;
-        if spec.num_bytes() != Some(actual) {
-            return Err(TensorFileError::Tensor {
-                name: spec.name.clone(),
-                reason: format!("{} {:?} was written with {actual} bytes", spec.dtype.name(), spec.shape),
-            });
-        }
-    }
-    Ok(())
-}
-
-/// Length of the file that [`write_tensors`] makes.
-///
-/// # Errors
-/// As [`write_tensors`].
-pub fn file_bytes(specs: &[TensorSpec], metadata: &BTreeMap<String, String>) -> Result<u64, TensorFileError> {
-    let (header, order) = encode_header(specs, metadata)?;
-    let data = order.iter().filter_map(|(_, spec)| spec.num_bytes()).sum::<u64>();
-    Ok(8 + header.len() as u64 + data)
-}
-
-type Ordered<'a> = Vec<(usize, &'a TensorSpec)>;
-
-fn encode_header<'a>(
-    specs: &'a [TensorSpec],
-    metadata: &BTreeMap<String, String>,
-) -> Result<(Vec<u8>, Ordered<'a>), TensorFileError> {
-    let mut order: Ordered<'a> = specs.iter().enumerate().collect();
-    order.sort_by_key(|(_, spec)| std::cmp::Reverse(spec.dtype.num_bytes()));
-    let mut names = std::collections::BTreeSet::from([METADATA_KEY]);
-    let mut entries = Vec::with_capacity(order.len());
-    let mut begin = 0u64;
-    for (_, spec) in &order {
-        let fail = |reason: &str| TensorFileError::Tensor { name: spec.name.clone(), reason: reason.into() };
-        if !names.insert(&spec.name) {
-            return Err(fail("the name is taken"));
-        }
-        let end = spec.num_bytes().and_then(|bytes| begin.checked_add(bytes));
-        let end = end.ok_or_else(|| fail("the shape is larger than any file"))?;
-        entries.push((*spec, begin, end));
-        begin = end;
-    }
-    let mut header = serde_json::to_vec(&Header { metadata, entries: &entries })
-        .map_err(|error| TensorFileError::Header { reason: error.to_string() })?;
-    // The data begin at a multiple of 8.
-    header.resize(header.len().next_multiple_of(8), b' ');
-    if header.len() as u64 > MAX_HEADER_BYTES {
-        return Err(TensorFileError::Header { reason: format!("longer than {MAX_HEADER_BYTES} bytes") });
-    }
-    Ok((header, order))
-}
-
-struct Header<'a> {
-    metadata: &'a BTreeMap<String, String>,
-    entries: &'a [(&'a TensorSpec, u64, u64)],
-}
-
-#[derive(serde::Serialize)]
-struct Entry<'a> {
-    dtype: &'a str,
-    shape: &'a [u64],
-    data_offsets: (u64, u64),
-}
-
-impl Serialize for Header<'_> {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let mut map = serializer.serialize_map(None)?;
-        if !self.metadata.is_empty() {
-            map.serialize_entry(METADATA_KEY, self.metadata)?;
-        }
-        for (spec, begin, end) in self.entries {
-            let entry = Entry { dtype: spec.dtype.name(), shape: &spec.shape, data_offsets: (*begin, *end) };
-            map.serialize_entry(&spec.name, &entry)?;
-        }
-        map.end()
-    }
-}
-
-struct Counted<'a> {
-    inner: &'a mut dyn Write,
-    bytes: u64,
-}
-
-impl Write for Counted<'_> {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        let written = self.inner.write(bytes)?;
-        self.bytes += written as u64;
-        Ok(written)
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        self.inner.flush()
-    }
 }
 
 /// A whole file in memory, checked; tensors are views of it.
@@ -339,8 +119,12 @@ impl<R: Read + Seek> TensorReader<R> {
 
 #[cfg(test)]
 mod tests {
+    use std::io::Write;
+
     use proptest::prelude::*;
 
+    use super::super::tensor_spec::Dtype;
+    use super::super::tensor_writer::{file_bytes, write_tensors};
     use super::*;
 
     fn spec(name: &str, dtype: Dtype, shape: &[u64]) -> TensorSpec {

@@ -15,7 +15,7 @@ use super::manifest::ManifestInfo;
 use super::retention::RetentionPolicy;
 use super::store::CheckpointStore;
 use super::strided::Strided;
-use super::tensors::TensorSpec;
+use super::tensor_spec::TensorSpec;
 
 /// Memory that a checkpoint is written from.
 pub trait Memory: Send + 'static {

@@ -36,11 +36,6 @@ pub struct Losses {
     pub total: f64,
 }
 
-/// Whether the objective is computed here: what heads say of a part has the losses already.
-pub(super) fn are_apart(method: &dyn Method) -> bool {
-    method.heads().is_empty()
-}
-
 /// Computes the losses on `ids`; `None` where the heads' figures have them. The samples that could not be read come second.
 pub fn evaluate_losses(
     engine: &Engine,
@@ -50,7 +45,7 @@ pub fn evaluate_losses(
     ids: &[u32],
 ) -> Result<(Option<Losses>, Vec<String>), TrainError> {
     let method = engine.method();
-    if !are_apart(method) {
+    if !names::are_apart(method) {
         return Ok((None, Vec::new()));
     }
     let ids = learnable(method, dataset, batches.columns.target, ids);

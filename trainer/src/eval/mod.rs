@@ -27,7 +27,7 @@ pub use examine::{Examiner, Findings};
 pub use heads::HeadResult;
 pub use knn::Hits;
 pub use losses::{LossBatches, Losses, evaluate_losses};
-pub use names::{names_of_heads, names_of_losses, names_of_part};
+pub use names::{BEST, final_parts, names_of_heads, names_of_losses, names_of_part};
 pub use predict::{Answer, Prediction, predict};
 pub use protocol::{Baselines, Protocol};
 pub use statistics::{Measured, measure_statistics};

@@ -1,8 +1,17 @@
 //! Names of the metrics of an evaluation, made here alone: what is measured and what may be asked for are the same words.
 
+use dtrain_data::Dataset;
+
 use super::Probe;
-use super::losses::are_apart;
 use crate::method::{HeadTask, Method};
+
+/// The best accuracy so far; kept over a resume with the other metrics.
+pub const BEST: &str = "val/acc_best";
+
+/// Whether the objective is computed here: what heads say of a part has the losses already.
+pub(super) fn are_apart(method: &dyn Method) -> bool {
+    method.heads().is_empty()
+}
 
 /// `{part}/{probe}_top1` for the target, `{part}/{label}_{probe}_top1` for other labels. `label`: `None` for the target.
 pub(super) fn of_probe(part: &str, label: Option<&str>, probe: Probe) -> String {
@@ -86,4 +95,12 @@ pub fn names_of_heads(part: &str, heads: &[HeadTask], train: bool) -> Vec<String
         names.extend(own.map(|name| format!("{part}/{prefix}{name}")));
     }
     names
+}
+
+/// Parts that the end of a run and `dtrain eval` report on: test, and val where there is one.
+pub fn final_parts(dataset: &Dataset) -> Vec<(&'static str, &[u32])> {
+    [("val", dataset.val.as_slice()), ("test", dataset.test.as_slice())]
+        .into_iter()
+        .filter(|(_, ids)| !ids.is_empty())
+        .collect()
 }

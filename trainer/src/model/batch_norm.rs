@@ -4,7 +4,7 @@
 use tch::{TchError, Tensor};
 
 use super::Pass;
-use super::freeze::Frozen;
+use super::frozen::Frozen;
 use super::parameters::{Init, Parameters, Role};
 use crate::torch_extra::{After, BatchNormTensors, batch_norm, works_as_cpu};
 

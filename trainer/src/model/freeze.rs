@@ -1,26 +1,7 @@
 //! Parts of a network that are left as they are while others learn: by dotted beginnings of names, such as `backbone` or
 //! `backbone.layer1`.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-
 use super::parameters::Parameters;
-
-/// Whether the scope of a layer with running statistics is frozen; the layer holds a clone and then neither uses nor
-/// changes the statistics of a batch.
-#[derive(Debug, Clone, Default)]
-pub struct Frozen(Arc<AtomicBool>);
-
-impl Frozen {
-    /// Whether the layer stays as it is.
-    pub fn is_set(&self) -> bool {
-        self.0.load(Ordering::Relaxed)
-    }
-
-    fn set(&self, frozen: bool) {
-        self.0.store(frozen, Ordering::Relaxed);
-    }
-}
 
 /// Whether `name` is one of `prefixes` or lies below it: `backbone.layer1` holds `backbone.layer1.0.conv1.weight`, but
 /// not `backbone.layer10`.

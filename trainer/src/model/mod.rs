@@ -5,6 +5,7 @@ pub mod classifier;
 pub mod cnn_small;
 pub mod dropout;
 pub mod freeze;
+pub mod frozen;
 pub mod group_norm;
 pub mod layers;
 pub mod norm;

@@ -5,7 +5,7 @@ use dtrain_data::rng::{Purpose, Stream, stream};
 use tch::{Device, Kind, TchError, Tensor};
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
-use super::freeze::Frozen;
+use super::frozen::Frozen;
 
 /// Scope of a teacher's tensors.
 pub const TEACHER: &str = "teacher";

@@ -14,7 +14,7 @@ pub use activations::{Activations, measure_activations};
 pub use cost::{Bucket, Compute, PairLossCost, StepCost, StepInputs, WireBytes};
 pub use hardware::{A100, H100, Hardware, Preset, ethernet_hosts};
 pub use inputs::{RunShape, fixed_memory};
-pub use memory::{Bytes, MemoryInputs, MemoryPlan, MemoryTooSmall, PairLossMemory, fit_micro_batch};
+pub use memory::{MemoryInputs, MemoryPlan, MemoryTooSmall, PairLossMemory, fit_micro_batch};
 pub use network::{Algorithm, Network, Protocol, all_gather_wire_bytes, all_reduce_wire_bytes};
 pub use overlap::{Operation, Timeline, simulate};
 pub use scaling::{MicroBatchChoice, PlanInputs, PlanLine, Positives, ScalingPlan, describe};

@@ -12,8 +12,8 @@ use super::activations::Activations;
 use super::cost::Compute;
 use super::hardware::{A100, H100, Hardware};
 use super::inputs::RunShape;
-use super::memory::Bytes;
 use super::scaling::{MicroBatchChoice, ScalingPlan};
+use crate::bytes::Bytes;
 use crate::engine::flat::Flat;
 use crate::model::parameters::Parameters;
 

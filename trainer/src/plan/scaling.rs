@@ -3,7 +3,8 @@
 use std::fmt;
 
 use super::cost::{StepCost, StepInputs};
-use super::memory::{Bytes, MemoryInputs, MemoryPlan, fit_micro_batch};
+use super::memory::{MemoryInputs, MemoryPlan, fit_micro_batch};
+use crate::bytes::Bytes;
 
 /// How the micro-batch is found.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -46,6 +46,25 @@ pub fn settle<T>(
     }
 }
 
+/// Rank 0's work, of whose failure all ranks hear.
+///
+/// # Errors
+/// That of `work`, on all ranks.
+pub(crate) fn on_rank_0(
+    collective: &dyn Collective,
+    work: impl FnOnce() -> Result<(), TrainError>,
+) -> Result<(), TrainError> {
+    agreed(collective, if collective.world().rank == 0 { work() } else { Ok(()) })
+}
+
+/// What rank 0 answers, on all ranks.
+///
+/// # Errors
+/// What the transport reports.
+pub(crate) fn rank_0_says(collective: &dyn Collective, here: bool) -> Result<bool, TrainError> {
+    Ok(collective.broadcast_bytes(vec![u8::from(here)], 0)? == [1])
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -1,111 +1,41 @@
-//! A run from its settings to its result: preparation, THE loop, and what each directive does.
+//! A run from its settings to its result, room by room; later ones use earlier ones:
+//!
+//! - `directory`: the run's folder, its lock, its identity and its history;
+//! - `prepare`: from settings to everything that is ready for a first step;
+//! - `checkpoints`: saved, found, loaded, the best one, weights of others and for others;
+//! - `report`: banner, metric files, whom rank 0 tells what happens;
+//! - `evaluate`: what weights reach, outside of training too: probes, embeddings, predictions;
+//! - `train`: THE loop, and what each directive does;
+//! - `start`: the beginning of a run, new or gone on with.
 
 mod agree;
-mod banner;
-mod best;
-mod changes;
-mod course;
-mod data_root;
-mod deadline;
-mod dropped;
+mod checkpoints;
+mod directory;
 mod evaluate;
-mod export;
-mod feed;
-mod first_batch;
-mod going_on;
-mod heads;
-mod history;
-mod infer;
-mod init_from;
-mod inventory;
-mod limits;
-mod load;
-mod lock;
-mod metric_names;
-mod micro_batch;
-mod naming;
-mod observer;
-mod pace;
-mod phases;
 mod prepare;
-mod probe;
-mod reports;
-mod resolve;
-pub mod run_id;
-mod runner;
-mod save;
-mod saver;
-mod scaling;
-mod session;
+mod report;
 mod start;
-mod state;
-mod statistics;
-mod stop_file;
-mod tiers;
-mod tracker;
-mod transport;
-mod window;
-mod wishes;
+mod train;
 
 pub use agree::agreed;
-pub use banner::{Banner, Line};
-pub use best::{BestCheckpoint, best_checkpoint, require_best};
-pub use changes::Change;
-pub use data_root::data_root;
-pub use dropped::DroppedSample;
+pub use checkpoints::{
+    BestCheckpoint, DroppedSample, Entry, ExportPart, Exported, Inventory, LoopState, Pause, Pruned, Saver,
+    TierName, best_checkpoint, export, local_folder, look_at, require_best,
+};
+pub use directory::{
+    Change, Holder, RunLock, Start, choose_run_dir, open_checkpoint, reserve_run_dir, run_id,
+};
 pub use dtrain_configs::RunDir;
-pub use evaluate::final_parts;
-pub use export::{ExportPart, Exported, export};
-pub use feed::local_batch;
-pub use history::Start;
-pub use infer::{Asked, Columns, Inferred, infer};
-pub use inventory::{Entry, Inventory, Pruned, look_at};
-pub use lock::{Holder, RunLock};
-pub use naming::{choose_run_dir, reserve_run_dir};
-pub use observer::{Observer, Progress, Silent};
-pub use prepare::{Prepared, Purpose, engine_settings, open_checkpoint, prepare, prepare_asked};
-pub use probe::{Probed, open as open_probed};
-pub use reports::write_reports;
-pub use resolve::{Choice, Kept, Place, Resolved, resolve};
-pub use runner::{StepRunner, Stepped};
-pub use saver::{Pause, Saver};
-pub use session::{Outcome, Session};
+pub use evaluate::{Asked, Columns, Inferred, Probed, infer, open_probed, write_reports};
+pub use prepare::{
+    Choice, Kept, Place, Prepared, Purpose, Resolved, connect_tensors, data_root, engine_settings, prepare,
+    prepare_asked, resolve,
+};
+pub use report::{Banner, Line, Observer, Progress, Silent, Tracker};
 pub use start::{Extent, TrainRequest, train};
-pub use state::LoopState;
-pub use tiers::{TierName, local_folder};
-pub use tracker::Tracker;
-pub use transport::connect as connect_tensors;
+pub use train::{Outcome, Session, StepRunner, Stepped, StopFlag, local_batch};
 
-pub(crate) use feed::loader_options;
-pub(crate) use session::{DIRECTIVE, Message, REPORT};
+pub(crate) use prepare::loader_options;
+pub(crate) use train::{DIRECTIVE, Message, REPORT};
 #[cfg(any(test, feature = "fuzzing"))]
-pub(crate) use {agree::Told, state::parse_section};
-
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU8, Ordering};
-
-use crate::coordinator::Interrupt;
-
-/// A wish to end the run, set by a signal handler and read between steps. It never acts by itself.
-#[derive(Debug, Clone, Default)]
-pub struct StopFlag(Arc<AtomicU8>);
-
-impl StopFlag {
-    /// Records the wish; the user's is the stronger one.
-    pub fn raise(&self, interrupt: Interrupt) {
-        let level = match interrupt {
-            Interrupt::Requeue => 1,
-            Interrupt::User => 2,
-        };
-        self.0.fetch_max(level, Ordering::Relaxed);
-    }
-
-    /// The wish, if there is one.
-    pub fn interrupt(&self) -> Option<Interrupt> {
-        match self.0.load(Ordering::Relaxed) {
-            0 => None,
-            1 => Some(Interrupt::Requeue),
-            _ => Some(Interrupt::User),
-        }
-    }
-}
+pub(crate) use {agree::Told, checkpoints::parse_section};

@@ -1,12 +1,13 @@
 //! What a run writes about itself: `metrics.jsonl`, TensorBoard events, `result.json`, `environment.json`. Only rank 0
 //! writes; a run that resumes goes on with the same files and forgets what came after its checkpoint. Pictures are drawn
-//! here too, of whatever is handed over: [`canvas`], [`text`], [`chart`], [`picture`], [`confusion`].
+//! here too, of whatever is handed over: [`canvas`], [`text`], [`grid`], [`chart`], [`confusion`].
 
 pub mod canvas;
 pub mod chart;
 pub mod confusion;
 pub mod environment;
 pub mod git;
+pub mod grid;
 pub mod jsonl;
 pub mod number;
 pub mod palette;
@@ -19,9 +20,10 @@ pub use canvas::{Area, Canvas};
 pub use chart::{BarChart, Series};
 pub use confusion::Confusion;
 pub use environment::{Environment, Versions, rfc3339};
+pub use grid::{Color, Matrix};
 pub use jsonl::{MetricsFile, last_step};
 pub use palette::Rgb;
-pub use picture::{Color, Matrix, Picture};
+pub use picture::Picture;
 pub use result::{BestWeights, Optimized, RunResult};
 pub use tensorboard::{EventWriter, HparamValue, SessionStatus};
 

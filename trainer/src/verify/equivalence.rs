@@ -8,11 +8,11 @@ use dtrain_configs::schema::{Auto, DeviceChoice, Norm, Precision};
 use dtrain_data::DataError;
 
 use super::batches::{GlobalBatch, draw};
+use super::groups::{Facts, Group};
 use super::judge::{Judge, Judgement};
 use super::report::{Report, Verdict};
 use super::training::Setup;
 use super::trials::Trials;
-use super::ways::{Facts, Group};
 use super::worlds::World;
 use crate::error::TrainError;
 use crate::run::{Purpose, agreed, prepare};

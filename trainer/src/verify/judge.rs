@@ -1,8 +1,9 @@
 //! What is allowed, and whether a way keeps to it.
 
 use super::differences::Differences;
+use super::groups::{Judgement, Member};
 use super::report::{Comparison, Measured, Verdict, WorstTensor};
-use super::ways::{Member, Way};
+use super::ways::Way;
 use crate::engine::Arithmetic;
 
 /// Largest relative differences that are allowed; see the [module](crate::verify).
@@ -23,21 +24,6 @@ pub mod tolerance {
     pub const BF16_LOSS: f64 = 1e-2;
     /// A gradient below this part of the whole gradient's norm, in f64, is rounding: it is zero by construction.
     pub const ZERO_GRADIENT: f64 = 1e-13;
-}
-
-/// How a comparison is judged.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Judgement {
-    /// By the tolerances of f64.
-    Double,
-    /// By those of fp32, or the noise.
-    Single,
-    /// By the tolerance of bf16.
-    Half,
-    /// Not at all: it measures the noise.
-    Noise,
-    /// Not at all.
-    Reported,
 }
 
 /// Judges one comparison after the other.
@@ -187,7 +173,7 @@ fn at_least(tolerance: f64, noise: Option<f64>) -> (f64, bool) {
 
 #[cfg(test)]
 mod tests {
-    use super::super::ways::Facts;
+    use super::super::groups::Facts;
     use super::*;
 
     /// Parameters `weight`, `bias` (zero by construction) and a statistic.

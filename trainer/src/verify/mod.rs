@@ -30,6 +30,7 @@ mod batches;
 mod device;
 mod differences;
 mod equivalence;
+mod groups;
 mod judge;
 mod report;
 mod resume;

@@ -8,10 +8,11 @@
 
 use super::batches::GlobalBatch;
 use super::differences::Differences;
+use super::groups::{Group, Member};
 use super::judge::{Judge, Judgement, tolerance};
 use super::report::{Comparison, Verdict};
 use super::training::Setup;
-use super::ways::{Group, Member, Way};
+use super::ways::Way;
 use super::worlds::World;
 use crate::error::TrainError;
 
@@ -114,7 +115,7 @@ fn over_all(member: &Member, trials: &[Trial]) -> Option<(Comparison, String)> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::ways::Facts;
+    use super::super::groups::Facts;
     use super::*;
 
     /// Batches by their noise and by what the way changes, each as a part of the gradient.

@@ -11,9 +11,9 @@ use crate::error::CommError;
 const EVERYWHERE: &str = "0.0.0.0";
 
 /// Open sockets, and what the others need to know about them.
-pub(super) struct Opened {
-    pub listeners: Vec<TcpListener>,
-    pub invitation: Invitation,
+pub(crate) struct Opened {
+    pub(super) listeners: Vec<TcpListener>,
+    pub(super) invitation: Invitation,
 }
 
 /// Opens ports that the system chooses: on `interface`, or where the nodes `others` reach this one.

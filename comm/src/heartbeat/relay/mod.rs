@@ -25,12 +25,12 @@ mod words;
 use std::time::Duration;
 
 use super::writer::Heartbeat;
-use crate::collective::Collective;
 use crate::error::CommError;
-use crate::ext::CollectiveExt;
+use crate::world::World;
+use addresses::Opened;
 use hub::Hub;
 use invitation::Invitation;
-use site::Site;
+pub(crate) use site::Site;
 use spoke::Spoke;
 
 /// Time between two messages of a node.
@@ -52,35 +52,32 @@ enum Part {
     Spoke { _spoke: Spoke },
 }
 
+/// Rank 0 opens its door to the nodes that have introduced themselves: the message to all ranks, which tells of the problem
+/// where there is one, and what rank 0 listens on.
+pub(crate) fn invite(
+    own: &Site,
+    introductions: &[Vec<u8>],
+    interface: Option<&str>,
+) -> (Vec<u8>, Option<Opened>) {
+    let others = introductions.iter().skip(1).filter(|bytes| !bytes.is_empty());
+    let others: Vec<Site> = others.map(|bytes| Site::decode(bytes)).collect();
+    let listening = addresses::listen(own, &others, interface);
+    let message = Invitation::encode(listening.as_ref().map(|opened| &opened.invitation));
+    (message, listening.ok())
+}
+
 impl Relay {
-    /// Starts the exchange where there are several nodes; all ranks call it.
+    /// Takes this rank's part, if it has one, in the exchange that `invitation` tells of. `opened`: what rank 0 listens on.
     ///
     /// # Errors
-    /// [`CommError::NoInterface`], on all ranks alike; what the transport reports.
-    pub fn start(
-        collective: &dyn Collective,
+    /// [`CommError::NoInterface`], on all ranks alike; what the system refuses.
+    pub(crate) fn start(
+        world: &World,
+        invitation: &[u8],
+        opened: Option<Opened>,
         heartbeat: &Heartbeat,
-        interface: Option<&str>,
     ) -> Result<Option<Self>, CommError> {
-        let world = collective.world();
-        if world.num_nodes <= 1 {
-            return Ok(None);
-        }
-        let own = Site::of_this_machine();
-        // One rank speaks for each node.
-        let introduction = if world.local_rank == 0 { own.encode() } else { Vec::new() };
-        let introductions = collective.gather_bytes(&introduction)?;
-        let mut opened = None;
-        let mut message = Vec::new();
-        if world.is_main() {
-            let others = introductions.iter().skip(1).filter(|bytes| !bytes.is_empty());
-            let others: Vec<Site> = others.map(|bytes| Site::decode(bytes)).collect();
-            let listening = addresses::listen(&own, &others, interface);
-            message = Invitation::encode(listening.as_ref().map(|opened| &opened.invitation));
-            opened = listening.ok();
-        }
-        let message = collective.broadcast_bytes(message, 0)?;
-        let invitation = Invitation::decode(&message)?;
+        let invitation = Invitation::decode(invitation)?;
         if let Some(opened) = opened {
             let _hub = Hub::start(opened.listeners, opened.invitation.key, heartbeat.clone())?;
             return Ok(Some(Self { _part: Part::Hub { _hub } }));

@@ -7,10 +7,10 @@ use nix::net::if_::InterfaceFlags;
 
 /// A machine as the others see it.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub(super) struct Site {
+pub(crate) struct Site {
     /// The same for processes that share a loopback: the start of a system, and the network namespace in it.
-    pub stack: String,
-    pub addresses: Vec<Address>,
+    pub(super) stack: String,
+    pub(super) addresses: Vec<Address>,
 }
 
 /// An address of an interface that is up.

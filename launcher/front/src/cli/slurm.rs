@@ -5,8 +5,8 @@ use std::path::PathBuf;
 
 use clap::{Args, Subcommand, ValueEnum};
 
-use crate::cli::ConfigDir;
-use crate::slurm::TimeLimit;
+use super::config_dir::ConfigDir;
+use super::time_limit::TimeLimit;
 
 /// `dtrain slurm`.
 #[derive(Debug, Subcommand)]

@@ -7,8 +7,7 @@ use dtrain_configs::RunConfig;
 use dtrain_configs::schema::DeviceChoice;
 
 use super::problem::{Problem, SLACK_SECS};
-use super::time_limit::TimeLimit;
-use crate::cli::{Launcher, Resources, SlurmTrainArgs};
+use crate::cli::{Launcher, Resources, SlurmTrainArgs, TimeLimit};
 
 /// One run of the job, composed.
 #[derive(Debug, Clone)]

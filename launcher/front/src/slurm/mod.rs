@@ -5,11 +5,9 @@ mod problem;
 mod script;
 mod submit;
 mod sweep_file;
-mod time_limit;
 
 pub use job::{Job, Run};
 pub use problem::report;
 pub use script::render;
 pub use submit::{SubmitError, submit};
 pub use sweep_file::{SweepFile, SweepFileError};
-pub use time_limit::TimeLimit;

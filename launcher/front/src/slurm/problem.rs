@@ -1,6 +1,6 @@
 //! What SLURM would refuse, or run in vain: found before anything is submitted, all at once.
 
-use super::time_limit::TimeLimit;
+use crate::cli::TimeLimit;
 
 /// A reason not to submit a job.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

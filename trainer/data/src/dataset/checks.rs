@@ -6,8 +6,9 @@ use dtrain_configs::schema::{DataConfig, LabelSource};
 
 use super::SkippedFile;
 use super::warnings::{described, frequent_advice};
-use crate::error::{DataError, NUM_LISTED};
+use crate::error::DataError;
 use crate::labels::{LabelColumn, Listing, settings_for_a_table};
+use crate::texts::NUM_LISTED;
 
 /// # Errors
 /// A key names a label or split that does not exist.

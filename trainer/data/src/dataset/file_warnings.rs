@@ -3,9 +3,9 @@
 use dtrain_configs::schema::DataConfig;
 
 use crate::decode::WavNote;
-use crate::error::shortened;
 use crate::labels::Row;
 use crate::scan::Header;
+use crate::texts::shortened;
 
 /// Recordings whose headers could be read.
 pub(super) type Readable = Vec<(Row, Header)>;

@@ -6,8 +6,8 @@ use dtrain_configs::schema::{DataConfig, LabelSource};
 use unicode_normalization::UnicodeNormalization;
 
 use super::Dataset;
-use crate::error::{NUM_LISTED, setting, shortened};
 use crate::labels::{LabelColumn, settings_for_a_table};
+use crate::texts::{NUM_LISTED, setting, shortened};
 
 /// Words that stand for a missing value elsewhere, in small letters.
 const MISSING: [&str; 12] =

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use dtrain_configs::schema::DataConfig;
 
 use super::{Dataset, SkippedFile, Source};
-use crate::error::{NUM_LISTED, listed, shortened};
+use crate::texts::{NUM_LISTED, listed, shortened};
 
 /// All warnings about an opened data set.
 pub(super) fn find_warnings(dataset: &Dataset, config: &DataConfig) -> Vec<String> {

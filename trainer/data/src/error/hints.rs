@@ -3,8 +3,8 @@
 use dtrain_configs::closest;
 
 use super::DataError;
-use super::texts::{NUM_LISTED, setting, shortened};
 use crate::sniff::FileKind;
+use crate::texts::{NUM_LISTED, setting, shortened};
 
 impl DataError {
     /// The next step, where one is known.

@@ -1,7 +1,6 @@
 //! What can be wrong with recordings, labels, splits and batches, each with its next step.
 
 mod hints;
-mod texts;
 
 use std::path::PathBuf;
 
@@ -9,8 +8,7 @@ use thiserror::Error;
 
 use crate::images::FormatError;
 use crate::sniff::FileKind;
-use texts::quoted;
-pub(crate) use texts::{NUM_LISTED, listed, setting, shortened};
+use crate::texts::quoted;
 
 /// A data set that cannot be opened, sampled or generated.
 #[derive(Debug, Error)]

@@ -3,7 +3,7 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
-use super::shape::{MAX_IMAGE_BYTES, StatedShape};
+use super::shape::{ImpossibleShape, MAX_IMAGE_BYTES, StatedShape};
 use crate::sniff::FileKind;
 
 /// What was found instead of a set.
@@ -261,6 +261,12 @@ impl FormatError {
             return "restore the file from its source; CIFAR has no other classes".into();
         }
         format!("mend the label, or state the true number of classes of `{head}` in the metadata")
+    }
+}
+
+impl From<ImpossibleShape> for FormatProblem {
+    fn from(ImpossibleShape { height, width, channels }: ImpossibleShape) -> Self {
+        Self::Shape { height, width, channels }
     }
 }
 

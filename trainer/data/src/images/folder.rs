@@ -3,26 +3,12 @@
 use std::path::{Path, PathBuf};
 
 use super::bytes::Bytes;
-use super::cifar::Cifar;
 use super::error::{FormatError, FormatProblem};
+use super::format::ImageFormat;
 use super::look_around::instead;
 use super::set::ImageSet;
 use super::split::Split;
 use super::strictness::Strictness;
-use super::{cifar100mh, idx, vimh};
-
-/// A format of folders.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum ImageFormat {
-    /// MNIST and its kin.
-    Idx,
-    /// CIFAR-10 or CIFAR-100, binary.
-    Cifar(Cifar),
-    /// VIMH.
-    Vimh,
-    /// CIFAR-100-MH.
-    Cifar100Mh,
-}
 
 /// Both parts of a set.
 #[derive(Debug, Clone)]
@@ -55,63 +41,6 @@ impl ImageFormat {
                               `cifar100mh_dataset_info.json`";
             FormatProblem::NotFound { looked_for: looked_for.into(), instead: instead(folder) }.of(folder)
         })
-    }
-
-    /// The format of a folder, where it has one.
-    pub(super) fn known(folder: &Path) -> Option<Self> {
-        if vimh::is_vimh(folder) {
-            Some(Self::Vimh)
-        } else if idx::has_images(folder) {
-            Some(Self::Idx)
-        } else if let Some(cifar) = Cifar::of_folder(folder) {
-            Some(Self::Cifar(cifar))
-        } else {
-            cifar100mh::is_cifar100mh(folder).then_some(Self::Cifar100Mh)
-        }
-    }
-
-    /// What such a folder holds, in a sentence.
-    pub(super) fn of_what(self) -> &'static str {
-        match self {
-            Self::Idx => "IDX files, as MNIST's",
-            Self::Cifar(Cifar::Ten) => "CIFAR-10",
-            Self::Cifar(Cifar::Hundred) => "CIFAR-100",
-            Self::Vimh => "a VIMH set",
-            Self::Cifar100Mh => "CIFAR-100-MH",
-        }
-    }
-
-    /// Opens one part of a folder; nothing where it has none.
-    ///
-    /// # Errors
-    /// Files that are not of the format.
-    pub fn open_split(self, folder: &Path, split: Split) -> Result<Option<ImageSet>, FormatError> {
-        self.open_with(folder, split, Strictness::Strict)
-    }
-
-    fn open_with(
-        self,
-        folder: &Path,
-        split: Split,
-        strictness: Strictness,
-    ) -> Result<Option<ImageSet>, FormatError> {
-        match self {
-            Self::Idx => idx::open_split(folder, split, strictness),
-            Self::Cifar(cifar) => cifar.open_split(folder, split, strictness),
-            Self::Vimh => vimh::open_with(folder, split, vimh::Form::Any, strictness),
-            Self::Cifar100Mh => cifar100mh::open_with(folder, split, strictness),
-        }
-    }
-
-    /// As people call it.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Idx => "IDX",
-            Self::Cifar(Cifar::Ten) => "CIFAR-10",
-            Self::Cifar(Cifar::Hundred) => "CIFAR-100",
-            Self::Vimh => "VIMH",
-            Self::Cifar100Mh => "CIFAR-100-MH",
-        }
     }
 }
 

@@ -9,10 +9,10 @@ use dtrain_configs::shell_path;
 use fs_err::File;
 
 use super::error::Instead;
-use super::folder::ImageFormat;
-use crate::error::setting;
-use crate::scan::is_passed_over;
+use super::format::ImageFormat;
+use crate::passed_over::is_passed_over;
 use crate::sniff::{FileKind, NUM_FIRST_BYTES};
+use crate::texts::setting;
 
 /// Folders below the one that was given that are looked into.
 const MAX_LEVELS: usize = 2;

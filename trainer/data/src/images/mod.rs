@@ -17,6 +17,7 @@ pub mod cifar100mh;
 pub mod convert;
 pub mod error;
 pub mod folder;
+mod format;
 #[cfg(any(test, feature = "fuzzing"))]
 pub(crate) mod fuzz;
 mod gzip;
@@ -36,7 +37,8 @@ mod strictness;
 pub mod vimh;
 
 pub use error::{FormatError, FormatProblem, Instead};
-pub use folder::{ImageFolder, ImageFormat};
+pub use folder::ImageFolder;
+pub use format::ImageFormat;
 pub use head::{Head, Reading, ValueRange};
 pub use set::{ImageSet, StatedBy};
 pub use shape::{ImageShape, StatedShape};

@@ -2,8 +2,6 @@
 
 use std::fmt;
 
-use super::error::FormatProblem;
-
 /// Images of more bytes are refused.
 pub const MAX_IMAGE_BYTES: u64 = 1 << 28;
 
@@ -18,16 +16,24 @@ pub struct ImageShape {
     pub width: usize,
 }
 
+/// A size that no image has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct ImpossibleShape {
+    pub(super) height: u64,
+    pub(super) width: u64,
+    pub(super) channels: u64,
+}
+
 impl ImageShape {
     /// # Errors
     /// A side of 0, or more than [`MAX_IMAGE_BYTES`].
-    pub(super) fn new(height: u64, width: u64, channels: u64) -> Result<Self, FormatProblem> {
+    pub(super) fn new(height: u64, width: u64, channels: u64) -> Result<Self, ImpossibleShape> {
         let num_bytes = height.checked_mul(width).and_then(|area| area.checked_mul(channels));
         match num_bytes {
             Some(1..=MAX_IMAGE_BYTES) => {
                 Ok(Self { channels: channels as usize, height: height as usize, width: width as usize })
             }
-            _ => Err(FormatProblem::Shape { height, width, channels }),
+            _ => Err(ImpossibleShape { height, width, channels }),
         }
     }
 

@@ -10,8 +10,9 @@ use rayon::prelude::*;
 use super::look_around::{tables_below, where_files_are};
 use super::table::{Table, is_nameless};
 use super::{Listing, Row, first_duplicate};
-use crate::error::{DataError, NUM_LISTED, listed};
+use crate::error::DataError;
 use crate::scan::check_root;
+use crate::texts::{NUM_LISTED, listed};
 
 /// Lists the recordings of the table `csv` (relative to `root`); every column with a name but `csv_file_column` is a
 /// label, and an empty cell is a missing one. Paths in the table are below `csv_folder`; without that setting, below the

@@ -5,8 +5,9 @@ use std::path::Path;
 use regex::Regex;
 
 use super::{Listing, Row};
-use crate::error::{DataError, NUM_LISTED};
+use crate::error::DataError;
 use crate::scan::find_recordings_outside;
+use crate::texts::NUM_LISTED;
 
 /// Lists the recordings of `root`; each named group of `pattern` that takes part in the match of the relative path is
 /// a label, and a group that does not, or matches nothing, gives none.

@@ -8,8 +8,8 @@ use csv::StringRecord;
 use unicode_normalization::UnicodeNormalization;
 
 use super::table::{Table, is_nameless};
-use crate::error::setting;
 use crate::scan::{RECORDING_ENDINGS, find_recordings};
+use crate::texts::setting;
 
 /// Missing files that are looked for.
 const NUM_LOOKED_FOR: usize = 1000;

@@ -61,7 +61,7 @@ pub fn stated(shape: ImageShape) -> StatedShape {
 fn read_shape(bytes: &Bytes, offset: u64) -> Result<ImageShape, FormatProblem> {
     let [h0, h1, w0, w1, c0, c1] = bytes.array(offset, "the shape of a sample")?;
     let [height, width, channels] = [[h0, h1], [w0, w1], [c0, c1]].map(u16::from_le_bytes);
-    ImageShape::new(height.into(), width.into(), channels.into())
+    Ok(ImageShape::new(height.into(), width.into(), channels.into())?)
 }
 
 /// Where the parts of a record are.

@@ -223,9 +223,10 @@ impl Part<'_> {
             stated.push(by("the format, where nothing else does".into(), default));
         }
         match file.or(json).or(folder).or(default) {
-            StatedShape { height: Some(height), width: Some(width), channels: Some(channels) } => {
-                Ok((ImageShape::new(height, width, channels).map_err(at)?, stated))
-            }
+            StatedShape { height: Some(height), width: Some(width), channels: Some(channels) } => Ok((
+                ImageShape::new(height, width, channels).map_err(|impossible| at(impossible.into()))?,
+                stated,
+            )),
             _ => Err(at(FormatProblem::ShapeUnknown)),
         }
     }

@@ -1,0 +1,104 @@
+//! Everything besides the engine that a run needs to go on exactly: one struct, saved with every checkpoint in three
+//! sections of `state.bin`.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use crate::checkpoint::{CheckpointError, FrameKind, Sections};
+use crate::coordinator::CoordinatorState;
+use crate::run::prepare::Resolved;
+
+/// Raised with every change of [`CoordinatorState`].
+const COORDINATOR: FrameKind = FrameKind { name: "coordinator", tag: *b"COOR", version: 1 };
+const LOOP: FrameKind = FrameKind { name: "loop", tag: *b"LOOP", version: 1 };
+/// Raised with every change of [`Resolved`].
+const RUN: FrameKind = FrameKind { name: "run", tag: *b"RUNS", version: 1 };
+
+/// A sample that could not be read.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DroppedSample {
+    /// Its id in the data set.
+    pub id: u32,
+    /// Step at which it was to be used.
+    pub step: u64,
+    /// Why.
+    pub reason: String,
+}
+
+/// The loop's state. The position in the data is `coordinator.step`: batches are a pure function of it.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct LoopState {
+    /// Step, evaluations, best metric.
+    pub coordinator: CoordinatorState,
+    /// Seconds of training so far.
+    pub wall_secs: f64,
+    /// Samples that could not be read; they stay out for the rest of the run.
+    pub dropped: Vec<DroppedSample>,
+    /// Last value of every metric.
+    pub metrics: BTreeMap<String, f64>,
+    /// Fingerprint of names, sizes and labels of the data.
+    pub data_fingerprint: u64,
+    /// Automatic choices, made once.
+    pub resolved: Resolved,
+    /// Ranks that wrote the checkpoint.
+    pub world_size: usize,
+    /// Whether the last step was finite, where rank 0 has not heard it yet.
+    pub unreported_finite: Option<bool>,
+}
+
+impl LoopState {
+    /// Names of its sections.
+    pub const SECTIONS: [&'static str; 3] = [COORDINATOR.name, LOOP.name, RUN.name];
+
+    /// Adds its sections.
+    ///
+    /// # Errors
+    /// Sections of these names that are there already.
+    pub fn put(&self, sections: &mut Sections) -> Result<(), CheckpointError> {
+        // Field by field, so that a new one does not compile until it has its place.
+        let Self {
+            coordinator,
+            wall_secs,
+            dropped,
+            metrics,
+            data_fingerprint,
+            resolved,
+            world_size,
+            unreported_finite,
+        } = self;
+        sections.put(&COORDINATOR, coordinator)?;
+        sections.put(&LOOP, &(wall_secs, dropped, metrics, unreported_finite))?;
+        sections.put(&RUN, &(data_fingerprint, resolved, world_size))
+    }
+
+    /// Reads its sections.
+    ///
+    /// # Errors
+    /// One that is missing or of another version is named.
+    pub fn get(sections: &Sections) -> Result<Self, CheckpointError> {
+        let coordinator = sections.get(&COORDINATOR)?;
+        let (wall_secs, dropped, metrics, unreported_finite) = sections.get(&LOOP)?;
+        let (data_fingerprint, resolved, world_size) = sections.get(&RUN)?;
+        Ok(Self {
+            coordinator,
+            wall_secs,
+            dropped,
+            metrics,
+            data_fingerprint,
+            resolved,
+            world_size,
+            unreported_finite,
+        })
+    }
+}
+
+/// Whether `section` is one of the loop's: for the fuzzer, which cannot make checksums.
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) fn parse_section(payload: &[u8]) -> bool {
+    use crate::checkpoint::{decode, format::seal};
+    type Loop = (f64, Vec<DroppedSample>, BTreeMap<String, f64>, Option<bool>);
+    decode::<CoordinatorState>(&COORDINATOR, &seal(&COORDINATOR, payload)).is_ok()
+        || decode::<Loop>(&LOOP, &seal(&LOOP, payload)).is_ok()
+        || decode::<(u64, Resolved, usize)>(&RUN, &seal(&RUN, payload)).is_ok()
+}
