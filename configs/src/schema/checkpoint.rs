@@ -21,8 +21,9 @@ pub struct CheckpointConfig {
     pub local_every_steps: Option<u64>,
     /// Newest checkpoints that are kept, besides the best; at least 1.
     pub keep_last: usize,
-    /// Metric that names the best checkpoint, such as `val/knn_top1`; the best is kept besides the newest, and a new best is
-    /// saved as soon as it is measured. `auto` = what the method is judged by, `null` = no checkpoint is the best.
+    /// Metric that names the best checkpoint, such as `val/knn_top1`, or a sum of metrics with factors, such as
+    /// `0.5*val/note_acc + val/class_acc`; the best is kept besides the newest, and a new best is saved as soon as it is
+    /// measured. `auto` = what the method is judged by, `null` = no checkpoint is the best.
     pub monitor: Option<Auto<String>>,
     /// Whether more (`max`) or less (`min`) of `monitor` is better; `auto` goes by its name: less of a loss or an error.
     pub mode: Auto<MonitorMode>,

@@ -33,7 +33,7 @@ pub use method::{
     ProjectorConfig, Sampling, SimclrConfig, SimsiamConfig, SupconConfig, SupervisedConfig, TeacherFacts,
 };
 pub use model::{BnStatistics, ModelConfig, ModelName, Norm, Stem};
-pub use monitor::MonitorMode;
+pub use monitor::{MetricSum, MonitorMode};
 pub use optimizer::{AdamConfig, AdamwConfig, LarsConfig, OptimizerConfig, SgdConfig};
 pub use phases::{PhaseConfig, PhaseSchedule, PhasesConfig};
 pub use roles::Role;

@@ -3,6 +3,7 @@
 
 mod data;
 mod heads;
+mod monitors;
 mod phases;
 mod stop;
 mod training;
@@ -19,5 +20,6 @@ pub(crate) fn validate(config: &RunConfig) -> Vec<Conflict> {
     training::check(config, &mut checks);
     phases::check(config, &mut checks);
     stop::check(config, &mut checks);
+    monitors::check(config, &mut checks);
     checks.found
 }

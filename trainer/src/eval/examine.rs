@@ -1,15 +1,11 @@
-//! An evaluation: each part is read once, for what its embeddings let probes tell and for what the method's heads say.
+//! An evaluation: each part is read once, for all that its evaluators ask of it.
 
 use std::borrow::Cow;
 
-use dtrain_configs::schema::EvalConfig;
-use dtrain_data::{Dataset, LabelColumn};
-use tch::Tensor;
+use tch::{Device, Tensor};
 
-use super::heads::{HeadResult, HeadSums};
-use super::{
-    Embeddings, Evaluation, LossBatches, Parts, Reading, Thoroughness, evaluate, evaluate_losses, room,
-};
+use super::evaluator::{Asks, Conclusion, Evaluator, Role, Seen, Subject};
+use super::{Embeddings, Evaluation, Reading, Thoroughness, evaluators, room};
 use crate::engine::Engine;
 use crate::error::TrainError;
 
@@ -19,14 +15,8 @@ pub struct Examiner<'a> {
     pub engine: &'a Engine,
     /// How parts are read.
     pub reading: &'a Reading,
-    /// The samples.
-    pub dataset: &'a Dataset,
-    /// Labels that probes ask for, the target first.
-    pub labels: Vec<&'a LabelColumn>,
-    /// How probes ask.
-    pub config: &'a EvalConfig,
-    /// How the objective is computed where no head's figures have it.
-    pub losses: LossBatches<'a>,
+    /// What the evaluators are about.
+    pub subject: Subject<'a>,
 }
 
 /// What an evaluation found; the same on all ranks.
@@ -37,11 +27,7 @@ pub struct Findings {
     pub left_out: Vec<String>,
 }
 
-/// What one pass over a part gives.
-struct Read {
-    embeddings: Embeddings,
-    heads: Vec<HeadResult>,
-}
+type Evaluators<'a> = [Box<dyn Evaluator + 'a>];
 
 impl Examiner<'_> {
     /// Examines each of `parts`, named ids; `train` are those that probes learn from.
@@ -54,51 +40,53 @@ impl Examiner<'_> {
         parts: &[(&str, Cow<'_, [u32]>)],
         thoroughness: Thoroughness,
     ) -> Result<Findings, TrainError> {
-        let mut findings = Findings { evaluations: Vec::new(), left_out: Vec::new() };
-        let probes = self.config.embeddings;
-        let train = if probes { self.read(train, true, thoroughness.train)? } else { self.nothing()? };
-        findings.left_out.extend_from_slice(&train.embeddings.left_out);
+        let mut evaluators = evaluators(&self.subject);
+        let train = self.read(&mut evaluators, Role::Train, train, thoroughness)?;
+        let mut findings = Findings { evaluations: Vec::new(), left_out: train.left_out.clone() };
         for (index, (name, ids)) in parts.iter().enumerate() {
-            let part = self.read(ids, probes, true)?;
-            let mut evaluation = Evaluation { part: (*name).to_owned(), ..Evaluation::default() };
-            if probes {
-                let both = Parts { train: &train.embeddings, queries: &part.embeddings, name };
-                evaluation = evaluate(self.engine, &both, &self.labels, self.config, thoroughness)?;
-            }
-            evaluation.is_reported = index + 1 == parts.len();
-            evaluation.add_heads(part.heads, &train.heads);
-            let (losses, unread) =
-                evaluate_losses(self.engine, self.reading, self.dataset, &self.losses, ids)?;
-            if let Some(losses) = losses {
-                evaluation.add_losses(losses);
+            let part = self.read(&mut evaluators, Role::Examined, ids, thoroughness)?;
+            let is_reported = index + 1 == parts.len();
+            let mut evaluation =
+                Evaluation { part: (*name).to_owned(), is_reported, ..Evaluation::default() };
+            let (engine, reading, dataset) = (self.engine, self.reading, self.subject.dataset);
+            let read = Conclusion { engine, reading, dataset, ids, train: &train, part: &part, thoroughness };
+            let mut unread = Vec::new();
+            for evaluator in &mut evaluators {
+                unread.extend(evaluator.conclude(&read, &mut evaluation)?);
             }
             findings.evaluations.push(evaluation);
-            findings.left_out.extend(part.embeddings.left_out.into_iter().chain(unread));
+            findings.left_out.extend(part.left_out.into_iter().chain(unread));
         }
         Ok(findings)
     }
 
-    fn nothing(&self) -> Result<Read, TrainError> {
-        Ok(Read { embeddings: Embeddings::none(self.engine)?, heads: Vec::new() })
-    }
-
-    /// Reads this rank's share of `ids`: the embeddings, if they are to be kept, and what the heads say of all ranks'.
-    fn read(&self, ids: &[u32], keep: bool, ask_heads: bool) -> Result<Read, TrainError> {
-        let method = self.engine.method();
-        let heads = if ask_heads { method.heads() } else { &[] };
-        if !keep && heads.is_empty() {
-            return self.nothing();
-        }
-        let what = if keep { "embedding" } else { "asking the heads" };
-        let mut sums = HeadSums::of(heads);
+    /// Reads this rank's share of `ids` for every evaluator that asks something of it. Returns the embeddings, if they are to
+    /// be kept.
+    fn read(
+        &self,
+        evaluators: &mut Evaluators<'_>,
+        role: Role,
+        ids: &[u32],
+        thoroughness: Thoroughness,
+    ) -> Result<Embeddings, TrainError> {
+        let of_each: Vec<Asks> =
+            evaluators.iter().map(|evaluator| evaluator.asks(role, thoroughness)).collect();
+        let asks = of_each.iter().fold(Asks::default(), |all, own| all.or(*own));
         let mut embeddings = Embeddings::none(self.engine)?;
+        if asks.is_nothing() {
+            return Ok(embeddings);
+        }
+        let heads = if asks.heads { self.subject.method.heads() } else { &[] };
+        let what = if asks.embeddings { "embedding" } else { "asking the heads" };
         let mut rows: Vec<Tensor> = Vec::new();
         embeddings.left_out = self.reading.each(self.engine, what, ids, |batch, inputs| {
-            let targets = super::heads::targets(self.dataset, batch, heads);
-            let read = self.engine.read(&inputs, &targets, !heads.is_empty())?;
-            sums.add(&read.heads, &targets.labels)?;
-            if keep {
-                rows.push(read.embeddings.f_to_device(tch::Device::Cpu).map_err(room)?);
+            let targets = &super::heads::targets(self.subject.dataset, batch, heads);
+            let read = &self.engine.read(&inputs, targets, asks.heads)?;
+            for (evaluator, _) in evaluators.iter_mut().zip(&of_each).filter(|(_, own)| !own.is_nothing()) {
+                evaluator.see(role, &Seen { batch, targets, read })?;
+            }
+            if asks.embeddings {
+                rows.push(read.embeddings.f_to_device(Device::Cpu).map_err(room)?);
                 embeddings.ids.extend(batch.kept_ids());
             }
             Ok(())
@@ -106,7 +94,6 @@ impl Examiner<'_> {
         if !rows.is_empty() {
             embeddings.embeddings = Tensor::f_cat(&rows, 0).map_err(room)?;
         }
-        let heads = sums.conclude(&**self.engine.collective(), self.dataset, &method.loss_weights())?;
-        Ok(Read { embeddings, heads })
+        Ok(embeddings)
     }
 }

@@ -263,8 +263,8 @@ fn accuracies(heads: &[HeadResult]) -> Vec<f64> {
 
 /// Heads of weight 0 take no part, were their values not even numbers.
 fn weighted_sum(weights: &[f64], values: &[f64]) -> f64 {
-    let weighed = weights.iter().zip(values).filter(|(weight, _)| **weight > 0.0);
-    weighed.map(|(weight, value)| weight * value).sum()
+    let weighted = weights.iter().zip(values).filter(|(weight, _)| **weight > 0.0);
+    weighted.map(|(weight, value)| weight * value).sum()
 }
 
 #[cfg(test)]
@@ -328,7 +328,7 @@ mod tests {
             [Probe::Knn, Probe::Classifier]
         );
         assert_eq!((alone.rows[1].train, alone.metrics["train/eval_acc"]), (Some(0.75), 0.75));
-        let mut promised = names::names_of_heads("test", &[task], true);
+        let mut promised = names::of_heads("test", &[task], true);
         names.sort_unstable();
         promised.sort();
         assert_eq!(names, promised);

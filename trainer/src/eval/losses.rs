@@ -6,7 +6,8 @@ use dtrain_data::progress::Work;
 use dtrain_data::{BatchRequest, Dataset, Draw, evaluation_batches, share};
 
 use super::batches::named_on_all_ranks;
-use super::{Evaluation, Reading, names};
+use super::evaluator::{Asks, Conclusion, Evaluator, Role, Subject};
+use super::{Evaluation, Reading, Thoroughness, names};
 use crate::batch::{start_loader, upload};
 use crate::engine::{Engine, Validation};
 use crate::error::TrainError;
@@ -30,52 +31,93 @@ pub struct LossBatches<'a> {
 /// Losses of a part; the same on all ranks.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Losses {
-    /// Mean of each of the method's losses before it is weighed, with its name.
+    /// Mean of each of the method's losses before it is weighted, with its name.
     pub each: Vec<(String, f64)>,
-    /// The objective: the weighed sum.
+    /// The objective: the weighted sum.
     pub total: f64,
 }
 
-/// Computes the losses on `ids`; `None` where the heads' figures have them. The samples that could not be read come second.
-pub fn evaluate_losses(
+/// The objective, where no head's figures have it already.
+pub(super) struct Objectives<'a> {
+    batches: LossBatches<'a>,
+    loss_names: Vec<String>,
+    /// What heads say of a part has the losses.
+    said_by_heads: bool,
+}
+
+impl<'a> Objectives<'a> {
+    pub(super) fn new(subject: &Subject<'a>) -> Self {
+        let method = subject.method;
+        let said_by_heads = !method.heads().is_empty();
+        Self { batches: subject.losses, loss_names: method.loss_names(), said_by_heads }
+    }
+}
+
+impl Evaluator for Objectives<'_> {
+    fn metrics(&self, part: &str, _: Thoroughness) -> Vec<String> {
+        if self.said_by_heads {
+            return Vec::new();
+        }
+        names::of_losses(part, self.loss_names.iter().map(String::as_str))
+    }
+
+    /// Nothing: it reads batches of its own.
+    fn asks(&self, _: Role, _: Thoroughness) -> Asks {
+        Asks::default()
+    }
+
+    fn conclude(
+        &mut self,
+        read: &Conclusion<'_>,
+        evaluation: &mut Evaluation,
+    ) -> Result<Vec<String>, TrainError> {
+        if self.said_by_heads {
+            return Ok(Vec::new());
+        }
+        let (losses, left_out) =
+            evaluate_losses(read.engine, read.reading, read.dataset, &self.batches, read.ids)?;
+        evaluation.add_losses(losses);
+        Ok(left_out)
+    }
+}
+
+/// Computes the losses on `ids`. The samples that could not be read come second.
+fn evaluate_losses(
     engine: &Engine,
     reading: &Reading,
     dataset: &Dataset,
     batches: &LossBatches<'_>,
     ids: &[u32],
-) -> Result<(Option<Losses>, Vec<String>), TrainError> {
+) -> Result<(Losses, Vec<String>), TrainError> {
     let method = engine.method();
-    if !names::are_apart(method) {
-        return Ok((None, Vec::new()));
-    }
     let ids = learnable(method, dataset, batches.columns.target, ids);
     let world = engine.collective().world();
     let num_views = method.num_views();
     // Several views are a pair loss's, and differ by augmentation; one view is what the probes see too.
     let augment = num_views > 1;
-    let piece = reading.batch_size.div_ceil(world.world_size).div_ceil(num_views.max(1) as usize).max(1);
+    let most = reading.batch_size.div_ceil(world.world_size).div_ceil(num_views.max(1) as usize).max(1);
     let batches_of_ids = evaluation_batches(&ids, batches.batch_size, batches.seed);
     let mut requests = Vec::new();
     for (step, ids) in (0u64..).zip(&batches_of_ids) {
         let draws: Vec<Draw> = ids.iter().copied().map(Draw::first).collect();
         let own = draws.get(share(draws.len(), world.world_size, world.rank)).unwrap_or_default();
-        let pieces: Vec<Vec<Draw>> = match own {
+        let parts: Vec<Vec<Draw>> = match own {
             [] => vec![Vec::new()],
-            own => own.chunks(piece).map(<[Draw]>::to_vec).collect(),
+            own => own.chunks(most).map(<[Draw]>::to_vec).collect(),
         };
         let request = |draws| BatchRequest { epoch: EPOCH, step, draws, num_views, augment };
-        requests.push(pieces.into_iter().map(request).collect::<Vec<_>>());
+        requests.push(parts.into_iter().map(request).collect::<Vec<_>>());
     }
-    let pieces_per_batch: Vec<usize> = requests.iter().map(Vec::len).collect();
+    let parts_per_batch: Vec<usize> = requests.iter().map(Vec::len).collect();
     let loader =
         start_loader(&reading.maker, requests.into_iter().flatten(), reading.options, engine.device())?;
     let work = Work::begin("computing losses", "samples", ids.len() as u64);
     let mut totals = vec![0.0; method.loss_names().len()];
     let (mut counts, mut failed) = (vec![0.0; totals.len()], Vec::new());
-    for (num_pieces, ids) in pieces_per_batch.into_iter().zip(&batches_of_ids) {
+    for (num_parts, ids) in parts_per_batch.into_iter().zip(&batches_of_ids) {
         let mut position = share(ids.len(), world.world_size, world.rank).start;
         let mut validation = Validation::default();
-        for _ in 0..num_pieces {
+        for _ in 0..num_parts {
             let Some(mut batch) = loader.next().transpose()? else {
                 return Err(TrainError::internal("the loader ended before the validation batches"));
             };
@@ -100,7 +142,7 @@ pub fn evaluate_losses(
     let means = totals.into_iter().zip(counts).map(|(total, count)| total / count);
     let each: Vec<(String, f64)> = method.loss_names().into_iter().zip(means).collect();
     let total = each.iter().zip(method.loss_weights()).map(|((_, mean), weight)| mean * weight).sum();
-    Ok((Some(Losses { each, total }), left_out))
+    Ok((Losses { each, total }, left_out))
 }
 
 /// The samples that the objective is defined on.

@@ -3,7 +3,9 @@
 
 mod batches;
 mod classes;
+mod classifiers;
 mod embed;
+mod evaluator;
 mod examine;
 mod heads;
 mod knn;
@@ -11,30 +13,31 @@ mod linear;
 mod losses;
 mod names;
 mod predict;
+mod probes;
 mod protocol;
 mod statistics;
 
 use std::collections::BTreeMap;
 
-use dtrain_configs::schema::EvalConfig;
-use dtrain_data::LabelColumn;
 use tch::{TchError, Tensor};
 
 pub use batches::Reading;
 pub use classes::{ClassResult, MacroAverages};
 pub use embed::{Embeddings, embed_part};
+pub use evaluator::{Asks, Conclusion, Evaluator, Role, Seen, Subject};
 pub use examine::{Examiner, Findings};
 pub use heads::HeadResult;
 pub use knn::Hits;
-pub use losses::{LossBatches, Losses, evaluate_losses};
-pub use names::{BEST, final_parts, names_of_heads, names_of_losses, names_of_part};
+pub use losses::{LossBatches, Losses};
+pub use names::{BEST, final_parts};
 pub use predict::{Answer, Prediction, predict};
 pub use protocol::{Baselines, Protocol};
 pub use statistics::{Measured, measure_statistics};
 
-use crate::engine::Engine;
 use crate::error::TrainError;
-use linear::LinearProbe;
+use classifiers::Classifiers;
+use losses::Objectives;
+use probes::Probes;
 
 /// This rank's rows that have a label.
 pub struct Labelled {
@@ -121,83 +124,11 @@ pub struct Thoroughness {
     pub train: bool,
 }
 
-/// Embeddings of the two parts that an evaluation compares.
-struct Parts<'a> {
-    /// The bank and the probe's training set.
-    train: &'a Embeddings,
-    /// The questions.
-    queries: &'a Embeddings,
-    /// `val` or `test`.
-    name: &'a str,
-}
-
-/// Probes every label of interest: `target` first, then `config.probes`.
-fn evaluate(
-    engine: &Engine,
-    parts: &Parts<'_>,
-    labels: &[&LabelColumn],
-    config: &EvalConfig,
-    thoroughness: Thoroughness,
-) -> Result<Evaluation, TrainError> {
-    let collective = &**engine.collective();
-    let mut evaluation = Evaluation { part: parts.name.to_owned(), ..Evaluation::default() };
-    for (index, label) in labels.iter().enumerate() {
-        let train = parts.train.labelled(label)?;
-        let queries = parts.queries.labelled(label)?;
-        let counts =
-            protocol::count_classes(collective, &train.classes, &queries.classes, label.classes.len())?;
-        let baselines = counts.baselines();
-        let mut add = |probe: Probe, protocol: Protocol, train: Option<Hits>, hits: Hits| {
-            let row = Row {
-                label: label.name.clone(),
-                probe,
-                protocol,
-                train: train.map(|h| h.accuracy()),
-                accuracy: hits.accuracy(),
-                baselines,
-                total: hits.total,
-            };
-            evaluation.add(row, index == 0);
-        };
-        let num_classes = label.classes.len();
-        match counts.protocol() {
-            Protocol::Transfer => {
-                let hits = knn::classify(collective, &train, &queries, num_classes, &config.knn)?;
-                let on_train = thoroughness
-                    .train
-                    .then(|| knn::classify(collective, &train, &train, num_classes, &config.knn))
-                    .transpose()?;
-                add(Probe::Knn, Protocol::Transfer, on_train, hits);
-                if thoroughness.linear {
-                    let probe = LinearProbe::fit(collective, &train, num_classes, &config.linear)?;
-                    let on_train = thoroughness.train.then(|| probe.score(collective, &train)).transpose()?;
-                    add(Probe::Linear, Protocol::Transfer, on_train, probe.score(collective, &queries)?);
-                }
-            }
-            Protocol::WithinPart => {
-                let hits = knn::classify(collective, &queries, &queries, num_classes, &config.knn)?;
-                add(Probe::Knn, Protocol::WithinPart, None, hits);
-                if thoroughness.linear {
-                    let (fit, ask) = protocol::halves(collective, &queries)?;
-                    let probe = LinearProbe::fit(collective, &fit, num_classes, &config.linear)?;
-                    let on_train = thoroughness.train.then(|| probe.score(collective, &fit)).transpose()?;
-                    add(Probe::Linear, Protocol::WithinPart, on_train, probe.score(collective, &ask)?);
-                }
-            }
-        }
-    }
-    Ok(evaluation)
-}
-
-impl Evaluation {
-    /// Adds a line of the table under the names of [`names`]; `train/...` beside it where it was asked.
-    fn add(&mut self, row: Row, is_target: bool) {
-        let label = (!is_target).then_some(row.label.as_str());
-        self.metrics.insert(names::of_probe(&self.part, label, row.probe), row.accuracy);
-        if let Some(train) = row.train {
-            self.metrics.insert(names::of_probe("train", label, row.probe), train);
-        }
-        self.metrics.insert(names::of_chance(&self.part, label), row.baselines.chance);
-        self.rows.push(row);
-    }
+/// Every piece of an evaluation, in the order in which they conclude: probes make the table that heads have their rows in.
+pub fn evaluators<'a>(subject: &Subject<'a>) -> Vec<Box<dyn Evaluator + 'a>> {
+    vec![
+        Box::new(Probes::new(subject)),
+        Box::new(Classifiers::new(subject)),
+        Box::new(Objectives::new(subject)),
+    ]
 }

@@ -2,16 +2,11 @@
 
 use dtrain_data::Dataset;
 
-use super::Probe;
-use crate::method::{HeadTask, Method};
+use super::{Probe, Thoroughness};
+use crate::method::HeadTask;
 
 /// The best accuracy so far; kept over a resume with the other metrics.
 pub const BEST: &str = "val/acc_best";
-
-/// Whether the objective is computed here: what heads say of a part has the losses already.
-pub(super) fn are_apart(method: &dyn Method) -> bool {
-    method.heads().is_empty()
-}
 
 /// `{part}/{probe}_top1` for the target, `{part}/{label}_{probe}_top1` for other labels. `label`: `None` for the target.
 pub(super) fn of_probe(part: &str, label: Option<&str>, probe: Probe) -> String {
@@ -55,17 +50,9 @@ pub(super) fn of_losses<'a>(part: &str, losses: impl Iterator<Item = &'a str>) -
     std::iter::once(format!("{part}/loss")).chain(each.into_iter().filter(|_| several)).collect()
 }
 
-/// Every metric of the objective on a part, where it is computed apart from heads.
-pub fn names_of_losses(part: &str, method: &dyn Method) -> Vec<String> {
-    if !are_apart(method) {
-        return Vec::new();
-    }
-    of_losses(part, method.loss_names().iter().map(String::as_str))
-}
-
-/// Every metric of the probes on a part; `labels` has the target first. `linear`: with linear probes; `train`: with the
-/// accuracies on the training part.
-pub fn names_of_part(part: &str, labels: &[&str], linear: bool, train: bool) -> Vec<String> {
+/// Every metric of the probes on a part; `labels` has the target first.
+pub(super) fn of_probes(part: &str, labels: &[&str], thoroughness: Thoroughness) -> Vec<String> {
+    let Thoroughness { linear, train } = thoroughness;
     let mut names = Vec::new();
     for (index, name) in labels.iter().enumerate() {
         let label = (index > 0).then_some(*name);
@@ -80,7 +67,7 @@ pub fn names_of_part(part: &str, labels: &[&str], linear: bool, train: bool) -> 
 }
 
 /// Every metric of heads on a part; `train`: with the accuracies on the training part.
-pub fn names_of_heads(part: &str, heads: &[HeadTask], train: bool) -> Vec<String> {
+pub(super) fn of_heads(part: &str, heads: &[HeadTask], train: bool) -> Vec<String> {
     if heads.is_empty() {
         return Vec::new();
     }

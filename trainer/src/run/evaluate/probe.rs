@@ -15,7 +15,7 @@ use crate::error::TrainError;
 use crate::eval::{Evaluation, Examiner, Thoroughness, embed_part, final_parts};
 use crate::run::agree::agreed;
 use crate::run::checkpoints::load_at;
-use crate::run::prepare::{Prepared, Purpose, loss_batches, prepare_asked, reading};
+use crate::run::prepare::{Prepared, Purpose, prepare_asked, reading, subject};
 
 /// A checkpoint with its settings, ready to embed.
 pub struct Probed {
@@ -49,7 +49,6 @@ impl Probed {
     pub fn evaluate(&self) -> Result<Vec<Evaluation>, TrainError> {
         let prepared = &self.prepared;
         let _stage = prepared.engine.collective().heartbeat().enter(Stage::Evaluating);
-        let config = &prepared.config.eval;
         let parts = final_parts(&prepared.dataset);
         if parts.is_empty() {
             let split = &prepared.config.data.split;
@@ -61,14 +60,7 @@ impl Probed {
             ));
         }
         let reading = reading(prepared);
-        let examiner = Examiner {
-            engine: &prepared.engine,
-            reading: &reading,
-            dataset: &prepared.dataset,
-            labels: prepared.probe_labels(),
-            config,
-            losses: loss_batches(prepared),
-        };
+        let examiner = Examiner { engine: &prepared.engine, reading: &reading, subject: subject(prepared) };
         let parts: Vec<_> = parts.into_iter().map(|(name, ids)| (name, Cow::Borrowed(ids))).collect();
         let thoroughness = Thoroughness { linear: true, train: true };
         let findings = examiner.examine(&prepared.dataset.train, &parts, thoroughness)?;

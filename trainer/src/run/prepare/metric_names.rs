@@ -3,13 +3,11 @@
 
 use std::collections::BTreeSet;
 
-use dtrain_configs::schema::{Auto, EvalConfig};
+use dtrain_configs::schema::{Auto, MetricSum};
 use dtrain_configs::{Origins, RunConfig, choice_hint};
-use dtrain_data::Dataset;
 
 use crate::error::TrainError;
-use crate::eval::{BEST, final_parts, names_of_heads, names_of_losses, names_of_part};
-use crate::method::Method;
+use crate::eval::{BEST, Subject, Thoroughness, evaluators, final_parts};
 
 /// What a run logs besides what its method does, in the order of the file.
 const ALWAYS: [&str; 7] = [
@@ -54,8 +52,9 @@ pub(super) struct MetricNames {
 }
 
 impl MetricNames {
-    /// Of a run; `labels` are those that probes ask for, the target first.
-    pub fn of(config: &RunConfig, dataset: &Dataset, labels: &[&str], method: &dyn Method) -> Self {
+    /// Of a run that evaluates `subject`.
+    pub fn of(config: &RunConfig, subject: &Subject<'_>) -> Self {
+        let method = subject.method;
         let mut during: BTreeSet<String> = ALWAYS.iter().chain(&SOMETIMES).map(|&name| name.into()).collect();
         during.insert("train/loss".into());
         if config.phases.enabled {
@@ -69,23 +68,18 @@ impl MetricNames {
         if config.eval.every_epochs == 0 {
             return Self { during, at_end: BTreeSet::new() };
         }
-        let names = |eval: &EvalConfig, part: &str, last: bool| {
-            let mut names = BTreeSet::new();
-            if eval.embeddings {
-                let linear = last || eval.linear.every_epochs > 0;
-                names.extend(names_of_part(part, labels, linear, last));
-            }
-            names.extend(names_of_heads(part, method.heads(), last && eval.embeddings));
-            names.extend(names_of_losses(part, method));
-            names
+        let evaluators = evaluators(subject);
+        let names = |part: &str, last: bool| -> BTreeSet<String> {
+            let linear = last || config.eval.linear.every_epochs > 0;
+            let thoroughness = Thoroughness { linear, train: last };
+            evaluators.iter().flat_map(|evaluator| evaluator.metrics(part, thoroughness)).collect()
         };
-        let parts = final_parts(dataset);
-        let mut at_end: BTreeSet<String> =
-            parts.iter().flat_map(|(part, _)| names(&config.eval, part, true)).collect();
+        let parts = final_parts(subject.dataset);
+        let mut at_end: BTreeSet<String> = parts.iter().flat_map(|(part, _)| names(part, true)).collect();
         // The first part is that of evaluations during training, under the name of a validation part.
-        let first = if parts.is_empty() { BTreeSet::new() } else { names(&config.eval, "val", false) };
+        let first = if parts.is_empty() { BTreeSet::new() } else { names("val", false) };
         if parts.first().is_some_and(|(part, _)| *part == "test") {
-            at_end.extend(names(&config.eval, "val", true));
+            at_end.extend(names("val", true));
         }
         during.extend(first);
         if during.contains("val/acc") {
@@ -106,7 +100,8 @@ impl MetricNames {
         let monitors = monitors.map(|(name, _)| name).chain(config.optimized_metric.as_deref());
         let mut names: Vec<String> = Vec::new();
         for name in monitors.chain(JUDGING) {
-            let is_measured = self.during.contains(name) || self.at_end.contains(name);
+            let is_measured =
+                parts_of(name).iter().all(|part| self.during.contains(part) || self.at_end.contains(part));
             if is_measured && !names.iter().any(|known| known == name) {
                 names.push(name.to_owned());
             }
@@ -178,8 +173,11 @@ pub(super) fn check(
             "`result.json` has no value to optimize",
         ),
     ];
-    for (key, setting, leave_out, consequence) in settings {
-        let Some(name) = setting else { continue };
+    let parts = settings.into_iter().flat_map(|(key, setting, leave_out, consequence)| {
+        let parts = setting.map_or_else(Vec::new, |text| parts_of(&text));
+        parts.into_iter().map(move |part| (key, part, leave_out, consequence))
+    });
+    for (key, name, leave_out, consequence) in parts {
         let decides = key != "optimized_metric";
         let at_end = names.at_end.contains(&name);
         if names.during.contains(&name) || at_end && !decides {
@@ -225,6 +223,12 @@ pub(crate) fn fill_in(asked: &mut RunConfig, chosen: &RunConfig) {
     }
 }
 
+/// The metrics that a monitor's text names.
+fn parts_of(text: &str) -> Vec<String> {
+    MetricSum::parse(text)
+        .map_or_else(|_| vec![text.to_owned()], |sum| sum.names().map(str::to_owned).collect())
+}
+
 /// Takes a setting back.
 type LeaveOut = fn(&mut RunConfig);
 
@@ -247,6 +251,7 @@ mod tests {
     use dtrain_data::synth;
 
     use super::*;
+    use crate::run::prepare::subject;
     use crate::run::{Extent, Purpose, Silent, StopFlag, TrainRequest, prepare, train};
 
     /// A run of two steps of two epochs with every probe, and the names that were known before its first step.
@@ -269,9 +274,7 @@ mod tests {
         let composition = compose(&all, &ComposeOptions::default()).unwrap();
         let ranks: Arc<dyn dtrain_comm::Collective> = Arc::new(Single::new());
         let prepared = prepare(composition.config.clone(), &ranks, Purpose::Train, None).unwrap();
-        let labels: Vec<&str> = prepared.probe_labels().iter().map(|label| label.name.as_str()).collect();
-        let names =
-            MetricNames::of(&prepared.config, &prepared.dataset, &labels, prepared.engine.method()).all();
+        let names = MetricNames::of(&prepared.config, &subject(&prepared)).all();
         let outcome = train(TrainRequest {
             config: composition.config,
             origins: composition.origins,

@@ -35,13 +35,14 @@ pub(crate) use data::view_maker;
 pub(crate) use heads::warnings as head_warnings;
 pub(crate) use metric_names::fill_in as fill_in_monitors;
 pub(crate) use micro_batch::explain;
-pub(crate) use reading::{loader_options, loss_batches, reading, target_columns};
+pub(crate) use reading::{loader_options, reading, subject, target_columns};
 
 use data::{open_dataset, same_data_everywhere};
 use metric_names::MetricNames;
 use parts::{Parts, build_parts};
 use plan::{early_stop, monitor_mode};
-use probes::{fit_probes, probe_labels};
+use probes::fit_probes;
+use reading::subject_of;
 
 use super::agree::agreed;
 use crate::coordinator::RunPlan;
@@ -116,8 +117,7 @@ fn fit_monitors(
     dataset: &Dataset,
     method: &dyn Method,
 ) -> Result<(Vec<String>, Vec<String>), TrainError> {
-    let labels: Vec<&str> = probe_labels(config, dataset).iter().map(|label| label.name.as_str()).collect();
-    let names = MetricNames::of(config, dataset, &labels, method);
+    let names = MetricNames::of(config, &subject_of(config, dataset, method));
     let notes = metric_names::check(config, origins, &names, method.monitors())?;
     Ok((notes, names.judging(config)))
 }

@@ -2,26 +2,33 @@
 
 use std::sync::Arc;
 
-use dtrain_data::LoaderOptions;
+use dtrain_configs::RunConfig;
+use dtrain_data::{Dataset, LoaderOptions};
 
 use super::prepared::Prepared;
-use crate::eval::{LossBatches, Reading};
-use crate::method::TargetColumns;
+use super::probes::probe_labels;
+use crate::eval::{LossBatches, Reading, Subject};
+use crate::method::{Method, TargetColumns};
 
 /// The labels that decide what is learned.
-pub(crate) fn target_columns(prepared: &Prepared) -> TargetColumns<'_> {
-    let data = &prepared.config.data;
-    TargetColumns { target: &data.target, recording: data.recording.as_deref() }
+pub(crate) fn target_columns(config: &RunConfig) -> TargetColumns<'_> {
+    TargetColumns { target: &config.data.target, recording: config.data.recording.as_deref() }
 }
 
-/// How the losses of a part are computed.
-pub(crate) fn loss_batches(prepared: &Prepared) -> LossBatches<'_> {
-    let config = &prepared.config;
-    LossBatches {
-        batch_size: config.trainer.batch_size,
-        seed: config.seed,
-        columns: target_columns(prepared),
-    }
+/// What an evaluation of the run is about.
+pub(crate) fn subject(prepared: &Prepared) -> Subject<'_> {
+    subject_of(&prepared.config, &prepared.dataset, prepared.engine.method())
+}
+
+/// The same before there is an engine.
+pub(super) fn subject_of<'a>(
+    config: &'a RunConfig,
+    dataset: &'a Dataset,
+    method: &'a dyn Method,
+) -> Subject<'a> {
+    let columns = target_columns(config);
+    let losses = LossBatches { batch_size: config.trainer.batch_size, seed: config.seed, columns };
+    Subject { method, dataset, labels: probe_labels(config, dataset), config: &config.eval, losses }
 }
 
 /// How a part is read for an evaluation.

@@ -28,7 +28,7 @@ pub fn local_batch(
     let targets = Targets {
         positions: (offset..).take(batch.kept.len()).collect(),
         global_samples: plan.global_samples,
-        ..Targets::of(&prepared.dataset, batch, target_columns(prepared), heads)
+        ..Targets::of(&prepared.dataset, batch, target_columns(&prepared.config), heads)
     };
     let inputs = inputs.arrived()?.f_to_kind(engine.kind())?;
     Ok(LocalBatch::new(batch.request.num_views, inputs, targets))

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use dtrain_comm::CollectiveExt;
 
-use super::evaluate::Evaluator;
+use super::evaluate::{Evaluator, sums};
 use super::record::Recorder;
 use crate::coordinator::StopReason;
 use crate::error::TrainError;
@@ -96,6 +96,8 @@ fn best_weights(
         for evaluation in evaluator.evaluations(prepared, step, true)? {
             metrics.extend(evaluation.metrics);
         }
+        let sums = sums(&prepared.config, |name| metrics.get(name).copied());
+        metrics.extend(sums);
     }
     Ok(here.map(|best| BestWeights { metrics, ..best.weights }))
 }

@@ -2,15 +2,15 @@
 
 use std::collections::BTreeSet;
 
-use dtrain_configs::choice_hint;
-use dtrain_configs::schema::MonitorMode;
+use dtrain_configs::schema::{MetricSum, MonitorMode};
+use dtrain_configs::{RunConfig, choice_hint};
 use dtrain_data::spread;
 
 use super::record::Recorder;
 use crate::error::TrainError;
 use crate::eval::{BEST, Evaluation, Examiner, Findings, Thoroughness, final_parts};
 use crate::run::evaluate::write_reports;
-use crate::run::prepare::{Prepared, loss_batches, reading};
+use crate::run::prepare::{Prepared, reading, subject};
 use crate::run::report::Observer;
 
 /// Samples of each part that an evaluation looks at; `None` = all.
@@ -70,6 +70,10 @@ impl Evaluator {
             }
             observer.evaluated(&evaluation, step, last);
         }
+        let sums = sums(&prepared.config, |name| recorder.value_after(step, name));
+        if !sums.is_empty() {
+            recorder.record(step, epoch, sums);
+        }
         Ok(self.monitor_values(prepared, recorder, step))
     }
 
@@ -113,14 +117,8 @@ impl Evaluator {
         let linear = last || (every > 0 && epochs.is_multiple_of(every));
         let parts = final_parts(dataset).into_iter().take(if last { usize::MAX } else { 1 });
         let parts: Vec<_> = parts.map(|(name, ids)| (name, spread(ids, most))).collect();
-        let examiner = Examiner {
-            engine: &prepared.engine,
-            reading: &reading(prepared),
-            dataset,
-            labels: prepared.probe_labels(),
-            config,
-            losses: loss_batches(prepared),
-        };
+        let examiner =
+            Examiner { engine: &prepared.engine, reading: &reading(prepared), subject: subject(prepared) };
         let thoroughness = Thoroughness { linear, train: last };
         examiner.examine(&spread(&dataset.train, most), &parts, thoroughness)
     }
@@ -141,21 +139,28 @@ impl Evaluator {
         MonitorValues { checkpoint, stop }
     }
 
-    /// What a monitor is after the evaluation at `step`. A probe that is not part of every evaluation says nothing until
-    /// its next turn; a training metric is as last logged.
+    /// What a monitor is after the evaluation at `step`.
     fn value_of(&mut self, recorder: &Recorder, key: &str, name: &str, step: u64) -> Option<f64> {
         let metrics = recorder.metrics();
-        let is_probe = ["val/", "test/"].iter().any(|part| name.starts_with(part));
-        let value = match recorder.measured_at(step).get(name) {
-            None if !is_probe => metrics.get(name).copied(),
-            value => value.copied(),
-        };
+        let value = recorder.value_after(step, name);
         if !metrics.contains_key(name) && self.missed.insert(key.to_owned()) {
             let hint = choice_hint(name, metrics.keys().map(String::as_str));
             tracing::warn!("`{key}` is `{name}`, which this evaluation did not measure: {hint}");
         }
         value
     }
+}
+
+/// Values of the weighted sums that monitors name, as far as all of their parts are known, under the monitors' texts.
+pub(super) fn sums(config: &RunConfig, of: impl Fn(&str) -> Option<f64>) -> Vec<(String, f64)> {
+    let monitors = [config.checkpoint.monitored(), config.stop.monitored()].into_iter().flatten();
+    let texts = monitors.map(|(text, _)| text).chain(config.optimized_metric.as_deref());
+    let texts: BTreeSet<&str> = texts.collect();
+    let value = |text: &str| {
+        let sum = MetricSum::parse(text).ok().filter(MetricSum::is_sum)?;
+        Some((text.to_owned(), sum.value(&of)?))
+    };
+    texts.into_iter().filter_map(value).collect()
 }
 
 fn is_rank_0(prepared: &Prepared) -> bool {

@@ -61,6 +61,14 @@ impl Recorder {
         if self.measured.0 == step { self.measured.1.clone() } else { BTreeMap::new() }
     }
 
+    /// A metric of the weights after `step`. A probe that is not part of every evaluation says nothing until its next turn; a
+    /// training metric is as last logged.
+    pub(super) fn value_after(&self, step: u64, name: &str) -> Option<f64> {
+        let measured = if self.measured.0 == step { self.measured.1.get(name) } else { None };
+        let is_probe = ["val/", "test/"].iter().any(|part| name.starts_with(part));
+        measured.or_else(|| self.metrics.get(name).filter(|_| !is_probe)).copied()
+    }
+
     /// Last value of every metric.
     pub(super) fn metrics(&self) -> &BTreeMap<String, f64> {
         &self.metrics

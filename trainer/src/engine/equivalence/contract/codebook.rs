@@ -14,6 +14,8 @@ use crate::state::Stateful;
 const ENTRIES: i64 = 6;
 const DIM: i64 = 4;
 const DECAY: f64 = 0.8;
+/// An entry with fewer rows than this, on average, is replaced.
+const DEAD: f64 = 0.7;
 
 struct Codebook {
     encoder: Tensor,
@@ -148,7 +150,7 @@ impl Method for Codebook {
         let sums = &self.sums * DECAY + sum * (1.0 - DECAY);
         let drawn = after.statistics.get("drawn")?;
         let (rows, found) = (drawn.f_narrow(1, 0, DIM)?, drawn.f_narrow(1, DIM, 1)?);
-        let dead = counts.f_lt(0.3)?.f_unsqueeze(1)?.f_logical_and(&found.f_gt(0.5)?)?;
+        let dead = counts.f_lt(DEAD)?.f_unsqueeze(1)?.f_logical_and(&found.f_gt(0.5)?)?;
         let sums = rows.f_where_self(&dead, &sums)?;
         let counts = counts.f_ones_like()?.f_where_self(&dead.f_squeeze_dim(1)?, &counts)?;
         after.set(&self.entries, &(&sums / counts.f_unsqueeze(1)?))?;
@@ -217,7 +219,7 @@ fn entries_follow_the_rows_of_the_global_batch() {
         let found: Vec<Vec<f64>> =
             (0..ENTRIES).map(|entry| values(&named(&trained, "entries").get(entry))).collect();
         for entry in 0..ENTRIES as usize {
-            if counts[entry] < 0.3 {
+            if counts[entry] < DEAD {
                 // One of the rows of this batch has taken its place.
                 died += 1;
                 let taken = rows.iter().find(|row| distance(row, &found[entry]) < 1e-20);
