@@ -134,7 +134,7 @@ mod tests {
     use super::*;
 
     fn value(text: &str) -> String {
-        crate::yaml::flow(&Override::parse(1, text).unwrap().value)
+        Override::parse(1, text).unwrap().value.flow()
     }
 
     #[test]

@@ -28,7 +28,6 @@ mod writer;
 pub(crate) use memory::{JOB_DIR, Memory};
 pub(crate) use operation::{Operation, Purpose};
 pub(crate) use process::ProcessId;
-pub(crate) use relay::Relay;
 pub use remains::last_stages;
 pub(crate) use row::Member;
 pub use stage::Stage;

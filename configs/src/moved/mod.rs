@@ -10,7 +10,6 @@ use crate::node::{Node, Value};
 use crate::reference::is_open;
 use crate::scalar::Scalar;
 use crate::source::printable;
-use crate::yaml::flow;
 use table::{FILES, KEYS, VALUES};
 use words::WORDS;
 
@@ -144,7 +143,7 @@ fn shown(value: &Node) -> String {
     value
         .as_scalar()
         .filter(|scalar| !scalar.quoted)
-        .map_or_else(|| flow(value), |scalar| scalar.text.clone())
+        .map_or_else(|| value.flow(), |scalar| scalar.text.clone())
 }
 
 /// What `[train, val, test]` samples hold out of the training files.

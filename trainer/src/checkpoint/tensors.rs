@@ -119,11 +119,9 @@ impl<R: Read + Seek> TensorReader<R> {
 
 #[cfg(test)]
 mod tests {
-    use std::io::Write;
-
     use proptest::prelude::*;
 
-    use super::super::tensor_spec::Dtype;
+    use super::super::tensor_spec::{Dtype, METADATA_KEY};
     use super::super::tensor_writer::{file_bytes, write_tensors};
     use super::*;
 

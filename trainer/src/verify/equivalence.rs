@@ -8,8 +8,8 @@ use dtrain_configs::schema::{Auto, DeviceChoice, Norm, Precision};
 use dtrain_data::DataError;
 
 use super::batches::{GlobalBatch, draw};
-use super::groups::{Facts, Group};
-use super::judge::{Judge, Judgement};
+use super::groups::{Facts, Group, Judgement};
+use super::judge::Judge;
 use super::report::{Report, Verdict};
 use super::training::Setup;
 use super::trials::Trials;

@@ -8,8 +8,8 @@
 
 use super::batches::GlobalBatch;
 use super::differences::Differences;
-use super::groups::{Group, Member};
-use super::judge::{Judge, Judgement, tolerance};
+use super::groups::{Group, Judgement, Member};
+use super::judge::{Judge, tolerance};
 use super::report::{Comparison, Verdict};
 use super::training::Setup;
 use super::ways::Way;

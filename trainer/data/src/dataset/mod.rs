@@ -1,5 +1,6 @@
 //! A data set, opened: every sample with its labels, its part, and a number that any machine gives it alike.
 
+mod assign;
 mod checks;
 mod file_warnings;
 mod files;

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use dtrain_configs::schema::DataConfig;
 use xxhash_rust::xxh3::Xxh3Default;
 
+use super::assign::{assign, ids_where, values};
 use super::checks::{check_classes, check_folders, check_names, check_num_bad};
 use super::file_warnings::{Readable, file_warnings};
 use super::label_warnings::label_warnings;
@@ -14,9 +15,8 @@ use crate::decode::DecodeError;
 use crate::error::DataError;
 use crate::labels::map::{Origin, mapped};
 use crate::labels::{LabelColumn, Listing, Row, list};
-use crate::part_list::{parts_of_lists, unused_lists};
 use crate::scan::{Header, check_root, read_headers};
-use crate::split::{Part, SplitInput, split};
+use crate::split::Part;
 
 /// Opens recordings below `root`: their headers are read.
 ///
@@ -137,52 +137,11 @@ fn skipped_files(unreadable: &Unreadable, unprintable: Vec<String>) -> Vec<Skipp
     unreadable.chain(unprintable).collect()
 }
 
-fn values<T>(rows: &[(Row, T)], label: usize) -> Vec<Option<&str>> {
-    rows.iter().map(|(row, _)| row.values.get(label).and_then(Option::as_deref)).collect()
-}
-
-fn assign(
-    config: &DataConfig,
-    rows: &Readable,
-    columns: &[LabelColumn],
-    root: &Path,
-    notes: &mut Vec<String>,
-) -> Result<Vec<Part>, DataError> {
-    let Some(split_config) = config.splits.get(&config.split) else { return Ok(Vec::new()) };
-    let key = format!("data.splits.{}", config.split);
-    let position = |label: &String| columns.iter().position(|column| column.name == *label);
-    let by = split_config.by.as_ref().or(config.recording.as_ref());
-    let paths: Vec<&str> = rows.iter().map(|(row, _)| row.relative.as_str()).collect();
-    let groups = match by.and_then(position) {
-        Some(label) => values(rows, label),
-        None => paths.iter().copied().map(Some).collect(),
-    };
-    let classes = match position(&config.target).and_then(|at| columns.get(at)) {
-        Some(column) => column.of_sample.clone(),
-        None => vec![None; rows.len()],
-    };
-    let of_list = parts_of_lists(split_config, &key, root, &paths, notes)?;
-    notes.extend(unused_lists(split_config, &key, root));
-    let input = SplitInput {
-        key: &key,
-        by: by.map_or("path", String::as_str),
-        groups: &groups,
-        paths: &paths,
-        classes: &classes,
-        of_list: &of_list,
-    };
-    split(split_config, &input)
-}
-
 /// Samples without a recording follow after the named recordings, each with its own number.
 fn number_recordings(column: Option<&LabelColumn>, num_samples: usize) -> Vec<u32> {
     let Some(column) = column else { return (0u32..).take(num_samples).collect() };
     let mut alone = (0u32..).skip(column.classes.len());
     column.of_sample.iter().filter_map(|recording| recording.or_else(|| alone.next())).collect()
-}
-
-fn ids_where(parts: &[Part], part: Part) -> Vec<u32> {
-    parts.iter().zip(0u32..).filter(|(of_sample, _)| **of_sample == part).map(|(_, id)| id).collect()
 }
 
 fn sample((row, header): (Row, Header)) -> Sample {

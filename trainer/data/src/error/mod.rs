@@ -8,7 +8,7 @@ use thiserror::Error;
 
 use crate::images::FormatError;
 use crate::sniff::FileKind;
-use crate::texts::quoted;
+use crate::texts::{listed, quoted, shortened};
 
 /// A data set that cannot be opened, sampled or generated.
 #[derive(Debug, Error)]

@@ -1,6 +1,7 @@
 //! Checkpoints of a running session: the state of all components at the boundary of a step, handed to the saver.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Instant;
 
 use crate::checkpoint::{ManifestInfo, Written};
@@ -27,7 +28,7 @@ impl Saving {
     /// The same on all ranks: the disk's, also of the checkpoint before.
     pub(super) fn save(
         &mut self,
-        prepared: &Prepared,
+        prepared: &mut Prepared,
         (kind, step): (SaveKind, u64),
         state: &LoopState,
         metrics: BTreeMap<String, f64>,
@@ -37,7 +38,7 @@ impl Saving {
             return Ok(None);
         }
         let begin = Instant::now();
-        let ranks = &**prepared.engine.collective();
+        let ranks = Arc::clone(prepared.engine.collective());
         let mut snapshot = Snapshot::of(&prepared.engine.stateful())?;
         state.put(&mut snapshot.sections)?;
         let gather_secs = begin.elapsed().as_secs_f64();
@@ -47,7 +48,7 @@ impl Saving {
             metadata: BTreeMap::from([("world_size".into(), ranks.world().world_size.into())]),
         };
         let mut cost = None;
-        on_rank_0(ranks, || {
+        on_rank_0(&*ranks, || {
             let Some(saver) = &mut self.saver else { return Ok(()) };
             let mut written = Vec::new();
             let pause = saver.save((kind, step), &snapshot, info, &mut written);

@@ -1,0 +1,116 @@
+//! A data set of images: both parts of a folder, numbered through, with the labels that the data bring and those that
+//! follow from them.
+
+mod labels;
+mod open;
+#[cfg(test)]
+mod tests;
+
+use crate::images::{FormatError, ImageFolder, ImageFormat, ImageSet, ImageShape};
+use crate::labels::LabelColumn;
+use crate::progress::Work;
+use labels::LabelRule;
+pub(super) use open::{open, open_unlabelled};
+
+/// Images of both parts: sample ids count those of the training files first, then those of the test files.
+#[derive(Debug, Clone)]
+pub struct Images {
+    folder: ImageFolder,
+    rules: Vec<LabelRule>,
+}
+
+/// Buffers for reading samples.
+#[derive(Debug, Default, Clone)]
+pub struct ImageBuffers {
+    pixels: Vec<u8>,
+    heads: Vec<u32>,
+}
+
+impl Images {
+    /// Number of samples of both parts.
+    pub fn num_samples(&self) -> usize {
+        self.folder.train.num_samples() + self.folder.test.as_ref().map_or(0, ImageSet::num_samples)
+    }
+
+    /// Shape of every image.
+    pub fn shape(&self) -> ImageShape {
+        self.folder.train.shape()
+    }
+
+    /// Number of labels.
+    pub fn num_labels(&self) -> usize {
+        self.rules.len()
+    }
+
+    /// What the files are.
+    pub fn format(&self) -> ImageFormat {
+        self.folder.format
+    }
+
+    /// `train/17`: part, and position in it.
+    pub fn name_of(&self, id: u32) -> String {
+        let num_train = self.folder.train.num_samples();
+        match (id as usize).checked_sub(num_train) {
+            None => format!("train/{id}"),
+            Some(index) => format!("test/{index}"),
+        }
+    }
+
+    /// Pixels of a sample, in planes.
+    ///
+    /// # Errors
+    /// No such sample, or a record that contradicts the first one.
+    pub fn pixels<'a>(&self, id: u32, buffers: &'a mut ImageBuffers) -> Result<&'a [u8], FormatError> {
+        let (set, index) = self.locate(id);
+        buffers.pixels.resize(self.shape().num_bytes(), 0);
+        set.pixels(index, &mut buffers.pixels)?;
+        Ok(&buffers.pixels)
+    }
+
+    /// Classes of a sample, one for each label.
+    ///
+    /// # Errors
+    /// As [`Images::pixels`]; a label out of its range.
+    pub fn classes(&self, id: u32, buffers: &mut ImageBuffers, out: &mut [i32]) -> Result<(), FormatError> {
+        let (set, index) = self.locate(id);
+        buffers.heads.resize(set.heads().len(), 0);
+        set.labels(index, &mut buffers.heads)?;
+        let class_of = |head: usize| buffers.heads.get(head).copied().unwrap_or(0);
+        for (class, rule) in out.iter_mut().zip(&self.rules) {
+            *class = match rule {
+                LabelRule::Head(head) => class_of(*head) as i32,
+                // As many entries as the head has classes.
+                LabelRule::Map(head, map) => {
+                    map.get(class_of(*head) as usize).map_or(-1, |&class| class as i32)
+                }
+            };
+        }
+        Ok(())
+    }
+
+    /// The part that holds a sample, and its position there. Ids beyond the end are refused by the part.
+    fn locate(&self, id: u32) -> (&ImageSet, usize) {
+        let (train, id) = (&self.folder.train, id as usize);
+        match (&self.folder.test, id.checked_sub(train.num_samples())) {
+            (Some(test), Some(index)) => (test, index),
+            _ => (train, id),
+        }
+    }
+
+    fn columns(&self, mut labels: Vec<LabelColumn>) -> Result<Vec<LabelColumn>, FormatError> {
+        let mut buffers = ImageBuffers::default();
+        let mut classes = vec![0; labels.len()];
+        for label in &mut labels {
+            label.of_sample.reserve_exact(self.num_samples());
+        }
+        let work = Work::begin("reading labels", "samples", self.num_samples() as u64);
+        for id in (0u32..).take(self.num_samples()) {
+            self.classes(id, &mut buffers, &mut classes)?;
+            work.add(1);
+            for (label, &class) in labels.iter_mut().zip(&classes) {
+                label.of_sample.push(u32::try_from(class).ok());
+            }
+        }
+        Ok(labels)
+    }
+}
