@@ -5,7 +5,19 @@ use std::path::Path;
 // Two units, one for each core of a small machine: reading libtorch's headers takes most of the time of a file compiled
 // alone, and a unit reads them once. Two files of a unit cannot give one name to two things.
 const UNITS: [(&str, &[&str]); 2] = [
-    ("separate", &["affine", "batch_norm", "fused_norm", "gradients", "moments", "optimizer", "rows"]),
+    (
+        "separate",
+        &[
+            "affine",
+            "batch_norm",
+            "fused_norm",
+            "gradients",
+            "moments",
+            "optimizer",
+            "rows",
+            "sum_over_ranks",
+        ],
+    ),
     ("pooled", &["block_pool", "convolution", "cuda", "cuda_contract", "pooled_norm", "precision"]),
 ];
 

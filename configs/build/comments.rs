@@ -68,11 +68,15 @@ fn of_struct(item: &syn::ItemStruct) -> Result<String, String> {
     let mut fields = String::new();
     if let Fields::Named(named) = &item.fields {
         for field in &named.named {
+            if has_serde_word(&field.attrs, "skip")? {
+                continue;
+            }
             let ident = field.ident.as_ref().map(ToString::to_string).unwrap_or_default();
             let key = serde_word(&field.attrs, "rename")?.unwrap_or(ident);
             let (form, of) = form(&field.ty).ok_or_else(|| format!("the type of `{key}` is not known"))?;
+            let is_flat = has_serde_word(&field.attrs, "flatten")?;
             fields += &format!(
-                "Field {{ key: {key:?}, form: Form::{form}, of: {of:?}, comment: {:?} }}, ",
+                "Field {{ key: {key:?}, form: Form::{form}, of: {of:?}, is_flat: {is_flat}, comment: {:?} }}, ",
                 comment(&field.attrs)
             );
         }
@@ -122,6 +126,16 @@ fn comment(attributes: &[Attribute]) -> String {
 
 /// The word behind `name = ` in serde's attributes.
 fn serde_word(attributes: &[Attribute], name: &str) -> Result<Option<String>, String> {
+    Ok(serde_attribute(attributes, name)?.flatten())
+}
+
+/// Whether serde's attributes have the word `name`.
+fn has_serde_word(attributes: &[Attribute], name: &str) -> Result<bool, String> {
+    Ok(serde_attribute(attributes, name)?.is_some())
+}
+
+/// `name` among serde's attributes, with the word behind `=` where there is one.
+fn serde_attribute(attributes: &[Attribute], name: &str) -> Result<Option<Option<String>>, String> {
     let mut found = None;
     for attribute in attributes.iter().filter(|attribute| attribute.path().is_ident("serde")) {
         attribute
@@ -132,7 +146,7 @@ fn serde_word(attributes: &[Attribute], name: &str) -> Result<Option<String>, St
                     None
                 };
                 if meta.path.is_ident(name) {
-                    found = value.map(|value| value.value());
+                    found = Some(value.map(|value| value.value()));
                 }
                 Ok(())
             })

@@ -15,8 +15,7 @@ use crate::suggest::{choice_hint, listed};
 impl Composer {
     /// Applies all overrides that are not choices of groups.
     pub fn apply_values(&mut self) {
-        let known =
-            reference(tag(&self.tree, "method").unwrap_or(""), tag(&self.tree, "optimizer").unwrap_or(""));
+        let known = reference(|section| self.name_in_force(section));
         for over in std::mem::take(&mut self.overrides) {
             if over.choice().is_some() || self.is_broken(&over.key) {
                 continue;
@@ -26,6 +25,13 @@ impl Composer {
                 Err(problem) => self.problems.push(problem),
             }
         }
+    }
+
+    /// The name of a tagged section once all overrides are applied.
+    fn name_in_force(&self, section: &str) -> &str {
+        let set = self.overrides.iter().rev().find(|over| over.key == format!("{section}.name"));
+        let set = set.filter(|over| over.choice().is_none()).and_then(|over| over.value.as_text());
+        set.or_else(|| tag(&self.tree, section)).unwrap_or("")
     }
 
     fn check_override(&self, over: &Override, known: &Node) -> Result<(), Problem> {

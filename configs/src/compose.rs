@@ -17,7 +17,7 @@ use crate::experiment::Experiment;
 use crate::node::Node;
 use crate::origins::Origins;
 use crate::read::read;
-use crate::renamed::rename;
+use crate::renamed::{drop_shared_settings, rename};
 use crate::scalar::Scalar;
 use crate::schema::RunConfig;
 use crate::source::Place;
@@ -133,6 +133,7 @@ pub fn load_with(
     }
     composer.tree = tree;
     rename(&mut composer.tree);
+    drop_shared_settings(&mut composer.tree);
     if let Some(place) = composer.chosen("experiment").and_then(|choice| choice.place) {
         let problem = Problem::new("`experiment` cannot be chosen for settings that are composed already");
         composer.problems.push(problem.at(Some(&place)).hint("override single keys, or start a new run"));

@@ -11,7 +11,7 @@ use crate::node::{Map, Node, Value, split_key};
 use crate::origins::Origins;
 use crate::overrides::Override;
 use crate::read::read;
-use crate::reference::{TAGGED_SECTIONS, reference, tag_names};
+use crate::reference::{NAMED_BY_FILES, TAGGED_SECTIONS, reference, tag_names};
 use crate::renamed::rename;
 use crate::schema::RunConfig;
 use crate::source::{Place, Source, printable};
@@ -143,30 +143,35 @@ impl Composer {
         self.keeping_tags(|tree| tree.merge(file));
     }
 
-    /// Runs a change of the tree, and notes if it renames a tagged section in place: the values that the section
-    /// already had would be another method's.
+    /// Runs a change of the tree that may name a tagged section anew. Where names are those of files that is noted as a problem;
+    /// elsewhere the values that only the one before has go.
     pub fn keeping_tags(&mut self, change: impl FnOnce(&mut Node)) {
-        let name = |tree: &Node, section: &str| tag(tree, section).map(str::to_owned);
-        let before = TAGGED_SECTIONS.map(|section| name(&self.tree, section));
+        let before = self.tree.clone();
         change(&mut self.tree);
-        for (section, before) in TAGGED_SECTIONS.into_iter().zip(before) {
-            let after = name(&self.tree, section);
-            let (Some(before), Some(after)) = (before, after) else { continue };
-            let known = tag_names(section).contains(&after.as_str());
-            if before != after && known && !self.is_broken(section) {
-                let place = self.tree.get(&[section, "name"]).and_then(|node| node.place.clone());
-                self.problems.push(
-                    Problem::new(format!(
-                        "`{section}.name` is `{before}` by its group and cannot become `{after}` here"
-                    ))
-                    .at(place.as_ref())
-                    .hint(format!(
-                        "choose the group: `{section}={after}`, or `{section}: {after}` under `defaults`"
-                    )),
-                );
-                self.broken.push(section.to_owned());
+        for section in TAGGED_SECTIONS {
+            let (Some(old), Some(new)) = (tag(&before, section), tag(&self.tree, section)) else { continue };
+            let new = new.to_owned();
+            if old == new || !tag_names(section).contains(&new.as_str()) || self.is_broken(section) {
+                continue;
+            }
+            if NAMED_BY_FILES.contains(&section) {
+                self.refuse_name(section, old, &new);
+            } else {
+                drop_values(&mut self.tree, section, &before, &new);
             }
         }
+    }
+
+    fn refuse_name(&mut self, section: &str, before: &str, after: &str) {
+        let place = self.tree.get(&[section, "name"]).and_then(|node| node.place.clone());
+        self.problems.push(
+            Problem::new(format!(
+                "`{section}.name` is `{before}` by its group and cannot become `{after}` here"
+            ))
+            .at(place.as_ref())
+            .hint(format!("choose the group: `{section}={after}`, or `{section}: {after}` under `defaults`")),
+        );
+        self.broken.push(section.to_owned());
     }
 
     /// Whether nothing more is said about the section of that key.
@@ -217,6 +222,17 @@ impl Composer {
     }
 }
 
+/// Takes out of a section what `name` does not have and what stood there `before` as it stands now.
+fn drop_values(tree: &mut Node, section: &str, before: &Node, name: &str) {
+    let known = reference(|_| name);
+    for key in before.get(&[section]).and_then(Node::as_map).into_iter().flat_map(Map::keys) {
+        let path = [section, key];
+        if known.get(&path).is_none() && before.get(&path) == tree.get(&path) {
+            tree.remove(&path);
+        }
+    }
+}
+
 /// What is written instead of Hydra's list, whose bare words are experiments.
 fn hint_of_list(defaults: &Node) -> String {
     let Value::List(items) = &defaults.value else {
@@ -263,7 +279,7 @@ pub(crate) fn not_a_section(name: &str, node: &Node) -> Problem {
 
 /// Sections whose keys are all commented out read as `null` and say nothing.
 pub(crate) fn without_empty_sections(mut values: Map) -> Map {
-    let known = reference("", "");
+    let known = reference(|_| "");
     let is_section = |key: &str| known.get(&[key]).is_some_and(|node| node.as_map().is_some());
     values.entries.retain(|entry| !(entry.node.is_null() && is_section(&entry.key)));
     values

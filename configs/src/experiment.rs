@@ -10,6 +10,7 @@ use crate::builtin::{Library, section_groups};
 use crate::composer::{Choice, Composer, find_choice, without_empty_sections};
 use crate::error::Problem;
 use crate::node::{Map, Node};
+use crate::renamed::drop_shared_settings;
 use crate::source::{Place, Source, SourceKind};
 
 /// The key that names what an experiment is based on.
@@ -151,6 +152,7 @@ impl Composer {
             for path in OF_ONE_RUN {
                 tree.remove(path);
             }
+            drop_shared_settings(&mut tree);
             values = tree.as_map().cloned().unwrap_or_default();
         }
         Some(Link { file, base, experiment: Experiment { values, choices, is_whole } })

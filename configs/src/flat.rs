@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde_json::Value;
 
 use crate::origins::Origins;
-use crate::schema::{MethodConfig, OptimizerConfig, Role, RunConfig};
+use crate::schema::{MethodConfig, ModelConfig, OptimizerConfig, Role, RunConfig};
 
 /// Every setting by its dotted key, with absolute paths: what runs are compared by.
 pub fn flat_settings(config: &RunConfig) -> BTreeMap<String, Value> {
@@ -24,9 +24,10 @@ pub fn told_settings(config: &RunConfig, origins: &Origins) -> BTreeMap<String, 
     let defaults = flat_settings(&RunConfig {
         method: MethodConfig::named(config.method.name()).unwrap_or_default(),
         optimizer: OptimizerConfig::named(config.optimizer.name()).unwrap_or_default(),
+        model: ModelConfig::named(config.model.name()).unwrap_or_default(),
         ..RunConfig::default()
     });
-    let names = ["method.name", "optimizer.name"];
+    let names = ["method.name", "optimizer.name", "model.name"];
     let mut told = flat_settings(config);
     told.retain(|key, value| {
         let is_place = matches!(Role::of(key), Role::Start | Role::Location) && key != "init_from";

@@ -18,7 +18,7 @@ use crate::builtin::is_group;
 use crate::error::Problem;
 use crate::node::Node;
 use crate::read::{MAX_BYTES, read_part};
-use crate::reference::TAGGED_SECTIONS;
+use crate::reference::NAMED_BY_FILES;
 use crate::renamed::current;
 use crate::scalar::Scalar;
 use crate::source::{Place, Source, SourceKind, printable};
@@ -120,7 +120,7 @@ impl Override {
     /// The group and the file that the override chooses, if it is such a choice; no name means the program's
     /// defaults. `method.name=simclr` is taken as `method=simclr`, since the rest of the section depends on it.
     pub fn choice(&self) -> Option<(&str, Option<&str>)> {
-        let tagged = TAGGED_SECTIONS.into_iter().find(|section| self.key == format!("{section}.name"));
+        let tagged = NAMED_BY_FILES.into_iter().find(|section| self.key == format!("{section}.name"));
         if let (Some(section), Some(name)) = (tagged, self.value.as_text()) {
             return Some((section, Some(name)));
         }

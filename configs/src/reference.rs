@@ -2,8 +2,8 @@
 
 use crate::node::{Node, Value};
 use crate::schema::{
-    DataConfig, GenerateConfig, HeadConfig, LabelMapConfig, MethodConfig, OptimizerConfig, PhaseConfig,
-    RunConfig, SplitConfig,
+    DataConfig, GenerateConfig, HeadConfig, LabelMapConfig, MethodConfig, ModelConfig, NetworkConfig,
+    OptimizerConfig, PhaseConfig, RunConfig, SplitConfig,
 };
 use crate::serialize::to_node;
 
@@ -11,14 +11,19 @@ use crate::serialize::to_node;
 const OPEN_SECTIONS: [&str; 3] = ["data.splits", "data.label_maps", "method.heads"];
 
 /// Sections that `name` gives their type, with the names and the defaults of each.
-pub(crate) const TAGGED_SECTIONS: [&str; 2] = ["method", "optimizer"];
+pub(crate) const TAGGED_SECTIONS: [&str; 3] = ["method", "optimizer", "model"];
 
-/// All keys of a run with the given method and optimizer. Sections that are `null` by default are shown as if they
-/// were set, so that their keys are known.
-pub(crate) fn reference(method: &str, optimizer: &str) -> Node {
+/// Those of them in which each name is that of a file, so that a name is a choice of that file and stays what the file says. A
+/// file of another section is a name with values: of a name that is set by itself, the values of the one before are dropped.
+pub(crate) const NAMED_BY_FILES: [&str; 2] = ["method", "optimizer"];
+
+/// All keys of a run whose tagged sections have the names that `name_of` gives for them; the default where it is none of them.
+/// Sections that are `null` by default are shown as if they were set, so that their keys are known.
+pub(crate) fn reference<'a>(name_of: impl Fn(&'static str) -> &'a str) -> Node {
     let config = RunConfig {
-        method: MethodConfig::named(method).unwrap_or_default(),
-        optimizer: OptimizerConfig::named(optimizer).unwrap_or_default(),
+        method: MethodConfig::named(name_of("method")).unwrap_or_default(),
+        optimizer: OptimizerConfig::named(name_of("optimizer")).unwrap_or_default(),
+        model: ModelConfig::named(name_of("model")).unwrap_or_default(),
         data: DataConfig { generate: Some(GenerateConfig::default()), ..DataConfig::default() },
         ..RunConfig::default()
     };
@@ -52,6 +57,7 @@ pub(crate) fn tag_names(section: &str) -> Vec<&'static str> {
     match section {
         "method" => MethodConfig::all().iter().map(MethodConfig::name).collect(),
         "optimizer" => OptimizerConfig::all().iter().map(OptimizerConfig::name).collect(),
+        "model" => NetworkConfig::all().iter().map(NetworkConfig::name).collect(),
         _ => Vec::new(),
     }
 }

@@ -199,21 +199,36 @@ fn paths_are_read_from_sources() {
     }
 }
 
+/// Reexports of the schema, and tests that a file of their own holds.
+const MAY_NAME_ALL: [&str; 3] =
+    ["configs/src/schema/mod.rs", "trainer/src/engine/equivalence", "trainer/src/plan/published.rs"];
+
 /// A method is its own files and a line in two lists; what others need to know of it is data.
 #[test]
 fn nobody_asks_for_a_method_by_its_name() {
-    let named =
-        Regex::new(r"\bMethodConfig::[A-Z]\w*\(|\b(Simclr|Supcon|Byol|Simsiam|Supervised)Config\b").unwrap();
-    let own = ["configs/src/schema/method", "trainer/src/method"];
-    // Reexports of the schema, and tests that a file of their own holds.
-    let others =
-        ["configs/src/schema/mod.rs", "trainer/src/engine/equivalence", "trainer/src/plan/published.rs"];
+    let named = r"\bMethodConfig::[A-Z]\w*\(|\b(Simclr|Supcon|Byol|Simsiam|Supervised)Config\b";
+    assert_named_within(named, &["configs/src/schema/method", "trainer/src/method"]);
+}
+
+/// So is a network.
+#[test]
+fn nobody_asks_for_a_network_by_its_name() {
+    let named = r"\bNetworkConfig::([A-Z]\w*\(|named)|\b(CnnSmall|SimpleCnn|Resnet)Config\b|ModelConfig::named|\bStem\b";
+    // Reading settings, and comparing them with defaults, go by the name that the settings have.
+    let by_name = ["configs/src/decode/mod.rs", "configs/src/reference.rs", "configs/src/flat.rs"];
+    let own = ["configs/src/schema/model", "trainer/src/model"];
+    assert_named_within(named, &[&by_name[..], &own].concat());
+}
+
+/// That only the files below `own` hold what the expression `named` finds, tests apart.
+fn assert_named_within(named: &str, own: &[&str]) {
+    let named = Regex::new(named).unwrap();
     let (mut found, mut num_files) = (Vec::new(), 0);
     for folder in ["configs/src", "comm/src", "trainer/data/src", "trainer/src", "launcher"] {
         for file in rust_files(&workspace_root().join(folder)) {
             num_files += 1;
             let relative = file.strip_prefix(workspace_root()).unwrap().display().to_string();
-            if own.iter().chain(&others).any(|known| relative.starts_with(known)) {
+            if own.iter().chain(&MAY_NAME_ALL).any(|known| relative.starts_with(known)) {
                 continue;
             }
             let text = std::fs::read_to_string(&file).unwrap();
@@ -223,5 +238,5 @@ fn nobody_asks_for_a_method_by_its_name() {
         }
     }
     assert!(num_files > 300, "only {num_files} sources were found");
-    assert!(found.is_empty(), "methods by name:\n{}", found.join("\n"));
+    assert!(found.is_empty(), "by name:\n{}", found.join("\n"));
 }

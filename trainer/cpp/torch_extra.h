@@ -80,6 +80,10 @@ char *dtrain_batch_norm(const at::Tensor *input, const at::Tensor *weight, const
                         const at::Tensor *running_mean, const at::Tensor *running_var, double momentum, double epsilon,
                         dtrain_after after, const at::Tensor *shortcut, dtrain_sum_callback callback, at::Tensor **output);
 
+// The sum of `own` (f64, one-dimensional) over all ranks, with derivatives of every order: backward is the sum of the ranks'
+// gradients, by the same function. `sums` becomes a new tensor.
+char *dtrain_sum_over_ranks(const at::Tensor *own, dtrain_sum_callback callback, at::Tensor **sums);
+
 // A part of all parameters with its gradient and moments, of equal length, that has taken `steps` steps including this
 // one.
 struct dtrain_adam_run {

@@ -128,12 +128,12 @@ pub(crate) fn unknown_key(key: &str, known: &Node, in_force: &Node) -> Problem {
     }
 }
 
-/// A key that another method or optimizer has.
+/// A key that another method, optimizer or model has.
 fn key_of_other_name(path: &[&str], known: &Node) -> Option<String> {
     let section = TAGGED_SECTIONS.into_iter().find(|section| path.first() == Some(section))?;
     let chosen = known.get(&[section, "name"])?.as_text()?;
     let owners: Vec<&str> =
-        tag_names(section).into_iter().filter(|name| reference(name, name).get(path).is_some()).collect();
+        tag_names(section).into_iter().filter(|name| reference(|_| *name).get(path).is_some()).collect();
     let key = path.join(".");
     (!owners.is_empty()).then(|| {
         format!("the {section} is `{chosen}`; `{key}` belongs to {}", listed(owners.iter().copied()))

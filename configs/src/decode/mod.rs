@@ -14,7 +14,8 @@ use crate::node::{Entry, Map, Node, Value};
 use crate::reference::{TAGGED_SECTIONS, reference, tag_names};
 use crate::scalar::Scalar;
 use crate::schema::tagged::ReadSection;
-use crate::schema::{MethodConfig, OptimizerConfig, RunConfig};
+use crate::schema::{MethodConfig, NetworkConfig, OptimizerConfig, RunConfig};
+use crate::serialize::to_node;
 use crate::source::printable;
 use crate::suggest::{choice_hint, listed};
 
@@ -43,14 +44,20 @@ pub(crate) fn decode(mut tree: Node) -> Decoded {
             tree.remove(&[section]);
         }
     }
-    let method = tag(&tree, "method").unwrap_or(RunConfig::default().method.name()).to_owned();
-    let optimizer = tag(&tree, "optimizer").unwrap_or(RunConfig::default().optimizer.name()).to_owned();
-    let known = reference(&method, &optimizer);
+    let [method, optimizer, model] =
+        TAGGED_SECTIONS.map(|section| tag(&tree, section).unwrap_or_default().to_owned());
+    let known = reference(|section| match section {
+        "method" => &method,
+        "optimizer" => &optimizer,
+        _ => &model,
+    });
     keys::check(&mut tree, &known, &mut problems, &mut broken);
 
     let mut values = Values { problems, broken };
     let method_node = take_section(&mut tree, "method");
     let optimizer_node = take_section(&mut tree, "optimizer");
+    let network = NetworkConfig::named(&model).unwrap_or_default();
+    let network_node = take_network(&mut tree, &network);
     let mut config: RunConfig = values.read(tree, "");
     config.method = MethodConfig::named(&method).unwrap_or_default().read(&mut Section {
         values: &mut values,
@@ -62,6 +69,8 @@ pub(crate) fn decode(mut tree: Node) -> Decoded {
         tree: optimizer_node,
         name: "optimizer",
     });
+    config.model.network =
+        network.read(&mut Section { values: &mut values, tree: network_node, name: "model" });
     Decoded { config, problems: values.problems, broken: values.broken }
 }
 
@@ -72,7 +81,7 @@ pub(crate) fn tag<'a>(tree: &'a Node, section: &str) -> Option<&'a str> {
 
 /// A section whose keys are all commented out reads as `null`; it means the defaults.
 fn drop_empty_sections(tree: &mut Node) {
-    let known = reference("", "");
+    let known = reference(|_| "");
     if let Value::Map(map) = &mut tree.value {
         let is_section = |entry: &Entry| known.get(&[&entry.key]).is_some_and(|node| node.as_map().is_some());
         map.entries.retain(|entry| !(entry.node.is_null() && is_section(entry)));
@@ -104,6 +113,16 @@ fn take_section(tree: &mut Node, section: &str) -> Node {
         tree.remove(&[section]).map_or_else(|| Node::map(Map::default(), None), |entry| entry.node);
     node.remove(&["name"]);
     node
+}
+
+/// What only `network` has of the model's settings, without its name; the rest stays.
+fn take_network(tree: &mut Node, network: &NetworkConfig) -> Node {
+    let own = to_node(network);
+    let mut taken = Map::default();
+    for key in own.as_map().into_iter().flat_map(Map::keys) {
+        taken.entries.extend(tree.remove(&["model", key]).filter(|_| key != "name"));
+    }
+    Node::map(taken, None)
 }
 
 struct Values {

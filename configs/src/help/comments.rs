@@ -15,6 +15,8 @@ pub(super) struct Field {
     pub form: Form,
     /// Name of the type that `form` is around.
     pub of: &'static str,
+    /// Its own keys stand in the section that it is a field of.
+    pub is_flat: bool,
     pub comment: &'static str,
 }
 

@@ -11,7 +11,7 @@ Every setting with its meaning, its values and its default; `dtrain help KEY` pr
 comments of `configs/src/schema/`, by `dtrain help --markdown settings`; a test compares the two.
 
 `NAME` in a key is a name of your own, and `[]` stands for each element of a list. Where a default is followed by names in
-brackets, it is that of these methods or optimizers, and the others do not have the setting. \"On resume\" says what another
+brackets, it is that of these methods, optimizers or networks, and the others do not have the setting. \"On resume\" says what another
 value means for a run that goes on ([configuration.md](configuration.md#what-may-change-when-a-run-goes-on)).
 ";
 

@@ -13,7 +13,7 @@ use crate::error::Problem;
 use crate::moved;
 use crate::node::{Map, Node, split_key};
 use crate::overrides::Override;
-use crate::reference::reference;
+use crate::reference::{TAGGED_SECTIONS, reference, tag_names};
 use settings::{Settings, matches};
 
 pub use markdown::page as settings_page;
@@ -51,7 +51,7 @@ fn ends_with(full: &str, key: &str) -> bool {
     !key.is_empty() && full.strip_suffix(key).is_some_and(|before| before.ends_with('.'))
 }
 
-/// Words of other tools first, then what looks alike, with any method and optimizer.
+/// Words of other tools first, then what looks alike, with any method, optimizer and model.
 fn unknown(key: &str) -> Problem {
     let problem = not_a_setting(key);
     let value = Override::parse(1, &format!("{key}=VALUE")).map_or_else(|_| Node::null(), |over| over.value);
@@ -59,12 +59,9 @@ fn unknown(key: &str) -> Problem {
         return problem.hint(hint);
     }
     let path = split_key(key);
-    let tags = crate::reference::TAGGED_SECTIONS.map(crate::reference::tag_names);
-    let [methods, optimizers] = tags;
-    let all = methods.iter().flat_map(|method| optimizers.iter().map(move |optimizer| (*method, *optimizer)));
     let mut known = Node::map(Map::default(), None);
-    for (method, optimizer) in all {
-        known.merge(reference(method, optimizer));
+    for name in TAGGED_SECTIONS.into_iter().flat_map(tag_names) {
+        known.merge(reference(|_| name));
     }
     debug_assert!(known.get(&path).is_none() || matches(key, key), "`{key}` is a setting");
     let found = unknown_key(key, &known, &Node::map(Map::default(), None));

@@ -55,7 +55,7 @@ pub(super) struct Settings {
 impl Settings {
     pub fn collect() -> Self {
         let mut settings = Self { all: Vec::new() };
-        settings.add_fields(ROOT, "", &reference("", ""), &[]);
+        settings.add_fields(ROOT, "", &reference(|_| ""), &[]);
         settings
     }
 
@@ -80,6 +80,10 @@ impl Settings {
     /// the section have it.
     fn add_fields(&mut self, name: &str, prefix: &str, defaults: &Node, names: &[&'static str]) {
         for field in section(name).map_or(&[][..], |found| found.fields) {
+            if field.is_flat {
+                self.add_tagged(field, prefix);
+                continue;
+            }
             let dot = if prefix.is_empty() { "" } else { "." };
             let key = format!("{prefix}{dot}{}", field.key);
             self.add_field(field, key, defaults.get(&[field.key]), names);
@@ -118,14 +122,15 @@ impl Settings {
             key: "name",
             form: Form::One,
             of: field.of,
+            is_flat: false,
             comment: "Which one; the name of the group chooses it, with the file of its settings.",
         };
-        let usual = reference("", "").get(&[key, "name"]).map_or_else(String::new, Node::brief);
+        let usual = reference(|_| "").get(&[key, "name"]).map_or_else(String::new, Node::brief);
         self.add_value(&name, &format!("{key}.name"), usual, &[]);
         for word in tag_names(key) {
             let variant = choices(field.of).iter().find(|variant| variant.word == word);
             let Some(of) = variant.and_then(|variant| variant.section) else { continue };
-            let known = reference(word, word);
+            let known = reference(|_| word);
             if let Some(defaults) = known.get(&split_key(key)) {
                 self.add_fields(of, key, defaults, &[word]);
             }

@@ -32,7 +32,10 @@ pub use method::{
     ByolConfig, LabelUse, MethodConfig, MethodFacts, PairExclusion, PairFacts, PredictorConfig,
     ProjectorConfig, Sampling, SimclrConfig, SimsiamConfig, SupconConfig, SupervisedConfig, TeacherFacts,
 };
-pub use model::{BnStatistics, ModelConfig, ModelName, Norm, Stem};
+pub use model::{
+    BnStatistics, CnnSmallConfig, ModelConfig, NetworkConfig, NetworkFacts, NetworkVariant, Norm,
+    ResnetArchitecture, ResnetConfig, ResnetDepth, SimpleCnnConfig, Stem, Torchvision,
+};
 pub use monitor::{MetricSum, MonitorMode};
 pub use optimizer::{AdamConfig, AdamwConfig, LarsConfig, OptimizerConfig, SgdConfig};
 pub use phases::{PhaseConfig, PhaseSchedule, PhasesConfig};

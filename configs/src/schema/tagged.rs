@@ -25,6 +25,12 @@ macro_rules! tagged {
             $($(#[$comment])* #[serde(rename = $word)] $variant($settings),)+
         }
 
+        $(impl From<$settings> for $enum {
+            fn from(settings: $settings) -> Self {
+                Self::$variant(settings)
+            }
+        })+
+
         impl $enum {
             /// Every one with its defaults, in the order of the list.
             pub fn all() -> Vec<Self> {

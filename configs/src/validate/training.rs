@@ -1,7 +1,7 @@
 //! Checks of everything but `data` and `augment`.
 
-use crate::checks::{Checks, MAX_DIM};
-use crate::schema::{DataKind, DeviceChoice, MadeFor, Precision, RunConfig};
+use crate::checks::Checks;
+use crate::schema::{DataKind, DeviceChoice, MadeFor, MethodFacts, Precision, RunConfig};
 
 /// Largest batch: a batch's spectrograms must be countable in memory.
 const MAX_BATCH: u64 = 1 << 22;
@@ -102,24 +102,11 @@ fn check_trainer(config: &RunConfig, checks: &mut Checks) {
     ] {
         checks.count(key, limit.unwrap_or(1) as u64, 1, u64::MAX);
     }
-    check_model(config, checks);
-    checks.count("model.norm_groups", config.model.norm_groups as u64, 1, MAX_DIM);
+    config.model.check(checks);
     check_precision(config, checks);
+    check_second_order(config.method.name(), &config.method.facts(), trainer.precision, checks);
     checks.count("trainer.prefetch_batches", trainer.prefetch_batches as u64, 1, 1024);
     checks.count("trainer.prefetch_bytes", trainer.prefetch_bytes, 1, u64::MAX);
-}
-
-fn check_model(config: &RunConfig, checks: &mut Checks) {
-    let model = &config.model;
-    for (key, width) in [
-        ("model.conv1_channels", model.conv1_channels),
-        ("model.conv2_channels", model.conv2_channels),
-        ("model.fc_hidden", model.fc_hidden),
-    ] {
-        checks.count(key, width as u64, 1, MAX_DIM);
-    }
-    checks.count("model.pool_size", model.pool_size as u64, 1, 256);
-    checks.below_one("model.dropout", model.dropout);
 }
 
 fn check_comm(config: &RunConfig, checks: &mut Checks) {
@@ -138,6 +125,22 @@ fn check_precision(config: &RunConfig, checks: &mut Checks) {
         ["trainer.precision", "trainer.device"],
         || "`trainer.precision` is fp16, but `trainer.device` is cpu, which has no 16-bit floats".into(),
         "`trainer.precision=bf16` is the 16-bit type of CPUs",
+    );
+}
+
+/// A scale on the loss does not come out of what is not linear in its gradients, and eight bits of mantissa are noise after two
+/// derivatives.
+fn check_second_order(method: &str, facts: &MethodFacts, precision: Precision, checks: &mut Checks) {
+    checks.require(
+        !facts.second_order || !matches!(precision, Precision::Fp16 | Precision::Bf16),
+        ["trainer.precision", "method.name"],
+        || {
+            let word = if precision == Precision::Fp16 { "fp16" } else { "bf16" };
+            format!(
+                "`trainer.precision` is {word}, but `method.name` = {method} takes gradients of gradients, which 16 bits do not hold"
+            )
+        },
+        "`trainer.precision=fp32`; `auto` takes it",
     );
 }
 
@@ -228,5 +231,28 @@ fn check_eval(config: &RunConfig, checks: &mut Checks) {
             || format!("`checkpoint.monitor` is `{monitor}`, but evaluation is off: `eval.every_epochs` = 0"),
             "switch evaluation on, or `checkpoint.monitor=null`",
         );
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn gradients_of_gradients_are_refused_in_16_bits() {
+        let refused = |second_order, precision| {
+            let mut checks = Checks::default();
+            let facts = MethodFacts { second_order, ..MethodFacts::default() };
+            check_second_order("penalized", &facts, precision, &mut checks);
+            checks.found.pop().map(|conflict| conflict.message)
+        };
+        for (precision, word) in [(Precision::Bf16, "bf16"), (Precision::Fp16, "fp16")] {
+            let message = refused(true, precision).unwrap();
+            assert!(message.contains(word) && message.contains("`method.name` = penalized"), "{message}");
+            assert_eq!(refused(false, precision), None);
+        }
+        for precision in [Precision::Auto, Precision::Fp32, Precision::Fp64] {
+            assert_eq!(refused(true, precision), None);
+        }
     }
 }

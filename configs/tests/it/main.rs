@@ -5,6 +5,7 @@ mod experiments;
 mod hostile_input;
 mod messages;
 mod moved;
+mod networks;
 mod phases;
 mod precedence;
 mod recipes;

@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use dtrain_configs::schema::{Auto, MethodConfig, ModelName, OptimizerConfig, SplitConfig};
+use dtrain_configs::schema::{Auto, MethodConfig, OptimizerConfig, SplitConfig};
 use dtrain_configs::{ComposeOptions, Composition, RunConfig, compose, load, load_with_overrides, to_yaml};
 
 fn words(overrides: &[&str]) -> Vec<String> {
@@ -28,7 +28,7 @@ fn refused(overrides: &[&str]) -> String {
 fn nothing_at_all_trains_the_default_experiment() {
     let config = config(&[]);
     assert_eq!(config.experiment.as_deref(), Some("supcon_birdsong"));
-    assert_eq!(config.model.name, ModelName::CnnSmall);
+    assert_eq!(config.model.name(), "cnn_small");
     assert!(matches!(config.method, MethodConfig::Supcon(_)));
 }
 
@@ -58,7 +58,7 @@ fn the_command_line_chooses_groups_over_the_experiment_in_any_order() {
         [["experiment=supcon_fsdd", "model=resnet50"], ["model=resnet50", "experiment=supcon_fsdd"]]
     {
         let config = config(&overrides);
-        assert_eq!(config.model.name, ModelName::Resnet50);
+        assert_eq!(config.model.name(), "resnet50");
         assert_eq!(config.data.name, "fsdd");
     }
     assert_eq!(config(&["seed=1", "seed=2"]).seed, 2);
@@ -173,7 +173,7 @@ fn a_user_folder_adds_and_shadows() {
     }
     let options = ComposeOptions { config_dir: Some(dir.path().to_owned()) };
     let config = compose(&words(&["experiment=night", "trainer=tiny"]), &options).unwrap().config;
-    assert_eq!((config.model.name, config.trainer.batch_size), (ModelName::Resnet34, 4));
+    assert_eq!((config.model.name(), config.trainer.batch_size), ("resnet34", 4));
     assert_eq!(config.data.name, "fsdd");
 
     let infos = dtrain_configs::files("experiment", &options).unwrap();

@@ -23,8 +23,8 @@ use crate::state::{Layout, Snapshot, Staging};
 
 /// Bytes that the plain write hands over at once.
 const PLAIN_CHUNK_BYTES: usize = 1 << 20;
-/// Channels of the network's input.
-const CHANNELS: i64 = 3;
+/// Channels, rows and columns of the views.
+const SHAPE: [i64; 3] = [3, 224, 224];
 
 /// Saving.
 #[derive(Debug, Clone, Serialize)]
@@ -84,7 +84,7 @@ pub fn checkpoint(
     }
     let (resolved, place, _) = resolve(config, &**collective, &Origins::default(), None)?;
     tch::set_num_threads(resolved.threads as i32);
-    let mut engine = synthetic::build(config, collective, &resolved, &place, CHANNELS, 1)?;
+    let mut engine = synthetic::build(config, collective, &resolved, &place, SHAPE, 1)?;
     for (_, moment) in engine.moments()? {
         // Zeros might cost a disk less than numbers do.
         let _ = moment.shallow_clone().f_normal_(0.0, 1.0)?;

@@ -74,7 +74,7 @@ pub fn synthetic(
     set_tf32(config.trainer.tf32);
     be_deterministic(config.trainer.deterministic, place.device)?;
     let meter = MemoryMeter::start(place.device)?;
-    let mut engine = build(&config, collective, &resolved, &place, shape[0], total)?;
+    let mut engine = build(&config, collective, &resolved, &place, shape, total)?;
     let batches = batches(&config, collective, &engine, shape)?;
 
     let mut ends = Vec::with_capacity(steps as usize + 1);
@@ -116,22 +116,18 @@ pub fn synthetic(
     })
 }
 
-/// Method, network and optimizer of `config` for views of `channels`, without data.
+/// Method, network and optimizer of `config` for views of `shape` (channels, height, width), without data.
 pub(super) fn build(
     config: &RunConfig,
     collective: &Arc<dyn Collective>,
     resolved: &Resolved,
     place: &Place,
-    channels: i64,
+    shape: [i64; 3],
     total_steps: u64,
 ) -> Result<Engine, TrainError> {
     let mut parameters = Parameters::new(place.device, resolved.arithmetic.kind(), config.seed);
-    let method = method::build(
-        &config.method,
-        &config.model,
-        &Task::of_classes(channels, NUM_CLASSES),
-        &mut parameters,
-    );
+    let method =
+        method::build(&config.method, &config.model, &Task::of_classes(shape, NUM_CLASSES), &mut parameters);
     let ways = connect_tensors(config, collective, resolved, place.device)?;
     let plan = RunPlan {
         steps_per_epoch: total_steps,

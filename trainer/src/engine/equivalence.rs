@@ -9,8 +9,8 @@ use crate::method::{self, LocalBatch, Targets, Task, ViewGroup};
 use crate::torch_extra::cuda_contract::as_on_cuda;
 use dtrain_comm::{Background, local_world};
 use dtrain_configs::schema::{
-    AdamConfig, AdamwConfig, LarsConfig, MethodConfig, ModelConfig, ModelName, PairExclusion, PhasesConfig,
-    ProjectorConfig, Sampling, SgdConfig, SimclrConfig, Stem, SupconConfig, SupervisedConfig,
+    AdamConfig, AdamwConfig, LarsConfig, MethodConfig, ModelConfig, PairExclusion, PhasesConfig,
+    ProjectorConfig, Sampling, SgdConfig, SimclrConfig, SupconConfig, SupervisedConfig,
 };
 
 mod contract;
@@ -316,30 +316,40 @@ fn assert_moved(what: &str, trained: &Trained, case: &Case) {
     }
 }
 
-fn backbone(name: ModelName) -> ModelConfig {
-    ModelConfig { name, stem: Stem::Imagenet, ..ModelConfig::default() }
+fn backbone(name: &str) -> ModelConfig {
+    ModelConfig::named(name).unwrap()
 }
 
 fn projector() -> ProjectorConfig {
     ProjectorConfig { hidden_dim: 24, out_dim: 12, ..ProjectorConfig::default() }
 }
 
-fn simclr(model: ModelName, parameters: &mut Parameters) -> Box<dyn Method> {
+fn simclr(model: &str, parameters: &mut Parameters) -> Box<dyn Method> {
     let config = SimclrConfig { projector: projector(), ..SimclrConfig::default() };
-    method::build(&MethodConfig::Simclr(config), &backbone(model), &Task::of_classes(1, CLASSES), parameters)
+    method::build(
+        &MethodConfig::Simclr(config),
+        &backbone(model),
+        &Task::of_classes([1, SIZE, SIZE], CLASSES),
+        parameters,
+    )
 }
 
-fn supcon(model: ModelName, parameters: &mut Parameters) -> Box<dyn Method> {
+fn supcon(model: &str, parameters: &mut Parameters) -> Box<dyn Method> {
     let config = SupconConfig { projector: projector(), ..SupconConfig::default() };
-    method::build(&MethodConfig::Supcon(config), &backbone(model), &Task::of_classes(1, CLASSES), parameters)
+    method::build(
+        &MethodConfig::Supcon(config),
+        &backbone(model),
+        &Task::of_classes([1, SIZE, SIZE], CLASSES),
+        parameters,
+    )
 }
 
-fn supervised(model: ModelName, parameters: &mut Parameters) -> Box<dyn Method> {
+fn supervised(model: &str, parameters: &mut Parameters) -> Box<dyn Method> {
     let config = SupervisedConfig { label_smoothing: 0.1 };
     method::build(
         &MethodConfig::Supervised(config),
         &backbone(model),
-        &Task::of_classes(1, CLASSES),
+        &Task::of_classes([1, SIZE, SIZE], CLASSES),
         parameters,
     )
 }
@@ -386,7 +396,7 @@ fn built_by(build: impl Fn(&mut Parameters) -> Box<dyn Method> + Send + Sync + '
 
 /// Every method on a small network, each with whether it leaves samples without a class out.
 fn methods() -> impl Iterator<Item = (&'static str, Build, bool)> {
-    methods_on(backbone(ModelName::CnnSmall))
+    methods_on(backbone("cnn_small"))
 }
 
 fn methods_on(model: ModelConfig) -> impl Iterator<Item = (&'static str, Build, bool)> {
@@ -414,7 +424,7 @@ fn assert_ranks_do_not_matter(what: &str, case: &Case, largest_world: usize) {
 fn one_to_four_ranks_train_the_same_simclr() {
     for optimizer in [sgd(), adamw(), lars()] {
         let what = format!("simclr with {}", optimizer.name());
-        assert_ranks_do_not_matter(&what, &whole(optimizer, built_by(|p| simclr(ModelName::CnnSmall, p))), 4);
+        assert_ranks_do_not_matter(&what, &whole(optimizer, built_by(|p| simclr("cnn_small", p))), 4);
     }
 }
 
@@ -422,7 +432,7 @@ fn one_to_four_ranks_train_the_same_simclr() {
 fn one_to_four_ranks_train_the_same_supcon() {
     for optimizer in [sgd(), adamw(), lars()] {
         let what = format!("supcon with {}", optimizer.name());
-        assert_ranks_do_not_matter(&what, &whole(optimizer, built_by(|p| supcon(ModelName::CnnSmall, p))), 4);
+        assert_ranks_do_not_matter(&what, &whole(optimizer, built_by(|p| supcon("cnn_small", p))), 4);
     }
 }
 
@@ -430,7 +440,7 @@ fn one_to_four_ranks_train_the_same_supcon() {
 fn one_to_four_ranks_train_the_same_classifier() {
     for optimizer in [sgd(), adam(), adamw(), lars()] {
         let what = format!("supervised with {}", optimizer.name());
-        let case = whole(optimizer, built_by(|p| supervised(ModelName::CnnSmall, p)));
+        let case = whole(optimizer, built_by(|p| supervised("cnn_small", p)));
         assert_ranks_do_not_matter(&what, &Case { labelled_only: true, ..case }, 4);
     }
 }
@@ -447,8 +457,8 @@ fn a_queue_and_left_out_pairs_do_not_depend_on_the_ranks() {
         };
         method::build(
             &MethodConfig::Supcon(config),
-            &backbone(ModelName::CnnSmall),
-            &Task::of_classes(1, CLASSES),
+            &backbone("cnn_small"),
+            &Task::of_classes([1, SIZE, SIZE], CLASSES),
             parameters,
         )
     });
@@ -460,9 +470,9 @@ fn a_queue_and_left_out_pairs_do_not_depend_on_the_ranks() {
 
 #[test]
 fn one_to_three_ranks_train_the_same_resnet18() {
-    let case = |optimizer, build: fn(ModelName, &mut Parameters) -> Box<dyn Method>| Case {
+    let case = |optimizer, build: fn(&str, &mut Parameters) -> Box<dyn Method>| Case {
         size: 2 * SIZE,
-        ..whole(optimizer, built_by(move |p| build(ModelName::Resnet18, p)))
+        ..whole(optimizer, built_by(move |p| build("resnet18", p)))
     };
     assert_ranks_do_not_matter("simclr, lars", &case(lars(), simclr), 3);
     assert_ranks_do_not_matter("supcon, adamw", &case(adamw(), supcon), 2);

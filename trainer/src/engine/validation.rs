@@ -41,10 +41,12 @@ impl Engine {
         let counts = self.method.count(&part.targets);
         let ones = vec![1; counts.len()];
         let context = self.evaluation_context(part).knowing(&ones, None);
-        let objective = tch::no_grad(|| self.objective(part, &context))?;
+        let read = || self.objective(part, &context);
+        // A loss that holds gradients needs a graph to take them in.
+        let objective = if context.pass().differentiable_twice { read() } else { tch::no_grad(read) }?;
         let nothing = || Tensor::zeros([0_i64; 0], (Kind::Double, self.device()));
         let values = objective.terms.iter().map(|term| match term {
-            Term::Direct(term) => term.loss.to_kind(Kind::Double),
+            Term::Direct(term) => term.loss.detach().to_kind(Kind::Double),
             Term::Pairs(_) => nothing(),
         });
         let values = Tensor::f_stack(&values.collect::<Vec<_>>(), 0)?;

@@ -82,7 +82,7 @@ impl Method for Byol {
 
 #[cfg(test)]
 mod tests {
-    use dtrain_configs::schema::{MethodConfig, ModelConfig, ModelName};
+    use dtrain_configs::schema::{MethodConfig, ModelConfig};
     use tch::{Device, Kind};
 
     use super::*;
@@ -98,10 +98,10 @@ mod tests {
         let MethodConfig::Byol(config) = MethodConfig::named("byol").unwrap().for_proofs(&[]) else {
             panic!()
         };
-        let model = ModelConfig { name: ModelName::CnnSmall, ..ModelConfig::default() };
-        let task = Task::of_classes(1, 3);
+        let model = ModelConfig::named("cnn_small").unwrap();
+        let task = Task::of_classes([1, 20, 20], 3);
         let mut parameters = Parameters::new(Device::Cpu, Kind::Double, 1);
-        let backbone = parameters.scope(BACKBONE, |scope| build_backbone(&model, 1, scope));
+        let backbone = parameters.scope(BACKBONE, |scope| build_backbone(&model, task.input, scope));
         let facts = MethodConfig::Byol(config.clone()).facts();
         let parts = Parts { facts, model: &model, backbone, task: &task, parameters: &mut parameters };
         let byol = Byol::build(&config, parts);

@@ -92,7 +92,7 @@ impl<'a> StepContext<'a> {
     pub fn sum_over_ranks(&self, values: &Tensor) -> Result<Tensor, TchError> {
         let mut flat = values.detach().f_to_dtype(Kind::Double, false, true)?.f_flatten(0, -1)?;
         if let Some(sum) = &self.sum {
-            sum.sum(&mut flat)?;
+            sum.sum_in_place(&mut flat)?;
         }
         flat.f_view(values.size().as_slice())
     }

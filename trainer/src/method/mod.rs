@@ -197,10 +197,10 @@ struct Parts<'a> {
 impl Parts<'_> {
     /// A teacher of the backbone and of what `build` registers with it.
     fn teacher<T>(&mut self, build: impl FnOnce(&mut Parameters) -> T) -> (Box<dyn Backbone>, T) {
-        let (model, in_channels) = (self.model, self.task.in_channels);
+        let (model, input) = (self.model, self.task.input);
         self.parameters.teacher(|parameters| {
             let backbone =
-                parameters.scope(BACKBONE, |scope| crate::model::build_backbone(model, in_channels, scope));
+                parameters.scope(BACKBONE, |scope| crate::model::build_backbone(model, input, scope));
             (backbone, build(parameters))
         })
     }
@@ -213,8 +213,7 @@ pub fn build(
     task: &Task,
     parameters: &mut Parameters,
 ) -> Box<dyn Method> {
-    let backbone =
-        parameters.scope(BACKBONE, |scope| crate::model::build_backbone(model, task.in_channels, scope));
+    let backbone = parameters.scope(BACKBONE, |scope| crate::model::build_backbone(model, task.input, scope));
     let parts = Parts { facts: method.facts(), model, backbone, task, parameters };
     match method {
         MethodConfig::Simclr(config) => Box::new(simclr::Simclr::build(config, parts)),

@@ -67,9 +67,7 @@ pub(super) fn queue(
 
 #[cfg(test)]
 mod tests {
-    use dtrain_configs::schema::{
-        MethodConfig, ModelConfig, ModelName, ProjectorConfig, SimclrConfig, SupconConfig,
-    };
+    use dtrain_configs::schema::{MethodConfig, ModelConfig, ProjectorConfig, SimclrConfig, SupconConfig};
     use tch::{Device, Kind};
 
     use super::*;
@@ -105,9 +103,9 @@ mod tests {
     }
 
     fn built(config: &MethodConfig) -> (Box<dyn Method>, Parameters) {
-        let model = ModelConfig { name: ModelName::CnnSmall, ..ModelConfig::default() };
+        let model = ModelConfig::named("cnn_small").unwrap();
         let mut parameters = Parameters::new(Device::Cpu, Kind::Double, 1);
-        let method = build(config, &model, &Task::of_classes(1, 3), &mut parameters);
+        let method = build(config, &model, &Task::of_classes([1, 16, 16], 3), &mut parameters);
         (method, parameters)
     }
 

@@ -71,7 +71,7 @@ impl Method for Simsiam {
 
 #[cfg(test)]
 mod tests {
-    use dtrain_configs::schema::{MethodConfig, ModelConfig, ModelName};
+    use dtrain_configs::schema::{MethodConfig, ModelConfig};
     use tch::{Device, Kind};
 
     use super::*;
@@ -84,10 +84,10 @@ mod tests {
         let MethodConfig::Simsiam(config) = MethodConfig::named("simsiam").unwrap().for_proofs(&[]) else {
             panic!()
         };
-        let model = ModelConfig { name: ModelName::CnnSmall, ..ModelConfig::default() };
-        let task = Task::of_classes(1, 3);
+        let model = ModelConfig::named("cnn_small").unwrap();
+        let task = Task::of_classes([1, 20, 20], 3);
         let mut parameters = Parameters::new(Device::Cpu, Kind::Double, 1);
-        let backbone = parameters.scope(BACKBONE, |scope| build_backbone(&model, 1, scope));
+        let backbone = parameters.scope(BACKBONE, |scope| build_backbone(&model, task.input, scope));
         let facts = MethodConfig::Simsiam(config.clone()).facts();
         let parts = Parts { facts, model: &model, backbone, task: &task, parameters: &mut parameters };
         (Simsiam::build(&config, parts), parameters)

@@ -1,10 +1,12 @@
 //! What the data ask of a network.
 
-/// Channels that go in and labels that come out.
+use crate::model::InputShape;
+
+/// Views that go in and labels that come out.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Task {
-    /// Channels of a view.
-    pub in_channels: i64,
+    /// Channels, rows and columns of a view.
+    pub input: InputShape,
     /// The label that is learned where a method learns one.
     pub target: HeadTask,
     /// Every label of the data.
@@ -23,10 +25,10 @@ pub struct HeadTask {
 }
 
 impl Task {
-    /// One label, the target.
-    pub fn of_classes(in_channels: i64, num_classes: i64) -> Self {
+    /// Views of `input` (C, H, W) and one label, the target.
+    pub fn of_classes(input: impl Into<InputShape>, num_classes: i64) -> Self {
         let head = HeadTask { name: "class".into(), num_classes, values: Vec::new() };
-        Self { in_channels, target: head.clone(), heads: vec![head] }
+        Self { input: input.into(), target: head.clone(), heads: vec![head] }
     }
 }
 

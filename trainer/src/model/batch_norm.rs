@@ -3,9 +3,9 @@
 
 use tch::{TchError, Tensor};
 
-use super::Pass;
 use super::frozen::Frozen;
 use super::parameters::{Init, Parameters, Role};
+use super::{Pass, synchronized_norm};
 use crate::torch_extra::{After, BatchNormTensors, batch_norm, works_as_cpu};
 
 /// Share of the new statistics in the running ones (PyTorch's convention and default).
@@ -55,10 +55,15 @@ impl BatchNorm {
         }
         let running = pass.momentum.map(|_| (&self.running_mean, &self.running_var));
         let momentum = pass.momentum.unwrap_or(0.0);
-        let fused = !matches!(after, After::Nothing) && works_as_cpu(input.device());
+        let tensors = BatchNormTensors { weight: &self.weight, bias: &self.bias, running };
+        let constants = (momentum, EPSILON);
+        let by_operations = pass.differentiable_twice;
+        if let Some(all_ranks) = pass.sync.as_ref().filter(|_| by_operations) {
+            return finish(synchronized_norm::batch_norm(input, tensors, constants, all_ranks)?, after);
+        }
+        let fused = !by_operations && !matches!(after, After::Nothing) && works_as_cpu(input.device());
         if pass.sync.is_some() || fused {
-            let tensors = BatchNormTensors { weight: &self.weight, bias: &self.bias, running };
-            return batch_norm(input, tensors, (momentum, EPSILON), after, pass.sync.as_ref());
+            return batch_norm(input, tensors, constants, after, pass.sync.as_ref());
         }
         // One value says nothing about a variance; libtorch would store NaN (torch.nn refuses).
         let values_per_channel = input.numel() / self.weight.numel();

@@ -36,7 +36,7 @@ impl Parameters {
 
 #[cfg(test)]
 mod tests {
-    use dtrain_configs::schema::{ModelConfig, ModelName};
+    use dtrain_configs::schema::ModelConfig;
     use tch::{Device, Kind, Tensor};
 
     use super::*;
@@ -64,9 +64,10 @@ mod tests {
 
     #[test]
     fn a_frozen_backbone_has_no_graph_and_keeps_its_statistics() {
-        let config = ModelConfig { name: ModelName::CnnSmall, ..ModelConfig::default() };
+        let config = ModelConfig::named("cnn_small").unwrap();
         let mut parameters = Parameters::new(Device::Cpu, Kind::Double, 1);
-        let backbone = parameters.scope("backbone", |scope| build_backbone(&config, 1, scope));
+        let backbone =
+            parameters.scope("backbone", |scope| build_backbone(&config, [1, 16, 16].into(), scope));
         let input = Tensor::randn([6, 1, 16, 16], (Kind::Double, Device::Cpu));
         let before: Vec<Tensor> = parameters.buffers().iter().map(|buffer| buffer.tensor.copy()).collect();
 
@@ -85,9 +86,9 @@ mod tests {
 
     #[test]
     fn a_layer_below_a_frozen_one_learns_no_more() {
-        let config = ModelConfig { name: ModelName::Resnet18, ..ModelConfig::default() };
+        let config = ModelConfig::named("resnet18").unwrap();
         let mut parameters = Parameters::new(Device::Cpu, Kind::Double, 1);
-        let backbone = build_backbone(&config, 1, &mut parameters);
+        let backbone = build_backbone(&config, [1, 32, 32].into(), &mut parameters);
         let frozen = parameters.freeze(&names(&["layer2", "layer3.0.bn1"]));
         let input = Tensor::randn([4, 1, 32, 32], (Kind::Double, Device::Cpu));
         backbone.forward(&input, &Pass::train(None)).unwrap().sum(Kind::Double).backward();

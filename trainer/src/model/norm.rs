@@ -100,7 +100,7 @@ impl NormLayer {
 
 #[cfg(test)]
 mod tests {
-    use dtrain_configs::schema::{ModelName, ProjectorConfig};
+    use dtrain_configs::schema::ProjectorConfig;
     use tch::{Device, Kind, no_grad};
 
     use super::*;
@@ -133,10 +133,10 @@ mod tests {
         parameters: Parameters,
     }
 
-    fn network(kind: Norm, name: ModelName) -> Network {
-        let config = ModelConfig { name, norm: kind, norm_groups: 8, ..ModelConfig::default() };
+    fn network(kind: Norm, name: &str) -> Network {
+        let config = ModelConfig { norm: kind, norm_groups: 8, ..ModelConfig::named(name).unwrap() };
         let mut parameters = Parameters::new(Device::Cpu, Kind::Double, 3);
-        let backbone = build_backbone(&config, 1, &mut parameters);
+        let backbone = build_backbone(&config, [1, 32, 32].into(), &mut parameters);
         let head = ProjectorConfig {
             hidden_dim: 24,
             out_dim: 7,
@@ -170,7 +170,7 @@ mod tests {
     fn micro_batches_change_nothing_where_each_sample_stands_alone() {
         for (samples, side) in [(64, 32), (512, 16)] {
             let (input, cotangent) = (wave(&[samples, 1, side, side], 0.731), wave(&[samples, 7], 1.177));
-            for name in [ModelName::CnnSmall, ModelName::Resnet18] {
+            for name in ["cnn_small", "resnet18"] {
                 for kind in [Norm::Group, Norm::Frozen] {
                     let whole = network(kind, name);
                     let projections = train(&whole, &input, &cotangent);
@@ -191,7 +191,7 @@ mod tests {
 
     #[test]
     fn frozen_statistics_never_learn_and_scales_do() {
-        let network = network(Norm::Frozen, ModelName::CnnSmall);
+        let network = network(Norm::Frozen, "cnn_small");
         let before: Vec<_> = network.parameters.buffers().iter().map(|b| b.tensor.copy()).collect();
         let input = wave(&[4, 1, 16, 16], 0.731);
         let trained = train(&network, &input, &wave(&[4, 7], 1.177));
@@ -205,7 +205,7 @@ mod tests {
     #[test]
     fn names_are_those_of_batch_norm() {
         let names = |kind| {
-            let parameters = network(kind, ModelName::Resnet18).parameters;
+            let parameters = network(kind, "resnet18").parameters;
             let names: Vec<_> = parameters.parameters().iter().map(|p| p.name.clone()).collect();
             (names, parameters.buffers().len())
         };
@@ -217,7 +217,7 @@ mod tests {
     #[test]
     fn empty_batches_pass_with_gradients_of_zero() {
         for kind in [Norm::Batch, Norm::Group, Norm::Frozen] {
-            let network = network(kind, ModelName::Resnet18);
+            let network = network(kind, "resnet18");
             let projections = train(&network, &wave(&[0, 1, 16, 16], 1.0), &wave(&[0, 7], 1.0));
             assert_eq!(projections.size(), [0, 7]);
             assert_eq!(gradient(&network).norm().double_value(&[]), 0.0, "{kind:?}");

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use dtrain_configs::schema::{ModelConfig, ModelName, Stem};
+use dtrain_configs::schema::ModelConfig;
 use serde::Deserialize;
 use tch::{Device, Kind, Tensor, no_grad};
 
@@ -17,7 +17,7 @@ struct Fixture {
 
 #[derive(Deserialize)]
 struct Case {
-    model: ModelName,
+    model: String,
     in_channels: i64,
     height: i64,
     width: i64,
@@ -88,8 +88,9 @@ fn compare(kind: Kind, tolerance: &Tolerance) {
     for case in &fixture.cases {
         let what = |part: &str| format!("{:?} {part} with {} channels", case.model, case.in_channels);
         let mut parameters = Parameters::new(Device::Cpu, kind, 0);
-        let config = ModelConfig { name: case.model, stem: Stem::Imagenet, ..ModelConfig::default() };
-        let backbone = build_backbone(&config, case.in_channels, &mut parameters);
+        let config = ModelConfig::named(&case.model).unwrap();
+        let input = [case.in_channels, case.height, case.width];
+        let backbone = build_backbone(&config, input.into(), &mut parameters);
 
         let mut tensors: BTreeMap<_, _> =
             parameters.parameters().iter().map(|p| (p.name.as_str(), p.tensor.shallow_clone())).collect();

@@ -1,41 +1,13 @@
 //! ResNet-18, -34 and -50 (He et al. 2015, arXiv 1512.03385) without the classifier, with torchvision's names, shapes
 //! and initialization.
 
-use dtrain_configs::schema::Stem;
+use dtrain_configs::schema::{ResnetArchitecture, ResnetConfig, ResnetDepth, Stem};
 use tch::{TchError, Tensor};
 
 use super::layers::{Conv2d, ConvNorm, global_average_pool};
 use super::norm::{NormConfig, NormLayer};
 use super::parameters::Parameters;
-use super::{Backbone, Pass};
-
-/// How deep.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Depth {
-    /// Basic blocks, 2-2-2-2.
-    Resnet18,
-    /// Basic blocks, 3-4-6-3.
-    Resnet34,
-    /// Bottleneck blocks, 3-4-6-3.
-    Resnet50,
-}
-
-impl Depth {
-    fn blocks_per_stage(self) -> [usize; 4] {
-        match self {
-            Depth::Resnet18 => [2, 2, 2, 2],
-            Depth::Resnet34 | Depth::Resnet50 => [3, 4, 6, 3],
-        }
-    }
-
-    /// Output channels of a block per channel of its stage.
-    fn expansion(self) -> i64 {
-        match self {
-            Depth::Resnet18 | Depth::Resnet34 => 1,
-            Depth::Resnet50 => 4,
-        }
-    }
-}
+use super::{Backbone, InputShape, Pass};
 
 /// A ResNet up to its pooled features.
 #[derive(Debug)]
@@ -43,46 +15,51 @@ pub struct Resnet {
     stem: ConvNorm,
     pool: bool,
     blocks: Vec<Block>,
-    num_features: i64,
+    feature_shape: [i64; 3],
     norm: NormConfig,
 }
 
 impl Resnet {
     /// Registers all tensors in the current scope of `parameters`.
-    pub fn new(
-        depth: Depth,
-        stem: Stem,
-        in_channels: i64,
+    pub fn build<D: ResnetDepth>(
+        config: &ResnetConfig<D>,
+        input: InputShape,
         norm: NormConfig,
         parameters: &mut Parameters,
     ) -> Self {
-        let (kernel, stride, pool) = match stem {
-            Stem::Imagenet => (7, 2, true),
-            Stem::Small => (3, 1, false),
+        let architecture = config.architecture();
+        let kernel = config.stem.kernel() as i64;
+        let (stride, pool) = match config.stem {
+            Stem::Imagenet => (2, true),
+            Stem::Small => (1, false),
         };
+        // Of each layer of stride 2.
+        let halvings = if pool { 5 } else { 3 };
         let mut channels = 64;
         let stem = ConvNorm {
-            conv: Conv2d::new("conv1", (in_channels, channels), kernel, stride, parameters),
+            conv: Conv2d::new("conv1", (input.channels, channels), kernel, stride, parameters),
             norm: NormLayer::new("bn1", channels, norm, parameters),
         };
         let mut blocks = Vec::new();
-        for (stage, num_blocks) in depth.blocks_per_stage().into_iter().enumerate() {
+        for (stage, num_blocks) in architecture.blocks_per_stage.into_iter().enumerate() {
             let width = 64 << stage;
             for index in 0..num_blocks {
                 let stride = if stage > 0 && index == 0 { 2 } else { 1 };
                 let name = format!("layer{}.{index}", stage + 1);
                 let block = parameters
-                    .scope(&name, |scope| Block::new(depth, (channels, width), stride, norm, scope));
+                    .scope(&name, |scope| Block::new(&architecture, (channels, width), stride, norm, scope));
                 blocks.push(block);
-                channels = width * depth.expansion();
+                channels = width * architecture.expansion() as i64;
             }
         }
-        Self { stem, pool, blocks, num_features: channels, norm }
+        let side = |size: i64| (0..halvings).fold(size, |size, _| (size + 1) / 2);
+        let feature_shape = [channels, side(input.height), side(input.width)];
+        Self { stem, pool, blocks, feature_shape, norm }
     }
 }
 
 impl Backbone for Resnet {
-    fn forward(&self, input: &Tensor, pass: &Pass) -> Result<Tensor, TchError> {
+    fn features(&self, input: &Tensor, pass: &Pass) -> Result<Tensor, TchError> {
         let mut hidden = self.stem.forward_relu(input, None, pass)?;
         if self.pool {
             hidden = hidden.f_max_pool2d([3, 3], [2, 2], [1, 1], [1, 1], false)?;
@@ -90,11 +67,19 @@ impl Backbone for Resnet {
         for block in &self.blocks {
             hidden = block.forward(&hidden, pass)?;
         }
-        global_average_pool(&hidden)
+        Ok(hidden)
+    }
+
+    fn pool(&self, features: &Tensor, _pass: &Pass) -> Result<Tensor, TchError> {
+        global_average_pool(features)
+    }
+
+    fn feature_shape(&self) -> [i64; 3] {
+        self.feature_shape
     }
 
     fn num_features(&self) -> i64 {
-        self.num_features
+        self.feature_shape[0]
     }
 
     fn norm(&self) -> NormConfig {
@@ -112,26 +97,23 @@ struct Block {
 
 impl Block {
     fn new(
-        depth: Depth,
+        architecture: &ResnetArchitecture,
         (in_channels, width): (i64, i64),
         stride: i64,
         norm: NormConfig,
         parameters: &mut Parameters,
     ) -> Self {
-        let out_channels = width * depth.expansion();
+        let out_channels = width * architecture.expansion() as i64;
         let mut layer = |index: usize, channels: (i64, i64), kernel: i64, stride: i64| ConvNorm {
             conv: Conv2d::new(&format!("conv{index}"), channels, kernel, stride, parameters),
             norm: NormLayer::new(&format!("bn{index}"), channels.1, norm, parameters),
         };
-        let (inner, last) = match depth {
-            Depth::Resnet18 | Depth::Resnet34 => {
-                (vec![layer(1, (in_channels, width), 3, stride)], layer(2, (width, width), 3, 1))
-            }
+        let (inner, last) = if architecture.bottleneck {
             // As torchvision and not the paper: the 3x3 convolution has the stride ("v1.5").
-            Depth::Resnet50 => (
-                vec![layer(1, (in_channels, width), 1, 1), layer(2, (width, width), 3, stride)],
-                layer(3, (width, out_channels), 1, 1),
-            ),
+            let inner = vec![layer(1, (in_channels, width), 1, 1), layer(2, (width, width), 3, stride)];
+            (inner, layer(3, (width, out_channels), 1, 1))
+        } else {
+            (vec![layer(1, (in_channels, width), 3, stride)], layer(2, (width, width), 3, 1))
         };
         let downsample = (stride != 1 || in_channels != out_channels).then(|| ConvNorm {
             conv: Conv2d::new("downsample.0", (in_channels, out_channels), 1, stride, parameters),

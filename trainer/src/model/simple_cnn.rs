@@ -2,14 +2,14 @@
 //! size, and a hidden layer. Its hidden layer is the embedding, on which heads sit. Departures: convolutions have no bias,
 //! which normalization would take away again, and begin as in torchvision's ResNets.
 
-use dtrain_configs::schema::ModelConfig;
+use dtrain_configs::schema::SimpleCnnConfig;
 use tch::{TchError, Tensor};
 
 use super::dropout::Dropout;
 use super::layers::{Conv2d, ConvNorm, Linear, average_pool};
 use super::norm::{NormConfig, NormLayer};
 use super::parameters::Parameters;
-use super::{Backbone, Pass};
+use super::{Backbone, InputShape, Pass};
 
 /// Tells this network's dropout from others.
 const DROPOUT: u64 = 1;
@@ -22,15 +22,16 @@ pub struct SimpleCnn {
     hidden: Linear,
     dropout: Dropout,
     pool_size: i64,
+    feature_shape: [i64; 3],
     num_features: i64,
     norm: NormConfig,
 }
 
 impl SimpleCnn {
     /// Registers `conv1.weight`, `bn1.weight`, ..., `fc.weight` in the current scope of `parameters`.
-    pub fn new(
-        config: &ModelConfig,
-        in_channels: i64,
+    pub fn build(
+        config: &SimpleCnnConfig,
+        input: InputShape,
         norm: NormConfig,
         parameters: &mut Parameters,
     ) -> Self {
@@ -39,7 +40,7 @@ impl SimpleCnn {
             conv: Conv2d::new(&format!("conv{number}"), channels, 3, 1, parameters),
             norm: NormLayer::new(&format!("bn{number}"), channels.1, norm, parameters),
         };
-        let blocks = [block(1, (in_channels, first)), block(2, (first, second))];
+        let blocks = [block(1, (input.channels, first)), block(2, (first, second))];
         let (pool_size, num_features) = (config.pool_size as i64, config.fc_hidden as i64);
         let flat = second * pool_size * pool_size;
         Self {
@@ -47,6 +48,7 @@ impl SimpleCnn {
             hidden: Linear::new("fc", (flat, num_features), true, parameters),
             dropout: Dropout { share: config.dropout, layer: DROPOUT },
             pool_size,
+            feature_shape: [second, input.height / 4, input.width / 4],
             num_features,
             norm,
         }
@@ -54,17 +56,27 @@ impl SimpleCnn {
 }
 
 impl Backbone for SimpleCnn {
-    fn forward(&self, input: &Tensor, pass: &Pass) -> Result<Tensor, TchError> {
+    fn features(&self, input: &Tensor, pass: &Pass) -> Result<Tensor, TchError> {
         let mut hidden = input.shallow_clone();
         for block in &self.blocks {
             hidden = block.forward_relu_max_pool(&hidden, pass)?;
         }
+        Ok(hidden)
+    }
+
+    /// Mean of each window of a square, then the hidden layer.
+    fn pool(&self, features: &Tensor, pass: &Pass) -> Result<Tensor, TchError> {
         let side = self.pool_size;
-        if hidden.size().get(2..) != Some([side, side].as_slice()) {
-            hidden = average_pool(&hidden, side)?;
-        }
-        let embedding = self.hidden.forward(&hidden.f_flatten(1, -1)?)?.f_relu()?;
+        let pooled = match features.size().get(2..) == Some([side, side].as_slice()) {
+            true => features.shallow_clone(),
+            false => average_pool(features, side)?,
+        };
+        let embedding = self.hidden.forward(&pooled.f_flatten(1, -1)?)?.f_relu()?;
         self.dropout.forward(&embedding, pass)
+    }
+
+    fn feature_shape(&self) -> [i64; 3] {
+        self.feature_shape
     }
 
     fn num_features(&self) -> i64 {

@@ -107,7 +107,7 @@ fn try_batch(
     };
     let meter = MemoryMeter::start(device)?;
     let begin = Instant::now();
-    let pass = Pass::train(None).without_update();
+    let pass = Pass::train(None).without_update().twice(method.facts().second_order);
     let counts = method.count(&targets);
     let objective = {
         let _reduced = arithmetic.enter(device);
@@ -141,17 +141,21 @@ fn wait_for_device(parameters: &Parameters) {
 
 #[cfg(test)]
 mod tests {
-    use dtrain_configs::schema::{MethodConfig, ModelConfig, ModelName};
+    use dtrain_configs::schema::{MethodConfig, ModelConfig};
 
     use super::*;
 
     const SHAPE: [usize; 3] = [1, 32, 48];
 
-    fn build(method: &MethodConfig, name: ModelName) -> (Box<dyn Method>, Parameters) {
+    fn build(method: &MethodConfig, name: &str) -> (Box<dyn Method>, Parameters) {
         let mut parameters = Parameters::new(Device::Cpu, Kind::Float, 3);
-        let model = ModelConfig { name, ..ModelConfig::default() };
-        let method =
-            crate::method::build(method, &model, &crate::method::Task::of_classes(1, 4), &mut parameters);
+        let model = ModelConfig::named(name).unwrap();
+        let method = crate::method::build(
+            method,
+            &model,
+            &crate::method::Task::of_classes(SHAPE.map(|size| size as i64), 4),
+            &mut parameters,
+        );
         (method, parameters)
     }
 
@@ -176,7 +180,7 @@ mod tests {
     #[ignore = "run by the test above"]
     fn alone() {
         for config in MethodConfig::all() {
-            for name in [ModelName::CnnSmall, ModelName::Resnet18] {
+            for name in ["cnn_small", "resnet18"] {
                 let (method, parameters) = build(&config, name);
                 let line = measure_activations(&*method, &parameters, SHAPE, Arithmetic::Fp32).unwrap();
                 let expected = line.fixed_bytes + 16 * line.bytes_per_sample;
@@ -192,7 +196,7 @@ mod tests {
 
     #[test]
     fn nothing_is_left_behind() {
-        let (method, parameters) = build(&MethodConfig::default(), ModelName::CnnSmall);
+        let (method, parameters) = build(&MethodConfig::default(), "cnn_small");
         let copy = |tensors: Vec<&Tensor>| tensors.into_iter().map(|t| t.detach().copy()).collect::<Vec<_>>();
         let weights = || copy(parameters.parameters().iter().map(|p| &p.tensor).collect());
         let buffers = || copy(parameters.buffers().iter().map(|b| &b.tensor).collect());

@@ -217,7 +217,7 @@ fn sync_sums(parameters: &Parameters) -> (usize, f64) {
 
 #[cfg(test)]
 mod tests {
-    use dtrain_configs::schema::{MethodConfig, ModelName};
+    use dtrain_configs::schema::{MethodConfig, ModelConfig};
     use tch::Kind;
 
     use super::super::cost::Compute;
@@ -235,7 +235,7 @@ mod tests {
         let method = crate::method::build(
             &config.method,
             &config.model,
-            &crate::method::Task::of_classes(1, 10),
+            &crate::method::Task::of_classes([1, 64, 101], 10),
             &mut parameters,
         );
         check(RunShape {
@@ -259,7 +259,7 @@ mod tests {
     #[test]
     fn numbers_come_from_network_and_settings() {
         let mut config = RunConfig::default();
-        config.model.name = ModelName::Resnet18;
+        config.model = ModelConfig::named("resnet18").unwrap();
         config.trainer.batch_size = 128;
         shape_of(&config, |shape| {
             let inputs = shape.on_world(4);

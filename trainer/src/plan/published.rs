@@ -4,7 +4,7 @@ use std::fmt::Write;
 
 use dtrain_configs::RunConfig;
 use dtrain_configs::schema::{
-    LarsConfig, MethodConfig, ModelConfig, ModelName, OptimizerConfig, ProjectorConfig, SimclrConfig,
+    LarsConfig, MethodConfig, ModelConfig, OptimizerConfig, ProjectorConfig, SimclrConfig,
 };
 use tch::{Device, Kind};
 
@@ -30,7 +30,7 @@ const USABLE: f64 = 0.8;
 fn the_page_shows_what_the_model_predicts() {
     let projector = ProjectorConfig { hidden_dim: 2048, ..ProjectorConfig::default() };
     let mut config = RunConfig {
-        model: ModelConfig { name: ModelName::Resnet50, ..ModelConfig::default() },
+        model: ModelConfig::named("resnet50").unwrap(),
         method: MethodConfig::Simclr(SimclrConfig { projector, ..SimclrConfig::default() }),
         optimizer: OptimizerConfig::Lars(LarsConfig::default()),
         ..RunConfig::default()
@@ -39,7 +39,7 @@ fn the_page_shows_what_the_model_predicts() {
     let method = crate::method::build(
         &config.method,
         &config.model,
-        &crate::method::Task::of_classes(3, 0),
+        &crate::method::Task::of_classes([3, 224, 224], 0),
         &mut parameters,
     );
     let flat = Flat::new(&parameters).unwrap();

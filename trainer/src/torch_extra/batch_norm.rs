@@ -31,6 +31,11 @@ unsafe extern "C" {
         callback: SumCallback,
         output: *mut *mut C_tensor,
     ) -> *mut c_char;
+    fn dtrain_sum_over_ranks(
+        own: *const C_tensor,
+        callback: SumCallback,
+        sums: *mut *mut C_tensor,
+    ) -> *mut c_char;
 }
 
 type Sum = dyn Fn(&mut Tensor) -> Result<(), String> + Send + Sync;
@@ -72,8 +77,34 @@ impl SyncStatistics {
     ///
     /// # Errors
     /// When the ranks cannot talk.
-    pub fn sum(&self, values: &mut Tensor) -> Result<(), TchError> {
+    pub fn sum_in_place(&self, values: &mut Tensor) -> Result<(), TchError> {
         (self.0)(values).map_err(TchError::Torch)
+    }
+
+    /// The sum of `own` over all ranks, within the graph: of a loss that is the sum of what each rank makes of the result,
+    /// the gradient of `own` is the sum over the ranks of theirs, itself a sum of this kind, so that derivatives of every
+    /// order exist. Ranks whose graphs are alike call in the same order in backward too.
+    ///
+    /// # Shapes
+    /// `own` `[n]`, f64, to the same; n is the same on all ranks.
+    ///
+    /// # Errors
+    /// When another shape or type is given, memory runs out, or the function fails or panics, here or later in backward.
+    pub fn sum(&self, own: &Tensor) -> Result<Tensor, TchError> {
+        let mut sums = std::ptr::null_mut();
+        // SAFETY: the tensor is valid for the time of the call; the context is what both functions expect.
+        check(unsafe { dtrain_sum_over_ranks(own.as_ptr(), self.callback(), &mut sums) })?;
+        // SAFETY: a call without a message has made a new tensor, which this side owns.
+        Ok(unsafe { Tensor::from_ptr(sums) })
+    }
+
+    /// For C++, which releases it.
+    fn callback(&self) -> SumCallback {
+        SumCallback {
+            context: Box::into_raw(Box::new(Arc::clone(&self.0))).cast(),
+            call: Some(call_sum),
+            release: Some(release_sum),
+        }
     }
 }
 
@@ -95,7 +126,7 @@ extern "C" fn call_sum(
     message: *mut c_char,
     capacity: usize,
 ) -> c_int {
-    // SAFETY: the context is the box of `batch_norm`, which C++ has not released yet.
+    // SAFETY: the context is the box of `SyncStatistics::callback`, which C++ has not released yet.
     let sum = unsafe { &*context.cast::<Arc<Sum>>() };
     // SAFETY: C++ lends the tensor for the time of the call and keeps it: it is not dropped here.
     let mut sums = ManuallyDrop::new(unsafe { Tensor::from_ptr(sums) });
@@ -161,11 +192,7 @@ pub fn batch_norm(
         After::ReluMaxPool => (2, None),
     };
     let callback = match all_ranks {
-        Some(all_ranks) => SumCallback {
-            context: Box::into_raw(Box::new(Arc::clone(&all_ranks.0))).cast(),
-            call: Some(call_sum),
-            release: Some(release_sum),
-        },
+        Some(all_ranks) => all_ranks.callback(),
         None => SumCallback { context: std::ptr::null_mut(), call: None, release: None },
     };
     let mut output = std::ptr::null_mut();
@@ -239,6 +266,27 @@ mod tests {
         output.sum(Kind::Double).backward();
         drop(output);
         assert_eq!(Arc::strong_count(&token), 1);
+    }
+
+    /// y is the sum over two ranks, here of the same numbers x, and both have the loss y^3: the losses of both are 2 y^3, whose
+    /// derivative is 6 y^2 = 24 x^2. Both have the sum of that for their second loss, 12 y^2 together, and so on.
+    #[test]
+    fn a_sum_over_ranks_has_derivatives_of_every_order() {
+        let ranks = SyncStatistics::new(|sums| {
+            // The other rank has the same numbers.
+            sums.iter_mut().for_each(|sum| *sum *= 2.0);
+            Ok(())
+        });
+        let x = Tensor::from_slice(&[0.5, -1.25]).set_requires_grad(true);
+        let y = ranks.sum(&x).unwrap();
+        let first =
+            Tensor::run_backward(&[y.pow_tensor_scalar(3).sum(Kind::Double)], &[&x], true, true).remove(0);
+        assert!(first.allclose(&(x.square() * 24.0), 1e-12, 1e-12, false));
+        let second = Tensor::run_backward(&[first.sum(Kind::Double)], &[&x], true, true).remove(0);
+        assert!(second.allclose(&(&x * 48.0), 1e-12, 1e-12, false), "{second}");
+        let third = Tensor::run_backward(&[second.sum(Kind::Double)], &[&x], false, false).remove(0);
+        assert!(third.allclose(&x.full_like(48.0), 1e-12, 1e-12, false), "{third}");
+        assert!(ranks.sum(&leaf(&[2, 2])).is_err() && ranks.sum(&x.to_kind(Kind::Float)).is_err());
     }
 
     #[test]

@@ -13,6 +13,8 @@ pub struct MethodFacts {
     pub pairs: Option<PairFacts>,
     /// A second network follows the trained one.
     pub teacher: Option<TeacherFacts>,
+    /// Its losses hold gradients, so that training takes gradients of gradients.
+    pub second_order: bool,
 }
 
 impl Default for MethodFacts {
@@ -24,6 +26,7 @@ impl Default for MethodFacts {
             labels: LabelUse::Unused,
             pairs: None,
             teacher: None,
+            second_order: false,
         }
     }
 }

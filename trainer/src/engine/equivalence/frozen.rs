@@ -101,11 +101,11 @@ fn ranks_and_ways_do_not_matter_in_any_phase() {
 #[test]
 fn a_part_within_the_network_can_be_frozen() {
     let build = built_by(|p| {
-        let model = ModelConfig { norm: Norm::Group, ..backbone(ModelName::CnnSmall) };
+        let model = ModelConfig { norm: Norm::Group, ..backbone("cnn_small") };
         method::build(
             &MethodConfig::Supervised(SupervisedConfig::default()),
             &model,
-            &Task::of_classes(1, CLASSES),
+            &Task::of_classes([1, SIZE, SIZE], CLASSES),
             p,
         )
     });
@@ -123,7 +123,7 @@ fn a_part_within_the_network_can_be_frozen() {
 
 #[test]
 fn the_learning_rate_is_scaled_and_starts_anew_by_phase() {
-    let build = built_by(|p| supervised(ModelName::CnnSmall, p));
+    let build = built_by(|p| supervised("cnn_small", p));
     let mut phases = phases("backbone");
     phases.list[1].lr_scale = 0.5;
     phases.list[2].schedule = PhaseSchedule::Restart;

@@ -3,7 +3,9 @@
 
 use std::collections::BTreeMap;
 
-use dtrain_configs::schema::{HeadConfig, HeadLoss, HeadsConfig, ModelConfig};
+use dtrain_configs::schema::{
+    HeadConfig, HeadLoss, HeadsConfig, ModelConfig, NetworkConfig, SimpleCnnConfig,
+};
 
 use super::*;
 use crate::method::HeadTask;
@@ -28,20 +30,17 @@ pub(super) fn task() -> Task {
     let scales = [(4, vec![]), (3, vec![40.0, 50.0, 60.0]), (5, vec![]), (2, vec![])];
     let head =
         |(name, (num_classes, values)): (&str, _)| HeadTask { name: name.to_owned(), num_classes, values };
-    Task { heads: LABELS.into_iter().zip(scales).map(head).collect(), ..Task::of_classes(1, CLASSES) }
+    Task {
+        heads: LABELS.into_iter().zip(scales).map(head).collect(),
+        ..Task::of_classes([1, SIZE, SIZE], CLASSES)
+    }
 }
 
 /// Four heads on a network with dropout; the last one has weight `last`.
 pub(super) fn multihead(dropout: f64, last: f64, parameters: &mut Parameters) -> Box<dyn Method> {
-    let model = ModelConfig {
-        name: ModelName::SimpleCnn,
-        conv1_channels: 4,
-        conv2_channels: 6,
-        pool_size: 3,
-        fc_hidden: 16,
-        dropout,
-        ..ModelConfig::default()
-    };
+    let network =
+        SimpleCnnConfig { conv1_channels: 4, conv2_channels: 6, pool_size: 3, fc_hidden: 16, dropout };
+    let model = ModelConfig::from(NetworkConfig::from(network));
     let head = |weight, loss| HeadConfig { weight, loss: Some(loss), ..HeadConfig::default() };
     let heads = [
         ("class", head(1.0, HeadLoss::CrossEntropy)),

@@ -49,7 +49,7 @@ fn an_overflow_on_one_rank_halves_the_scale_of_all() {
             way,
             sync_bn: false,
             arithmetic: Arithmetic::Fp16,
-            ..whole(sgd(), built_by(|p| supervised(ModelName::CnnSmall, p)))
+            ..whole(sgd(), built_by(|p| supervised("cnn_small", p)))
         };
         let ranks: Vec<Scaled> = thread::scope(|scope| {
             let threads: Vec<_> = local_world(3)

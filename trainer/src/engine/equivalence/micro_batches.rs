@@ -75,7 +75,7 @@ fn without_batch_norm_micro_batches_equal_the_whole() {
 
 /// A network in which each sample is normalized by itself.
 fn grouped() -> ModelConfig {
-    ModelConfig { norm: Norm::Group, norm_groups: 8, ..backbone(ModelName::CnnSmall) }
+    ModelConfig { norm: Norm::Group, norm_groups: 8, ..backbone("cnn_small") }
 }
 
 /// The gradient of a batch of the sizes that are trained with, of every method, is that of its pieces, on one rank and on two

@@ -17,7 +17,7 @@ fn after_each_step_it_is_the_moving_average_of_the_paper() {
     for (deferred, shard_optimizer) in [(false, false), (true, false), (false, true)] {
         let build = built_by(|p| {
             let config = MethodConfig::named("byol").unwrap().for_proofs(&[]);
-            method::build(&config, &backbone(ModelName::CnnSmall), &Task::of_classes(1, CLASSES), p)
+            method::build(&config, &backbone("cnn_small"), &Task::of_classes([1, SIZE, SIZE], CLASSES), p)
         });
         let way = Way { deferred, shard_optimizer, ..PLAIN_WAY };
         let case = Case { way, ..whole(adamw(), build) };
@@ -67,8 +67,8 @@ fn it_is_kept_and_never_trained() {
     let mut parameters = Parameters::new(Device::Cpu, Kind::Double, 3);
     let _ = method::build(
         &config,
-        &backbone(ModelName::CnnSmall),
-        &Task::of_classes(1, CLASSES),
+        &backbone("cnn_small"),
+        &Task::of_classes([1, SIZE, SIZE], CLASSES),
         &mut parameters,
     );
     assert!(parameters.parameters().iter().all(|p| !p.name.starts_with("teacher.")));

@@ -101,7 +101,7 @@ pub(super) fn skips_a_bad_step(name: &str, case: &Case, collective: Arc<dyn Coll
 #[test]
 fn a_replica_that_differs_is_named_on_all_ranks() {
     for damaged in ["weight", "moment", "statistics", "nothing"] {
-        let case = whole(adamw(), built_by(|p| supervised(ModelName::CnnSmall, p)));
+        let case = whole(adamw(), built_by(|p| supervised("cnn_small", p)));
         let errors: Vec<Option<String>> = thread::scope(|scope| {
             let threads: Vec<_> = local_world(3)
                 .into_iter()

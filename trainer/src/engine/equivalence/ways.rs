@@ -57,7 +57,7 @@ fn sharding_the_optimizer_keeps_weights_bit_for_bit() {
             // Without clipping, since a norm is summed over shards.
             grad_clip: None,
             way: Way { shard_optimizer, bucket_bytes: 1 << 14, ..PLAIN_WAY },
-            ..whole(optimizer.clone(), built_by(|p| simclr(ModelName::CnnSmall, p)))
+            ..whole(optimizer.clone(), built_by(|p| simclr("cnn_small", p)))
         };
         let whole = train(&case(false), &batches(2));
         let sharded = train(&case(true), &batches(2));

@@ -26,14 +26,15 @@ impl Engine {
         step: u64,
         update_statistics: bool,
     ) -> StepContext<'static> {
-        let pass = Pass::train(self.sync.clone());
+        let pass = Pass::train(self.sync.clone()).twice(self.method.facts().second_order);
         let pass = if update_statistics { pass } else { pass.without_update() };
         StepContext::new(self.facts_of(step), part, &pass, self.sum.clone())
     }
 
     /// Layers behave as in an evaluation after the last step, and each part of each rank stands alone.
     pub(in crate::engine) fn evaluation_context(&self, part: &LocalBatch) -> StepContext<'static> {
-        StepContext::new(self.facts_of(self.last_step), part, &Pass::eval(), None)
+        let pass = Pass::eval().twice(self.method.facts().second_order);
+        StepContext::new(self.facts_of(self.last_step), part, &pass, None)
     }
 
     /// The method's counts of the global batch.

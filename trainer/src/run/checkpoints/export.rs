@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use dtrain_configs::RunConfig;
-use dtrain_configs::schema::{Encoder, ModelConfig, ModelName, Norm, Stem};
+use dtrain_configs::schema::{Encoder, ModelConfig, Norm, Torchvision};
 
 use crate::checkpoint::durable::replace_atomic;
 use crate::checkpoint::{CheckpointStore, MODEL_FILE, TensorFile, TensorSpec, Validation, write_tensors};
@@ -93,14 +93,12 @@ fn exported_name(name: &str, part: ExportPart) -> Option<String> {
 
 /// The lines that make torchvision's network with these shapes and load the file.
 fn python(model: &ModelConfig, specs: &[TensorSpec], out: &Path) -> Vec<String> {
-    let name = match model.name {
-        ModelName::Resnet18 => "resnet18",
-        ModelName::Resnet34 => "resnet34",
-        ModelName::Resnet50 => "resnet50",
-        ModelName::CnnSmall | ModelName::SimpleCnn => return Vec::new(),
-    };
     let shape = |name: &str| specs.iter().find(|spec| spec.name == name).map(|spec| spec.shape.as_slice());
     let classes = shape("fc.weight").and_then(|shape| shape.first().copied());
+    let channels = shape("conv1.weight").and_then(|shape| shape.get(1).copied()).unwrap_or(3);
+    let Some(Torchvision { function, adjustments }) = model.network.torchvision(channels) else {
+        return Vec::new();
+    };
     let mut arguments = Vec::new();
     arguments.extend(classes.map(|classes| format!("num_classes={classes}")));
     if model.norm == Norm::Group {
@@ -110,19 +108,9 @@ fn python(model: &ModelConfig, specs: &[TensorSpec], out: &Path) -> Vec<String> 
     }
     let mut lines = vec![
         "import safetensors.torch, torch, torchvision".to_owned(),
-        format!("model = torchvision.models.{name}({})", arguments.join(", ")),
+        format!("model = torchvision.models.{function}({})", arguments.join(", ")),
     ];
-    let channels = shape("conv1.weight").and_then(|shape| shape.get(1).copied()).unwrap_or(3);
-    match model.stem {
-        Stem::Small => {
-            lines.push(format!("model.conv1 = torch.nn.Conv2d({channels}, 64, 3, padding=1, bias=False)"));
-            lines.push("model.maxpool = torch.nn.Identity()".to_owned());
-        }
-        Stem::Imagenet if channels != 3 => lines.push(format!(
-            "model.conv1 = torch.nn.Conv2d({channels}, 64, 7, stride=2, padding=3, bias=False)"
-        )),
-        Stem::Imagenet => {}
-    }
+    lines.extend(adjustments);
     if classes.is_none() {
         lines.push("model.fc = torch.nn.Identity()".to_owned());
     }
@@ -137,6 +125,8 @@ fn python(model: &ModelConfig, specs: &[TensorSpec], out: &Path) -> Vec<String> 
 
 #[cfg(test)]
 mod tests {
+    use dtrain_configs::schema::NetworkConfig;
+
     use super::*;
     use crate::checkpoint::Dtype;
 
@@ -190,8 +180,9 @@ mod tests {
                 r#"model.load_state_dict(safetensors.torch.load_file("weights.safetensors"))"#,
             ]
         );
+        let [_, small] = &NetworkConfig::named("resnet18").unwrap().variants()[..] else { panic!() };
         let small =
-            ModelConfig { stem: Stem::Small, norm: Norm::Group, norm_groups: 20, ..ModelConfig::default() };
+            ModelConfig { norm: Norm::Group, norm_groups: 20, ..ModelConfig::from(small.network.clone()) };
         let specs: [(&str, &[u64]); 2] = [("conv1.weight", &[64, 1, 3, 3]), ("fc.weight", &[10, 512])];
         let norm = "norm_layer=lambda n: torch.nn.GroupNorm(min(n, 16), n)";
         assert_eq!(
@@ -206,7 +197,7 @@ mod tests {
         let projected: [(&str, &[u64]); 2] =
             [("conv1.weight", &[64, 1, 7, 7]), ("projector.0.weight", &[8, 8])];
         assert!(lines(ModelConfig::default(), &projected).ends_with(", strict=False)"));
-        let own = ModelConfig { name: ModelName::CnnSmall, ..ModelConfig::default() };
+        let own = ModelConfig::named("cnn_small").unwrap();
         assert_eq!(lines(own, &projected), "");
     }
 }

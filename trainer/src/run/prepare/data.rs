@@ -10,7 +10,6 @@ use dtrain_data::{DataError, Dataset, ImageViews, LabelAccess, SoundViews, Sourc
 
 use super::prepared::Purpose;
 use crate::error::TrainError;
-use crate::model::min_side;
 
 /// Opens the data. A method that needs no labels learns without them where no recording lies in the folder of a class.
 pub(super) fn open_dataset(config: &RunConfig, root: &Path, purpose: Purpose) -> Result<Dataset, TrainError> {
@@ -108,17 +107,6 @@ fn nothing_held_out(config: &RunConfig, dataset: &Dataset) -> TrainError {
             example.unwrap_or_default()
         ),
     )
-}
-
-pub(super) fn check_side(config: &RunConfig, [_, height, width]: [usize; 3]) -> Result<(), TrainError> {
-    let least = min_side(config.model.name);
-    if height >= least && width >= least {
-        return Ok(());
-    }
-    Err(TrainError::config(
-        format!("views are {height} x {width}, and `model.name` needs at least {least} x {least}"),
-        "choose another `model=`, or larger views",
-    ))
 }
 
 pub(super) fn same_data_everywhere(collective: &dyn Collective, fingerprint: u64) -> Result<(), TrainError> {

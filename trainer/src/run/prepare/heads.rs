@@ -14,9 +14,8 @@ pub(super) fn task(config: &RunConfig, dataset: &Dataset, shape: [usize; 3]) -> 
         num_classes: label.classes.len() as i64,
         values: label.values.clone(),
     };
-    let [in_channels, ..] = shape;
     Task {
-        in_channels: in_channels as i64,
+        input: shape.map(|size| size as i64).into(),
         target: dataset.label(&config.data.target).map(head).unwrap_or_default(),
         heads: dataset.labels.iter().map(head).collect(),
     }

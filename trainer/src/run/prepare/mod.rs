@@ -17,6 +17,7 @@ mod probes;
 mod reading;
 mod resolve;
 mod transport;
+mod view_size;
 
 use std::sync::Arc;
 

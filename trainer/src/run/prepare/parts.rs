@@ -6,10 +6,11 @@ use dtrain_configs::RunConfig;
 use dtrain_configs::schema::{BnStatistics, Sampling};
 use dtrain_data::{Dataset, Sampler, SamplerKind, ViewMaker};
 
-use super::data::{check_held_out, check_side, view_maker};
+use super::data::{check_held_out, view_maker};
 use super::plan::run_plan;
 use super::prepared::Purpose;
 use super::resolve::{Place, Resolved};
+use super::view_size;
 use super::{course, heads, phases};
 use crate::coordinator::{Course, RunPlan};
 use crate::error::TrainError;
@@ -34,7 +35,7 @@ pub(super) fn build_parts(
 ) -> Result<Parts, TrainError> {
     check_held_out(config, dataset, purpose)?;
     let maker = view_maker(config, dataset)?;
-    check_side(config, maker.shape())?;
+    view_size::check(&config.model, maker.shape())?;
     let task = heads::task(config, dataset, maker.shape());
     let mut parameters = Parameters::new(place.device, resolved.arithmetic.kind(), config.seed);
     let method = method::build(&config.method, &config.model, &task, &mut parameters);

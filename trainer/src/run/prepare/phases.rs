@@ -84,7 +84,7 @@ fn parts(parameters: &Parameters, prefix: &str) -> Vec<String> {
 
 #[cfg(test)]
 mod tests {
-    use dtrain_configs::schema::{MethodConfig, ModelConfig, ModelName, SupervisedConfig};
+    use dtrain_configs::schema::{MethodConfig, ModelConfig, SupervisedConfig};
     use tch::{Device, Kind};
 
     use super::*;
@@ -92,9 +92,9 @@ mod tests {
 
     fn refused(phase: PhaseConfig) -> (String, String) {
         let mut parameters = Parameters::new(Device::Cpu, Kind::Float, 0);
-        let model = ModelConfig { name: ModelName::Resnet18, ..ModelConfig::default() };
+        let model = ModelConfig::named("resnet18").unwrap();
         let config = MethodConfig::Supervised(SupervisedConfig::default());
-        let method = method::build(&config, &model, &Task::of_classes(1, 3), &mut parameters);
+        let method = method::build(&config, &model, &Task::of_classes([1, 32, 32], 3), &mut parameters);
         let phases = PhasesConfig {
             enabled: true,
             fracs: vec![1.0],

@@ -52,14 +52,8 @@ fn world_of(prepared: &Prepared) -> &World {
 fn describe_network(banner: &mut Banner, prepared: &Prepared) {
     let (config, engine) = (&prepared.config, &prepared.engine);
     let parameters = engine.parameters().num_elements() as f64 / 1e6;
-    banner.line("model", model_name(config), format!("{parameters:.2} M parameters"));
+    banner.line("model", config.model.name(), format!("{parameters:.2} M parameters"));
     banner.line("method", config.method.name(), format!("{} views", engine.method().num_views()));
-}
-
-/// As written in `model.name`.
-fn model_name(config: &RunConfig) -> String {
-    let name = serde_json::to_value(config.model.name).unwrap_or_default();
-    name.as_str().unwrap_or_default().to_owned()
 }
 
 fn describe_data(banner: &mut Banner, prepared: &Prepared) {

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use dtrain_configs::schema::{ModelConfig, ModelName, Norm, ProjectorConfig, Stem};
+use dtrain_configs::schema::{ModelConfig, NetworkVariant, Norm, ProjectorConfig};
 use tch::{Kind, TchError, Tensor};
 
 use super::Check;
@@ -29,27 +29,26 @@ const EMBEDDING: i64 = 96;
 /// Keeps gradients of 16-bit floats out of the subnormal numbers; a power of two, so that nothing else changes.
 const LOSS_SCALE: f64 = 256.0;
 
-/// All checks; `quick` leaves the two largest networks out.
+/// All checks; `quick` leaves the largest networks out.
 pub(super) fn checks(quick: bool) -> Vec<Check<'static>> {
-    let large = [ModelName::Resnet34, ModelName::Resnet50];
     let mut checks = Vec::new();
-    for name in ModelName::ALL.into_iter().filter(|name| !quick || !large.contains(name)) {
-        // The small networks have one stem.
-        let stems: &[Stem] = match name {
-            ModelName::CnnSmall | ModelName::SimpleCnn => &[Stem::Small],
-            ModelName::Resnet18 | ModelName::Resnet34 | ModelName::Resnet50 => &[Stem::Imagenet, Stem::Small],
-        };
-        for &stem in stems {
+    for model in ModelConfig::all() {
+        let is_large = model.network.facts().is_large;
+        if quick && is_large {
+            continue;
+        }
+        for NetworkVariant { network, words, side } in model.network.variants() {
+            let words = if words.is_empty() { String::new() } else { format!("{words}, ") };
             for norm in [Norm::Batch, Norm::Group, Norm::Frozen] {
-                // No dropout, which would take a seed; windows of pooling that overlap.
-                let config = ModelConfig { name, stem, norm, dropout: 0.0, ..ModelConfig::default() };
-                let text = format!("model {}, {} stem, {} norm", word(name), word(stem), word(norm));
+                let config = ModelConfig { norm, ..ModelConfig::from(network.clone()) };
+                let text = format!("model {}, {words}{} norm", model.name(), word(norm));
                 let synchronized = config.clone();
-                checks.push(Check::new(text.clone(), move |setting| backbone(setting, &config, false)));
+                checks.push(Check::new(text.clone(), move |setting| backbone(setting, &config, side, false)));
                 // Every synchronized network of a run on several GPUs goes this way.
-                if norm == Norm::Batch && !large.contains(&name) {
+                if norm == Norm::Batch && !is_large {
                     let text = format!("{text}, synchronized");
-                    checks.push(Check::new(text, move |setting| backbone(setting, &synchronized, true)));
+                    checks
+                        .push(Check::new(text, move |setting| backbone(setting, &synchronized, side, true)));
                 }
             }
         }
@@ -91,14 +90,16 @@ fn word(value: impl serde::Serialize) -> String {
 }
 
 /// The reference is not synchronized: libtorch's own layers.
-fn backbone(setting: &Setting, config: &ModelConfig, synchronized: bool) -> Result<Compared, TrainError> {
+fn backbone(
+    setting: &Setting,
+    config: &ModelConfig,
+    side: usize,
+    synchronized: bool,
+) -> Result<Compared, TrainError> {
+    let side = side as i64;
     let mut parameters = setting.parameters();
-    let network = build_backbone(config, CHANNELS, &mut parameters);
-    let size = match config.stem {
-        Stem::Imagenet => 64,
-        Stem::Small => 32,
-    };
-    let views = setting.normal(1, &[BATCH, CHANNELS, size, size]);
+    let network = build_backbone(config, [CHANNELS, side, side].into(), &mut parameters);
+    let views = setting.normal(1, &[BATCH, CHANNELS, side, side]);
     let pass = Pass::train(synchronization(setting).filter(|_| synchronized));
     run(setting, &parameters, || network.forward(&views, &pass))
 }
@@ -229,8 +230,8 @@ fn backward(
 /// Hooks fire once per tensor, and gradients arrive in the flat buffer, on the device too.
 pub(super) fn exact(setting: &Setting, precision: DevicePrecision) -> Result<Vec<Row>, TrainError> {
     let mut parameters = setting.parameters();
-    let config = ModelConfig { name: ModelName::CnnSmall, ..ModelConfig::default() };
-    let network = build_backbone(&config, CHANNELS, &mut parameters);
+    let config = ModelConfig::smallest();
+    let network = build_backbone(&config, [CHANNELS, 32, 32].into(), &mut parameters);
     let flat = Flat::new(&parameters)?;
     flat.zero_gradients();
     let tensors = parameters.parameters();

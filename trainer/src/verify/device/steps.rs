@@ -5,8 +5,7 @@ use std::sync::Arc;
 
 use dtrain_comm::{Collective, Single};
 use dtrain_configs::schema::{
-    AdamwConfig, Encoder, MethodConfig, ModelConfig, ModelName, OptimizerConfig, ScheduleConfig,
-    ScheduleKind, SgdConfig,
+    AdamwConfig, Encoder, MethodConfig, ModelConfig, OptimizerConfig, ScheduleConfig, ScheduleKind, SgdConfig,
 };
 use tch::Tensor;
 
@@ -51,7 +50,7 @@ fn task() -> Task {
         num_classes: CLASSES,
         values: values.clone(),
     });
-    Task { heads: heads.collect(), ..Task::of_classes(1, CLASSES) }
+    Task { heads: heads.collect(), ..Task::of_classes([1, SIZE, SIZE], CLASSES) }
 }
 
 /// An engine of one rank.
@@ -98,7 +97,7 @@ fn trained(
     deferred: bool,
 ) -> Result<Engine, TrainError> {
     let mut parameters = setting.parameters();
-    let model = ModelConfig { name: ModelName::CnnSmall, ..ModelConfig::default() };
+    let model = ModelConfig::smallest();
     let method = method::build(config, &model, &task(), &mut parameters);
     engine(setting, method, parameters, optimizer, deferred)
 }

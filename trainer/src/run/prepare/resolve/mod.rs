@@ -163,6 +163,9 @@ fn arithmetic(
 ) -> Result<Arithmetic, TrainError> {
     let features = CpuFeatures::detect();
     let (precision, reason) = match config.trainer.precision {
+        Precision::Auto if config.method.facts().second_order => {
+            (Precision::Fp32, "auto: gradients of gradients are not taken in 16 bits".to_owned())
+        }
         Precision::Auto => {
             // All ranks can do what the least able one can.
             let (own, reason) = default_precision(place.device, place.compute_capability, &features);

@@ -1,0 +1,43 @@
+//! Views that are too small for the network.
+
+use dtrain_configs::schema::ModelConfig;
+
+use crate::error::TrainError;
+
+/// Whether the network has something to look at in views of `shape` (C, H, W).
+///
+/// # Errors
+/// It has not.
+pub(super) fn check(model: &ModelConfig, [_, height, width]: [usize; 3]) -> Result<(), TrainError> {
+    let least = model.network.facts().min_side;
+    if height >= least && width >= least {
+        return Ok(());
+    }
+    let name = model.name();
+    Err(TrainError::config(
+        format!("views are {height} x {width}, and `model.name` = {name} needs at least {least} x {least}"),
+        "choose another `model=`, or larger views",
+    ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_network_says_what_it_needs() {
+        for model in ModelConfig::all() {
+            let least = model.network.facts().min_side;
+            assert!(check(&model, [1, least, least]).is_ok());
+            for shape in [[1, least - 1, 100], [3, 100, least - 1]] {
+                let error = check(&model, shape).unwrap_err().to_string();
+                let [_, height, width] = shape;
+                for part in
+                    [format!("{height} x {width}"), model.name().to_owned(), format!("{least} x {least}")]
+                {
+                    assert!(error.contains(&part), "{error}");
+                }
+            }
+        }
+    }
+}
