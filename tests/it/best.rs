@@ -213,3 +213,32 @@ fn less_of_a_loss_is_better() {
         sandbox.dtrain(falling(&more)).finish().succeeded().says(said);
     }
 }
+
+#[test]
+fn a_sum_of_metrics_names_the_best_and_is_recorded() {
+    let sandbox = with_recordings(10);
+    let text = "0.5*val/acc - 2*val/loss";
+    let monitor = format!("checkpoint.monitor={text}");
+    let optimized = format!("optimized_metric={text}");
+    let finished = sandbox.dtrain(falling(&[&monitor, &optimized])).finish().succeeded();
+    finished.says(&format!("{text}  (more is better)"));
+    let run = sandbox.run("run");
+    let sums = run.series(text);
+    let (accuracies, losses) = (run.series("val/acc"), run.series("val/loss"));
+    let best = sums.iter().map(|(_, sum)| *sum).fold(f64::NEG_INFINITY, f64::max);
+    for ((step, sum), ((_, accuracy), (_, loss))) in sums.iter().zip(accuracies.iter().zip(&losses)) {
+        assert!((sum - (0.5 * accuracy - 2.0 * loss)).abs() < 1e-12, "step {step}: {sum}");
+    }
+    assert!(sums.len() >= 3, "{sums:?}");
+    let result = run.result();
+    assert_eq!(result["best"]["monitor"], text);
+    assert!((result["best"]["value"].as_f64().unwrap() - best).abs() < 1e-9, "{result}");
+    assert!(result["optimized"]["value"].as_f64().is_some(), "{result}");
+
+    let refused = sandbox.dtrain(falling(&["checkpoint.monitor=val/acc + val/loss"])).finish().expect(2);
+    refused.says("more of one part is better and less of another").says("`checkpoint.mode=max` or `min`");
+    let refused = sandbox.dtrain(falling(&["checkpoint.monitor=val/acc + val/pitch_acc"])).finish().expect(2);
+    refused.says("`checkpoint.monitor` is `val/pitch_acc`, which this run does not measure");
+    let refused = sandbox.dtrain(falling(&["stop.monitor=val/acc * 2"])).finish().expect(2);
+    refused.says("`stop.monitor` is `val/acc * 2`, which is no metric and no sum of metrics");
+}
