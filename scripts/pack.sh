@@ -95,7 +95,7 @@ done < <(
   for file in "$binary" "$worker" "$out"/openmpi/bin/orte* "$out"/openmpi/lib/plugins/*.so; do ldd "$file"; done |
     sed -n 's/^[[:space:]]*\([^ ]*\) => \([^ ]*\).*/\1 \2/p' | sort -u
 )
-[ ${#missing[@]} = 0 ] || fail "libraries are missing here: ${missing[*]}" "mend this machine's Open MPI; \`ldd\` tells more"
+[ ${#missing[@]} = 0 ] || fail "libraries are missing here: ${missing[*]}" "fix this machine's Open MPI; \`ldd\` tells more"
 find "$out/openmpi/lib" -name '*.so*' -exec strip --strip-unneeded {} +
 
 # Every species keeps enough clips for batches of 16, and a step its share of the trap that the recipe is about.

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-/// What is unusual, and what silences or mends it.
+/// What is unusual, and what silences or fixes it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Warning {
     /// One sentence in lower case.

@@ -68,7 +68,7 @@ pub struct ConfigErrors {
 }
 
 impl ConfigErrors {
-    /// Problems in the order in which a user mends them: files by line, then overrides, then what only the program's
+    /// Problems in the order in which a user fixes them: files by line, then overrides, then what only the program's
     /// own files say.
     pub(crate) fn new(mut problems: Vec<Problem>) -> Self {
         problems.sort_by_cached_key(|problem| {

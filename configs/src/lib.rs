@@ -57,7 +57,7 @@ pub use help::{explain, sections, settings_page};
 pub use listing::{FileInfo, files};
 pub use moved::{ONE_RUN, Word, hint_of_word, words_of_other_tools};
 pub use origins::Origins;
-pub use run_dir::{RunDir, StopWish};
+pub use run_dir::{RunDir, StopRequest};
 pub use schema::RunConfig;
 pub use shell::{shell_path, shell_word};
 pub use source::{Place, Source, SourceKind};

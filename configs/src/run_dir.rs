@@ -112,14 +112,14 @@ impl RunDir {
 
 /// What the file that `dtrain stop` leaves asks for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum StopWish {
+pub enum StopRequest {
     /// Save and end.
     User,
     /// Save and end, to be started again by whoever started the run.
     Requeue,
 }
 
-impl StopWish {
+impl StopRequest {
     /// What the file holds.
     pub fn text(self) -> &'static str {
         match self {

@@ -1,4 +1,4 @@
-//! Signals become a wish in the next report; nothing else happens in a handler. Ctrl-C once saves and stops, twice stops
+//! Signals become a stop request in the next report; nothing else happens in a handler. Ctrl-C once saves and stops, twice stops
 //! at once. A signal that was ignored when the program began stays ignored: whoever began it wants no hang-up under `nohup`,
 //! and no Ctrl-C for a job in the background of a shell, where it is meant for somebody else.
 
@@ -12,7 +12,7 @@ use dtrain_trainer::run::StopFlag;
 use signal_hook::consts::{SIGINT, SIGTERM, SIGUSR1, SIGUSR2};
 use signal_hook::{flag, low_level};
 
-/// Turns signals into wishes of the returned flag.
+/// Turns signals into stop requests of the returned flag.
 pub fn watch() -> std::io::Result<StopFlag> {
     let stop = StopFlag::default();
     let armed = Arc::new(AtomicBool::new(false));

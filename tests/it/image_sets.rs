@@ -258,7 +258,7 @@ fn bad_samples_are_named_counted_and_left_out() {
     `digits/train-labels-idx1-ubyte`: sample 150 at byte 158: label 20 of head `digit` is out of range, it has 10 classes
     and 2 more
 
-    hint: mend the label, or state the classes in a file `heads.json` beside it: `{"digit": {"num_classes": 21}}`
+    hint: fix the label, or state the classes in a file `heads.json` beside it: `{"digit": {"num_classes": 21}}`
     "#);
     assert!(finished.stdout.contains("240 samples, 7 of them bad"), "{}", finished.stdout);
     let found = document(&sandbox);
@@ -334,7 +334,7 @@ fn damaged_and_lying_files_are_refused() {
     insta::assert_snapshot!(refusal(&sandbox, &["inspect", "vimh-32x32x1_digits"]), @r"
     error: `vimh-32x32x1_digits`: the sources disagree on the shape of an image: the folder's name says 32x32x1, vimh_dataset_info.json says 28x28x1, train_batch says 28x28x1
 
-    hint: rename the folder or mend the metadata, whichever is wrong; the file's own numbers are what it was written with
+    hint: rename the folder or fix the metadata, whichever is wrong; the file's own numbers are what it was written with
     ");
     std::fs::rename(sandbox.join("vimh-32x32x1_digits"), sandbox.join("set")).unwrap();
     let pickled = bytes(sandbox.join("set/train_batch"));
@@ -369,7 +369,7 @@ fn nothing_is_overwritten() {
     insta::assert_snapshot!(refusal(&sandbox, &["convert", "digits", "vimh-32x32x1_digits"]), @r"
     error: `vimh-32x32x1_digits`: key `name`: expected a folder of another name for images of 28x28x1, found one that states 32x32x1
 
-    hint: mend `name`, or write the set again
+    hint: fix `name`, or write the set again
     ");
     insta::assert_snapshot!(refusal(&sandbox, &["inspect", "nowhere"]), @r"
     error: `nowhere`: there is no folder of this name

@@ -1,4 +1,4 @@
-//! Signals are wishes: the run saves, says how to go on, and ends with the code that tells why.
+//! Signals are stop requests: the run saves, says how to go on, and ends with the code that tells why.
 
 use dtrain_tests::Running;
 

@@ -164,7 +164,7 @@ fn every_command_line_composes_or_says_what_to_write() {
         let words = shell_words(line.strip_prefix("python src/train.py ").unwrap());
         let experiment = words.iter().find(|word| word.starts_with("experiment="));
         let mut num_hints = 0;
-        let mended: Vec<String> = words
+        let fixed: Vec<String> = words
             .iter()
             .flat_map(|word| {
                 let alone: Vec<String> =
@@ -177,7 +177,7 @@ fn every_command_line_composes_or_says_what_to_write() {
             .collect();
         assert_eq!(composed(&words).err().map_or(0, |hints| hints.len()), num_hints, "{line}");
         as_they_stand += usize::from(num_hints == 0);
-        let tags = composed(&mended).unwrap_or_else(|hints| panic!("{line} became {mended:?}: {hints:?}"));
+        let tags = composed(&fixed).unwrap_or_else(|hints| panic!("{line} became {fixed:?}: {hints:?}"));
         if let Some((_, typed)) = line.split_once("tags=\"[") {
             assert_eq!(tags, typed.trim_end_matches("]\"").split(',').collect::<Vec<_>>(), "{line}");
         }

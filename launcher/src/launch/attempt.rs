@@ -1,4 +1,4 @@
-//! One start of all processes, watched to its end: output is passed on, signals become wishes, and a job that cannot end by
+//! One start of all processes, watched to its end: output is passed on, signals become stop requests, and a job that cannot end by
 //! itself is ended.
 
 use std::os::fd::OwnedFd;
@@ -18,7 +18,7 @@ use super::mpirun::{Ending, noticed};
 use super::output::Output;
 use super::plan::Plan;
 use super::processes::{kill_job, of_job};
-use super::wish::{Action, Inbox, Wish, Wishes};
+use super::stop_request::{Action, Inbox, StopRequest, StopRequests};
 
 /// How often signals and the end are looked for while nothing is said.
 const LOOK: Duration = Duration::from_millis(50);
@@ -57,7 +57,7 @@ pub struct Watch<'a> {
     /// Signals that arrive.
     pub inbox: &'a mut Inbox,
     /// What they ask for.
-    pub wishes: &'a mut Wishes,
+    pub stop_requests: &'a mut StopRequests,
     /// Time to save.
     pub grace: Duration,
     /// The terminal.
@@ -130,11 +130,11 @@ impl End<'_> {
         loop {
             output.take(LOOK)?;
             for signal in watch.inbox.pending() {
-                match watch.wishes.hear(signal, Instant::now()) {
+                match watch.stop_requests.hear(signal, Instant::now()) {
                     Action::Nothing => {}
-                    Action::Tell(wish) => {
-                        watch.printer.say(asked(wish));
-                        self.tell(wish);
+                    Action::Tell(request) => {
+                        watch.printer.say(asked(request));
+                        self.tell(request);
                     }
                     Action::Kill => self.kill(),
                 }
@@ -153,7 +153,7 @@ impl End<'_> {
                 self.kill();
             }
             if !self.killed
-                && let Some((_, since)) = watch.wishes.told()
+                && let Some((_, since)) = watch.stop_requests.told()
                 && now.duration_since(since) > watch.grace
             {
                 self.was_cut_off = true;
@@ -163,9 +163,9 @@ impl End<'_> {
     }
 
     /// mpirun hands the signal on to all ranks, wherever they are.
-    fn tell(&self, wish: Wish) {
+    fn tell(&self, request: StopRequest) {
         // A process that has just ended cannot be told, which is noticed at the next look.
-        let _ = kill(self.pid(), wish.signal());
+        let _ = kill(self.pid(), request.signal());
     }
 
     /// Ends everything at once. mpirun goes too: it would wait for ranks on other hosts.
@@ -182,10 +182,10 @@ impl End<'_> {
     }
 }
 
-fn asked(wish: Wish) -> &'static str {
-    match wish {
-        Wish::User => "stopping: the ranks save and end; Ctrl-C again ends them at once",
-        Wish::Requeue => "stopping: the ranks save and end, to be started again later",
+fn asked(request: StopRequest) -> &'static str {
+    match request {
+        StopRequest::User => "stopping: the ranks save and end; Ctrl-C again ends them at once",
+        StopRequest::Requeue => "stopping: the ranks save and end, to be started again later",
     }
 }
 

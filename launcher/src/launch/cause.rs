@@ -189,7 +189,7 @@ mod tests {
             time_unix: 1.0,
             exit,
             message: message.into(),
-            hint: Some("mend it".into()),
+            hint: Some("fix it".into()),
             stage: Some("step 7".into()),
         }
     }
@@ -217,7 +217,7 @@ mod tests {
         let all = Evidence { noticed: noticed(0, Ending::Exit(1)), records, ..evidence(Ending::Exit(1)) };
         let cause = all.cause();
         assert_eq!(cause.to_string(), "rank 1 on `vm` ended with exit code 3: no GPU");
-        assert_eq!((cause.stage.as_deref(), cause.hint.as_deref()), (Some("step 7"), Some("mend it")));
+        assert_eq!((cause.stage.as_deref(), cause.hint.as_deref()), (Some("step 7"), Some("fix it")));
         assert_eq!(all.code(), 3);
     }
 

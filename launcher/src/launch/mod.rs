@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! args -> plan (words, run directory, size, hosts) -> attempt -> cause -> policy -> attempt ... -> exit code
-//!                                                     command, output, wish
+//!                                                     command, output, stop request
 //! ```
 //!
 //! What an attempt leaves behind is evidence, the cause is found in it by a pure function, and another one decides. This
@@ -20,7 +20,7 @@ mod policy;
 mod processes;
 mod report;
 mod size;
-mod wish;
+mod stop_request;
 
 use std::path::PathBuf;
 use std::time::{Duration, Instant, SystemTime};
@@ -36,7 +36,7 @@ use history::{Line, newest_step, next_attempt};
 use job_dir::JobDir;
 use plan::{Plan, Run};
 use policy::{Decision, Limits, Tried, decide};
-use wish::{Inbox, Wishes};
+use stop_request::{Inbox, StopRequests};
 
 use crate::failure::Failure;
 use crate::logging;
@@ -62,7 +62,8 @@ pub fn run(args: &LaunchArgs, printer: &Printer) -> Result<Exit, Failure> {
     let job = JobDir::create().map_err(|error| broken("no private folder for the job", &error))?;
     let limits = Limits { max_restarts: args.max_restarts, restartable: plan.run.is_some() };
     let grace = Duration::from_secs(args.grace_secs.into());
-    let mut launch = Launch { plan, job, limits, grace, inbox, wishes: Wishes::default(), printer };
+    let mut launch =
+        Launch { plan, job, limits, grace, inbox, stop_requests: StopRequests::default(), printer };
     launch.announce();
     launch.supervise()
 }
@@ -78,7 +79,7 @@ struct Launch<'a> {
     limits: Limits,
     grace: Duration,
     inbox: Inbox,
-    wishes: Wishes,
+    stop_requests: StopRequests,
     printer: &'a Printer,
 }
 
@@ -101,7 +102,7 @@ impl Launch<'_> {
             let mut watch = Watch {
                 plan: &self.plan,
                 inbox: &mut self.inbox,
-                wishes: &mut self.wishes,
+                stop_requests: &mut self.stop_requests,
                 grace: self.grace,
                 printer: self.printer,
             };
@@ -114,7 +115,7 @@ impl Launch<'_> {
             let to_step = self.newest_step();
             let code = ended.evidence.code();
             tried.push(Tried { code, began: ended.began, progressed: to_step > from_step });
-            let decision = decide(&tried, self.limits, self.wishes.wish());
+            let decision = decide(&tried, self.limits, self.stop_requests.strongest());
             self.note(&places, &ended, started, (from_step, to_step), decision);
             match decision {
                 Decision::End(exit) => return self.end(exit, &ended, &places),
@@ -214,10 +215,10 @@ impl Launch<'_> {
         let until = Instant::now() + pause;
         loop {
             for signal in self.inbox.pending() {
-                self.wishes.hear(signal, Instant::now());
+                self.stop_requests.hear(signal, Instant::now());
             }
-            if let Some(wish) = self.wishes.wish() {
-                return Some(wish.exit());
+            if let Some(request) = self.stop_requests.strongest() {
+                return Some(request.exit());
             }
             let left = until.saturating_duration_since(Instant::now());
             if left.is_zero() {

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use dtrain_front::Exit;
 
-use super::wish::Wish;
+use super::stop_request::StopRequest;
 
 /// Restarts in a row without a new durable checkpoint after which more would bring nothing.
 pub const MAX_VAIN_RESTARTS: u32 = 3;
@@ -61,8 +61,8 @@ pub enum Reason {
     NotTraining,
 }
 
-/// Decides after the last of `history`; `wish` is what signals asked for.
-pub fn decide(history: &[Tried], limits: Limits, wish: Option<Wish>) -> Decision {
+/// Decides after the last of `history`; `request` is what signals asked for.
+pub fn decide(history: &[Tried], limits: Limits, request: Option<StopRequest>) -> Decision {
     let Some(last) = history.last() else { return Decision::End(Exit::Done) };
     let said = match last.code {
         0 => Some(Exit::Done),
@@ -74,7 +74,7 @@ pub fn decide(history: &[Tried], limits: Limits, wish: Option<Wish>) -> Decision
         1..128 if !last.began => Some(Exit::Environment),
         _ => None,
     };
-    if let Some(exit) = said.or(wish.map(Wish::exit)) {
+    if let Some(exit) = said.or(request.map(StopRequest::exit)) {
         return Decision::End(exit);
     }
     let number = history.len() as u32;
@@ -178,14 +178,14 @@ mod tests {
     }
 
     #[test]
-    fn a_wish_to_stop_ends_what_fails_while_stopping() {
-        let stop = |code, wish| decide(&[tried(code, false)], LIMITS, Some(wish));
+    fn a_stop_request_ends_what_fails_while_stopping() {
+        let stop = |code, request| decide(&[tried(code, false)], LIMITS, Some(request));
         for code in [1, 137, 143] {
-            assert_eq!(stop(code, Wish::Requeue), Decision::End(Exit::Requeue));
-            assert_eq!(stop(code, Wish::User), Decision::End(Exit::Interrupted));
+            assert_eq!(stop(code, StopRequest::Requeue), Decision::End(Exit::Requeue));
+            assert_eq!(stop(code, StopRequest::User), Decision::End(Exit::Interrupted));
         }
-        assert_eq!(stop(0, Wish::User), Decision::End(Exit::Done), "it was faster than the signal");
-        assert_eq!(stop(3, Wish::Requeue), Decision::End(Exit::Environment));
+        assert_eq!(stop(0, StopRequest::User), Decision::End(Exit::Done), "it was faster than the signal");
+        assert_eq!(stop(3, StopRequest::Requeue), Decision::End(Exit::Environment));
     }
 
     #[test]

@@ -72,7 +72,7 @@ pub fn final_hint(reason: Reason) -> String {
         Reason::NoneLeft => "no restart is left; `--max-restarts` allows more".to_owned(),
         Reason::Vain => format!(
             "{MAX_VAIN_RESTARTS} restarts in a row brought no new checkpoint; save more often with \
-             `checkpoint.every_steps`, or mend the cause"
+             `checkpoint.every_steps`, or fix the cause"
         ),
         Reason::NotTraining => "only training is started again".to_owned(),
     }

@@ -1,4 +1,4 @@
-//! Clocks that jump: a time server mends the time of day, a laptop wakes up. Nothing that a run decides depends on it.
+//! Clocks that jump: a time server sets the time of day, a laptop wakes up. Nothing that a run decides depends on it.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;

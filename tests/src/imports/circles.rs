@@ -3,14 +3,22 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
+use std::sync::LazyLock;
 
 use regex::Regex;
 
 use super::layers::Layout;
-use super::source::{expand, module_path, rust_files, without_comments_and_strings};
+use super::source::{USE, expand, expression, module_path, rust_files, without_comments_and_strings};
 
 /// A module as the segments of its path; the crate is the empty one.
 type Module = Vec<String>;
+
+/// What stands before an item that is there for tests.
+static TESTS: LazyLock<Regex> = LazyLock::new(|| expression(r"#\[cfg\(test\)\]\s*(?:#\[[^\]]*\]\s*)*"));
+/// A module that is a file.
+static FILE: LazyLock<Regex> = LazyLock::new(|| expression(r"^(?:pub(?:\([^)]*\))?\s+)?mod\s+(\w+)\s*;"));
+/// A path of two segments at least.
+static PATH: LazyLock<Regex> = LazyLock::new(|| expression(r"\b[A-Za-z_]\w*(?:::[A-Za-z_]\w*)+"));
 
 /// Reexports are followed so many times.
 const MAX_REEXPORTS: usize = 20;
@@ -62,13 +70,11 @@ fn files_of(folder: &Path) -> BTreeMap<Module, Names> {
 
 /// Blanks what `#[cfg(test)]` stands before, and returns the names of such modules that are files.
 fn without_tests(code: &str) -> (String, Vec<String>) {
-    let marked = Regex::new(r"#\[cfg\(test\)\]\s*(?:#\[[^\]]*\]\s*)*").expect("a regular expression");
-    let file = Regex::new(r"^(?:pub(?:\([^)]*\))?\s+)?mod\s+(\w+)\s*;").expect("a regular expression");
     let (mut kept, mut modules, mut rest) = (String::new(), Vec::new(), code);
-    while let Some(found) = marked.find(rest) {
+    while let Some(found) = TESTS.find(rest) {
         kept.push_str(&rest[..found.start()]);
         let item = &rest[found.end()..];
-        modules.extend(file.captures(item).and_then(|name| Some(name.get(1)?.as_str().to_owned())));
+        modules.extend(FILE.captures(item).and_then(|name| Some(name.get(1)?.as_str().to_owned())));
         rest = &item[length_of_item(item)..];
     }
     kept.push_str(rest);
@@ -96,10 +102,8 @@ fn length_of_item(item: &str) -> usize {
 }
 
 fn names_of(code: &str) -> Names {
-    let items = Regex::new(r"(?s)\buse\s+([^;]+);").expect("a regular expression");
-    let path = Regex::new(r"\b[A-Za-z_]\w*(?:::[A-Za-z_]\w*)+").expect("a regular expression");
     let mut names = Names::default();
-    for item in items.captures_iter(code).filter_map(|item| item.get(1)) {
+    for item in USE.captures_iter(code).filter_map(|item| item.get(1)) {
         let mut used = Vec::new();
         expand(item.as_str(), &[], &mut used);
         for (index, (name, mut path)) in used.into_iter().enumerate() {
@@ -114,9 +118,9 @@ fn names_of(code: &str) -> Names {
             names.used.insert(name, path);
         }
     }
-    let others = items.replace_all(code, "");
+    let others = USE.replace_all(code, "");
     names.inline =
-        path.find_iter(&others).map(|path| path.as_str().split("::").map(str::to_owned).collect()).collect();
+        PATH.find_iter(&others).map(|path| path.as_str().split("::").map(str::to_owned).collect()).collect();
     names
 }
 
@@ -128,7 +132,7 @@ fn steps_of(files: &BTreeMap<Module, Names>) -> BTreeMap<Module, BTreeMap<(Strin
         let is_named = |path: &&Vec<String>| {
             path.first().is_some_and(|first| {
                 roots.contains(&first.as_str())
-                    || files.contains_key(&[&module[..], &[first.clone()]].concat())
+                    || files.contains_key(&[&module[..], std::slice::from_ref(first)].concat())
             })
         };
         for path in names.used.values().chain(names.inline.iter().filter(is_named)) {
@@ -171,7 +175,7 @@ fn resolved(
         }
     }
     while let Some(first) = rest.first() {
-        let child = [&at[..], &[first.clone()]].concat();
+        let child = [&at[..], std::slice::from_ref(first)].concat();
         if files.contains_key(&child) {
             (at, rest) = (child, &rest[1..]);
             continue;

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
+use std::sync::LazyLock;
 
 use regex::Regex;
 
@@ -12,6 +13,24 @@ pub struct Import {
     pub line: usize,
     /// Segments; `super` and `self` are resolved, so that the first one is `crate` or a crate's name.
     pub path: Vec<String>,
+}
+
+/// A `use` item.
+pub(super) static USE: LazyLock<Regex> = LazyLock::new(|| expression(r"(?s)\buse\s+([^;]+);"));
+/// A path that begins with `crate`, `super` or a small letter.
+static PATH: LazyLock<Regex> = LazyLock::new(|| {
+    expression(r"\b((?:crate|super)(?:::(?:super|[A-Za-z_]\w*))+|[a-z_]\w*(?:::[A-Za-z_]\w*)+)")
+});
+/// Comments, strings and characters.
+static HIDDEN: LazyLock<Regex> = LazyLock::new(|| {
+    expression(
+        r##"(?s)//[^\n]*|/\*.*?\*/|r#+".*?"#+|\br"[^"]*"|"(?:[^"\\]|\\.)*"|'(?:[^'\\\n]|\\[^\n]{1,8}?)'"##,
+    )
+});
+
+/// A regular expression of this program's own.
+pub(super) fn expression(text: &str) -> Regex {
+    Regex::new(text).expect("a regular expression")
 }
 
 /// All Rust sources below `folder`, sorted, the build script included.
@@ -51,17 +70,14 @@ pub(super) fn module_path(file: &Path) -> Vec<String> {
 pub fn imports_of(text: &str, module: &[String]) -> Vec<Import> {
     let code = without_comments_and_strings(text);
     let mut imports = Vec::new();
-    let items = Regex::new(r"(?s)\buse\s+([^;]+);").expect("a regular expression");
-    for item in items.captures_iter(&code) {
+    for item in USE.captures_iter(&code) {
         let (Some(whole), Some(tree)) = (item.get(0), item.get(1)) else { continue };
         let line = line_of(&code, whole.start());
         let mut names = Vec::new();
         expand(tree.as_str(), &[], &mut names);
         imports.extend(names.into_iter().map(|(_, path)| Import { line, path: resolve(path, module) }));
     }
-    let inline = Regex::new(r"\b((?:crate|super)(?:::(?:super|[A-Za-z_]\w*))+|[a-z_]\w*(?:::[A-Za-z_]\w*)+)")
-        .expect("a regular expression");
-    for found in inline.find_iter(&code) {
+    for found in PATH.find_iter(&code) {
         let path = found.as_str().split("::").map(str::to_owned).collect();
         imports.push(Import { line: line_of(&code, found.start()), path: resolve(path, module) });
     }
@@ -140,12 +156,8 @@ fn resolve(path: Vec<String>, module: &[String]) -> Vec<String> {
 
 /// The same text with comments and the contents of strings and characters blanked; lines stay where they are.
 pub(super) fn without_comments_and_strings(text: &str) -> String {
-    let blank = Regex::new(
-        r##"(?s)//[^\n]*|/\*.*?\*/|r#+".*?"#+|\br"[^"]*"|"(?:[^"\\]|\\.)*"|'(?:[^'\\\n]|\\[^\n]{1,8}?)'"##,
-    )
-    .expect("a regular expression");
     let lines_only = |found: &regex::Captures<'_>| {
         found.get(0).map_or("", |m| m.as_str()).chars().filter(|c| *c == '\n').collect::<String>() + " "
     };
-    blank.replace_all(text, lines_only).into_owned()
+    HIDDEN.replace_all(text, lines_only).into_owned()
 }

@@ -67,7 +67,7 @@ impl Coordinator {
         if let Some(value) = first.monitored
             && self.state.remember_best(value, self.plan.monitor_mode)
         {
-            // A checkpoint of this step was saved for a wish, before there was a value that tells how good it is.
+            // A checkpoint of this step was saved for a stop request, before there was a value that tells how good it is.
             self.state.saved_at = self.state.saved_at.filter(|at| *at != self.state.step);
         }
         if let (Some(value), Some(rule)) = (first.watched, &self.plan.early_stop) {
@@ -78,14 +78,14 @@ impl Coordinator {
     }
 
     /// The order of precedence is told at [`super`].
-    fn reason_to_end(&self, wish: Option<Interrupt>) -> Option<StopReason> {
+    fn reason_to_end(&self, request: Option<Interrupt>) -> Option<StopReason> {
         if self.state.nonfinite_in_a_row >= self.plan.max_nonfinite_steps.max(1) {
             return Some(StopReason::NonFinite);
         }
-        match (&self.ending, wish) {
+        match (&self.ending, request) {
             (Some(StopReason::Requeue), Some(Interrupt::User)) => Some(StopReason::Interrupted),
             (Some(reason), _) => Some(reason.clone()),
-            (None, Some(wish)) => Some(wish.into()),
+            (None, Some(request)) => Some(request.into()),
             (None, None) if self.state.step >= self.plan.total_steps => Some(StopReason::Finished),
             (None, None) => self.out_of_patience().then_some(StopReason::EarlyStopped),
         }
@@ -190,7 +190,7 @@ mod tests {
         vec![Report { ready_samples: 8, ..Report::default() }; 2]
     }
 
-    fn wish(interrupt: Interrupt, rank: usize) -> Vec<Report> {
+    fn request(interrupt: Interrupt, rank: usize) -> Vec<Report> {
         let mut reports = ready();
         reports[rank].interrupt = Some(interrupt);
         reports
@@ -284,14 +284,14 @@ mod tests {
         assert!(all.contains("step7 eval step8 save-Periodic"), "{all}");
     }
 
-    /// The wish leaves the evaluation to the resumed run, and with it the value that makes a checkpoint the best.
+    /// The stop request leaves the evaluation to the resumed run, and with it the value that makes a checkpoint the best.
     #[test]
-    fn a_checkpoint_that_was_saved_for_a_wish_is_saved_again_when_it_turns_out_to_be_the_best() {
+    fn a_checkpoint_that_was_saved_for_a_stop_request_is_saved_again_when_it_turns_out_to_be_the_best() {
         let mut coordinator = Coordinator::new(plan(8), CoordinatorState::default());
         while coordinator.state().step < 4 {
             coordinator.next(&ready());
         }
-        assert_eq!(name(&coordinator.next(&wish(Interrupt::Requeue, 0))), "save-Final");
+        assert_eq!(name(&coordinator.next(&request(Interrupt::Requeue, 0))), "save-Final");
         for (value, expected) in [(0.9, "eval save-Periodic step4 "), (0.1, "eval step4 ")] {
             let state = CoordinatorState { best: Some((0.5, 2)), ..coordinator.state().clone() };
             let all = names_monitored(&mut Coordinator::new(plan(8), state), |_| Some(value));
@@ -304,14 +304,14 @@ mod tests {
         for rank in [0, 1] {
             let mut coordinator = Coordinator::new(plan(10), CoordinatorState::default());
             coordinator.next(&ready());
-            let saved = coordinator.next(&wish(Interrupt::User, rank));
+            let saved = coordinator.next(&request(Interrupt::User, rank));
             assert_eq!(saved, Directive::Save { step: 1, kind: SaveKind::Final });
             assert_eq!(coordinator.next(&ready()), Directive::Stop(StopReason::Interrupted));
         }
     }
 
     #[test]
-    fn a_users_wish_overrules_a_requeue_and_nothing_overrules_the_users() {
+    fn a_users_stop_request_overrules_a_requeue_and_nothing_overrules_the_users() {
         for (first, second, expected) in [
             (Interrupt::Requeue, Interrupt::User, StopReason::Interrupted),
             (Interrupt::User, Interrupt::Requeue, StopReason::Interrupted),
@@ -319,9 +319,9 @@ mod tests {
         ] {
             let mut coordinator = Coordinator::new(plan(10), CoordinatorState::default());
             coordinator.next(&ready());
-            coordinator.next(&wish(first, 1));
-            assert_eq!(coordinator.next(&wish(second, 0)), Directive::Stop(expected));
-            let mut both = wish(first, 0);
+            coordinator.next(&request(first, 1));
+            assert_eq!(coordinator.next(&request(second, 0)), Directive::Stop(expected));
+            let mut both = request(first, 0);
             both[1].interrupt = Some(second);
             let mut coordinator = Coordinator::new(plan(10), CoordinatorState::default());
             coordinator.next(&both);
@@ -332,18 +332,18 @@ mod tests {
     #[test]
     fn a_run_that_has_finished_stays_finished() {
         let mut coordinator = Coordinator::new(plan(1), CoordinatorState::default());
-        let directives = [ready(), ready(), wish(Interrupt::User, 0), ready()];
+        let directives = [ready(), ready(), request(Interrupt::User, 0), ready()];
         let said: Vec<String> = directives.iter().map(|reports| name(&coordinator.next(reports))).collect();
         assert_eq!(said, ["step0", "eval-last", "save-Final", "stop-Finished"]);
     }
 
     #[test]
-    fn a_wish_goes_before_an_evaluation_which_the_resumed_run_makes() {
+    fn a_stop_request_goes_before_an_evaluation_which_the_resumed_run_makes() {
         let mut coordinator = Coordinator::new(plan(10), CoordinatorState::default());
         while coordinator.state().step < 4 {
             coordinator.next(&ready());
         }
-        assert_eq!(name(&coordinator.next(&wish(Interrupt::Requeue, 1))), "save-Final");
+        assert_eq!(name(&coordinator.next(&request(Interrupt::Requeue, 1))), "save-Final");
         let mut resumed = Coordinator::new(plan(10), coordinator.state().clone());
         assert_eq!(name(&resumed.next(&ready())), "eval");
         assert_eq!(name(&resumed.next(&ready())), "step4");
@@ -377,14 +377,14 @@ mod tests {
     fn non_finite_steps_in_a_row_stop_without_a_checkpoint() {
         let long = RunPlan { save_every_steps: None, steps_per_epoch: 1000, ..plan(1000) };
         let mut coordinator = Coordinator::new(long, CoordinatorState::default());
-        let mut reports = wish(Interrupt::Requeue, 1);
+        let mut reports = request(Interrupt::Requeue, 1);
         reports[0].last_step_finite = Some(false);
         let mut bad = ready();
         bad[0].last_step_finite = Some(false);
         for step in 0..9 {
             assert_eq!(name(&coordinator.next(&bad)), format!("step{step}"));
         }
-        // Even a wish of the same moment does not make it a run to go on with.
+        // Even a stop request of the same moment does not make it a run to go on with.
         assert_eq!(coordinator.next(&reports), Directive::Stop(StopReason::NonFinite));
     }
 }

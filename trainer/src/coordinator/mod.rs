@@ -4,12 +4,12 @@
 //! What ends a run, the strongest first:
 //!
 //! 1. steps that are not finite, `trainer.max_nonfinite_steps` in a row: the run has failed, and nothing is saved;
-//! 2. the user's wish (SIGINT, `dtrain stop`), which also turns a requeue into an end that is not restarted;
-//! 3. the wish to be started again (SIGTERM, SIGUSR1, the time limit, `dtrain stop --requeue`);
+//! 2. the user's stop request (SIGINT, `dtrain stop`), which also turns a requeue into an end that is not restarted;
+//! 3. the request to be started again (SIGTERM, SIGUSR1, the time limit, `dtrain stop --requeue`);
 //! 4. all steps are done;
 //! 5. early stopping.
 //!
-//! The first reason stays, except that the first two overrule weaker ones. A wish is honoured before the next step, an
+//! The first reason stays, except that the first two overrule weaker ones. A stop request is honoured before the next step, an
 //! evaluation that is due waits for the resumed run, and a checkpoint of this step is written unless there is one. The
 //! last two evaluate thoroughly before they save.
 

@@ -11,8 +11,8 @@ use super::*;
 #[derive(Debug, Clone)]
 struct Script {
     world_size: usize,
-    /// Wishes by the number of the report and the rank.
-    wishes: Vec<(usize, usize, Interrupt)>,
+    /// Stop requests by the number of the report and the rank.
+    stop_requests: Vec<(usize, usize, Interrupt)>,
     /// Steps whose loss is not finite.
     bad_steps: BTreeSet<u64>,
     /// Metric of the evaluation after a step, by the step.
@@ -27,10 +27,10 @@ impl Script {
             .map(|rank| Report {
                 ready_samples: ((done + 3 * rank as u64) % 5) as u32,
                 interrupt: self
-                    .wishes
+                    .stop_requests
                     .iter()
                     .filter(|(at, of, _)| *at == time && of % self.world_size == rank)
-                    .map(|wish| wish.2)
+                    .map(|request| request.2)
                     .max(),
                 last_step_finite: (stepped && rank == 0).then(|| !self.bad_steps.contains(&(done - 1))),
                 monitored: value.filter(|_| evaluated),
@@ -41,8 +41,8 @@ impl Script {
             .collect()
     }
 
-    fn without_wishes(&self) -> Self {
-        Self { wishes: Vec::new(), ..self.clone() }
+    fn without_requests(&self) -> Self {
+        Self { stop_requests: Vec::new(), ..self.clone() }
     }
 }
 
@@ -89,8 +89,8 @@ impl Rank {
 struct History {
     /// Each directive with the state after it.
     heard: Vec<(Directive, CoordinatorState)>,
-    /// The first wish: the reports that bring it are followed by no step.
-    wished_at: Option<usize>,
+    /// The first stop request: the reports that bring it are followed by no step.
+    requested_at: Option<usize>,
 }
 
 impl History {
@@ -114,14 +114,14 @@ fn simulate(plan: &RunPlan, state: &CoordinatorState, script: &Script, first: us
     let begun = state.step;
     // Each step may bring an evaluation and a checkpoint of each tier, and the end one of each besides.
     let bound = 4 * (plan.total_steps - begun.min(plan.total_steps)) as usize + 5;
-    let (mut heard, mut wished_at) = (Vec::new(), None);
+    let (mut heard, mut requested_at) = (Vec::new(), None);
     let (mut stepped, mut evaluated) = (false, false);
     for number in 0..bound {
         let done = coordinator.state().step;
         let reports = script.reports(first + number, done, stepped, evaluated);
         assert_eq!(reports.len(), script.world_size);
-        if wished_at.is_none() && reports.iter().any(|report| report.interrupt.is_some()) {
-            wished_at = Some(number);
+        if requested_at.is_none() && reports.iter().any(|report| report.interrupt.is_some()) {
+            requested_at = Some(number);
         }
         let directive = coordinator.next(&reports);
         if let Directive::Step(plan) = &directive {
@@ -133,7 +133,7 @@ fn simulate(plan: &RunPlan, state: &CoordinatorState, script: &Script, first: us
         let stop = matches!(directive, Directive::Stop(_));
         heard.push((directive, coordinator.state().clone()));
         if stop {
-            return History { heard, wished_at };
+            return History { heard, requested_at };
         }
     }
     panic!("no end after {bound} directives");
@@ -169,18 +169,18 @@ fn plans() -> impl Strategy<Value = RunPlan> {
 }
 
 fn scripts() -> impl Strategy<Value = Script> {
-    let wish = (0_usize..70, 0_usize..4, any::<bool>())
+    let request = (0_usize..70, 0_usize..4, any::<bool>())
         .prop_map(|(time, rank, user)| (time, rank, if user { Interrupt::User } else { Interrupt::Requeue }));
     let value = prop_oneof![8 => 0.0_f64..2.0, 1 => Just(f64::NAN), 1 => Just(f64::INFINITY)];
     (
         1_usize..5,
-        prop::collection::vec(wish, 0..4),
+        prop::collection::vec(request, 0..4),
         prop::collection::btree_set(0_u64..30, 0..8),
         prop::collection::vec(value, 0..12),
     )
-        .prop_map(|(world_size, wishes, bad_steps, values)| Script {
+        .prop_map(|(world_size, stop_requests, bad_steps, values)| Script {
             world_size,
-            wishes,
+            stop_requests,
             bad_steps,
             values,
         })
@@ -228,7 +228,7 @@ proptest! {
             StopReason::Finished => prop_assert_eq!(done, planned),
             StopReason::EarlyStopped => prop_assert!(plan.early_stop.is_some() && rank.steps < plan.total_steps),
             StopReason::NonFinite => prop_assert!(script.bad_steps.len() as u64 >= plan.max_nonfinite_steps),
-            StopReason::Interrupted | StopReason::Requeue => prop_assert!(history.wished_at.is_some()),
+            StopReason::Interrupted | StopReason::Requeue => prop_assert!(history.requested_at.is_some()),
         }
         let ends_whole = matches!(reason, StopReason::Finished | StopReason::EarlyStopped);
         let concluded = rank.evaluated.iter().any(|(_, last)| *last);
@@ -241,15 +241,15 @@ proptest! {
     }
 
     #[test]
-    fn a_wish_is_honoured_before_the_next_step(plan in plans(), script in scripts()) {
+    fn a_stop_request_is_honoured_before_the_next_step(plan in plans(), script in scripts()) {
         let history = simulate(&plan, &CoordinatorState::default(), &script, 0);
-        let Some(at) = history.wished_at else { return Ok(()) };
+        let Some(at) = history.requested_at else { return Ok(()) };
         let rest = &history.heard[at..];
         prop_assert!(rest.len() <= 2, "{:?}", rest);
         let trains = rest.iter().any(|(d, _)| matches!(d, Directive::Step(_) | Directive::Evaluate { .. }));
         prop_assert!(!trains, "{:?}", rest);
-        let user = script.wishes.iter().any(|(time, _, wish)| {
-            (at..history.heard.len()).contains(time) && *wish == Interrupt::User
+        let user = script.stop_requests.iter().any(|(time, _, request)| {
+            (at..history.heard.len()).contains(time) && *request == Interrupt::User
         });
         if user {
             prop_assert_ne!(history.reason(), StopReason::Requeue);
@@ -260,10 +260,10 @@ proptest! {
     fn a_coordinator_resumed_at_any_checkpoint_continues_as_the_uninterrupted_one(
         plan in plans(), script in scripts(),
     ) {
-        let whole = simulate(&plan, &CoordinatorState::default(), &script.without_wishes(), 0);
+        let whole = simulate(&plan, &CoordinatorState::default(), &script.without_requests(), 0);
         for (index, (directive, state)) in whole.heard.iter().enumerate() {
             if matches!(directive, Directive::Save { .. }) {
-                let rest = simulate(&plan, state, &script.without_wishes(), index + 1);
+                let rest = simulate(&plan, state, &script.without_requests(), index + 1);
                 prop_assert_eq!(&rest.heard, &whole.heard[index + 1..]);
             }
         }
@@ -273,12 +273,12 @@ proptest! {
     fn a_run_that_is_stopped_again_and_again_does_what_the_undisturbed_one_does(
         plan in plans(), script in scripts(),
     ) {
-        let whole = simulate(&plan, &CoordinatorState::default(), &script.without_wishes(), 0);
+        let whole = simulate(&plan, &CoordinatorState::default(), &script.without_requests(), 0);
         let mut state = CoordinatorState::default();
         let mut work = Vec::new();
         let mut first = 0;
-        // Each start outlives one wish at least, so that the last one has none left.
-        for _ in 0..script.wishes.len() + 1 {
+        // Each start outlives one stop request at least, so that the last one has none left.
+        for _ in 0..script.stop_requests.len() + 1 {
             let start = simulate(&plan, &state, &script, first);
             first += start.heard.len();
             work.extend(start.work());
@@ -290,7 +290,7 @@ proptest! {
                 break;
             }
         }
-        // An evaluation whose checkpoint exists already is repeated when a wish comes right after it.
+        // An evaluation whose checkpoint exists already is repeated when a stop request comes right after it.
         work.dedup();
         prop_assert_eq!(work, whole.work());
     }

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 pub struct Report {
     /// Samples that this rank has ready for the next step.
     pub ready_samples: u32,
-    /// A wish that has reached this rank: a signal, the time limit, `dtrain stop`.
+    /// A stop request that has reached this rank: a signal, the time limit, `dtrain stop`.
     pub interrupt: Option<Interrupt>,
     /// Whether the gradients of the step before were finite; the same on all ranks, since it is decided after the
     /// all-reduce.
@@ -20,7 +20,7 @@ pub struct Report {
     pub failed_samples: Vec<(u32, String)>,
 }
 
-/// A wish to end the run, from outside; the later of the two is the stronger one.
+/// A request to end the run, from outside; the later of the two is the stronger one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum Interrupt {
     /// The machine is wanted back (SIGTERM, SIGUSR1, the time limit, `dtrain stop --requeue`).

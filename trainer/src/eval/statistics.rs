@@ -3,7 +3,7 @@
 //! weights moved, and after t steps they still hold 0.9^t of their start, mean 0 and variance 1.
 //!
 //! Training samples go through the network in training mode, unaugmented as evaluations see theirs, in batches over all ranks. With mean m_B and variance v_B of
-//! each, weighed by their samples, the estimates are `mean = E[m_B]` and `var = E[v_B] + E[m_B^2] - mean^2`. Departures:
+//! each, weighted by their samples, the estimates are `mean = E[m_B]` and `var = E[v_B] + E[m_B^2] - mean^2`. Departures:
 //! v_B is the unbiased variance, as running statistics hold it; dropout is off, since an evaluation has none. Batches are
 //! a function of the settings alone: the sums over ranks of a batch are those of training, and everything else is
 //! computed on each rank alike.

@@ -66,7 +66,7 @@ pub struct PlanLine {
 pub struct ScalingPlan {
     /// In order.
     pub lines: Vec<PlanLine>,
-    /// Things to mend, each with its remedy.
+    /// Things to fix, each with its remedy.
     pub warnings: Vec<String>,
     /// Time.
     pub cost: StepCost,

@@ -71,7 +71,7 @@ mod tests {
 
     #[test]
     fn the_lowest_failing_rank_speaks_for_all() {
-        let error = |name: &str| TrainError::config(format!("{name} is wrong"), "mend it");
+        let error = |name: &str| TrainError::config(format!("{name} is wrong"), "fix it");
         let told = [None, Some(Told::of(&error("a"))), Some(Told::of(&error("b")))];
         let locals = [Ok(()), Err(error("a")), Err(error("b"))];
         for (rank, (local, expected)) in
@@ -79,7 +79,7 @@ mod tests {
         {
             let heard = settle(told.clone(), rank, local).unwrap_err();
             assert_eq!(heard.to_string(), expected);
-            assert_eq!((heard.hint().as_deref(), heard.class()), (Some("mend it"), ErrorClass::Config));
+            assert_eq!((heard.hint().as_deref(), heard.class()), (Some("fix it"), ErrorClass::Config));
             assert!(heard.is_agreed());
         }
         assert_eq!(settle([None, None], 1, Ok(7)).unwrap(), 7);

@@ -55,7 +55,7 @@ pub(super) fn draw(
                 batch.failed.first().map_or_else(String::new, |failed| format!(": {}", failed.reason));
             return Err(TrainError::run(
                 format!("no sample of batch {step} can be read{reason}"),
-                "mend or remove them; `dtrain train --dry-run` lists what is skipped",
+                "fix or remove them; `dtrain train --dry-run` lists what is skipped",
             ));
         }
         // Without counts of other ranks the whole batch begins at position 0.

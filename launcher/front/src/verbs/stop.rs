@@ -5,7 +5,7 @@ use std::io::{ErrorKind, Write};
 use std::thread::sleep;
 use std::time::{Duration, Instant, SystemTime};
 
-use dtrain_configs::{RunDir, StopWish, shell_path};
+use dtrain_configs::{RunDir, StopRequest, shell_path};
 
 use crate::cli::StopArgs;
 use crate::exit::Exit;
@@ -16,7 +16,7 @@ const POLL: Duration = Duration::from_millis(50);
 /// Between two signs of life while a long evaluation or checkpoint is under way.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// Leaves the wish in the run's directory and waits for the end.
+/// Leaves the stop request in the run's directory and waits for the end.
 pub fn run(args: &StopArgs, printer: &Printer) -> Result<Exit, Failure> {
     // One process asks, also under mpirun.
     if !printer.speaks() {
@@ -33,9 +33,9 @@ pub fn run(args: &StopArgs, printer: &Printer) -> Result<Exit, Failure> {
         };
         return Err(Failure::agreed(Exit::Usage, message, Some(hint)));
     }
-    let wish = if args.requeue { StopWish::Requeue } else { StopWish::User };
+    let request = if args.requeue { StopRequest::Requeue } else { StopRequest::User };
     let (asked, asked_at) = (Instant::now(), SystemTime::now());
-    leave(&run_dir, wish).map_err(|error| {
+    leave(&run_dir, request).map_err(|error| {
         let message = format!("`{path}` cannot be written to: {error}");
         Failure::agreed(Exit::Environment, message, Some("change its permissions, or free space".into()))
     })?;
@@ -52,7 +52,7 @@ pub fn run(args: &StopArgs, printer: &Printer) -> Result<Exit, Failure> {
         }
         sleep(POLL);
     }
-    // A run that ended by itself in between has not heard the wish, which must not meet its next start.
+    // A run that ended by itself in between has not heard the stop request, which must not meet its next start.
     let _ = std::fs::remove_file(run_dir.stop());
     let secs = asked.elapsed().as_secs_f64();
     printer.say(&match how_it_ended(&run_dir, asked_at) {
@@ -62,10 +62,10 @@ pub fn run(args: &StopArgs, printer: &Printer) -> Result<Exit, Failure> {
     Ok(Exit::Done)
 }
 
-/// Leaves the wish for rank 0, as a whole.
-fn leave(run_dir: &RunDir, wish: StopWish) -> std::io::Result<()> {
+/// Leaves the stop request for rank 0, as a whole.
+fn leave(run_dir: &RunDir, request: StopRequest) -> std::io::Result<()> {
     let mut file = tempfile::NamedTempFile::new_in(run_dir.path())?;
-    file.write_all(wish.text().as_bytes())?;
+    file.write_all(request.text().as_bytes())?;
     Ok(file.persist(run_dir.stop()).map(drop)?)
 }
 

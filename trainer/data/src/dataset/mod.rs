@@ -44,7 +44,7 @@ pub struct Dataset {
     pub test: Vec<u32>,
     /// Recordings that could not be read.
     pub skipped: Vec<SkippedFile>,
-    /// Things worth knowing before training, each with what mends it.
+    /// Things worth knowing before training, each with what fixes it.
     pub warnings: Vec<String>,
     /// Hash of the sorted names, sizes and labels; ranks and resumed runs compare it.
     pub fingerprint: u64,

@@ -53,7 +53,7 @@ impl DataError {
                 r"each named group is a label: `(?P<digit>\d)_(?P<speaker>[a-z]+)_(?P<take>\d+)\.wav$`".into()
             }
             Self::Unmatched { .. } => "the pattern is tried on the path below `data.root`, with `/` between folders; \
-                                       mend the pattern or move these files away"
+                                       fix the pattern or move these files away"
                 .into(),
             Self::SeveralImageSets { .. } => {
                 "give the folder with the files of one set; docs/formats.md lists the formats".into()

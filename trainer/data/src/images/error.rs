@@ -227,10 +227,10 @@ impl FormatError {
                 "write it with `pickle.dump(data, file, protocol=4)`, with arrays of numpy, lists, integers and texts".into()
             }
             FormatProblem::ShapesDisagree { .. } => {
-                "rename the folder or mend the metadata, whichever is wrong; the file's own numbers are what it was written with".into()
+                "rename the folder or fix the metadata, whichever is wrong; the file's own numbers are what it was written with".into()
             }
             FormatProblem::ShapeUnknown => "state `height`, `width` and `channels` in the metadata".into(),
-            FormatProblem::Key { key, .. } => format!("mend `{key}`, or write the set again"),
+            FormatProblem::Key { key, .. } => format!("fix `{key}`, or write the set again"),
             FormatProblem::Label { head, value, .. } => self.hint_for_label(head, *value),
             FormatProblem::Json(_) => "correct the file where the message points to; it is JSON".into(),
             _ => "restore the file from its source".into(),
@@ -253,14 +253,14 @@ impl FormatError {
         if name.contains("idx1") {
             let classes = value + 1;
             return format!(
-                "mend the label, or state the classes in a file `heads.json` beside it: \
+                "fix the label, or state the classes in a file `heads.json` beside it: \
                  `{{\"{head}\": {{\"num_classes\": {classes}}}}}`"
             );
         }
         if name.ends_with(".bin") {
             return "restore the file from its source; CIFAR has no other classes".into();
         }
-        format!("mend the label, or state the true number of classes of `{head}` in the metadata")
+        format!("fix the label, or state the true number of classes of `{head}` in the metadata")
     }
 }
 

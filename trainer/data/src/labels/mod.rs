@@ -87,7 +87,7 @@ pub(super) struct Listing {
     pub empty_classes: Vec<(String, String)>,
     /// Recordings that cannot be named.
     pub unprintable: Vec<String>,
-    /// Things worth knowing, each with what mends it.
+    /// Things worth knowing, each with what fixes it.
     pub notes: Vec<String>,
 }
 

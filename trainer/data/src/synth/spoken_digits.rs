@@ -211,7 +211,7 @@ impl Posture {
     }
 }
 
-/// The posture at `secs`: within half a transition of a border, a mixture of both sides.
+/// The posture at `secs`: within half a transition of a boundary, a mixture of both sides.
 fn posture(sounds: &[Sound], secs: f64) -> Option<Posture> {
     let mut start = 0.0;
     for (i, sound) in sounds.iter().enumerate() {

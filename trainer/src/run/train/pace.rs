@@ -40,7 +40,7 @@ impl Pace {
         self.save = self.save.max(took);
     }
 
-    /// From a wish to the end: the step or evaluation that has begun, a checkpoint, and the end of the processes.
+    /// From a stop request to the end: the step or evaluation that has begun, a checkpoint, and the end of the processes.
     pub fn time_to_stop(&self) -> Duration {
         let save = if self.save.is_zero() { self.expected_save } else { self.save };
         self.step + self.evaluation + save + GOODBYE

@@ -158,7 +158,7 @@ fn disagreement_on_the_shape_names_all_three_sources() {
         "{text}"
     );
     let error = opened(&plain, Form::Binary).unwrap_err();
-    assert!(error.hint().unwrap().contains("rename the folder or mend the metadata"));
+    assert!(error.hint().unwrap().contains("rename the folder or fix the metadata"));
 }
 
 #[test]

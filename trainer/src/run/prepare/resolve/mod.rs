@@ -87,7 +87,7 @@ pub struct Choice {
     pub value: String,
     /// Why.
     pub reason: String,
-    /// Something to mend, with its remedy.
+    /// Something to fix, with its remedy.
     pub warning: Option<String>,
 }
 

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant, SystemTime};
 
-use dtrain_configs::{RunDir, StopWish};
+use dtrain_configs::{RunDir, StopRequest};
 
 use crate::coordinator::Interrupt;
 
@@ -53,9 +53,9 @@ fn read(path: &Path) -> Option<Interrupt> {
     let size = std::fs::metadata(path).ok().filter(std::fs::Metadata::is_file)?.len();
     let text =
         if size <= MAX_BYTES { std::fs::read_to_string(path).unwrap_or_default() } else { String::new() };
-    Some(match StopWish::read(&text) {
-        StopWish::User => Interrupt::User,
-        StopWish::Requeue => Interrupt::Requeue,
+    Some(match StopRequest::read(&text) {
+        StopRequest::User => Interrupt::User,
+        StopRequest::Requeue => Interrupt::Requeue,
     })
 }
 
@@ -73,26 +73,28 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_wish_is_read_kept_and_cleared() {
+    fn a_stop_request_is_read_kept_and_cleared() {
         let folder = tempfile::tempdir().unwrap();
         let run_dir = RunDir::new(folder.path());
         let started = SystemTime::now() - Duration::from_secs(60);
-        for (left, wish) in [(StopWish::User, Interrupt::User), (StopWish::Requeue, Interrupt::Requeue)] {
+        for (left, request) in
+            [(StopRequest::User, Interrupt::User), (StopRequest::Requeue, Interrupt::Requeue)]
+        {
             let mut file = StopFile::watch(&run_dir, started);
             assert_eq!(file.interrupt(), None);
             std::fs::write(run_dir.stop(), left.text()).unwrap();
             // Not before the interval is over.
             assert_eq!(file.interrupt(), None);
             file.looked = None;
-            assert_eq!(file.interrupt(), Some(wish));
+            assert_eq!(file.interrupt(), Some(request));
             file.clear();
             assert!(!run_dir.stop().exists());
-            assert_eq!(file.interrupt(), Some(wish));
+            assert_eq!(file.interrupt(), Some(request));
         }
     }
 
     #[test]
-    fn any_other_text_is_the_users_wish() {
+    fn any_other_text_is_the_users_stop_request() {
         let folder = tempfile::tempdir().unwrap();
         let run_dir = RunDir::new(folder.path());
         for text in ["", "now!", "REQUEUE", &"x".repeat(100_000)] {
@@ -108,7 +110,7 @@ mod tests {
     fn a_file_of_an_earlier_start_is_removed() {
         let folder = tempfile::tempdir().unwrap();
         let run_dir = RunDir::new(folder.path());
-        std::fs::write(run_dir.stop(), StopWish::User.text()).unwrap();
+        std::fs::write(run_dir.stop(), StopRequest::User.text()).unwrap();
         let mut file = StopFile::watch(&run_dir, SystemTime::now() + Duration::from_secs(60));
         assert_eq!(file.interrupt(), None);
         assert!(!run_dir.stop().exists());

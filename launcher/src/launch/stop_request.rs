@@ -1,4 +1,4 @@
-//! Signals to the launcher are wishes: they are handed to the ranks, which save and end together.
+//! Signals to the launcher are stop requests: they are handed to the ranks, which save and end together.
 //!
 //! mpirun is in a process group of its own, so that a Ctrl-C at the terminal does not reach it: it would kill the ranks
 //! two seconds later. It hands SIGUSR1 and SIGUSR2 on to all ranks at once, on all hosts.
@@ -15,27 +15,27 @@ use crate::signals::heard;
 
 /// How the ranks shall end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Wish {
+pub enum StopRequest {
     /// Save, and be started again later.
     Requeue,
     /// Save, and stay ended.
     User,
 }
 
-impl Wish {
+impl StopRequest {
     /// The signal that says so to ranks of a launcher.
     pub fn signal(self) -> Signal {
         match self {
-            Wish::Requeue => Signal::SIGUSR1,
-            Wish::User => Signal::SIGUSR2,
+            StopRequest::Requeue => Signal::SIGUSR1,
+            StopRequest::User => Signal::SIGUSR2,
         }
     }
 
     /// The exit code of a run that ended so.
     pub fn exit(self) -> Exit {
         match self {
-            Wish::Requeue => Exit::Requeue,
-            Wish::User => Exit::Interrupted,
+            StopRequest::Requeue => Exit::Requeue,
+            StopRequest::User => Exit::Interrupted,
         }
     }
 }
@@ -46,40 +46,40 @@ pub enum Action {
     /// It says nothing new.
     Nothing,
     /// Tell the ranks.
-    Tell(Wish),
+    Tell(StopRequest),
     /// End at once, without saving.
     Kill,
 }
 
 /// What signals have asked for so far.
 #[derive(Debug, Default)]
-pub struct Wishes {
-    strongest: Option<(Wish, Instant)>,
+pub struct StopRequests {
+    strongest: Option<(StopRequest, Instant)>,
     interrupts: u32,
 }
 
-impl Wishes {
+impl StopRequests {
     /// Takes a signal in.
     pub fn hear(&mut self, signal: i32, now: Instant) -> Action {
-        let wish = if signal == SIGINT { Wish::User } else { Wish::Requeue };
+        let request = if signal == SIGINT { StopRequest::User } else { StopRequest::Requeue };
         self.interrupts += u32::from(signal == SIGINT);
         if self.interrupts > 1 {
             return Action::Kill;
         }
-        if self.strongest.is_some_and(|(known, _)| known >= wish) {
+        if self.strongest.is_some_and(|(known, _)| known >= request) {
             return Action::Nothing;
         }
-        self.strongest = Some((wish, now));
-        Action::Tell(wish)
+        self.strongest = Some((request, now));
+        Action::Tell(request)
     }
 
-    /// The strongest wish.
-    pub fn wish(&self) -> Option<Wish> {
-        self.strongest.map(|(wish, _)| wish)
+    /// The strongest stop request.
+    pub fn strongest(&self) -> Option<StopRequest> {
+        self.strongest.map(|(request, _)| request)
     }
 
-    /// The strongest wish and when it came.
-    pub fn told(&self) -> Option<(Wish, Instant)> {
+    /// The strongest stop request and when it came.
+    pub fn told(&self) -> Option<(StopRequest, Instant)> {
         self.strongest
     }
 }
@@ -108,30 +108,36 @@ impl Inbox {
 mod tests {
     use super::*;
 
-    fn heard(signals: &[i32]) -> (Vec<Action>, Option<Wish>) {
-        let mut wishes = Wishes::default();
-        let actions = signals.iter().map(|signal| wishes.hear(*signal, Instant::now())).collect();
-        (actions, wishes.wish())
+    fn heard(signals: &[i32]) -> (Vec<Action>, Option<StopRequest>) {
+        let mut stop_requests = StopRequests::default();
+        let actions = signals.iter().map(|signal| stop_requests.hear(*signal, Instant::now())).collect();
+        (actions, stop_requests.strongest())
     }
 
     #[test]
     fn ctrl_c_once_saves_and_twice_ends_at_once() {
-        let (actions, wish) = heard(&[SIGINT, SIGINT]);
-        assert_eq!(actions, [Action::Tell(Wish::User), Action::Kill]);
-        assert_eq!(wish, Some(Wish::User));
+        let (actions, request) = heard(&[SIGINT, SIGINT]);
+        assert_eq!(actions, [Action::Tell(StopRequest::User), Action::Kill]);
+        assert_eq!(request, Some(StopRequest::User));
     }
 
     #[test]
     fn schedulers_may_repeat_themselves() {
-        let (actions, wish) = heard(&[SIGTERM, SIGUSR1, SIGTERM, SIGHUP]);
-        assert_eq!(actions, [Action::Tell(Wish::Requeue), Action::Nothing, Action::Nothing, Action::Nothing]);
-        assert_eq!(wish, Some(Wish::Requeue));
+        let (actions, request) = heard(&[SIGTERM, SIGUSR1, SIGTERM, SIGHUP]);
+        assert_eq!(
+            actions,
+            [Action::Tell(StopRequest::Requeue), Action::Nothing, Action::Nothing, Action::Nothing]
+        );
+        assert_eq!(request, Some(StopRequest::Requeue));
     }
 
     #[test]
     fn the_user_is_stronger() {
-        let (actions, wish) = heard(&[SIGTERM, SIGINT, SIGTERM]);
-        assert_eq!(actions, [Action::Tell(Wish::Requeue), Action::Tell(Wish::User), Action::Nothing]);
-        assert_eq!(wish, Some(Wish::User));
+        let (actions, request) = heard(&[SIGTERM, SIGINT, SIGTERM]);
+        assert_eq!(
+            actions,
+            [Action::Tell(StopRequest::Requeue), Action::Tell(StopRequest::User), Action::Nothing]
+        );
+        assert_eq!(request, Some(StopRequest::User));
     }
 }
