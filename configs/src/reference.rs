@@ -2,8 +2,8 @@
 
 use crate::node::{Node, Value};
 use crate::schema::{
-    DataConfig, GenerateConfig, HeadConfig, LabelMapConfig, MethodConfig, ModelConfig, NetworkConfig,
-    OptimizerConfig, PhaseConfig, RunConfig, SplitConfig,
+    DataConfig, GenerateConfig, GroupConfig, HeadConfig, LabelMapConfig, MethodConfig, ModelConfig,
+    NetworkConfig, OptimizerConfig, PhaseConfig, RunConfig, SplitConfig,
 };
 use crate::serialize::to_node;
 
@@ -48,6 +48,7 @@ pub(crate) fn open_entry(section: &str) -> Node {
 pub(crate) fn list_entry(list: &str) -> Node {
     match list {
         "phases.list" => to_node(&PhaseConfig::default()),
+        "optimizer.groups" => to_node(&GroupConfig::default()),
         _ => Node::null(),
     }
 }

@@ -11,6 +11,7 @@ mod faults;
 mod first_light;
 mod front;
 mod going_on;
+mod groups;
 mod heads;
 mod howto;
 mod image_sets;

@@ -80,6 +80,8 @@ pub(super) fn kind(value: &Value) -> String {
         "f64" => "a number",
         "PathBuf" => "a path",
         "String" => "a word",
+        "Scheduled" | "TeacherMomentum" => "a number, or a schedule `{from: A, to: B, kind: cosine}`",
+        "Span" => "`500 steps`, `10 epochs`, or a fraction of the run",
         _ if !value.choices().is_empty() => "one of",
         _ => "a section",
     };
@@ -88,6 +90,7 @@ pub(super) fn kind(value: &Value) -> String {
         "f64" => "numbers",
         "PathBuf" => "paths",
         "String" => "words",
+        "Scheduled" => "numbers or schedules",
         _ if !value.choices().is_empty() => "any of",
         _ => "sections",
     };

@@ -71,11 +71,12 @@ pub(super) const KEYS: &[Moved] = &[
     key("model.scheduler.gamma", "schedule=step schedule.gamma=?"),
     when("model.scheduler._target_", &["StepLR"], "schedule=step", ""),
     when("model.scheduler._target_", &["CosineAnnealingLR"], "schedule=cosine", ""),
+    when("model.scheduler._target_", &["LinearLR"], "schedule=linear", ""),
     when("model.scheduler._target_", &["ConstantLR"], "schedule=constant", ""),
     noted(
         "model.scheduler.**",
         "schedule=NAME",
-        "one of step, cosine and constant; its keys are `schedule.*`",
+        "one of step, linear, cosine and constant; its keys are `schedule.*`",
     ),
     key("model.loss_weights.*", "method.heads.*.weight=?"),
     noted("model.loss_weights", "method.heads.NAME.weight=WEIGHT", "for each head"),

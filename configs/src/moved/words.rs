@@ -89,7 +89,11 @@ pub(super) const WORDS: &[Moved] = &[
     when("scheduler.name", &["step"], "schedule=step", ""),
     when("scheduler.name", &["none"], "schedule=constant", ""),
     key("scheduler.warmup_epochs", "schedule.warmup_epochs=?"),
-    noted("scheduler.**", "schedule=NAME", "one of step, cosine and constant; its keys are `schedule.*`"),
+    noted(
+        "scheduler.**",
+        "schedule=NAME",
+        "one of step, linear, cosine and constant; its keys are `schedule.*`",
+    ),
     noted("data.dataset", "data=NAME", "`data.root=PATH` says where it is"),
     key("data.train_path", "data.root=?"),
     noted("data.val_path", "", "leave it out: `data.splits` says what is held out of `data.root`"),

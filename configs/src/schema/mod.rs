@@ -14,6 +14,8 @@ mod phases;
 mod roles;
 mod run;
 mod schedule;
+mod scheduled;
+mod schedules;
 mod stop;
 pub(crate) mod tagged;
 mod trainer;
@@ -37,12 +39,18 @@ pub use model::{
     ResnetArchitecture, ResnetConfig, ResnetDepth, SimpleCnnConfig, Stem, Torchvision,
 };
 pub use monitor::{MetricSum, MonitorMode};
-pub use optimizer::{AdamConfig, AdamwConfig, LarsConfig, OptimizerConfig, SgdConfig};
+pub use optimizer::{
+    AdamConfig, AdamwConfig, GroupConfig, GroupSchedule, LarsConfig, OptimizerConfig, SgdConfig,
+};
 pub use phases::{PhaseConfig, PhaseSchedule, PhasesConfig};
 pub use roles::Role;
 pub(crate) use roles::is_path;
 pub use run::{ResumeMode, RunDirConfig, TrackConfig};
-pub use schedule::{LrScaling, MadeFor, ScheduleConfig, ScheduleKind, ScheduleLength};
+pub use schedule::{LrScaling, MadeFor, ScheduleConfig, ScheduleLength};
+pub use scheduled::{
+    Curve, Position, ScheduleKind, Scheduled, ScheduledSetting, ScheduledValues, Shape, Span,
+    TeacherMomentum, ValueRange,
+};
 pub use stop::StopConfig;
 pub use trainer::{DeviceChoice, Precision, TrainerConfig};
 

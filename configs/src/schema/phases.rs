@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use super::Scheduled;
+
 /// Staged training. Switched off, the run is one stage that trains everything.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -40,14 +42,18 @@ pub struct PhaseConfig {
     pub name: String,
     /// Optimizer steps, instead of a part of the run.
     pub steps: Option<u64>,
-    /// What is not trained: dotted beginnings of parameter names such as `backbone` or `backbone.layer1`. It keeps its
-    /// weights, moments and running statistics.
+    /// What is not trained: dotted beginnings of parameter names such as `backbone` or `backbone.layer1`, in which `*` stands
+    /// for any characters. It keeps its weights, moments and running statistics.
     pub freeze: Vec<String>,
-    /// Factor on each named loss of the method; 0 switches it off. Losses that are not named keep their weight.
-    pub losses: BTreeMap<String, f64>,
+    /// Factor on each named loss of the method; 0 switches it off. Losses that are not named keep their weight. A schedule is
+    /// one over the run, or over the phase where `schedule` is `restart`.
+    pub losses: BTreeMap<String, Scheduled>,
+    /// Values of the method in this phase, by the name of the setting below `method`, in place of that one: what the method
+    /// can change over the run, such as a teacher's `momentum`. A schedule as in `losses`.
+    pub values: BTreeMap<String, Scheduled>,
     /// Factor on the learning rate.
     pub lr_scale: f64,
-    /// Where in the learning rate's schedule the phase begins.
+    /// Where in the schedules of the learning rate, and of what the phase itself sets, the phase begins.
     pub schedule: PhaseSchedule,
 }
 
@@ -58,6 +64,7 @@ impl Default for PhaseConfig {
             steps: None,
             freeze: Vec::new(),
             losses: BTreeMap::new(),
+            values: BTreeMap::new(),
             lr_scale: 1.0,
             schedule: PhaseSchedule::Continue,
         }

@@ -5,6 +5,7 @@ mod data;
 mod heads;
 mod monitors;
 mod phases;
+mod schedules;
 mod stop;
 mod training;
 

@@ -66,10 +66,14 @@ fn check_phase(phase: &PhaseConfig, checks: &mut Checks) {
         );
     }
     for (loss, weight) in &phase.losses {
+        let bad = weight.ends().into_iter().find(|weight| !weight.is_finite() || *weight < 0.0);
         checks.require(
-            weight.is_finite() && *weight >= 0.0,
+            bad.is_none(),
             ["phases.list"],
-            || format!("loss `{loss}` of phase `{name}` must have a factor of at least 0, not {weight}"),
+            || {
+                let bad = bad.unwrap_or(f64::NAN);
+                format!("loss `{loss}` of phase `{name}` must have a factor of at least 0, not {bad}")
+            },
             "0 switches a loss off",
         );
     }

@@ -1,5 +1,6 @@
 //! Checks of everything but `data` and `augment`.
 
+use super::schedules;
 use crate::checks::Checks;
 use crate::schema::{DataKind, DeviceChoice, MadeFor, MethodFacts, Precision, RunConfig};
 
@@ -10,8 +11,8 @@ pub(super) fn check(config: &RunConfig, checks: &mut Checks) {
     check_run(config, checks);
     check_trainer(config, checks);
     config.method.settings().check(config, checks);
-    checks.positive("optimizer.lr", config.optimizer.lr());
-    config.optimizer.settings().check(checks);
+    config.optimizer.check(checks);
+    schedules::check(config, checks);
     check_schedule(config, checks);
     check_eval(config, checks);
     check_checkpoint(config, checks);

@@ -9,3 +9,4 @@ mod networks;
 mod phases;
 mod precedence;
 mod recipes;
+mod schedules;

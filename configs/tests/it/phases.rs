@@ -23,7 +23,7 @@ fn phases_are_read_and_written_back() {
     ];
     let config = compose(&words(&typed), &ComposeOptions::default()).unwrap().config;
     let [probe, all] = config.phases.list.as_slice() else { panic!("two phases") };
-    assert_eq!((probe.freeze.as_slice(), probe.losses["supcon"]), (&["backbone".to_owned()][..], 0.5));
+    assert_eq!((probe.freeze.as_slice(), probe.losses["supcon"]), (&["backbone".to_owned()][..], 0.5.into()));
     assert_eq!((all.steps, all.schedule, all.lr_scale), (Some(7), PhaseSchedule::Restart, 1.0));
     assert_eq!(config.stop.margin_secs, Auto::Value(2.5));
 
@@ -42,7 +42,7 @@ fn a_key_that_a_phase_does_not_have() {
          --> override 1
           | phases.list=[{name: a}, {name: b, freze: [backbone]}]
           |                         ^
-        hint: did you mean `freeze`? there are `name`, `steps`, `freeze`, `losses`, `lr_scale` and `schedule`
+        hint: did you mean `freeze`? there are `name`, `steps`, `freeze`, `losses`, `values`, `lr_scale` and `schedule`
         "#);
 }
 

@@ -15,6 +15,7 @@ use dtrain_configs::schema::{
 
 mod contract;
 mod frozen;
+mod groups;
 mod heads;
 mod loss_scale;
 mod micro_batches;
@@ -141,6 +142,7 @@ impl Case {
             deferred: self.way.deferred,
             schedule: ScheduleConfig::default(),
             optimizer: self.optimizer.clone(),
+            scheduled: Vec::new(),
             steps_per_epoch: total_steps,
             course: Course::new(&self.phases, total_steps, &[]).unwrap(),
         };
@@ -355,11 +357,11 @@ fn supervised(model: &str, parameters: &mut Parameters) -> Box<dyn Method> {
 }
 
 fn sgd() -> OptimizerConfig {
-    OptimizerConfig::Sgd(SgdConfig { lr: 0.01, weight_decay: 0.01, ..SgdConfig::default() })
+    OptimizerConfig::Sgd(SgdConfig { lr: 0.01, weight_decay: 0.01.into(), ..SgdConfig::default() })
 }
 
 fn adam() -> OptimizerConfig {
-    OptimizerConfig::Adam(AdamConfig { eps: 1e-4, weight_decay: 0.01, ..AdamConfig::default() })
+    OptimizerConfig::Adam(AdamConfig { eps: 1e-4, weight_decay: 0.01.into(), ..AdamConfig::default() })
 }
 
 fn adamw() -> OptimizerConfig {

@@ -7,13 +7,14 @@ pub mod clip;
 mod equivalence;
 pub mod flat;
 mod gather;
+mod groups;
 pub mod optimizer;
 mod phases;
 mod precision;
 mod ranks;
 mod reducer;
 mod replica;
-pub mod schedule;
+mod schedule;
 mod shard;
 mod state;
 mod stateful;
@@ -26,13 +27,15 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use dtrain_comm::Collective;
-use dtrain_configs::schema::{Encoder, OptimizerConfig, ScheduleConfig};
+use dtrain_configs::schema::{Encoder, OptimizerConfig, ScheduleConfig, ScheduledSetting};
 use tch::{Device, Kind, Tensor};
 
 pub use gather::{gather_i64, gather_rows};
+pub use groups::group_of;
 pub use phases::loss_weights;
 pub use precision::Arithmetic;
 pub use ranks::Ranks;
+pub use schedule::phase_position;
 pub use statistics::KeptStatistics;
 pub use step::StepOutcome;
 pub use validation::{LossSums, Validation};
@@ -84,6 +87,8 @@ pub struct EngineSettings {
     pub schedule: ScheduleConfig,
     /// Which optimizer.
     pub optimizer: OptimizerConfig,
+    /// What the method changes over the run.
+    pub scheduled: Vec<ScheduledSetting>,
     /// Steps of an epoch.
     pub steps_per_epoch: u64,
     /// What schedule and phases are computed for.
@@ -107,6 +112,8 @@ pub struct Engine {
     /// A second network that follows the trained one, if the method has one.
     teacher: Option<Teacher>,
     optimizer: Box<dyn Optimizer>,
+    /// Of each parameter, the place of its rates among those of a step.
+    rate_places: Vec<usize>,
     shard: Shard,
     reducer: Reducer,
     ranks: Ranks,
@@ -149,6 +156,7 @@ impl Engine {
             Shard::whole(flat.num_elements())
         };
         let optimizer = optimizer::build(&settings.optimizer, &flat, &shard)?;
+        let rate_places = groups::places(settings.optimizer.groups(), &flat);
         let reduction =
             Reduction { overlap: settings.overlap && ranks.reaches(parameters.device()), scatter };
         let reducer = Reducer::new(&parameters, &flat, buckets, reduction, ranks.clone())?;
@@ -162,6 +170,7 @@ impl Engine {
             buffers,
             teacher,
             optimizer,
+            rate_places,
             shard,
             reducer,
             ranks,
@@ -229,7 +238,7 @@ impl Engine {
     /// Largest learning rate of the run.
     pub fn peak_lr(&self) -> f64 {
         let s = &self.settings;
-        schedule::peak_lr(&s.schedule, s.optimizer.lr(), s.global_batch)
+        s.schedule.peak_lr(s.optimizer.lr(), s.global_batch)
     }
 
     /// Makes the method's teacher, if it has one, a copy of the trained network, as at the start of a run.

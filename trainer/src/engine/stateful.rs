@@ -34,6 +34,7 @@ impl Engine {
             buffers: _,
             teacher: _,
             // Made from the settings, a function of the step, or none between steps.
+            rate_places: _,
             sum: _,
             sync: _,
             phase: _,

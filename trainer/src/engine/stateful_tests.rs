@@ -108,6 +108,7 @@ fn engine(seed: u64) -> Engine {
         deferred: false,
         schedule: ScheduleConfig::default(),
         optimizer: OptimizerConfig::Adamw(AdamwConfig::default()),
+        scheduled: Vec::new(),
         steps_per_epoch: 1,
         course: Course::whole(1),
     };

@@ -35,7 +35,7 @@ impl Engine {
     /// When memory runs out or the ranks cannot talk.
     pub fn take_statistics(&self, batch: &LocalBatch) -> Result<(), TrainError> {
         let pass = Pass::taking_statistics(self.sum.clone());
-        let context = StepContext::new(self.facts_of(self.last_step), batch, &pass, self.sum.clone());
+        let context = StepContext::new(self.standing(self.last_step), batch, &pass, self.sum.clone());
         let counts = vec![1; self.method.count(&batch.targets).len()];
         let context = context.without_noise().knowing(&counts, None);
         let taken = tch::no_grad(|| self.objective(batch, &context));
@@ -48,6 +48,6 @@ impl Engine {
     /// When there is no such phase.
     pub fn freeze_as_before(&mut self, step: u64) -> Result<(), TrainError> {
         self.last_step = step.saturating_sub(1);
-        self.enter_phase(self.settings.course.index_of(self.last_step))
+        self.enter_phase(self.settings.course.index_of(self.last_step), self.last_step)
     }
 }

@@ -34,7 +34,7 @@ impl Engine {
     fn try_step(&mut self, batch: &LocalBatch, plan: &StepPlan) -> Result<Option<StepOutcome>, TrainError> {
         let _stage = self.ranks.enter(Stage::Forward);
         let clock = StepClock { begin: Instant::now(), blocked: self.ranks.blocked() };
-        self.enter_phase(plan.phase)?;
+        self.enter_phase(plan.phase, plan.step)?;
         self.last_step = plan.step;
         self.before_first_step(batch, plan)?;
         self.flat.zero_gradients();

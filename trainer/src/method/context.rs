@@ -1,5 +1,6 @@
 //! What a method is told besides its samples: where the run stands, how layers behave, what the whole batch has.
 
+use dtrain_configs::schema::ScheduledValues;
 use dtrain_data::rng::{Purpose, stream};
 use tch::{Kind, TchError, Tensor};
 
@@ -13,6 +14,8 @@ use crate::torch_extra::SyncStatistics;
 pub struct StepContext<'a> {
     /// The step, the same for all parts of a batch.
     pub step: StepFacts,
+    /// What the method's settings change over the run, as it is in this step.
+    pub values: ScheduledValues,
     /// Samples of the global batch in each group that [`super::Method::count`] counts, without samples that could not be read.
     /// 1 each where a loss is to be a sum.
     pub counts: &'a [u64],
@@ -49,7 +52,12 @@ impl<'a> StepContext<'a> {
     }
 
     /// A pass of a batch in which layers behave as in `pass`, and dropout, in training, as `step` says.
-    pub fn new(step: StepFacts, batch: &LocalBatch, pass: &Pass, sum: Option<SyncStatistics>) -> Self {
+    pub fn new(
+        (step, values): (StepFacts, ScheduledValues),
+        batch: &LocalBatch,
+        pass: &Pass,
+        sum: Option<SyncStatistics>,
+    ) -> Self {
         let mut first_view = 0;
         let passes = batch.groups().iter().map(|group| {
             let views = first_view..first_view + group.num_views;
@@ -57,7 +65,7 @@ impl<'a> StepContext<'a> {
             let noise = || Noise::new(step.seed, step.number, &batch.targets.sample_ids, views);
             Pass { noise: pass.train.then(noise), ..pass.clone() }
         });
-        Self { step, passes: passes.collect(), sum, ..Self::default() }
+        Self { step, values, passes: passes.collect(), sum, ..Self::default() }
     }
 
     /// The same without dropout.
@@ -70,8 +78,8 @@ impl<'a> StepContext<'a> {
     /// The same with what is known of the global batch.
     #[must_use]
     pub fn knowing<'b>(self, counts: &'b [u64], first_pass: Option<&'b Statistics>) -> StepContext<'b> {
-        let Self { step, passes, sum, .. } = self;
-        StepContext { step, counts, first_pass, passes, sum }
+        let Self { step, values, passes, sum, .. } = self;
+        StepContext { step, values, counts, first_pass, passes, sum }
     }
 
     /// How layers behave on the first group of views.
@@ -114,6 +122,8 @@ impl<'a> StepContext<'a> {
 pub struct AfterStep<'a> {
     /// The step.
     pub step: StepFacts,
+    /// What the method's settings change over the run, as it is in this step.
+    pub values: &'a ScheduledValues,
     /// [`super::Objective::statistics`] of the global batch.
     pub statistics: &'a Statistics,
     /// For a method with a memory queue, the rows of each pair term.

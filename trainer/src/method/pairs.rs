@@ -67,7 +67,9 @@ pub(super) fn queue(
 
 #[cfg(test)]
 mod tests {
-    use dtrain_configs::schema::{MethodConfig, ModelConfig, ProjectorConfig, SimclrConfig, SupconConfig};
+    use dtrain_configs::schema::{
+        MethodConfig, ModelConfig, ProjectorConfig, ScheduledValues, SimclrConfig, SupconConfig,
+    };
     use tch::{Device, Kind};
 
     use super::*;
@@ -156,10 +158,9 @@ mod tests {
             let pairs = pairs_of(&*method);
             assert!(method.queue().unwrap().is_empty());
             let rows = [GlobalRows { rows: pairs.projections.detach(), keys: pairs.keys }];
-            let (step, statistics) = (StepFacts::default(), Statistics::default());
-            method
-                .after_step(&AfterStep { step, statistics: &statistics, pairs: &rows, skip: None })
-                .unwrap();
+            let (step, statistics) = (StepFacts::default(), &Statistics::default());
+            let values = &ScheduledValues::default();
+            method.after_step(&AfterStep { step, values, statistics, pairs: &rows, skip: None }).unwrap();
             assert_eq!(method.queue().unwrap().len(), 4);
             let buffer =
                 |name: &str| &parameters.buffers().iter().find(|buffer| buffer.name == name).unwrap().tensor;

@@ -1,29 +1,60 @@
-//! Parts of a network that are left as they are while others learn: by dotted beginnings of names, such as `backbone` or
-//! `backbone.layer1`.
+//! Parts of a network, by dotted beginnings of names such as `backbone` or `backbone.layer1`, and how they are left as they are
+//! while others learn.
 
 use super::parameters::Parameters;
 
 /// Whether `name` is one of `prefixes` or lies below it: `backbone.layer1` holds `backbone.layer1.0.conv1.weight`, but
-/// not `backbone.layer10`.
+/// not `backbone.layer10`. A `*` stands for any characters, dots among them: `*.bias` holds every bias.
 pub fn is_below(name: &str, prefixes: &[String]) -> bool {
-    let below = |prefix: &String| {
-        name.strip_prefix(prefix.as_str()).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
-    };
-    prefixes.iter().any(below)
+    prefixes.iter().any(|prefix| begins_with(name, prefix))
+}
+
+/// Whether `pattern` matches `name` up to its end or to a dot.
+fn begins_with(name: &str, pattern: &str) -> bool {
+    matches(name.as_bytes(), pattern.as_bytes())
+        || matches(name.as_bytes(), format!("{pattern}.*").as_bytes())
+}
+
+/// Whether all of `text` is `pattern`, whose stars stand for any bytes. Of several stars only the last is ever tried again, so
+/// that no pattern takes long.
+fn matches(text: &[u8], pattern: &[u8]) -> bool {
+    let (mut at, mut of_pattern) = (0, 0);
+    // Behind the last star, and what follows what it stands for so far.
+    let mut again: Option<(usize, usize)> = None;
+    while at < text.len() {
+        match pattern.get(of_pattern) {
+            Some(b'*') => {
+                of_pattern += 1;
+                again = Some((of_pattern, at));
+            }
+            Some(byte) if text.get(at) == Some(byte) => (at, of_pattern) = (at + 1, of_pattern + 1),
+            _ => {
+                let Some((behind_star, begin)) = again else { return false };
+                again = Some((behind_star, begin + 1));
+                (at, of_pattern) = (begin + 1, behind_star);
+            }
+        }
+    }
+    pattern.get(of_pattern..).is_some_and(|rest| rest.iter().all(|byte| *byte == b'*'))
 }
 
 impl Parameters {
-    /// Freezes what lies below `prefixes` and sets everything else free. No gradient is computed for a frozen parameter,
-    /// and backward passes end where nothing before them needs one. Returns which parameters are frozen, in registration
-    /// order.
+    /// Freezes what lies below `prefixes`, as [`Self::freeze_where`].
     pub fn freeze(&self, prefixes: &[String]) -> Vec<bool> {
+        self.freeze_where(|name| is_below(name, prefixes))
+    }
+
+    /// Freezes the parameters and layers whose names `is_frozen` says so of, and sets everything else free. No gradient is
+    /// computed for a frozen parameter, and backward passes end where nothing before them needs one. Returns which parameters
+    /// are frozen, in registration order.
+    pub fn freeze_where(&self, is_frozen: impl Fn(&str) -> bool) -> Vec<bool> {
         for (scope, frozen) in self.switches() {
-            frozen.set(is_below(scope, prefixes));
+            frozen.set(is_frozen(scope));
         }
         self.parameters()
             .iter()
             .map(|parameter| {
-                let frozen = is_below(&parameter.name, prefixes);
+                let frozen = is_frozen(&parameter.name);
                 if parameter.tensor.requires_grad() == frozen {
                     // Set in place: layers hold the same tensor.
                     let _ = parameter.tensor.set_requires_grad(!frozen);
@@ -60,6 +91,28 @@ mod tests {
             assert_eq!(is_below(name, &prefixes), expected, "{name}");
         }
         assert!(!is_below("backbone", &[]));
+    }
+
+    #[test]
+    fn a_star_stands_for_any_characters() {
+        for (pattern, name, expected) in [
+            ("predictor.*", "predictor.0.weight", true),
+            ("predictor.*", "predictor", false),
+            ("*.bias", "backbone.layer1.0.bn1.bias", true),
+            ("*.bias", "backbone.bias.weight", true),
+            ("*.bias", "backbone.biases", false),
+            ("*", "anything.at.all", true),
+            ("backbone.layer*.conv1", "backbone.layer3.0.conv1.weight", false),
+            ("backbone.layer*conv1", "backbone.layer3.0.conv1.weight", true),
+            ("backbone.*.conv1", "backbone.layer3.0.conv1.weight", true),
+            ("backbone.*.conv1", "backbone.layer3.0.conv10.weight", false),
+            ("*.*.weight", "fc.weight", false),
+            ("", "fc", false),
+            (&"*a".repeat(40), &"a.".repeat(60), true),
+            (&"*a".repeat(40), &"b.".repeat(60), false),
+        ] {
+            assert_eq!(is_below(name, &[pattern.to_owned()]), expected, "{pattern} {name}");
+        }
     }
 
     #[test]

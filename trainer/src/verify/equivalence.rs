@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use dtrain_comm::{Collective, World as Place, gpus};
 use dtrain_configs::RunConfig;
-use dtrain_configs::schema::{Auto, DeviceChoice, Norm, Precision};
+use dtrain_configs::schema::{Auto, DeviceChoice, GroupConfig, Norm, Precision};
 use dtrain_data::DataError;
 
 use super::batches::{GlobalBatch, draw};
@@ -68,9 +68,11 @@ pub fn equivalence(
     }
     let mut notes = Vec::new();
     let mut config = adapted(request.config, batch, &worlds, collective.world(), &mut notes);
-    if config.phases.enabled {
-        // Every phase is compared, whatever its length in the run.
+    let freezes = config.optimizer.groups().iter().any(|group| group.freezes().next().is_some());
+    if config.phases.enabled || freezes {
+        // Every phase is compared, and every group both free and frozen, whatever their lengths in the run.
         config.phases.share_evenly();
+        config.optimizer.groups_mut().iter_mut().for_each(GroupConfig::freeze_in_part);
         (config.trainer.max_epochs, config.trainer.max_steps) = (None, Some(steps as u64));
     }
     let prepared = prepare(config, collective, Purpose::Train, None).map_err(in_words_of_the_command)?;

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::super::RunConfig;
+use super::super::{RunConfig, TeacherMomentum};
 use super::{MethodConfig, MethodFacts, MethodSettings, PredictorConfig, ProjectorConfig, TeacherFacts};
 use crate::checks::Checks;
 
@@ -14,9 +14,10 @@ pub struct ByolConfig {
     pub projector: ProjectorConfig,
     /// What predicts the teacher's projections.
     pub predictor: PredictorConfig,
-    /// Share of its own weights that the teacher keeps in the first step; it rises to 1 over the run on half a cosine. The
-    /// paper has 0.996 for 1000 epochs and 0.99 for 300.
-    pub momentum: f64,
+    /// Share of its own weights that the teacher keeps. A number is that of the first step, from which it rises to 1 over the
+    /// run on half a cosine; the paper has 0.996 for 1000 epochs and 0.99 for 300. Another schedule is written in full, such as
+    /// `{from: 0.99, kind: constant}`.
+    pub momentum: TeacherMomentum,
 }
 
 impl Default for ByolConfig {
@@ -24,21 +25,26 @@ impl Default for ByolConfig {
         Self {
             projector: ProjectorConfig { hidden_dim: 4096, out_dim: 256, ..ProjectorConfig::default() },
             predictor: PredictorConfig { hidden_dim: 4096 },
-            momentum: 0.99,
+            momentum: TeacherMomentum::rising_from(0.99),
         }
     }
 }
 
 impl MethodSettings for ByolConfig {
     fn facts(&self) -> MethodFacts {
-        let teacher = TeacherFacts { momentum: self.momentum, is_evaluated: false };
+        let teacher = TeacherFacts { momentum: self.momentum.0, is_evaluated: false };
         MethodFacts { num_views: 2, teacher: Some(teacher), ..MethodFacts::default() }
     }
 
     fn check(&self, _config: &RunConfig, checks: &mut Checks) {
         self.projector.check(checks);
         self.predictor.check(checks);
-        checks.below_one("method.momentum", self.momentum);
+        checks.require(
+            self.momentum.0.ends()[0] != 1.0,
+            ["method.momentum"],
+            || "`method.momentum` begins at 1: the teacher would stay as it begins".into(),
+            "the paper has 0.99 to 0.996",
+        );
     }
 
     /// With a teacher that moves within a few steps.
@@ -46,7 +52,7 @@ impl MethodSettings for ByolConfig {
         MethodConfig::Byol(Self {
             projector: self.projector.narrow(),
             predictor: self.predictor.narrow(),
-            momentum: 0.8,
+            momentum: TeacherMomentum::rising_from(0.8),
         })
     }
 }

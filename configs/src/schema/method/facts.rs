@@ -1,5 +1,7 @@
 //! What a method states about itself once, as data.
 
+use super::super::{Scheduled, ScheduledSetting, ValueRange};
+
 /// What the rest of the program goes by, so that nothing outside of a method's own files asks for its name.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct MethodFacts {
@@ -79,34 +81,17 @@ pub struct PairFacts {
 /// A second network whose weights are an exponential moving average of the trained ones.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct TeacherFacts {
-    /// Share of its own weights that it keeps in the first step.
-    pub momentum: f64,
+    /// Share of its own weights that it keeps in a step.
+    pub momentum: Scheduled,
     /// Whether evaluations embed with it unless `eval.encoder` says otherwise.
     pub is_evaluated: bool,
 }
 
 impl TeacherFacts {
-    /// Share of its own weights that the teacher keeps in `step`, counted from 0: from [`Self::momentum`] on half a cosine
-    /// up to 1, `1 - (1 - m) (cos(pi step / total_steps) + 1) / 2` (Grill et al. 2020, section 3.3). 1 beyond the end.
-    pub fn momentum_at(&self, step: u64, total_steps: u64) -> f64 {
-        let progress = (step as f64 / total_steps.max(1) as f64).min(1.0);
-        1.0 - (1.0 - self.momentum) * ((std::f64::consts::PI * progress).cos() + 1.0) / 2.0
-    }
-}
+    /// Name of the momentum among the values that are scheduled.
+    pub const MOMENTUM: &'static str = "momentum";
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_teacher_moves_less_and_less() {
-        let teacher = TeacherFacts { momentum: 0.9, is_evaluated: false };
-        let at = |step| teacher.momentum_at(step, 100);
-        for (step, expected) in [(0, 0.9), (50, 0.95), (100, 1.0), (250, 1.0)] {
-            assert!((at(step) - expected).abs() < 1e-12, "{step}: {}", at(step));
-        }
-        // 1 - 0.1 (cos(pi / 4) + 1) / 2
-        assert!((at(25) - 0.914_644_660_940_672_6).abs() < 1e-12);
-        assert_eq!(teacher.momentum_at(0, 0), 0.9);
+    pub(super) fn scheduled(&self) -> ScheduledSetting {
+        ScheduledSetting { name: Self::MOMENTUM, schedule: self.momentum, range: ValueRange::Fraction }
     }
 }

@@ -15,7 +15,7 @@ mod supervised;
 use serde::{Deserialize, Serialize};
 
 use super::tagged::tagged;
-use super::{HeadsConfig, RunConfig};
+use super::{HeadsConfig, RunConfig, ScheduledSetting};
 use crate::checks::Checks;
 
 pub use byol::ByolConfig;
@@ -51,6 +51,11 @@ pub(crate) trait MethodSettings {
     /// What planning, samplers, checks and proofs go by.
     fn facts(&self) -> MethodFacts;
 
+    /// What may change over the run besides the momentum of its teacher: each forward pass is handed the values of its step.
+    fn scheduled(&self) -> Vec<ScheduledSetting> {
+        Vec::new()
+    }
+
     /// Settings of `method` that cannot work, alone or with others.
     fn check(&self, config: &RunConfig, checks: &mut Checks);
 
@@ -73,6 +78,12 @@ impl MethodConfig {
     /// What planning, samplers, checks and proofs go by.
     pub fn facts(&self) -> MethodFacts {
         self.settings().facts()
+    }
+
+    /// What may change over the run.
+    pub fn scheduled(&self) -> Vec<ScheduledSetting> {
+        let teacher = self.facts().teacher.map(|teacher| teacher.scheduled());
+        self.settings().scheduled().into_iter().chain(teacher).collect()
     }
 
     /// The settings of its heads, where it has one for each label.

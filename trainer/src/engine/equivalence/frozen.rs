@@ -1,7 +1,7 @@
 //! Phases: what is frozen keeps every bit, whatever carries gradients over ranks, and the rest does not notice how many
 //! ranks there are.
 
-use dtrain_configs::schema::{Encoder, MethodFacts, Norm, PhaseConfig, PhaseSchedule};
+use dtrain_configs::schema::{Encoder, MethodFacts, Norm, PhaseConfig, PhaseSchedule, Position};
 
 use tch::TchError;
 
@@ -129,7 +129,9 @@ fn the_learning_rate_is_scaled_and_starts_anew_by_phase() {
     phases.list[2].schedule = PhaseSchedule::Restart;
     let case = Case { phases, labelled_only: true, ..whole(sgd(), build.clone()) };
     let engine = case.engine(local_world(1).remove(0), 9, 9);
-    let plain = |step, total| schedule::lr_at(step, total, 9, &ScheduleConfig::default(), 0.01, 9);
+    let plain = |step, total_steps| {
+        ScheduleConfig::default().lr_at(0.01, Position { step, steps_per_epoch: 9, total_steps })
+    };
     for step in 0..9 {
         let expected = match step {
             0..3 => plain(step, 9),
@@ -194,7 +196,7 @@ impl Method for TwoLosses {
 }
 
 fn weighing(weights: &[(&str, f64)]) -> PhasesConfig {
-    let losses = weights.iter().map(|(name, weight)| ((*name).to_owned(), *weight)).collect();
+    let losses = weights.iter().map(|(name, weight)| ((*name).to_owned(), (*weight).into())).collect();
     let list = vec![PhaseConfig { name: "a".into(), losses, ..PhaseConfig::default() }];
     PhasesConfig { enabled: true, fracs: vec![1.0], list }
 }

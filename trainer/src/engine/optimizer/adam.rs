@@ -7,23 +7,32 @@
 //! w <- w - lr / (1 - b1^t) m / (sqrt(v) / sqrt(1 - b2^t) + eps)
 //! ```
 //!
-//! As in PyTorch, t counts the steps in which the parameter took part.
+//! As in PyTorch, t counts the steps in which the parameter took part, and a b1 that changes over the run takes the place of the
+//! old one in the correction too.
 
 use dtrain_configs::schema::{AdamConfig, AdamwConfig};
 use tch::Tensor;
 
-use super::{Optimizer, Update, decays};
+use super::{Optimizer, Rates, Update};
 use crate::engine::flat::{ActiveSet, Flat, part};
 use crate::engine::shard::Shard;
 use crate::error::TrainError;
 use crate::torch_extra::{AdamRun, AdamStep, fused_adam};
 
+/// What does not change over the run.
+#[derive(Debug, Clone, Copy)]
+struct Settings {
+    beta2: f64,
+    eps: f64,
+    decoupled: bool,
+    decay_bias_and_norm: bool,
+}
+
 /// Adam, with weight decay as a part of the gradient or decoupled from it.
 #[derive(Debug)]
 pub struct Adam {
-    /// Of each step; the learning rate is the schedule's, and what does not decay has no weight decay.
-    settings: AdamStep,
-    decay_bias_and_norm: bool,
+    /// What is the same in every step and group; the rest is that of the step.
+    settings: Settings,
     first: Tensor,
     second: Tensor,
     steps: Vec<u64>,
@@ -35,9 +44,8 @@ impl Adam {
     /// # Errors
     /// When memory runs out.
     pub fn new(config: &AdamConfig, flat: &Flat, shard: &Shard) -> Result<Self, TrainError> {
-        let &AdamConfig { lr, weight_decay, beta1, beta2, eps, decay_bias_and_norm } = config;
-        let settings = AdamStep { lr, beta1, beta2, weight_decay, decoupled: false, eps };
-        Self::with(settings, decay_bias_and_norm, flat, shard)
+        let &AdamConfig { beta2, eps, decay_bias_and_norm, .. } = config;
+        Self::with(Settings { beta2, eps, decoupled: false, decay_bias_and_norm }, flat, shard)
     }
 
     /// AdamW, with moments and step counts of 0.
@@ -45,20 +53,14 @@ impl Adam {
     /// # Errors
     /// When memory runs out.
     pub fn decoupled(config: &AdamwConfig, flat: &Flat, shard: &Shard) -> Result<Self, TrainError> {
-        let &AdamwConfig { lr, weight_decay, beta1, beta2, eps, decay_bias_and_norm } = config;
-        let settings = AdamStep { lr, beta1, beta2, weight_decay, decoupled: true, eps };
-        Self::with(settings, decay_bias_and_norm, flat, shard)
+        let &AdamwConfig { beta2, eps, decay_bias_and_norm, .. } = config;
+        Self::with(Settings { beta2, eps, decoupled: true, decay_bias_and_norm }, flat, shard)
     }
 
-    fn with(
-        settings: AdamStep,
-        decay_bias_and_norm: bool,
-        flat: &Flat,
-        shard: &Shard,
-    ) -> Result<Self, TrainError> {
+    fn with(settings: Settings, flat: &Flat, shard: &Shard) -> Result<Self, TrainError> {
         let zeros = || shard.zeros(flat.parameters());
         let steps = vec![0; flat.segments().len()];
-        Ok(Self { settings, decay_bias_and_norm, first: zeros()?, second: zeros()?, steps })
+        Ok(Self { settings, first: zeros()?, second: zeros()?, steps })
     }
 }
 
@@ -68,10 +70,11 @@ impl Optimizer for Adam {
             *steps += u64::from(active.contains(index));
         }
         let rank = update.ranks.world().rank;
-        for decayed in [true, false] {
+        let Settings { beta2, eps, decoupled, decay_bias_and_norm } = self.settings;
+        for call in update.calls() {
             let runs = flat.runs(|index, segment| {
-                let takes_part =
-                    active.contains(index) && decays(segment.role, self.decay_bias_and_norm) == decayed;
+                let takes_part = active.contains(index)
+                    && update.takes_part(call, index, segment.role, decay_bias_and_norm);
                 self.steps.get(index).copied().filter(|_| takes_part)
             });
             let runs: Vec<AdamRun> = update
@@ -86,8 +89,9 @@ impl Optimizer for Adam {
                     steps: run.treatment,
                 })
                 .collect();
-            let weight_decay = if decayed { self.settings.weight_decay } else { 0.0 };
-            fused_adam(&runs, AdamStep { lr: update.lr, weight_decay, ..self.settings }, update.skip)?;
+            let Rates { lr, weight_decay, momentum: beta1 } = call.rates;
+            let step = AdamStep { lr, beta1, beta2, weight_decay, decoupled, eps };
+            fused_adam(&runs, step, update.skip)?;
         }
         Ok(())
     }

@@ -6,10 +6,10 @@
 //!
 //! PyTorch starts v with the first gradient; with dampening 0 that is what a v of zeros becomes.
 
-use dtrain_configs::schema::SgdConfig;
+use dtrain_configs::schema::{OptimizerConfig, SgdConfig};
 use tch::Tensor;
 
-use super::{Optimizer, Update, decays};
+use super::{Optimizer, Rates, Update};
 use crate::engine::flat::{ActiveSet, Flat, part};
 use crate::engine::shard::Shard;
 use crate::error::TrainError;
@@ -18,7 +18,8 @@ use crate::torch_extra::{SgdRun, SgdStep, fused_sgd};
 /// Stochastic gradient descent with optional (Nesterov) momentum.
 #[derive(Debug)]
 pub struct Sgd {
-    config: SgdConfig,
+    nesterov: bool,
+    decay_bias_and_norm: bool,
     /// v of every parameter; absent without momentum.
     momentum: Option<Tensor>,
 }
@@ -28,20 +29,25 @@ impl Sgd {
     ///
     /// # Errors
     /// When memory runs out.
-    pub fn new(config: SgdConfig, flat: &Flat, shard: &Shard) -> Result<Self, TrainError> {
-        let momentum = (config.momentum != 0.0).then(|| shard.zeros(flat.parameters())).transpose()?;
-        Ok(Self { config, momentum })
+    pub fn new(config: &SgdConfig, flat: &Flat, shard: &Shard) -> Result<Self, TrainError> {
+        let has_momentum = OptimizerConfig::Sgd(config.clone()).num_moments() > 0;
+        let momentum = has_momentum.then(|| shard.zeros(flat.parameters())).transpose()?;
+        Ok(Self { nesterov: config.nesterov, decay_bias_and_norm: config.decay_bias_and_norm, momentum })
     }
 }
 
 impl Optimizer for Sgd {
     fn step(&mut self, flat: &Flat, active: &ActiveSet, update: &Update<'_>) -> Result<(), TrainError> {
-        let SgdConfig { weight_decay, momentum, nesterov, decay_bias_and_norm, .. } = self.config;
         let rank = update.ranks.world().rank;
-        for decayed in [true, false] {
+        for call in update.calls() {
+            let Rates { lr, weight_decay, momentum } = call.rates;
             let runs = flat.runs(|index, segment| {
-                (active.contains(index) && decays(segment.role, decay_bias_and_norm) == decayed).then_some(())
+                let takes_part = active.contains(index)
+                    && update.takes_part(call, index, segment.role, self.decay_bias_and_norm);
+                takes_part.then_some(())
             });
+            // As in PyTorch, v stays where there is no momentum in a step.
+            let velocity = self.momentum.as_ref().filter(|_| momentum != 0.0);
             let runs: Vec<SgdRun> = update
                 .shard
                 .runs(rank, &runs)
@@ -49,13 +55,12 @@ impl Optimizer for Sgd {
                 .map(|run| SgdRun {
                     weights: part(flat.parameters(), &run.flat),
                     gradients: part(flat.gradients(), &run.flat),
-                    momentum: self.momentum.as_ref().map(|momentum| part(momentum, &run.local)),
+                    momentum: velocity.map(|velocity| part(velocity, &run.local)),
                 })
                 .collect();
-            let weight_decay = if decayed { weight_decay } else { 0.0 };
             // Nesterov's form without momentum is plain SGD, and libtorch wants a buffer for it.
-            let nesterov = nesterov && self.momentum.is_some();
-            fused_sgd(&runs, SgdStep { lr: update.lr, momentum, weight_decay, nesterov }, update.skip)?;
+            let nesterov = self.nesterov && velocity.is_some();
+            fused_sgd(&runs, SgdStep { lr, momentum, weight_decay, nesterov }, update.skip)?;
         }
         Ok(())
     }

@@ -2,7 +2,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use dtrain_comm::{Collective, Single};
-use dtrain_configs::schema::{AdamConfig, AdamwConfig, LarsConfig, SgdConfig};
+use dtrain_configs::schema::{AdamConfig, AdamwConfig, LarsConfig, Scheduled, SgdConfig};
 use tch::{Device, Kind};
 
 use super::*;
@@ -54,10 +54,23 @@ fn whole(flat: &Flat) -> Shard {
     Shard::whole(flat.num_elements())
 }
 
-fn take_step(optimizer: &mut dyn Optimizer, flat: &Flat, active: &[bool], lr: f64) {
+/// All parameters in one group, at the constant rates of `config`.
+fn take_step(config: &OptimizerConfig, optimizer: &mut dyn Optimizer, flat: &Flat, active: &[bool], lr: f64) {
+    let constant = |schedule: Scheduled| schedule.constant().unwrap();
+    let (weight_decay, momentum) = (constant(config.weight_decay()), constant(config.momentum()));
+    take_step_at(&[Rates { lr, weight_decay, momentum }], &[0; 5], optimizer, flat, active);
+}
+
+fn take_step_at(
+    rates: &[Rates],
+    places: &[usize],
+    optimizer: &mut dyn Optimizer,
+    flat: &Flat,
+    active: &[bool],
+) {
     let alone: Arc<dyn Collective> = Arc::new(Single::new());
     let (shard, ranks) = (whole(flat), Ranks::inline(&alone));
-    let update = Update { lr, shard: &shard, ranks: &ranks, skip: None };
+    let update = Update { rates, places, shard: &shard, ranks: &ranks, skip: None };
     as_on_cuda(|| optimizer.step(flat, &flat.active_set(active), &update).unwrap());
 }
 
@@ -69,12 +82,18 @@ fn moments_of(optimizer: &dyn Optimizer, flat: &Flat) -> Vec<(String, Tensor)> {
         .collect()
 }
 
-fn run(optimizer: &mut dyn Optimizer, flat: &Flat, steps: std::ops::Range<usize>, lr: f64, skipping: bool) {
+fn run(
+    config: &OptimizerConfig,
+    optimizer: &mut dyn Optimizer,
+    flat: &Flat,
+    steps: std::ops::Range<usize>,
+    skipping: bool,
+) {
     for step in steps {
         set_gradients(flat, step);
         let mut active = ALL;
         active[3] = !(skipping && step % 3 == 1);
-        take_step(optimizer, flat, &active, lr_at(step, lr));
+        take_step(config, optimizer, flat, &active, lr_at(step, config.lr()));
     }
 }
 
@@ -85,24 +104,37 @@ fn sgd(
     nesterov: bool,
     decay_bias_and_norm: bool,
 ) -> OptimizerConfig {
-    OptimizerConfig::Sgd(SgdConfig { lr, weight_decay, momentum, nesterov, decay_bias_and_norm })
+    let (weight_decay, momentum) = (weight_decay.into(), momentum.into());
+    OptimizerConfig::Sgd(SgdConfig {
+        lr,
+        weight_decay,
+        momentum,
+        nesterov,
+        decay_bias_and_norm,
+        ..SgdConfig::default()
+    })
 }
 
 fn adamw(lr: f64, weight_decay: f64, decay_bias_and_norm: bool) -> AdamwConfig {
-    AdamwConfig { lr, weight_decay, decay_bias_and_norm, ..AdamwConfig::default() }
+    AdamwConfig { lr, weight_decay: weight_decay.into(), decay_bias_and_norm, ..AdamwConfig::default() }
 }
 
 fn adam(lr: f64, weight_decay: f64, decay_bias_and_norm: bool) -> AdamConfig {
-    AdamConfig { lr, weight_decay, decay_bias_and_norm, ..AdamConfig::default() }
+    AdamConfig { lr, weight_decay: weight_decay.into(), decay_bias_and_norm, ..AdamConfig::default() }
 }
 
 fn lars() -> OptimizerConfig {
-    OptimizerConfig::Lars(LarsConfig { lr: 0.02, weight_decay: 0.01, momentum: 0.9, trust_coefficient: 0.02 })
+    OptimizerConfig::Lars(LarsConfig {
+        lr: 0.02,
+        weight_decay: 0.01.into(),
+        trust_coefficient: 0.02,
+        ..LarsConfig::default()
+    })
 }
 
 fn configs() -> Vec<(&'static str, OptimizerConfig)> {
-    let strong = AdamwConfig { beta1: 0.8, beta2: 0.95, eps: 1e-3, ..adamw(0.05, 0.3, true) };
-    let strong_penalty = AdamConfig { beta1: 0.8, beta2: 0.95, eps: 1e-3, ..adam(0.05, 0.3, false) };
+    let strong = AdamwConfig { beta1: 0.8.into(), beta2: 0.95, eps: 1e-3, ..adamw(0.05, 0.3, true) };
+    let strong_penalty = AdamConfig { beta1: 0.8.into(), beta2: 0.95, eps: 1e-3, ..adam(0.05, 0.3, false) };
     vec![
         ("sgd", sgd(0.1, 0.0, 0.0, false, true)),
         ("sgd_decay", sgd(0.1, 0.05, 0.0, false, true)),
@@ -118,6 +150,10 @@ fn configs() -> Vec<(&'static str, OptimizerConfig)> {
         ("adamw_skipping", OptimizerConfig::Adamw(adamw(0.01, 0.1, true))),
         ("lars", lars()),
     ]
+}
+
+fn adamw_default() -> OptimizerConfig {
+    OptimizerConfig::Adamw(AdamwConfig::default())
 }
 
 fn bits(values: &Tensor) -> Vec<u64> {
@@ -140,7 +176,7 @@ fn twenty_steps_equal_pytorch() {
         for (name, config) in configs() {
             let (_parameters, flat) = start(kind);
             let mut optimizer = build(&config, &flat, &whole(&flat)).unwrap();
-            run(&mut *optimizer, &flat, 0..20, config.lr(), name.ends_with("skipping"));
+            run(&config, &mut *optimizer, &flat, 0..20, name.ends_with("skipping"));
             for (segment, expected) in flat.segments().iter().zip(&fixture[name]) {
                 let actual = segment.view_of(flat.parameters()).view(-1).to_kind(Kind::Double);
                 let difference = (actual - Tensor::from_slice(expected)).abs().max().double_value(&[]);
@@ -159,7 +195,7 @@ fn an_inactive_parameter_keeps_weights_and_moments_bit_for_bit() {
     for (name, config) in configs() {
         let (_parameters, flat) = start(Kind::Float);
         let mut optimizer = build(&config, &flat, &whole(&flat)).unwrap();
-        run(&mut *optimizer, &flat, 0..3, config.lr(), false);
+        run(&config, &mut *optimizer, &flat, 0..3, false);
         let frozen = &flat.segments()[3];
         let state = |optimizer: &dyn Optimizer| {
             let moments =
@@ -174,7 +210,7 @@ fn an_inactive_parameter_keeps_weights_and_moments_bit_for_bit() {
             set_gradients(&flat, step);
             // A gradient of zero would let decay and momentum move the weights.
             let _ = frozen.view_of(flat.gradients()).zero_();
-            take_step(&mut *optimizer, &flat, &[true, true, true, false, true], config.lr());
+            take_step(&config, &mut *optimizer, &flat, &[true, true, true, false, true], config.lr());
         }
         assert_eq!(state(&*optimizer), before, "{name}");
         assert_ne!(bits(&flat.segments()[4].view_of(flat.parameters())), others, "{name}");
@@ -186,18 +222,18 @@ fn a_restored_state_continues_bit_for_bit() {
     for (name, config) in configs() {
         let (_parameters, flat) = start(Kind::Float);
         let mut optimizer = build(&config, &flat, &whole(&flat)).unwrap();
-        run(&mut *optimizer, &flat, 0..7, config.lr(), true);
+        run(&config, &mut *optimizer, &flat, 0..7, true);
         let weights = flat.parameters().copy();
         let tensors: Vec<Tensor> =
             moments_of(&*optimizer, &flat).into_iter().map(|(_, t)| t.copy()).collect();
         let steps = optimizer.steps().to_vec();
-        run(&mut *optimizer, &flat, 7..12, config.lr(), true);
+        run(&config, &mut *optimizer, &flat, 7..12, true);
 
         let (_parameters, resumed) = start(Kind::Float);
         let mut other = build(&config, &resumed, &whole(&resumed)).unwrap();
         resumed.parameters().shallow_clone().copy_(&weights);
         restore(&resumed, &whole(&resumed), &mut *other, &tensors, &steps).unwrap();
-        run(&mut *other, &resumed, 7..12, config.lr(), true);
+        run(&config, &mut *other, &resumed, 7..12, true);
         assert_eq!(bits(resumed.parameters()), bits(flat.parameters()), "{name}");
     }
 }
@@ -206,14 +242,14 @@ fn a_restored_state_continues_bit_for_bit() {
 fn the_state_is_named_per_parameter_in_its_shape() {
     let (_parameters, flat) = start(Kind::Float);
     let mut optimizer = Adam::decoupled(&AdamwConfig::default(), &flat, &whole(&flat)).unwrap();
-    run(&mut optimizer, &flat, 0..2, 1e-3, true);
+    run(&adamw_default(), &mut optimizer, &flat, 0..2, true);
     let state = moments_of(&optimizer, &flat);
     assert_eq!(state.len(), 10);
     assert_eq!((state[0].0.as_str(), state[0].1.size()), ("exp_avg.conv.weight", vec![3, 2, 2]));
     assert_eq!((state[8].0.as_str(), state[8].1.size()), ("exp_avg_sq.fc.weight", vec![2, 5]));
     assert_eq!(optimizer.steps(), [2, 2, 2, 1, 2]);
     assert!(
-        Sgd::new(SgdConfig { momentum: 0.0, ..SgdConfig::default() }, &flat, &whole(&flat))
+        Sgd::new(&SgdConfig { momentum: 0.0.into(), ..SgdConfig::default() }, &flat, &whole(&flat))
             .unwrap()
             .moments()
             .is_empty()
@@ -224,7 +260,7 @@ fn the_state_is_named_per_parameter_in_its_shape() {
 fn a_state_that_does_not_fit_is_refused_and_changes_nothing() {
     let (_parameters, flat) = start(Kind::Float);
     let mut optimizer = Adam::decoupled(&AdamwConfig::default(), &flat, &whole(&flat)).unwrap();
-    run(&mut optimizer, &flat, 0..2, 1e-3, false);
+    run(&adamw_default(), &mut optimizer, &flat, 0..2, false);
     let before: Vec<Vec<u64>> =
         moments_of(&optimizer, &flat).iter().map(|(_, t)| bits(&t.view(-1))).collect();
     let saved = |optimizer: &Adam| -> Vec<Tensor> {
@@ -249,7 +285,7 @@ fn padding_stays_zero() {
     for (name, config) in configs() {
         let (_parameters, flat) = start(Kind::Double);
         let mut optimizer = build(&config, &flat, &whole(&flat)).unwrap();
-        run(&mut *optimizer, &flat, 0..5, config.lr(), false);
+        run(&config, &mut *optimizer, &flat, 0..5, false);
         let total: f64 = flat.parameters().abs().sum(Kind::Double).double_value(&[]);
         let of_segments: f64 = flat
             .segments()
@@ -264,9 +300,146 @@ fn padding_stays_zero() {
 fn lars_without_gradient_or_decay_has_a_ratio_of_one() {
     let (_parameters, flat) = start(Kind::Float);
     let OptimizerConfig::Lars(config) = lars() else { panic!("lars") };
-    let mut optimizer = Lars::new(LarsConfig { weight_decay: 0.0, ..config }, &flat, &whole(&flat)).unwrap();
+    let config = LarsConfig { weight_decay: 0.0.into(), ..config };
+    let mut optimizer = Lars::new(&config, &flat, &whole(&flat)).unwrap();
+    let config = OptimizerConfig::Lars(config);
     let before = bits(flat.parameters());
     flat.zero_gradients();
-    take_step(&mut optimizer, &flat, &ALL, 0.5);
+    take_step(&config, &mut optimizer, &flat, &ALL, 0.5);
     assert_eq!(bits(flat.parameters()), before);
+}
+
+/// One parameter, moved by the published formulas in plain f64.
+struct Plain {
+    weights: Vec<f64>,
+    first: Vec<f64>,
+    second: Vec<f64>,
+    steps: i32,
+    is_weight: bool,
+}
+
+impl Plain {
+    fn step(&mut self, config: &OptimizerConfig, gradients: &[f64], rates: Rates) {
+        let Rates { lr, momentum, .. } = rates;
+        let decay = if self.is_weight || config.decay_bias_and_norm() { rates.weight_decay } else { 0.0 };
+        let norm = |values: &mut dyn Iterator<Item = f64>| values.map(|x| x * x).sum::<f64>().sqrt();
+        self.steps += 1;
+        let ratio = match config {
+            OptimizerConfig::Lars(config) if self.is_weight => {
+                let of_weights = norm(&mut self.weights.iter().copied());
+                let decayed = gradients.iter().zip(&self.weights).map(|(g, w)| g + decay * w);
+                let of_gradients = norm(&mut decayed.into_iter());
+                let both = of_weights > 0.0 && of_gradients > 0.0;
+                if both { config.trust_coefficient * of_weights / of_gradients } else { 1.0 }
+            }
+            _ => 1.0,
+        };
+        for (((w, m), v), g) in
+            self.weights.iter_mut().zip(&mut self.first).zip(&mut self.second).zip(gradients)
+        {
+            let g = *g;
+            match config {
+                OptimizerConfig::Sgd(config) => {
+                    let g = g + decay * *w;
+                    if momentum != 0.0 {
+                        *m = momentum * *m + g;
+                    }
+                    *w -= lr
+                        * match (momentum != 0.0, config.nesterov) {
+                            (false, _) => g,
+                            (true, false) => *m,
+                            (true, true) => g + momentum * *m,
+                        };
+                }
+                OptimizerConfig::Adam(AdamConfig { beta2, eps, .. })
+                | OptimizerConfig::Adamw(AdamwConfig { beta2, eps, .. }) => {
+                    let is_decoupled = matches!(config, OptimizerConfig::Adamw(_));
+                    let g = if is_decoupled { g } else { g + decay * *w };
+                    if is_decoupled {
+                        *w *= 1.0 - lr * decay;
+                    }
+                    *m = momentum * *m + (1.0 - momentum) * g;
+                    *v = beta2 * *v + (1.0 - beta2) * g * g;
+                    let corrected = (*v).sqrt() / (1.0 - beta2.powi(self.steps)).sqrt() + eps;
+                    *w -= lr / (1.0 - momentum.powi(self.steps)) * *m / corrected;
+                }
+                OptimizerConfig::Lars(_) => {
+                    let g = g + if self.is_weight { decay * *w } else { 0.0 };
+                    *m = momentum * *m + lr * ratio * g;
+                    *w -= *m;
+                }
+            }
+        }
+    }
+}
+
+/// Groups that are scattered over the buffer, at rates that change in every step, against one optimizer for each parameter in
+/// plain arithmetic; the second group is left out of some steps.
+#[test]
+fn groups_move_as_optimizers_of_their_own() {
+    const PLACES: [usize; 5] = [1, 0, 2, 1, 0];
+    for (name, config) in configs() {
+        let (_parameters, flat) = start(Kind::Double);
+        let mut optimizer = build(&config, &flat, &whole(&flat)).unwrap();
+        let values = |tensor: Tensor| Vec::<f64>::try_from(tensor.contiguous().view(-1)).unwrap();
+        let mut plain: Vec<Plain> = flat
+            .segments()
+            .iter()
+            .map(|segment| Plain {
+                weights: values(segment.view_of(flat.parameters())),
+                first: vec![0.0; segment.len],
+                second: vec![0.0; segment.len],
+                steps: 0,
+                is_weight: segment.role == Role::Weight,
+            })
+            .collect();
+        for step in 0..12 {
+            let wave = |scale: f64, group: f64| scale * (1.0 + 0.4 * (step as f64 * 0.7 + group).sin());
+            let has_momentum = config.num_moments() > 0;
+            let rates = [0.0, 1.0, 2.0].map(|group| Rates {
+                lr: wave(0.02, group),
+                weight_decay: if group == 2.0 { 0.0 } else { wave(0.1, group) },
+                // The last group is without in every other step, as on a schedule that ends at 0.
+                momentum: match has_momentum && (group != 2.0 || step % 2 == 0) {
+                    true => wave(0.6, group),
+                    false => 0.0,
+                },
+            });
+            set_gradients(&flat, step);
+            let active: Vec<bool> = PLACES.iter().map(|&place| place != 1 || step % 3 != 1).collect();
+            for (index, plain) in plain.iter_mut().enumerate().filter(|(index, _)| active[*index]) {
+                let gradients = values(flat.segments()[index].view_of(flat.gradients()));
+                plain.step(&config, &gradients, rates[PLACES[index]]);
+            }
+            take_step_at(&rates, &PLACES, &mut *optimizer, &flat, &active);
+            for (segment, plain) in flat.segments().iter().zip(&plain) {
+                let actual = values(segment.view_of(flat.parameters()));
+                for (actual, expected) in actual.iter().zip(&plain.weights) {
+                    let error = (actual - expected).abs();
+                    assert!(error < 1e-12, "{name}, step {step}: `{}` is off by {error:e}", segment.name);
+                }
+            }
+        }
+    }
+}
+
+/// Parting the parameters into groups at equal rates is no other arithmetic.
+#[test]
+fn groups_at_equal_rates_change_no_bit() {
+    for (name, config) in configs() {
+        let trained = |places: [usize; 5]| {
+            let (_parameters, flat) = start(Kind::Float);
+            let mut optimizer = build(&config, &flat, &whole(&flat)).unwrap();
+            for step in 0..6 {
+                set_gradients(&flat, step);
+                let rates = Rates { lr: 0.01, weight_decay: 0.02, momentum: 0.9 };
+                let momentum = if config.num_moments() > 0 { 0.9 } else { 0.0 };
+                take_step_at(&[Rates { momentum, ..rates }; 3], &places, &mut *optimizer, &flat, &ALL);
+            }
+            let moments =
+                moments_of(&*optimizer, &flat).into_iter().map(|(_, moment)| bits(&moment.view(-1)));
+            (bits(flat.parameters()), moments.collect::<Vec<_>>())
+        };
+        assert_eq!(trained([0; 5]), trained([1, 0, 2, 1, 0]), "{name}");
+    }
 }

@@ -3,6 +3,7 @@
 use std::ops::Range;
 
 use dtrain_comm::CollectiveExt;
+use dtrain_configs::schema::ScheduledValues;
 use tch::{TchError, Tensor};
 
 use super::outcome::GlobalCounts;
@@ -19,6 +20,11 @@ impl Engine {
         StepFacts { number: step, total, seed: self.parameters.seed() }
     }
 
+    /// The same with what the method's settings change over the run.
+    pub(in crate::engine) fn standing(&self, step: u64) -> (StepFacts, ScheduledValues) {
+        (self.facts_of(step), self.scheduled_values(step))
+    }
+
     /// Layers behave as in training; `update_statistics` is false in the first of two passes.
     pub(super) fn training_context(
         &self,
@@ -28,13 +34,13 @@ impl Engine {
     ) -> StepContext<'static> {
         let pass = Pass::train(self.sync.clone()).twice(self.method.facts().second_order);
         let pass = if update_statistics { pass } else { pass.without_update() };
-        StepContext::new(self.facts_of(step), part, &pass, self.sum.clone())
+        StepContext::new(self.standing(step), part, &pass, self.sum.clone())
     }
 
     /// Layers behave as in an evaluation after the last step, and each part of each rank stands alone.
     pub(in crate::engine) fn evaluation_context(&self, part: &LocalBatch) -> StepContext<'static> {
         let pass = Pass::eval().twice(self.method.facts().second_order);
-        StepContext::new(self.facts_of(self.last_step), part, &pass, None)
+        StepContext::new(self.standing(self.last_step), part, &pass, None)
     }
 
     /// The method's counts of the global batch.

@@ -1,6 +1,7 @@
 //! What a step moves: weights, a teacher, and what the method moves itself.
 
 use dtrain_comm::Stage;
+use dtrain_configs::schema::TeacherFacts;
 use tch::{Kind, Tensor};
 
 use super::outcome::{StepOutcome, Summed};
@@ -26,10 +27,11 @@ impl Engine {
             if let Some(max_norm) = self.settings.grad_clip {
                 clip::scale_to(&self.flat, &active, outcome.grad_norm, max_norm);
             }
-            self.update(&active, outcome.lr, None)?;
+            self.update(&active, outcome.step, None)?;
             self.teach(outcome.step, None)?;
-            let step = self.facts_of(outcome.step);
-            let after = AfterStep { step, statistics: &statistics, pairs: &rows, skip: None };
+            let (step, values) = self.standing(outcome.step);
+            let values = &values;
+            let after = AfterStep { step, values, statistics: &statistics, pairs: &rows, skip: None };
             tch::no_grad(|| self.method.after_step(&after))?;
         } else {
             self.buffers.restore(before);
@@ -46,19 +48,20 @@ impl Engine {
             clip::scale_to_on_device(&self.flat, active, norm, max_norm);
         }
         let skip = skipped.to_kind(Kind::Float);
-        self.update(active, in_flight.outcome.lr, Some(&skip))?;
+        self.update(active, step, Some(&skip))?;
         self.teach(step, Some(&skip))?;
-        let step = self.facts_of(step);
-        let after = AfterStep { step, statistics, pairs: rows, skip: Some(&skip) };
+        let (step, values) = self.standing(step);
+        let after = AfterStep { step, values: &values, statistics, pairs: rows, skip: Some(&skip) };
         tch::no_grad(|| self.method.after_step(&after))?;
         self.buffers.restore_where(skipped, before);
         Ok(())
     }
 
     /// Weights move by the gradients; where ranks keep parts, each then receives the weights of the others.
-    fn update(&mut self, active: &ActiveSet, lr: f64, skip: Option<&Tensor>) -> Result<(), TrainError> {
+    fn update(&mut self, active: &ActiveSet, step: u64, skip: Option<&Tensor>) -> Result<(), TrainError> {
         let _stage = self.ranks.enter(Stage::Update);
-        let update = Update { lr, shard: &self.shard, ranks: &self.ranks, skip };
+        let (rates, places) = (self.settings.rates_at(step), self.rate_places.as_slice());
+        let update = Update { rates: &rates, places, shard: &self.shard, ranks: &self.ranks, skip };
         self.optimizer.step(&self.flat, active, &update)?;
         if self.shard.is_whole() {
             return Ok(());
@@ -71,7 +74,8 @@ impl Engine {
         let (Some(teacher), Some(facts)) = (&self.teacher, self.method.facts().teacher) else {
             return Ok(());
         };
-        teacher.follow(&self.flat, facts.momentum_at(step, self.facts_of(step).total), skip)
+        let momentum = self.settings.value_at(TeacherFacts::MOMENTUM, &facts.momentum, step);
+        teacher.follow(&self.flat, momentum, skip)
     }
 
     /// The loss scale learns whether the step was finite.

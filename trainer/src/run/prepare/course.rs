@@ -56,6 +56,10 @@ pub(crate) fn bound_to_length(config: &RunConfig) -> Option<&'static str> {
     let phases = &config.phases;
     if config.schedule.kind == ScheduleKind::Cosine {
         Some("its learning rate falls along a cosine that ends with the run")
+    } else if config.schedule.kind == ScheduleKind::Linear {
+        Some("its learning rate falls along a line that ends with the run")
+    } else if config.follows_length().is_some() {
+        Some("what its method or its optimizer changes over the run is spread over its length")
     } else if !phases.enabled {
         None
     } else if phases.list.iter().any(|phase| phase.steps.is_none()) {

@@ -60,6 +60,8 @@ impl MetricNames {
         if config.phases.enabled {
             during.insert("train/phase".into());
         }
+        let groups = config.optimizer.groups().iter().filter(|group| group.has_own_lr());
+        during.extend(groups.map(|group| format!("opt/lr/{}", group.name)));
         let losses = method.loss_names();
         if losses.len() > 1 {
             during.extend(losses.iter().map(|loss| format!("train/{loss}_loss")));

@@ -5,6 +5,7 @@
 mod course;
 mod data;
 mod data_root;
+mod groups;
 mod heads;
 mod limits;
 mod metric_names;
@@ -33,6 +34,7 @@ pub use transport::connect as connect_tensors;
 
 pub(crate) use course::{bound_to_length, made_for, plan as course_of};
 pub(crate) use data::view_maker;
+pub(crate) use groups::check_lengths;
 pub(crate) use heads::warnings as head_warnings;
 pub(crate) use metric_names::fill_in as fill_in_monitors;
 pub(crate) use micro_batch::explain;

@@ -11,7 +11,7 @@ use super::plan::run_plan;
 use super::prepared::Purpose;
 use super::resolve::{Place, Resolved};
 use super::view_size;
-use super::{course, heads, phases};
+use super::{course, groups, heads, phases};
 use crate::coordinator::{Course, RunPlan};
 use crate::error::TrainError;
 use crate::method::{self, Method};
@@ -42,15 +42,18 @@ pub(super) fn build_parts(
     parameters.made().map_err(for_want_of_memory)?;
 
     // What is frozen when weights are saved keeps its statistics.
-    let freezes = config.phases.enabled && config.model.bn_statistics == BnStatistics::Precise;
+    let of_groups = config.optimizer.groups().iter().any(|group| group.freezes().next().is_some());
+    let freezes = (config.phases.enabled || of_groups) && config.model.bn_statistics == BnStatistics::Precise;
     let is_planned = purpose == Purpose::Train || freezes;
     let sampler =
         is_planned.then(|| sampler(config, dataset, method.facts().sampling)).transpose()?.map(Arc::new);
     let steps_per_epoch = sampler.as_ref().map_or(1, |s| s.steps_per_epoch()).max(1);
     let total_steps = course::total_steps(config, steps_per_epoch);
     let course = if is_planned {
-        phases::check(&config.phases, &*method, &parameters)?;
-        course::plan(config, steps_per_epoch)?
+        let course = course::plan(config, steps_per_epoch)?;
+        phases::check(config, &course, steps_per_epoch, &*method, &parameters)?;
+        groups::check(config, &course, steps_per_epoch, &parameters)?;
+        course
     } else {
         Course::whole(total_steps)
     };

@@ -1,45 +1,65 @@
 //! The settings of phases against the network: names of losses and parts are checked before the first step.
 
+use dtrain_configs::RunConfig;
 use dtrain_configs::choice_hint;
-use dtrain_configs::schema::{PhaseConfig, PhasesConfig};
+use dtrain_configs::schema::{PhaseConfig, Position};
 
-use crate::engine::loss_weights;
+use crate::coordinator::{Course, Phase};
+use crate::engine::{loss_weights, phase_position};
 use crate::error::TrainError;
 use crate::method::Method;
 use crate::model::freeze::is_below;
 use crate::model::parameters::Parameters;
 
-/// Whether the stages mean something for this network.
+/// Whether the stages mean something for this network and a run of this course.
 ///
 /// # Errors
 /// A phase names a loss or a part that there is not, or trains nothing.
 pub(super) fn check(
-    config: &PhasesConfig,
+    config: &RunConfig,
+    course: &Course,
+    steps_per_epoch: u64,
     method: &dyn Method,
     parameters: &Parameters,
 ) -> Result<(), TrainError> {
-    if config.enabled {
-        let losses = method.loss_names();
-        for phase in &config.list {
-            check_losses(phase, &losses, method)?;
-            check_parts(phase, parameters)?;
+    if config.phases.enabled {
+        let leg = course.last();
+        for phase in leg.phases.iter() {
+            check_losses(phase, leg.total_steps, steps_per_epoch, method)?;
+            check_parts(&phase.config, parameters)?;
         }
     }
     Ok(())
 }
 
-fn check_losses(phase: &PhaseConfig, names: &[String], method: &dyn Method) -> Result<(), TrainError> {
-    let name = &phase.name;
+fn check_losses(
+    Phase { config: phase, steps }: &Phase,
+    total_steps: u64,
+    steps_per_epoch: u64,
+    method: &dyn Method,
+) -> Result<(), TrainError> {
+    let (name, names) = (&phase.name, method.loss_names());
     if let Some(unknown) = phase.losses.keys().find(|loss| !names.contains(loss)) {
         return Err(TrainError::config(
             format!("phase `{name}` weighs a loss `{unknown}`, which the method does not have"),
             choice_hint(unknown, names.iter().map(String::as_str)),
         ));
     }
-    if loss_weights(phase, method).iter().all(|weight| *weight == 0.0) {
+    let are_off = |step| {
+        let at = phase_position(phase, steps, Position { step, steps_per_epoch, total_steps });
+        loss_weights(phase, method, at).iter().all(|weight| *weight == 0.0)
+    };
+    if phase.losses.values().all(|weight| weight.constant().is_some()) {
+        if are_off(steps.start) {
+            return Err(TrainError::config(
+                format!("phase `{name}` switches every loss off"),
+                "leave one of them on, or leave the phase out",
+            ));
+        }
+    } else if let Some(step) = steps.clone().find(|step| are_off(*step)) {
         return Err(TrainError::config(
-            format!("phase `{name}` switches every loss off"),
-            "leave one of them on, or leave the phase out",
+            format!("phase `{name}` switches every loss off in step {step}"),
+            "let one of the schedules in `losses` begin or end above 0",
         ));
     }
     Ok(())
@@ -52,7 +72,7 @@ fn check_parts(phase: &PhaseConfig, parameters: &Parameters) -> Result<(), Train
     };
     for prefix in &phase.freeze {
         if !is_frozen(std::slice::from_ref(prefix)).contains(&true) {
-            let parts = parts(parameters, prefix);
+            let parts = parts_like(parameters, prefix);
             return Err(TrainError::config(
                 format!("phase `{name}` freezes `{prefix}`, but no parameter's name begins with it"),
                 choice_hint(prefix, parts.iter().map(String::as_str)),
@@ -69,7 +89,7 @@ fn check_parts(phase: &PhaseConfig, parameters: &Parameters) -> Result<(), Train
 }
 
 /// What could have been meant: beginnings of names with as many words as `prefix`, without repeats.
-fn parts(parameters: &Parameters, prefix: &str) -> Vec<String> {
+pub(super) fn parts_like(parameters: &Parameters, prefix: &str) -> Vec<String> {
     let words = prefix.split('.').count();
     let mut parts: Vec<String> = Vec::new();
     for parameter in parameters.parameters() {
@@ -84,7 +104,7 @@ fn parts(parameters: &Parameters, prefix: &str) -> Vec<String> {
 
 #[cfg(test)]
 mod tests {
-    use dtrain_configs::schema::{MethodConfig, ModelConfig, SupervisedConfig};
+    use dtrain_configs::schema::{MethodConfig, ModelConfig, PhasesConfig, Scheduled, SupervisedConfig};
     use tch::{Device, Kind};
 
     use super::*;
@@ -100,7 +120,9 @@ mod tests {
             fracs: vec![1.0],
             list: vec![PhaseConfig { name: "a".into(), ..phase }],
         };
-        let error = check(&phases, &*method, &parameters).unwrap_err();
+        let course = Course::new(&phases, 10, &[]).unwrap();
+        let config = RunConfig { phases, ..RunConfig::default() };
+        let error = check(&config, &course, 5, &*method, &parameters).unwrap_err();
         (error.to_string(), error.hint().unwrap_or_default())
     }
 
@@ -108,8 +130,8 @@ mod tests {
         PhaseConfig { freeze: names.iter().map(|&name| name.into()).collect(), ..PhaseConfig::default() }
     }
 
-    fn weighing(loss: &str, weight: f64) -> PhaseConfig {
-        PhaseConfig { losses: [(loss.to_owned(), weight)].into(), ..PhaseConfig::default() }
+    fn weighing(loss: &str, weight: impl Into<Scheduled>) -> PhaseConfig {
+        PhaseConfig { losses: [(loss.to_owned(), weight.into())].into(), ..PhaseConfig::default() }
     }
 
     #[test]
@@ -128,5 +150,7 @@ mod tests {
     fn a_phase_that_trains_nothing_is_refused() {
         assert_eq!(refused(freezing(&["backbone", "classifier"])).0, "phase `a` freezes everything");
         assert_eq!(refused(weighing("cross_entropy", 0.0)).0, "phase `a` switches every loss off");
+        let rising = weighing("cross_entropy", Scheduled::linear(0.0, 1.0));
+        assert_eq!(refused(rising).0, "phase `a` switches every loss off in step 0");
     }
 }

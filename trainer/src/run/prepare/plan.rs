@@ -26,6 +26,7 @@ pub fn engine_settings(config: &RunConfig, resolved: &Resolved, plan: &RunPlan) 
         deferred: resolved.on_gpu,
         schedule: config.schedule.clone(),
         optimizer: config.optimizer.clone(),
+        scheduled: config.method.scheduled(),
         steps_per_epoch: plan.steps_per_epoch,
         course: plan.course.clone(),
     }

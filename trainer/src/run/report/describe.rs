@@ -7,6 +7,7 @@ use dtrain_configs::schema::{CheckpointConfig, LabelUse};
 use dtrain_data::Source;
 
 use super::banner::Banner;
+use super::groups::describe_groups;
 use super::phases::describe_phases;
 use crate::bytes::Bytes;
 use crate::method::HeadTask;
@@ -22,6 +23,7 @@ pub(crate) fn describe(prepared: &Prepared) -> Banner {
     describe_labels(&mut banner, prepared);
     describe_views(&mut banner, prepared);
     describe_steps(&mut banner, prepared);
+    describe_groups(&mut banner, prepared);
     describe_phases(&mut banner, prepared);
     describe_monitors(&mut banner, &prepared.config);
     describe_sampling(&mut banner, prepared);

@@ -4,6 +4,7 @@
 mod banner;
 mod describe;
 mod first_batch;
+mod groups;
 mod observer;
 mod phases;
 mod tracker;

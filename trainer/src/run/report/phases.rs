@@ -44,9 +44,14 @@ fn terms(phase: &Phase) -> Vec<String> {
     if !config.freeze.is_empty() {
         terms.push(format!("frozen: {}", config.freeze.join(" ")));
     }
-    terms.extend(config.losses.iter().map(|(name, weight)| match weight {
-        0.0 => format!("{name} off"),
-        weight => format!("{name} x {weight}"),
+    terms.extend(config.losses.iter().map(|(name, weight)| match weight.constant() {
+        Some(0.0) => format!("{name} off"),
+        Some(weight) => format!("{name} x {weight}"),
+        None => format!("{name} on a schedule"),
+    }));
+    terms.extend(config.values.iter().map(|(name, value)| match value.constant() {
+        Some(value) => format!("{name} {value}"),
+        None => format!("{name} on a schedule of its own"),
     }));
     if config.lr_scale != 1.0 {
         terms.push(format!("learning rate x {}", config.lr_scale));

@@ -12,6 +12,7 @@ use std::sync::Arc;
 use std::time::{Instant, SystemTime};
 
 use dtrain_comm::{Collective, Stage};
+use dtrain_configs::schema::GroupConfig;
 use dtrain_configs::{Origins, RunConfig, RunDir};
 
 use banner::{Told, add_plan};
@@ -22,7 +23,7 @@ use scaling::plan_for;
 
 use super::agree::agreed;
 use super::checkpoints::{Matched, checkpoint_bytes, init_weights};
-use super::prepare::{Prepared, Purpose, prepare_asked};
+use super::prepare::{Prepared, Purpose, check_lengths, prepare_asked};
 use super::report::{Observer, Tracker};
 use super::train::{
     Deadline, Limits, Outcome, Pace, Session, SessionParts, StopFile, StopFlag, StopRequests,
@@ -93,6 +94,9 @@ pub fn train(mut request: TrainRequest<'_>) -> Result<Option<Outcome>, TrainErro
     let word = request.config.schedule.length.take();
     let asked = request.config.clone();
     let mut prepared = prepare_asked(request.config, &request.origins, &ranks, Purpose::Train, past.kept())?;
+    if !matches!(request.extent, Extent::FastDev { .. }) {
+        check_lengths(&prepared)?;
+    }
     let init = put_weights(&mut prepared, &past)?;
 
     let layouts =
@@ -159,6 +163,7 @@ fn shorten(config: &mut RunConfig, steps: u64) {
     config.checkpoint.every_steps = Some(0);
     config.track.every_steps = 1;
     config.phases.share_evenly();
+    config.optimizer.groups_mut().iter_mut().for_each(GroupConfig::freeze_in_part);
     config.schedule.made_for.clear();
 }
 

@@ -125,6 +125,8 @@ impl Window {
         ] {
             values.push((name.to_owned(), value));
         }
+        let of_groups = prepared.engine.settings().group_lrs(plan.step);
+        values.extend(of_groups.map(|(group, lr)| (format!("opt/lr/{group}"), lr)));
         values.extend(self.slowest_rank(prepared, per_step)?);
         if let Some(Pause { wait_secs, pause_secs }) = self.saved {
             values.push(("perf/save_pause_s".into(), pause_secs));

@@ -79,6 +79,7 @@ pub(super) fn engine(
         deferred,
         schedule: ScheduleConfig { kind: ScheduleKind::Constant, ..ScheduleConfig::default() },
         optimizer,
+        scheduled: Vec::new(),
         steps_per_epoch: 100,
         course: Course::whole(100),
     };
