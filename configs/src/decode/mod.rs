@@ -200,9 +200,14 @@ fn mismatch(key: &str, node: Option<&Node>, error: &Mismatch) -> Problem {
         Mismatch::Choice(choices) => Problem::new(format!("`{key}` has no choice {got}"))
             .at(place)
             .hint(value_hint(key, typed).unwrap_or_else(|| choice_hint(typed, choices.iter().copied()))),
-        Mismatch::Key(unknown, known) => Problem::new(format!("`{key}` has no `{}`", printable(unknown, 60)))
-            .at(place)
-            .hint(choice_hint(unknown, known.iter().copied())),
+        Mismatch::Key(unknown, known) => {
+            // Of a value that may be a section, the path ends with the key itself.
+            let owner =
+                key.strip_suffix(unknown.as_str()).and_then(|key| key.strip_suffix('.')).unwrap_or(key);
+            Problem::new(format!("`{owner}` has no `{}`", printable(unknown, 60)))
+                .at(place)
+                .hint(choice_hint(unknown, known.iter().copied()))
+        }
         Mismatch::Other(message) => Problem::new(format!("`{key}` {message}")).at(place),
         Mismatch::Wanted(wanted) => {
             let wanted = friendly(wanted);

@@ -20,7 +20,7 @@ fn schedules_and_groups_are_read_and_written_back() {
     let config = composed(&[
         "optimizer=adamw",
         "optimizer.weight_decay={from: 0.04, to: 0.4}",
-        "optimizer.beta1={kind: linear, from: 0.85, to: 0.95, over: 10 epochs, warmup: 0.1}",
+        "optimizer.beta1={kind: linear, from: 0.85, to: 0.95, over: 10 epochs, warmup: 0.05}",
         "optimizer.groups=[{name: head, parameters: [projector], schedule: constant, weight_decay: 0}, \
          {name: first, parameters: [backbone.conv1, \"*.bias\"], lr: 0.1, \
          lr_scale: {kind: step, from: 1, gamma: 0.5, every: 100 steps}, freeze_until: 1 epoch, freeze_from: 0.9}]",
@@ -34,7 +34,7 @@ fn schedules_and_groups_are_read_and_written_back() {
     let OptimizerConfig::Adamw(adamw) = &config.optimizer else { panic!("adamw") };
     assert_eq!(adamw.weight_decay, Scheduled::cosine(0.04, 0.4));
     let at = |step| Position { step, steps_per_epoch: 10, total_steps: 1000 };
-    assert_eq!((adamw.beta1.at(at(99)), adamw.beta1.at(at(100))), (0.85, 0.95));
+    assert_eq!([49, 50, 100, 999].map(|step| adamw.beta1.at(at(step))), [0.85, 0.85, 0.95, 0.95]);
     let [head, first] = config.optimizer.groups() else { panic!("two groups") };
     assert_eq!((head.schedule, head.weight_decay), (GroupSchedule::Constant, Some(0.0.into())));
     assert_eq!((first.freeze_until, first.freeze_from), (Some(Span::Epochs(1.0)), Some(Span::Fraction(0.9))));
@@ -96,7 +96,7 @@ fn schedules_that_cannot_work() {
             &["optimizer.weight_decay={from: 0.1}"],
             "`optimizer.weight_decay` is a schedule with `kind: cosine` without `to`, its last value",
         ),
-        (&["optimizer.weight_decay={from: 0.1, til: 1}"], "`optimizer.weight_decay` has no `til`"),
+        (&["optimizer.weight_decay={from: 0.1, to: 1, til: 1}"], "`optimizer.weight_decay` has no `til`"),
         (
             &["optimizer.weight_decay={from: 0.1, to: -1}"],
             "`optimizer.weight_decay` must be at least 0 and finite, not -1",
@@ -180,7 +180,7 @@ fn groups_that_cannot_work() {
         `optimizer.groups[0]` has no `paramters`
          --> override 1
           | optimizer.groups=[{name: a, paramters: [predictor]}]
-          |                  ^
+          |                   ^
         hint: did you mean `parameters`? there are `name`, `parameters`, `lr`, `lr_scale`, `schedule`, `weight_decay`, `momentum`, `freeze_until` and `freeze_from`
         "#);
 }
