@@ -8,8 +8,7 @@ use crate::suggest::choice_hint;
 pub(super) fn check(config: &RunConfig, checks: &mut Checks) {
     let settings = config.method.scheduled();
     for setting in &settings {
-        let key = format!("method.{}", setting.name);
-        in_range(&key, "method", setting, setting.schedule.ends(), checks);
+        in_range(setting.key, setting.key, setting, setting.schedule.ends(), checks);
     }
     for phase in &config.phases.list {
         check_values(phase, config.method.name(), &settings, checks);

@@ -78,7 +78,7 @@ fn a_base_may_be_a_path_from_the_file_that_names_it_or_what_the_file_hides() {
     ]);
     let mine = config(dir.path(), &["experiment=DIR/a/mine.yaml"]);
     assert_eq!((mine.seed, &mine.tags[..]), (2, &["common".to_owned()][..]));
-    assert!(matches!(mine.method, MethodConfig::Simclr(simclr) if simclr.temperature == 0.75));
+    assert!(matches!(mine.method, MethodConfig::Simclr(simclr) if simclr.temperature == 0.75.into()));
     let hides = config(dir.path(), &["experiment=supcon_fsdd"]);
     assert_eq!((&hides.tags[..], hides.data.name.as_str()), (&["hidden".to_owned()][..], "fsdd"));
 }

@@ -76,7 +76,7 @@ fn another_method_keeps_nothing_of_the_one_before() {
     let experiment = format!("experiment={}", file.display());
 
     let MethodConfig::Supcon(supcon) = config(&[&experiment]).method else { panic!() };
-    assert_eq!((supcon.temperature, supcon.samples_per_class), (0.2, Auto::Value(4)));
+    assert_eq!((supcon.temperature, supcon.samples_per_class), (0.2.into(), Auto::Value(4)));
 
     // `samples_per_class` is no key of SimCLR, and 0.2 was meant for SupCon.
     let MethodConfig::Simclr(simclr) = config(&[&experiment, "method=simclr"]).method else { panic!() };
@@ -85,7 +85,7 @@ fn another_method_keeps_nothing_of_the_one_before() {
 
     // The same choice said twice changes nothing.
     let MethodConfig::Supcon(supcon) = config(&[&experiment, "method=supcon"]).method else { panic!() };
-    assert_eq!(supcon.temperature, 0.2);
+    assert_eq!(supcon.temperature, 0.2.into());
     assert_eq!(config(&[&experiment]).experiment.as_deref(), Some("mine"));
 }
 

@@ -1,5 +1,5 @@
 //! Several classifiers on one backbone, one for each label of the data (Caruana 1997, "Multitask Learning"): the losses
-//! of the heads are weighed and added. What a head is trained by is in [`crate::loss::heads`]. A sample without a label
+//! of the heads are weighted and added. What a head is trained by is in [`crate::loss::heads`]. A sample without a label
 //! counts in the mean of that head's loss, with 0: how many have one is known to no rank alone.
 
 use dtrain_configs::schema::{Encoder, HeadSettings, HeadsConfig, MethodFacts};

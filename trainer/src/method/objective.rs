@@ -7,7 +7,7 @@ use super::{PairKeys, Statistics, Targets};
 /// The losses of a part of the global batch, and what is measured beside them.
 #[derive(Debug, Default)]
 pub struct Objective {
-    /// One for each of [`super::Method::loss_names`], in that order. The engine weighs and adds them.
+    /// One for each of [`super::Method::loss_names`], in that order. The engine weights and adds them.
     pub terms: Vec<Term>,
     /// One for each of [`super::Method::mean_names`], in that order.
     pub means: Vec<Mean>,

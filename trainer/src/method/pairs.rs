@@ -1,9 +1,9 @@
 //! What the methods with a pair loss share: the keys of their rows, and the memory queue by the settings.
 
-use dtrain_configs::schema::PairExclusion;
+use dtrain_configs::schema::{PairExclusion, PairFacts, Scheduled};
 use tch::{TchError, Tensor};
 
-use super::{AfterStep, PairTerm, Targets};
+use super::{AfterStep, PairTerm, StepContext, Targets};
 use crate::loss::contrastive::{PairKeys, Queue};
 use crate::model::parameters::Parameters;
 
@@ -15,14 +15,17 @@ pub(super) fn own_group(position: i64) -> i64 {
     -1 - position
 }
 
-/// The term of normalized `projections` `[2 n, D]`, given the group of each sample.
+/// The term of normalized `projections` `[2 n, D]`, given the group of each sample. Outside of a run the temperature is that of
+/// its beginning.
 pub(super) fn term(
     projections: Tensor,
-    temperature: f64,
+    temperature: &Scheduled,
     groups: &[i64],
-    targets: &Targets,
     exclusions: &[PairExclusion],
+    (targets, context): (&Targets, &StepContext<'_>),
 ) -> PairTerm {
+    let of_step = context.values.get(PairFacts::TEMPERATURE);
+    let temperature = of_step.unwrap_or_else(|| temperature.ends()[0]);
     PairTerm { projections, num_views: NUM_VIEWS, keys: keys(groups, targets, exclusions), temperature }
 }
 

@@ -2,7 +2,7 @@
 //! Contrastive Learning of Visual Representations" (2020); google-research/simclr. By choice, pairs of one recording or
 //! label are left out, and a memory queue adds negatives; queued views of a sample are left out of its own rows.
 
-use dtrain_configs::schema::{Encoder, MethodFacts, PairExclusion, SimclrConfig};
+use dtrain_configs::schema::{Encoder, MethodFacts, PairExclusion, Scheduled, SimclrConfig};
 use tch::{TchError, Tensor};
 
 use super::pairs;
@@ -15,7 +15,7 @@ use crate::state::Stateful;
 pub struct Simclr {
     backbone: Box<dyn Backbone>,
     projector: Projector,
-    temperature: f64,
+    temperature: Scheduled,
     exclusions: Vec<PairExclusion>,
     queue: Option<Queue>,
     facts: MethodFacts,
@@ -69,7 +69,8 @@ impl Method for Simclr {
         let projections = normalize(&self.projector.forward(&embeddings, pass)?);
         // The views of one sample are each other's only positive.
         let groups: Vec<i64> = targets.positions.iter().copied().map(pairs::own_group).collect();
-        let pairs = pairs::term(projections, self.temperature, &groups, targets, &self.exclusions);
+        let pairs =
+            pairs::term(projections, &self.temperature, &groups, &self.exclusions, (targets, context));
         Ok(Objective::of(vec![Term::Pairs(pairs)]))
     }
 

@@ -3,7 +3,7 @@
 //! their only positive, and an anchor without any positive leaves the mean (the official code divides by zero there). By
 //! choice, pairs of one recording are left out, and a memory queue adds positives of the class and negatives.
 
-use dtrain_configs::schema::{Encoder, MethodFacts, PairExclusion, SupconConfig};
+use dtrain_configs::schema::{Encoder, MethodFacts, PairExclusion, Scheduled, SupconConfig};
 use tch::{TchError, Tensor};
 
 use super::pairs;
@@ -16,7 +16,7 @@ use crate::state::Stateful;
 pub struct Supcon {
     backbone: Box<dyn Backbone>,
     projector: Projector,
-    temperature: f64,
+    temperature: Scheduled,
     exclusions: Vec<PairExclusion>,
     queue: Option<Queue>,
     facts: MethodFacts,
@@ -74,7 +74,8 @@ impl Method for Supcon {
             .zip(&targets.positions)
             .map(|(&class, &position)| if class >= 0 { class } else { pairs::own_group(position) })
             .collect();
-        let pairs = pairs::term(projections, self.temperature, &groups, targets, &self.exclusions);
+        let pairs =
+            pairs::term(projections, &self.temperature, &groups, &self.exclusions, (targets, context));
         Ok(Objective::of(vec![Term::Pairs(pairs)]))
     }
 

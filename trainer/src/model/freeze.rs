@@ -102,7 +102,7 @@ mod tests {
             ("*.bias", "backbone.bias.weight", true),
             ("*.bias", "backbone.biases", false),
             ("*", "anything.at.all", true),
-            ("backbone.layer*.conv1", "backbone.layer3.0.conv1.weight", false),
+            ("backbone.layer*.conv1", "backbone.layer3.0.conv1.weight", true),
             ("backbone.layer*conv1", "backbone.layer3.0.conv1.weight", true),
             ("backbone.*.conv1", "backbone.layer3.0.conv1.weight", true),
             ("backbone.*.conv1", "backbone.layer3.0.conv10.weight", false),

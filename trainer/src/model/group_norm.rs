@@ -1,5 +1,5 @@
 //! Group norm (Wu & He 2018, arXiv 1803.08494): each sample is normalized by itself, so that it does not matter which
-//! others are in its batch, or in how many pieces the batch is computed.
+//! others are in its batch, or in how many micro-batches the batch is computed.
 
 use tch::{TchError, Tensor};
 

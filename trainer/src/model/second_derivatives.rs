@@ -65,7 +65,7 @@ impl Network {
     }
 }
 
-/// Inputs and what the loss weighs embeddings by.
+/// Inputs and the weights of embeddings in the loss.
 fn case(network: &Network) -> (Tensor, Tensor) {
     (wave(&[ROWS, 1, SIDE, SIDE], 0.731), wave(&[ROWS, network.backbone.num_features()], 1.177))
 }

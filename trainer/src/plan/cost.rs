@@ -191,19 +191,19 @@ impl StepInputs {
         let world = self.world.max(1);
         let network = &self.network;
         let share = self.global_batch.div_ceil(world);
-        let pieces = pieces(share, self.micro_batch);
+        let micro_batches = micro_batches(share, self.micro_batch);
         let forward = self.compute.forward_share.clamp(0.0, 1.0);
 
-        let compute_secs: f64 = pieces.iter().map(|&n| self.compute.pass_secs(n)).sum();
-        let two_passes = self.pair_loss.is_some() && pieces.len() > 1;
+        let compute_secs: f64 = micro_batches.iter().map(|&n| self.compute.pass_secs(n)).sum();
+        let two_passes = self.pair_loss.is_some() && micro_batches.len() > 1;
         let recompute_secs = if two_passes { forward * compute_secs } else { 0.0 };
 
-        let launch_secs = self.added_by_launches(world, &pieces, two_passes);
+        let launch_secs = self.added_by_launches(world, &micro_batches, two_passes);
         let sync_op = network.all_reduce_secs(world, self.sync_bytes);
         let per_direction = self.sync_layers as f64 * sync_op;
-        let passes = (pieces.len() * if two_passes { 3 } else { 2 }) as f64;
+        let passes = (micro_batches.len() * if two_passes { 3 } else { 2 }) as f64;
         // As long as the host takes to launch it, if that is longer than its work.
-        let last_backward = pieces.last().map_or(0.0, |&n| {
+        let last_backward = micro_batches.last().map_or(0.0, |&n| {
             (1.0 - forward) * (self.compute.pass_secs(n) + self.added_by_launches(world, &[n], false))
         });
         let timeline = self.last_backward(world, last_backward, sync_op);
@@ -233,7 +233,7 @@ impl StepInputs {
         let one_rank_secs = self.one_rank_secs();
         let mut cost = StepCost {
             share,
-            micro_batches: pieces.len(),
+            micro_batches: micro_batches.len(),
             compute_secs,
             recompute_secs,
             loss_secs,
@@ -261,10 +261,10 @@ impl StepInputs {
         cost
     }
 
-    /// Seconds by which the host's launches of collectives lengthen the passes of `pieces`: a GPU that computes for longer
+    /// Seconds by which the host's launches of collectives lengthen the passes of `micro_batches`: a GPU that computes for longer
     /// than its host launches hides them. Each synchronized layer sums once forward and once backward; buckets go with
     /// the last backward.
-    fn added_by_launches(&self, world: usize, pieces: &[usize], two_passes: bool) -> f64 {
+    fn added_by_launches(&self, world: usize, micro_batches: &[usize], two_passes: bool) -> f64 {
         if world <= 1 {
             return 0.0;
         }
@@ -277,15 +277,15 @@ impl StepInputs {
             (part * self.compute.floor_secs + launches).max(part * work)
                 - part * self.compute.pass_secs(samples)
         };
-        let last = pieces.len().saturating_sub(1);
-        let passes = pieces.iter().enumerate().map(|(index, &samples)| {
+        let last = micro_batches.len().saturating_sub(1);
+        let passes = micro_batches.iter().enumerate().map(|(index, &samples)| {
             let again = if two_passes { added(samples, forward, sums) } else { 0.0 };
             again + added(samples, 1.0, 2.0 * sums + if index == last { buckets } else { 0.0 })
         });
         passes.sum()
     }
 
-    /// Backward of the last piece, with the gradient's buckets and the layers' sums.
+    /// Backward of the last micro-batch, with the gradient's buckets and the layers' sums.
     fn last_backward(&self, world: usize, secs: f64, sync_op: f64) -> Timeline {
         let bucket_secs = |bytes| match self.shard_optimizer {
             true => self.network.all_gather_secs(world, bytes),
@@ -352,7 +352,7 @@ impl StepInputs {
 }
 
 /// Samples of the forward passes of the largest share; one empty pass where there is none.
-fn pieces(share: usize, micro_batch: Option<usize>) -> Vec<usize> {
+fn micro_batches(share: usize, micro_batch: Option<usize>) -> Vec<usize> {
     let micro = micro_batch.unwrap_or(share).clamp(1, share.max(1));
     let rounds = share.div_ceil(micro).max(1);
     (0..rounds).map(|i| micro.min(share - (i * micro).min(share))).collect()

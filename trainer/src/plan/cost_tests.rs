@@ -47,12 +47,12 @@ fn a_small_case_by_hand() {
         ..resnet50(2, 7)
     };
     let cost = inputs.cost();
-    // Shares 4 and 3, pieces 3 + 1, encoded twice.
+    // Shares 4 and 3, micro-batches 3 + 1, encoded twice.
     assert_eq!((cost.share, cost.micro_batches), (4, 2));
     assert_eq!((cost.compute_secs, cost.recompute_secs), (4.0, 1.0));
     // 8 own rows against 14 and 6 of the queue.
     assert!((cost.loss_secs - 8.0 * 20.0 * 0.01).abs() < 1e-12);
-    // 2 pieces x (2 forward + 1 backward) x 2 layers.
+    // 2 micro-batches x (2 forward + 1 backward) x 2 layers.
     assert!((cost.sync_secs - 12.0 * 0.0625).abs() < 1e-12);
     // 14 rows x (12 + 16 + 4 bytes), half of them from the other rank, three messages.
     assert!((cost.gather_secs - (14.0 * 32.0 / 2.0 + 3.0 * 0.0625)).abs() < 1e-12);
@@ -85,8 +85,8 @@ fn launches_count_where_the_host_sets_the_pace() {
     // A GPU that computes for 415 ms hides them.
     assert_eq!(resnet50(8, 4096).cost().launch_secs, 0.0);
     // Micro-batches of a contrastive loss sum three times a layer.
-    let pieces = StepInputs { micro_batch: Some(1), ..resnet50(1024, 4096) };
-    assert!((pieces.cost().launch_secs - (4.0 * 3.0 * 54.0 + 5.0) * 15e-6).abs() < 1e-12);
+    let cut = StepInputs { micro_batch: Some(1), ..resnet50(1024, 4096) };
+    assert!((cut.cost().launch_secs - (4.0 * 3.0 * 54.0 + 5.0) * 15e-6).abs() < 1e-12);
 }
 
 #[test]
@@ -133,12 +133,12 @@ fn buckets_are_ready_by_the_share_of_parameters() {
 }
 
 #[test]
-fn pieces_cover_the_share() {
-    assert_eq!(pieces(0, None), [0]);
-    assert_eq!(pieces(0, Some(4)), [0]);
-    assert_eq!(pieces(10, Some(4)), [4, 4, 2]);
-    assert_eq!(pieces(4, Some(0)), [1, 1, 1, 1]);
-    assert_eq!(pieces(4, Some(9)), [4]);
+fn micro_batches_cover_the_share() {
+    assert_eq!(micro_batches(0, None), [0]);
+    assert_eq!(micro_batches(0, Some(4)), [0]);
+    assert_eq!(micro_batches(10, Some(4)), [4, 4, 2]);
+    assert_eq!(micro_batches(4, Some(0)), [1, 1, 1, 1]);
+    assert_eq!(micro_batches(4, Some(9)), [4]);
 }
 
 prop_compose! {

@@ -166,7 +166,7 @@ impl MemoryTooSmall {
     }
 }
 
-/// The largest micro-batch whose memory fits: the whole `share` if it does, else the size of the fewest equal pieces that
+/// The largest micro-batch whose memory fits: the whole `share` if it does, else the size of the fewest equal parts that
 /// do. `fixed_bytes` is everything that does not depend on it.
 ///
 /// Contrastive losses need no other rule: the first of their two passes keeps no graph, and the projections that it
@@ -247,11 +247,11 @@ mod tests {
     }
 
     #[test]
-    fn pieces_are_equal_and_as_few_as_possible() {
+    fn micro_batches_are_equal_and_as_few_as_possible() {
         assert_eq!(fit_micro_batch(1000, 64, 100, 10), Ok(64));
         assert_eq!(fit_micro_batch(700, 64, 100, 10), Ok(32));
         assert_eq!(fit_micro_batch(310, 64, 100, 10), Ok(16));
-        // 21 fit; 64 in four pieces.
+        // 21 fit; 64 in four parts.
         assert_eq!(fit_micro_batch(319, 64, 100, 10), Ok(16));
         assert_eq!(fit_micro_batch(110, 64, 100, 10), Ok(1));
         assert_eq!(fit_micro_batch(u64::MAX, 64, 0, 0), Ok(64));
@@ -268,24 +268,24 @@ mod tests {
 
     proptest! {
         #[test]
-        fn what_is_chosen_fits_and_the_next_larger_piece_does_not(
+        fn what_is_chosen_fits_and_the_next_larger_micro_batch_does_not(
             budget in 0_u64..100_000, share in 1_usize..500, fixed in 0_u64..50_000, per_sample in 1_u64..500,
         ) {
             match fit_micro_batch(budget, share, fixed, per_sample) {
                 Ok(micro) => {
                     prop_assert!((1..=share).contains(&micro));
                     prop_assert!(fixed + micro as u64 * per_sample <= budget);
-                    let pieces = share.div_ceil(micro);
-                    // One piece less would be too large, and the pieces are as even as they can be.
-                    prop_assert!(pieces == 1 || fixed + share.div_ceil(pieces - 1) as u64 * per_sample > budget);
-                    prop_assert_eq!(micro, share.div_ceil(pieces));
+                    let parts = share.div_ceil(micro);
+                    // One part less would be too large, and the parts are as even as they can be.
+                    prop_assert!(parts == 1 || fixed + share.div_ceil(parts - 1) as u64 * per_sample > budget);
+                    prop_assert_eq!(micro, share.div_ceil(parts));
                 }
                 Err(error) => prop_assert!(error.needed_bytes > budget && error.needed_bytes == fixed + per_sample),
             }
         }
 
         #[test]
-        fn more_budget_never_means_smaller_pieces(
+        fn more_budget_never_means_smaller_micro_batches(
             budget in 0_u64..50_000, more in 0_u64..50_000, share in 1_usize..500, per_sample in 1_u64..500,
         ) {
             let [less, more] = [budget, budget + more].map(|b| fit_micro_batch(b, share, 100, per_sample).unwrap_or(0));

@@ -177,17 +177,17 @@ impl Draft {
                 least * world
             ));
         }
-        let pieces = cost.micro_batches;
+        let micro_batches = cost.micro_batches;
         let reason = match (inputs.micro_batch, micro_batch) {
             (MicroBatchChoice::Fixed(_), _) => "set".to_owned(),
             (MicroBatchChoice::Fitting(budget), Some(_)) => {
-                format!("the largest equal pieces within {}", Bytes(budget))
+                format!("the largest equal micro-batches within {}", Bytes(budget))
             }
             (MicroBatchChoice::Fitting(budget), None) => format!("the whole share fits {}", Bytes(budget)),
             (MicroBatchChoice::WholeShare, _) => "the whole share".to_owned(),
         };
         let size = micro_batch.unwrap_or(cost.share).min(cost.share.max(1));
-        self.line("micro-batches", format!("{pieces} x {size}"), reason);
+        self.line("micro-batches", format!("{micro_batches} x {size}"), reason);
         if inputs.batch_norm {
             let (together, how) = match inputs.step.sync_layers {
                 0 => (size, "each rank's micro-batch for itself"),

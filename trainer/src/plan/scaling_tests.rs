@@ -83,7 +83,7 @@ fn the_micro_batch_is_the_largest_that_fits() {
     let line = plan.lines.iter().find(|line| line.name == "micro-batches").unwrap();
     assert_eq!(
         (line.value.as_str(), line.reason.as_str()),
-        ("14 x 293", "the largest equal pieces within 64.0 GiB")
+        ("14 x 293", "the largest equal micro-batches within 64.0 GiB")
     );
     assert!(plan.memory.total() <= 64 << 30);
     assert!(plan.cost.recompute_secs > 0.0);

@@ -78,6 +78,11 @@ pub struct PairFacts {
     pub queue_size: usize,
 }
 
+impl PairFacts {
+    /// Name of the temperature among the values that are scheduled.
+    pub const TEMPERATURE: &'static str = "temperature";
+}
+
 /// A second network whose weights are an exponential moving average of the trained ones.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct TeacherFacts {
@@ -92,6 +97,11 @@ impl TeacherFacts {
     pub const MOMENTUM: &'static str = "momentum";
 
     pub(super) fn scheduled(&self) -> ScheduledSetting {
-        ScheduledSetting { name: Self::MOMENTUM, schedule: self.momentum, range: ValueRange::Fraction }
+        ScheduledSetting {
+            key: "method.momentum",
+            name: Self::MOMENTUM,
+            schedule: self.momentum,
+            range: ValueRange::Fraction,
+        }
     }
 }

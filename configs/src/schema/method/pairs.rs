@@ -2,8 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::super::RunConfig;
-use super::ProjectorConfig;
+use super::super::{RunConfig, Scheduled, ScheduledSetting, ValueRange};
+use super::{PairFacts, ProjectorConfig};
 use crate::checks::Checks;
 
 /// Views of a sample that are compared.
@@ -25,9 +25,14 @@ pub enum PairExclusion {
     Label,
 }
 
+/// The temperature among what is scheduled.
+pub(super) fn temperature(schedule: Scheduled) -> ScheduledSetting {
+    let range = ValueRange::Positive;
+    ScheduledSetting { key: "method.temperature", name: PairFacts::TEMPERATURE, schedule, range }
+}
+
 /// The settings of a contrastive loss.
 pub(super) struct PairSettings<'a> {
-    pub temperature: f64,
     pub projector: &'a ProjectorConfig,
     pub queue_size: usize,
     pub exclude_pairs: &'a [PairExclusion],
@@ -42,7 +47,6 @@ impl PairSettings<'_> {
             || "`method.exclude_pairs` has `recording`, but `data.recording` names no label".into(),
             "set `data.recording` to the label that names a sample's recording",
         );
-        checks.positive("method.temperature", self.temperature);
         self.projector.check(checks);
         checks.require(
             config.trainer.batch_size != 1,

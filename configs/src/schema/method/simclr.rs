@@ -2,8 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::super::RunConfig;
-use super::pairs::{NUM_VIEWS, PairSettings, SHORT_QUEUE};
+use super::super::{RunConfig, Scheduled, ScheduledSetting};
+use super::pairs::{self, NUM_VIEWS, PairSettings, SHORT_QUEUE};
 use super::{
     LabelUse, MethodConfig, MethodFacts, MethodSettings, PairExclusion, PairFacts, ProjectorConfig, Sampling,
 };
@@ -13,8 +13,8 @@ use crate::checks::Checks;
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct SimclrConfig {
-    /// Softmax temperature of the cosine similarities.
-    pub temperature: f64,
+    /// Softmax temperature of the cosine similarities; a number, or a schedule such as `{from: 0.5, to: 0.1, kind: cosine}`.
+    pub temperature: Scheduled,
     /// Head between embedding and loss.
     pub projector: ProjectorConfig,
     /// Embeddings of earlier batches that are kept as further rows to compare with (MoCo's queue without its encoder);
@@ -29,7 +29,7 @@ pub struct SimclrConfig {
 impl Default for SimclrConfig {
     fn default() -> Self {
         Self {
-            temperature: 0.1,
+            temperature: 0.1.into(),
             projector: ProjectorConfig::default(),
             queue_size: 0,
             exclude_pairs: Vec::new(),
@@ -53,9 +53,12 @@ impl MethodSettings for SimclrConfig {
         }
     }
 
+    fn scheduled(&self) -> Vec<ScheduledSetting> {
+        vec![pairs::temperature(self.temperature)]
+    }
+
     fn check(&self, config: &RunConfig, checks: &mut Checks) {
         PairSettings {
-            temperature: self.temperature,
             projector: &self.projector,
             queue_size: self.queue_size,
             exclude_pairs: &self.exclude_pairs,

@@ -2,8 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::super::{Auto, RunConfig};
-use super::pairs::{NUM_VIEWS, PairSettings, SHORT_QUEUE};
+use super::super::{Auto, RunConfig, Scheduled, ScheduledSetting};
+use super::pairs::{self, NUM_VIEWS, PairSettings, SHORT_QUEUE};
 use super::{
     LabelUse, MethodConfig, MethodFacts, MethodSettings, PairExclusion, PairFacts, ProjectorConfig, Sampling,
 };
@@ -13,8 +13,8 @@ use crate::checks::Checks;
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct SupconConfig {
-    /// Softmax temperature of the cosine similarities.
-    pub temperature: f64,
+    /// Softmax temperature of the cosine similarities; a number, or a schedule such as `{from: 0.5, to: 0.1, kind: cosine}`.
+    pub temperature: Scheduled,
     /// Head between embedding and loss.
     pub projector: ProjectorConfig,
     /// Embeddings of earlier batches that are kept as further rows to compare with (MoCo's queue without its encoder);
@@ -30,7 +30,7 @@ pub struct SupconConfig {
 impl Default for SupconConfig {
     fn default() -> Self {
         Self {
-            temperature: 0.07,
+            temperature: 0.07.into(),
             projector: ProjectorConfig::default(),
             queue_size: 0,
             exclude_pairs: Vec::new(),
@@ -48,6 +48,10 @@ impl MethodSettings for SupconConfig {
             pairs: Some(PairFacts { dim: self.projector.out_dim, queue_size: self.queue_size }),
             ..MethodFacts::default()
         }
+    }
+
+    fn scheduled(&self) -> Vec<ScheduledSetting> {
+        vec![pairs::temperature(self.temperature)]
     }
 
     fn check(&self, config: &RunConfig, checks: &mut Checks) {
@@ -78,7 +82,6 @@ impl MethodSettings for SupconConfig {
             "`method.exclude_pairs=[recording]` leaves out pairs of one recording",
         );
         PairSettings {
-            temperature: self.temperature,
             projector: &self.projector,
             queue_size: self.queue_size,
             exclude_pairs: &self.exclude_pairs,

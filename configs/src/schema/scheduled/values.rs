@@ -7,7 +7,9 @@ use super::Scheduled;
 /// A setting of a method that may change over the run.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct ScheduledSetting {
-    /// Its key below `method`, and the name of its value.
+    /// Its key, such as `method.temperature`.
+    pub key: &'static str,
+    /// The same below `method`: the name of its value.
     pub name: &'static str,
     /// What it is in which step, unless a phase says otherwise.
     pub schedule: Scheduled,

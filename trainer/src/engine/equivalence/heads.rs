@@ -88,8 +88,8 @@ fn a_head_of_weight_0_stays_and_is_told_about() {
 
     let outcome = &trained.outcomes[0];
     assert_eq!(method.loss_names(), ["class", "note", "level", "last"]);
-    let weighed = outcome.losses.iter().zip([1.0, 0.5, 0.25, 0.0]).map(|(loss, weight)| loss * weight);
-    assert!((outcome.loss - weighed.sum::<f64>()).abs() < 1e-12);
+    let weighted = outcome.losses.iter().zip([1.0, 0.5, 0.25, 0.0]).map(|(loss, weight)| loss * weight);
+    assert!((outcome.loss - weighted.sum::<f64>()).abs() < 1e-12);
     assert!(outcome.losses[3] > 0.0);
     let names: Vec<&str> = outcome.means.iter().map(|mean| mean.0.as_str()).collect();
     assert_eq!(names, ["class_acc", "note_acc", "level_acc", "last_acc", "acc"]);
