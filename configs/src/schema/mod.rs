@@ -33,6 +33,7 @@ pub use heads::{HeadConfig, HeadLoss, HeadSettings, HeadsConfig};
 pub use method::{
     ByolConfig, LabelUse, MethodConfig, MethodFacts, PairExclusion, PairFacts, PredictorConfig,
     ProjectorConfig, Sampling, SimclrConfig, SimsiamConfig, SupconConfig, SupervisedConfig, TeacherFacts,
+    ViewFacts,
 };
 pub use model::{
     BnStatistics, CnnSmallConfig, ModelConfig, NetworkConfig, NetworkFacts, NetworkVariant, Norm,

@@ -27,7 +27,7 @@ pub(super) fn check(config: &RunConfig, checks: &mut Checks) {
 fn check_images(config: &RunConfig, checks: &mut Checks) {
     let (data, images) = (&config.data, &config.data.images);
     checks.require(
-        data.kind == DataKind::Sound || config.method.facts().num_views == 1,
+        data.kind == DataKind::Sound || config.method.facts().views.total() == 1,
         ["method.name", "data.kind"],
         || {
             let name = config.method.name();

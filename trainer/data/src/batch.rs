@@ -3,6 +3,7 @@
 use std::ops::Deref;
 use std::path::PathBuf;
 
+use crate::columns::Columns;
 use crate::memory::Written;
 use crate::sampler::Draw;
 
@@ -15,10 +16,19 @@ pub struct BatchRequest {
     pub step: u64,
     /// The samples; may be none. A sample that is drawn again in an epoch gets further views.
     pub draws: Vec<Draw>,
-    /// Views of each sample.
-    pub num_views: u32,
+    /// Views of each sample, by shape and augmentations.
+    pub groups: Vec<GroupRequest>,
     /// Whether views are augmented; otherwise each is the one that evaluation uses.
     pub augment: bool,
+}
+
+/// Views of each sample that are made alike. The views of a sample are numbered over all groups, in their order.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct GroupRequest {
+    /// Views of each sample.
+    pub num_views: u32,
+    /// Number of their spec, a shape and a list of augmentations, among those of the [`Views`](crate::Views).
+    pub spec: usize,
 }
 
 /// A sample that has no views.
@@ -41,14 +51,27 @@ pub struct Batch<B: Deref<Target = [f32]>> {
     pub kept: Vec<usize>,
     /// The other samples, in the order of the request.
     pub failed: Vec<FailedSample>,
-    /// Views, [num_views, kept.len(), C, H, W], row-major.
-    pub data: Written<B>,
-    /// Classes of the labels that are read together with samples, [kept.len(), num_labels], row-major; -1: none.
-    pub classes: Vec<i32>,
-    /// Shape of a view: [C, H, W].
-    pub shape: [usize; 3],
+    /// The views, one block for each of `request.groups`.
+    pub groups: Vec<ViewBlock<B>>,
+    /// Classes of the labels that are read together with samples, by the names of the labels: a row for each of `kept`.
+    pub labels: Columns,
     /// Time that making the batch took, in seconds.
     pub prepare_secs: f64,
+}
+
+/// The views of one group.
+#[derive(Debug, PartialEq)]
+pub struct ViewBlock<B: Deref<Target = [f32]>> {
+    /// Views of each sample.
+    pub num_views: u32,
+    /// Shape of a view: [C, H, W].
+    pub shape: [usize; 3],
+    /// [num_views, kept.len(), C, H, W], row-major.
+    pub data: Written<B>,
+    /// What augmentations tell of the views, [num_views * kept.len()] rows in the same order; [`NONE`] where nothing was drawn.
+    ///
+    /// [`NONE`]: crate::columns::NONE
+    pub drawn: Columns,
 }
 
 impl<B: Deref<Target = [f32]>> Batch<B> {
@@ -59,11 +82,23 @@ impl<B: Deref<Target = [f32]>> Batch<B> {
 }
 
 impl BatchRequest {
-    /// Values of a batch of which no sample fails; `None` beyond what can be addressed.
-    pub fn num_values(&self, shape: [usize; 3]) -> Option<usize> {
+    /// Views of a sample, over all groups.
+    pub fn total_views(&self) -> u32 {
+        self.groups.iter().fold(0, |sum, group| sum.saturating_add(group.num_views))
+    }
+}
+
+impl GroupRequest {
+    /// Views of the first spec, which every maker has.
+    pub fn of(num_views: u32) -> Self {
+        Self { num_views, spec: 0 }
+    }
+
+    /// Values of the block for `num_samples` of which none fails; `None` beyond what can be addressed.
+    pub fn num_values(&self, num_samples: usize, shape: [usize; 3]) -> Option<usize> {
         let [channels, height, width] = shape;
         let factors = [self.num_views as usize, channels, height, width, size_of::<f32>()];
-        let bytes = factors.into_iter().try_fold(self.draws.len(), usize::checked_mul)?;
+        let bytes = factors.into_iter().try_fold(num_samples, usize::checked_mul)?;
         isize::try_from(bytes).ok().map(|_| bytes / size_of::<f32>())
     }
 }

@@ -8,6 +8,7 @@
 pub mod augment;
 pub mod batch;
 pub mod cache;
+pub mod columns;
 pub mod dataset;
 pub mod decode;
 pub mod error;
@@ -33,11 +34,14 @@ pub mod synth;
 mod texts;
 pub mod views;
 
-pub use batch::{Batch, BatchRequest, FailedSample};
-pub use dataset::{Dataset, LabelAccess, LabelColumn, Sample, Source};
+pub use batch::{Batch, BatchRequest, FailedSample, GroupRequest, ViewBlock};
+pub use columns::{ColumnError, Columns, Values};
+pub use dataset::{Dataset, LabelAccess, LabelColumn, OwnPart, Recordings, Sample, Source};
 pub use error::DataError;
 pub use loader::{Loader, LoaderError, LoaderOptions};
 pub use memory::{HostMemory, NoMemory, PlainMemory};
 pub use sampler::{Draw, Pool, Sampler, SamplerKind, evaluation_batches};
 pub use share::{share, spread};
-pub use views::{ImageViews, SoundViews, ViewError, ViewMaker, ViewRequest, Workspace};
+pub use views::{
+    ImageViews, SoundSpec, SoundViews, ViewError, ViewRequest, ViewSettings, ViewSlot, Views, Workspace,
+};

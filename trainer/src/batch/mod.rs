@@ -1,12 +1,14 @@
 //! A batch as tensors: where the loader makes it ([`HostBlock`]), and its way to the device.
 
+mod group;
 mod memory;
 
 use std::sync::Arc;
 
-use dtrain_data::{BatchRequest, LoaderError, LoaderOptions, ViewMaker};
-use tch::{Device, TchError, Tensor};
+use dtrain_data::{BatchRequest, Columns, LoaderError, LoaderOptions, ViewBlock, Views};
+use tch::{Device, Kind, TchError, Tensor};
 
+pub use group::ViewGroup;
 pub use memory::{HostBlock, TensorMemory, tensor};
 
 use crate::torch_extra::Upload;
@@ -21,7 +23,7 @@ pub type Loader = dtrain_data::Loader<HostBlock>;
 /// # Errors
 /// [`LoaderError::Threads`].
 pub fn start_loader(
-    maker: &Arc<ViewMaker>,
+    maker: &Arc<dyn Views>,
     requests: impl Iterator<Item = BatchRequest> + Send + 'static,
     options: LoaderOptions,
     device: Device,
@@ -29,37 +31,56 @@ pub fn start_loader(
     Loader::start(Arc::clone(maker), requests, options, TensorMemory { device })
 }
 
-/// The views as a tensor over the batch's memory, to be read only.
-///
-/// # Shapes
-/// [num_views * kept.len(), C, H, W].
-///
-/// # Errors
-/// None for a batch as the loader made it.
-pub fn views(batch: &Batch) -> Result<Tensor, TchError> {
-    let [c, h, w] = batch.shape.map(|size| size as i64);
-    let rows = batch.request.num_views as usize * batch.kept.len();
-    tensor(&batch.data, &[rows as i64, c, h, w])
-}
+/// The views of a batch on their way to a device, group by group.
+#[derive(Debug)]
+pub struct BatchUpload(Vec<(u32, Upload, Columns)>);
 
-/// Starts to bring the views to `device`: [num_views * kept.len(), C, H, W]. On a CPU they stay where they are.
+/// Starts to bring the views to `device`. On a CPU they stay where they are: tensors over the batch's memory, to be read only.
 ///
 /// # Errors
 /// When memory runs out.
-pub fn upload(batch: &Batch, device: Device) -> Result<Upload, TchError> {
-    Upload::start(&views(batch)?, device)
+pub fn upload(batch: &Batch, device: Device) -> Result<BatchUpload, TchError> {
+    let start = |group: &ViewBlock<HostBlock>| {
+        let [c, h, w] = group.shape.map(|size| size as i64);
+        let rows = group.num_views as usize * batch.kept.len();
+        let rows = tensor(&group.data, &[rows as i64, c, h, w])?;
+        Ok((group.num_views, Upload::start(&rows, device)?, group.drawn.clone()))
+    };
+    Ok(BatchUpload(batch.groups.iter().map(start).collect::<Result<_, TchError>>()?))
+}
+
+impl BatchUpload {
+    /// The views where they were going to, of type `kind`: rows [num_views * kept.len(), C, H, W] of each group.
+    ///
+    /// # Errors
+    /// When the device has failed, or memory runs out.
+    pub fn arrived(self, kind: Kind) -> Result<Vec<ViewGroup>, TchError> {
+        let arrived = |(num_views, upload, drawn): (u32, Upload, Columns)| {
+            Ok(ViewGroup { num_views, rows: upload.arrived()?.f_to_kind(kind)?, drawn })
+        };
+        self.0.into_iter().map(arrived).collect()
+    }
+
+    /// As [`Self::arrived`], of a batch with one view of each sample: [kept.len(), C, H, W].
+    ///
+    /// # Errors
+    /// As [`Self::arrived`]; a batch without views.
+    pub fn arrived_alone(self, kind: Kind) -> Result<Tensor, TchError> {
+        let first = self.arrived(kind)?.into_iter().next();
+        Ok(first.ok_or_else(|| TchError::Shape("a batch without a group of views".into()))?.rows)
+    }
 }
 
 #[cfg(test)]
 mod tests {
-    use dtrain_configs::schema::{DataConfig, DataKind};
+    use dtrain_configs::schema::{AugmentConfig, DataConfig, DataKind};
     use dtrain_data::images::idx::{write_images, write_labels};
-    use dtrain_data::{Dataset, Draw, ImageViews, LabelAccess, Source};
+    use dtrain_data::{Dataset, Draw, GroupRequest, LabelAccess, ViewSettings};
 
     use super::*;
 
     /// 40 images of 2 x 3 pixels, each of its own values.
-    fn maker() -> (tempfile::TempDir, Arc<ViewMaker>) {
+    fn maker() -> (tempfile::TempDir, Arc<dyn Views>) {
         let folder = tempfile::tempdir().unwrap();
         for (prefix, count) in [("train", 40), ("t10k", 10)] {
             let file = |kind: &str| folder.path().join(format!("{prefix}-{kind}-ubyte"));
@@ -69,9 +90,8 @@ mod tests {
         }
         let config = DataConfig { kind: DataKind::Images, target: "digit".into(), ..DataConfig::default() };
         let dataset = Dataset::open(&config, folder.path(), LabelAccess::All).unwrap();
-        let Source::Images(images) = &dataset.source else { panic!("images") };
-        let views = ImageViews::new(Arc::clone(images), &config.images).unwrap();
-        (folder, Arc::new(ViewMaker::Images(views)))
+        let settings = ViewSettings { data: &config, augment: &AugmentConfig::default(), seed: 0 };
+        (folder, dataset.source.views(&settings).unwrap())
     }
 
     /// What is still in use when later batches are made keeps its values: nothing is made in memory that somebody reads.
@@ -81,7 +101,7 @@ mod tests {
         let requests = (0..9u32).map(|step| BatchRequest {
             step: step.into(),
             draws: (0..step).map(|i| Draw::first((i * 5 + step) % 40)).collect(),
-            num_views: 2,
+            groups: vec![GroupRequest::of(2)],
             ..BatchRequest::default()
         });
         let options =
@@ -90,11 +110,12 @@ mod tests {
         let mut held = Vec::new();
         while let Some(batch) = loader.next() {
             let batch = batch.unwrap();
-            let tensor = upload(&batch, Device::Cpu).unwrap().arrived().unwrap();
+            let tensor = upload(&batch, Device::Cpu).unwrap().arrived_alone(Kind::Float).unwrap();
+            let data = &batch.groups[0].data;
             // A tensor of no element has no address.
             let address = tensor.data_ptr().cast_const().cast::<f32>();
-            assert!(batch.data.is_empty() || address == batch.data.as_ptr());
-            held.push((tensor, batch.data.to_vec(), 2 * batch.kept.len() as i64));
+            assert!(data.is_empty() || address == data.as_ptr());
+            held.push((tensor, data.to_vec(), 2 * batch.kept.len() as i64));
         }
         assert_eq!(held.len(), 9);
         for (tensor, values, rows) in held {

@@ -6,8 +6,9 @@ use std::time::Instant;
 
 use dtrain_comm::Collective;
 use dtrain_configs::RunConfig;
-use dtrain_data::ViewMaker;
+use dtrain_configs::schema::DataKind;
 use dtrain_data::progress::Work;
+use dtrain_data::{ViewRequest, ViewSlot, Workspace};
 use serde::Serialize;
 
 use super::median;
@@ -32,20 +33,21 @@ const DATA_VIEWS: u64 = 24;
 /// Times decoding, and then views of what is decoded, on the calling thread.
 pub fn data(config: RunConfig, ranks: &Arc<dyn Collective>) -> Result<DataFigures, TrainError> {
     let prepared = prepare(config, ranks, Purpose::Evaluate, None)?;
-    let ids: Vec<u32> = prepared.dataset.train.iter().copied().take(DATA_FILES).collect();
-    let ViewMaker::Sound(maker) = &*prepared.maker else {
+    if prepared.config.data.kind != DataKind::Sound {
         return Err(TrainError::config(
             "`dtrain bench data` times recordings, and `data.kind` is `images`",
             "choose a data set of recordings, such as `data=fsdd`",
         ));
-    };
-    let mut workspace = maker.workspace();
-    let mut view = vec![0.0; maker.view_len()];
+    }
+    let ids: Vec<u32> = prepared.dataset.train.iter().copied().take(DATA_FILES).collect();
+    let maker = &prepared.maker;
+    let mut workspace = Workspace::default();
+    let mut view = vec![0.0; maker.shape().iter().product()];
 
     let decoding = Instant::now();
     let work = Work::begin("decoding", "files", ids.len() as u64);
     for &id in &ids {
-        maker.recording(&mut workspace, id)?;
+        maker.load(&mut workspace, id)?;
         work.add(1);
     }
     drop(work);
@@ -56,7 +58,9 @@ pub fn data(config: RunConfig, ranks: &Arc<dyn Collective>) -> Result<DataFigure
     for epoch in 0..DATA_VIEWS {
         let round = Instant::now();
         for &id in &ids {
-            maker.make(&mut workspace, epoch, id, Some(0), &mut view)?;
+            let request = ViewRequest { epoch, sample_id: id, augment: true };
+            let slot = ViewSlot { spec: 0, view: 0, values: &mut view, drawn: &mut [] };
+            maker.make(&mut workspace, &request, vec![slot], &mut [])?;
             black_box(&view);
         }
         rounds.push(round.elapsed().as_secs_f64());

@@ -7,9 +7,9 @@ use std::sync::Arc;
 use dtrain_comm::Collective;
 use dtrain_configs::schema::MonitorMode;
 use dtrain_configs::{Origins, RunConfig};
-use dtrain_data::share;
+use dtrain_data::{GroupRequest, share};
 use serde::Serialize;
-use tch::Tensor;
+use tch::{TchError, Tensor};
 
 use super::median;
 use super::process::seconds_since_process_start;
@@ -17,7 +17,7 @@ use crate::coordinator::{Course, RunPlan, StepPlan};
 use crate::device::be_deterministic;
 use crate::engine::{Engine, StepOutcome};
 use crate::error::TrainError;
-use crate::method::{self, LocalBatch, Targets, Task};
+use crate::method::{self, LocalBatch, Targets, Task, ViewGroup};
 use crate::model::parameters::Parameters;
 use crate::run::{Place, Resolved, connect_tensors, engine_settings, resolve};
 use crate::torch_extra::{Event, MemoryMeter, set_tf32};
@@ -164,21 +164,23 @@ fn batches(
     [channels, height, width]: [i64; 3],
 ) -> Result<Vec<LocalBatch>, TrainError> {
     let own = own(config, collective);
-    let rows = i64::from(engine.method().num_views()) * own.len() as i64;
+    let num_samples = own.len() as i64;
     tch::manual_seed(collective.world().rank as i64);
     let make = |_| {
-        let inputs = Tensor::f_randn([rows, channels, height, width], (engine.kind(), engine.device()))?;
+        let group = |&GroupRequest { num_views, .. }: &GroupRequest| {
+            let shape = [i64::from(num_views) * num_samples, channels, height, width];
+            Ok(ViewGroup::new(num_views, Tensor::f_randn(shape, (engine.kind(), engine.device()))?))
+        };
+        let groups = engine.method().view_groups().iter().map(group).collect::<Result<_, TchError>>()?;
         let numbers: Vec<i64> = own.clone().map(|position| position as i64).collect();
         let classes: Vec<i64> = numbers.iter().map(|number| number % NUM_CLASSES).collect();
-        let targets = Targets {
-            sample_ids: numbers.clone(),
-            classes: classes.clone(),
-            labels: vec![classes; engine.method().heads().len()],
-            recordings: numbers.clone(),
-            positions: numbers,
-            global_samples: config.trainer.batch_size as u64,
-        };
-        Ok(LocalBatch::new(engine.method().num_views(), inputs, targets))
+        let heads = engine.method().heads();
+        let targets = Targets::new(numbers.clone(), config.trainer.batch_size as u64)?
+            .with_labels(heads, vec![classes.clone(); heads.len()])?
+            .with_classes(classes)?
+            .with_recordings(numbers.clone())?
+            .at(numbers)?;
+        Ok(LocalBatch::of_groups(groups, targets)?)
     };
     (0..NUM_BATCHES).map(make).collect()
 }

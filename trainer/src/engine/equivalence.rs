@@ -12,6 +12,7 @@ use dtrain_configs::schema::{
     AdamConfig, AdamwConfig, LarsConfig, MethodConfig, ModelConfig, PairExclusion, PhasesConfig,
     ProjectorConfig, Sampling, SgdConfig, SimclrConfig, SupconConfig, SupervisedConfig,
 };
+use dtrain_data::GroupRequest;
 
 mod contract;
 mod frozen;
@@ -95,9 +96,8 @@ fn class(sample: u64) -> i64 {
 struct Case {
     optimizer: OptimizerConfig,
     build: Build,
+    /// Rows and columns of the views of the first group.
     size: i64,
-    /// Views of half the size besides.
-    small_views: u32,
     /// Rows of a tile of a pair loss.
     tile: usize,
     sync_bn: bool,
@@ -171,21 +171,18 @@ struct Trained {
 
 /// A rank's samples `own`, the first of which is at `first` in the global batch.
 fn local_batch(case: &Case, engine: &Engine, own: &[u64], first: usize, global_samples: u64) -> LocalBatch {
-    let num_views = engine.method().num_views();
     let classes = own.iter().map(|&s| if case.labelled_only { class(s).max(0) } else { class(s) });
-    let targets = Targets {
-        sample_ids: own.iter().map(|&s| s as i64).collect(),
-        recordings: own.iter().map(|&s| s as i64 / 3).collect(),
-        labels: heads::labels(engine.method(), own),
-        classes: classes.collect(),
-        positions: (first as i64..).take(own.len()).collect(),
-        global_samples,
-    };
-    let batch = LocalBatch::new(num_views, views(own, num_views, case.size), targets);
-    match case.small_views {
-        0 => batch,
-        small => batch.with(ViewGroup { num_views: small, rows: views(own, small, case.size / 2) }),
-    }
+    let ids = own.iter().map(|&s| s as i64).collect();
+    let targets = Targets::new(ids, global_samples).unwrap().with_positions(first as i64).unwrap();
+    let targets = targets.with_classes(classes.collect()).unwrap();
+    let targets = targets.with_recordings(own.iter().map(|&s| s as i64 / 3).collect()).unwrap();
+    let method = engine.method();
+    let targets = targets.with_labels(method.heads(), heads::labels(method, own)).unwrap();
+    // Each further group is of half the size.
+    let groups = (0..).zip(engine.method().view_groups()).map(|(group, GroupRequest { num_views, .. })| {
+        ViewGroup::new(num_views, views(own, num_views, case.size >> group))
+    });
+    LocalBatch::of_groups(groups.collect(), targets).unwrap()
 }
 
 fn train_rank(case: &Case, collective: Arc<dyn Collective>, batches: &[GlobalBatch]) -> Trained {
@@ -378,7 +375,6 @@ fn whole(optimizer: OptimizerConfig, build: Build) -> Case {
         optimizer,
         build,
         size: SIZE,
-        small_views: 0,
         tile: 5,
         sync_bn: true,
         micro_batch: None,

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use dtrain_comm::{Collective, CollectiveExt};
 use dtrain_data::progress::Work;
-use dtrain_data::{BatchRequest, Draw, FailedSample, LoaderOptions, ViewMaker, share};
+use dtrain_data::{BatchRequest, Draw, FailedSample, GroupRequest, LoaderOptions, Views, share};
 use tch::Tensor;
 
 use crate::batch::{Batch, start_loader, upload};
@@ -15,7 +15,7 @@ use crate::error::TrainError;
 #[derive(Clone)]
 pub struct Reading {
     /// Makes the views.
-    pub maker: Arc<ViewMaker>,
+    pub maker: Arc<dyn Views>,
     /// Samples of a batch, over all ranks.
     pub batch_size: usize,
     /// How batches are prepared.
@@ -40,7 +40,7 @@ impl Reading {
             .zip(own.chunks(local))
             .map(|(step, ids)| {
                 let draws = ids.iter().copied().map(Draw::first).collect();
-                BatchRequest { epoch: 0, step, draws, num_views: 1, augment: false }
+                BatchRequest { epoch: 0, step, draws, groups: vec![GroupRequest::of(1)], augment: false }
             })
             .collect();
         let loader = start_loader(&self.maker, requests.into_iter(), self.options, engine.device())?;
@@ -49,7 +49,7 @@ impl Reading {
         let mut failed = Vec::new();
         while let Some(mut batch) = loader.next().transpose()? {
             failed.append(&mut batch.failed);
-            let inputs = upload(&batch, engine.device())?.arrived()?.f_to_kind(engine.kind())?;
+            let inputs = upload(&batch, engine.device())?.arrived_alone(engine.kind())?;
             each(&batch, inputs)?;
             work.add((batch.request.draws.len() * world.world_size) as u64);
         }

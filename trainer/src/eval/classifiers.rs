@@ -44,7 +44,7 @@ impl Evaluator for Classifiers {
             Role::Train => &mut self.train,
             Role::Examined => &mut self.part,
         };
-        sums.add(&seen.read.heads, &seen.targets.labels)
+        sums.add(&seen.read.heads, seen.targets)
     }
 
     fn conclude(

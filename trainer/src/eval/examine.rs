@@ -80,7 +80,7 @@ impl Examiner<'_> {
         let what = if asks.embeddings { "embedding" } else { "asking the heads" };
         let mut rows: Vec<Tensor> = Vec::new();
         embeddings.left_out = self.reading.each(self.engine, what, ids, |batch, inputs| {
-            let targets = &super::heads::targets(self.subject.dataset, batch, heads);
+            let targets = &super::heads::targets(self.subject.dataset, batch, heads)?;
             let read = &self.engine.read(&inputs, targets, asks.heads)?;
             for (evaluator, _) in evaluators.iter_mut().zip(&of_each).filter(|(_, own)| !own.is_nothing()) {
                 evaluator.see(role, &Seen { batch, targets, read })?;

@@ -4,7 +4,7 @@
 use dtrain_comm::{Collective, CollectiveExt};
 use dtrain_data::Dataset;
 use serde::Serialize;
-use tch::{Device, Kind, Tensor};
+use tch::{Device, Kind, TchError, Tensor};
 
 use super::classes::{ClassResult, MacroAverages, macro_averages, per_class};
 use super::{Baselines, Evaluation, Probe, Protocol, Row, names};
@@ -85,11 +85,10 @@ impl HeadSums {
     ///
     /// # Errors
     /// When memory runs out.
-    pub fn add(&mut self, readings: &[HeadReading], labels: &[Vec<i64>]) -> Result<(), TrainError> {
-        let each = readings.iter().zip(&self.tasks).zip(&mut self.sums).zip(labels);
-        for (((reading, task), sums), truth) in each {
+    pub fn add(&mut self, readings: &[HeadReading], targets: &Targets) -> Result<(), TrainError> {
+        for ((reading, task), sums) in readings.iter().zip(&self.tasks).zip(&mut self.sums) {
             sums.loss += reading.loss.f_double_value(&[])?;
-            sums.add(task, truth, &numbers(&reading.classes)?, &numbers(&reading.values)?);
+            sums.add(task, targets.label(task), &numbers(&reading.classes)?, &numbers(&reading.values)?);
         }
         Ok(())
     }
@@ -117,15 +116,11 @@ impl HeadSums {
 }
 
 /// What `heads` are asked about the samples that are present in a batch.
-pub(super) fn targets(dataset: &Dataset, batch: &Batch, heads: &[HeadTask]) -> Targets {
+pub(super) fn targets(dataset: &Dataset, batch: &Batch, heads: &[HeadTask]) -> Result<Targets, TchError> {
+    let labels = dataset.classes_named(batch, heads.iter().map(|head| head.name.as_str()));
     let sample_ids: Vec<i64> = batch.kept_ids().map(i64::from).collect();
-    Targets {
-        positions: (0..).take(sample_ids.len()).collect(),
-        global_samples: sample_ids.len() as u64,
-        labels: dataset.classes_named(batch, heads.iter().map(|head| head.name.as_str())),
-        sample_ids,
-        ..Targets::default()
-    }
+    let num_samples = sample_ids.len() as u64;
+    Targets::new(sample_ids, num_samples)?.with_labels(heads, labels)
 }
 
 /// A tensor's elements on the host.

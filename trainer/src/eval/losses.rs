@@ -92,7 +92,7 @@ fn evaluate_losses(
     let method = engine.method();
     let ids = learnable(method, dataset, batches.columns.target, ids);
     let world = engine.collective().world();
-    let num_views = method.num_views();
+    let (num_views, groups) = (method.num_views(), method.view_groups());
     // Several views are a pair loss's, and differ by augmentation; one view is what the probes see too.
     let augment = num_views > 1;
     let most = reading.batch_size.div_ceil(world.world_size).div_ceil(num_views.max(1) as usize).max(1);
@@ -105,7 +105,7 @@ fn evaluate_losses(
             [] => vec![Vec::new()],
             own => own.chunks(most).map(<[Draw]>::to_vec).collect(),
         };
-        let request = |draws| BatchRequest { epoch: EPOCH, step, draws, num_views, augment };
+        let request = |draws| BatchRequest { epoch: EPOCH, step, draws, groups: groups.clone(), augment };
         requests.push(parts.into_iter().map(request).collect::<Vec<_>>());
     }
     let parts_per_batch: Vec<usize> = requests.iter().map(Vec::len).collect();
@@ -122,16 +122,12 @@ fn evaluate_losses(
                 return Err(TrainError::internal("the loader ended before the validation batches"));
             };
             failed.append(&mut batch.failed);
-            let inputs = upload(&batch, engine.device())?.arrived()?.f_to_kind(engine.kind())?;
+            let views = upload(&batch, engine.device())?.arrived(engine.kind())?;
             // What stands for a sample in a pair loss is its place, whichever others could be read.
             let positions = batch.kept.iter().map(|&at| (position + at) as i64).collect();
             position += batch.request.draws.len();
-            let targets = Targets {
-                positions,
-                global_samples: 1,
-                ..Targets::of(dataset, &batch, batches.columns, std::iter::empty())
-            };
-            engine.validate(&mut validation, &LocalBatch::new(num_views, inputs, targets))?;
+            let targets = Targets::of(dataset, &batch, batches.columns, &[])?.at(positions)?.among(1);
+            engine.validate(&mut validation, &LocalBatch::of_groups(views, targets)?)?;
         }
         let losses = engine.conclude_validation(validation)?;
         totals.iter_mut().zip(&losses.sums).for_each(|(total, sum)| *total += sum);

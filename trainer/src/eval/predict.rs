@@ -1,5 +1,7 @@
 //! What a network predicts for samples, one by one, whether their labels are known or not.
 
+use dtrain_data::columns::NONE;
+
 use super::Reading;
 use super::heads::numbers;
 use crate::engine::Engine;
@@ -37,11 +39,12 @@ pub fn predict(
     ids: &[u32],
     mut each: impl FnMut(Prediction) -> Result<(), TrainError>,
 ) -> Result<Vec<String>, TrainError> {
-    let num_heads = engine.method().heads().len();
+    let tasks = engine.method().heads();
     reading.each(engine, "predicting", ids, |batch, inputs| {
         let kept: Vec<u32> = batch.kept_ids().collect();
-        let targets = Targets { labels: vec![vec![-1; kept.len()]; num_heads], ..Targets::default() };
-        let mut heads = Vec::with_capacity(num_heads);
+        let targets = Targets::new(kept.iter().map(|&id| id.into()).collect(), kept.len() as u64)?
+            .with_labels(tasks, vec![vec![NONE; kept.len()]; tasks.len()])?;
+        let mut heads = Vec::with_capacity(tasks.len());
         for reading in engine.read(&inputs, &targets, true)?.heads {
             let probabilities = reading.probabilities.as_ref().map(numbers).transpose()?.unwrap_or_default();
             heads.push((numbers(&reading.classes)?, numbers(&reading.values)?, probabilities));

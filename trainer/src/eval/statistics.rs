@@ -9,9 +9,10 @@
 //! computed on each rank alike.
 
 use dtrain_comm::CollectiveExt;
+use dtrain_data::columns::NONE;
 use dtrain_data::progress::Work;
 use dtrain_data::{BatchRequest, Draw, share, spread};
-use tch::{Device, Kind, Tensor, no_grad};
+use tch::{Device, Kind, TchError, Tensor, no_grad};
 
 use super::Reading;
 use crate::batch::{Batch, start_loader, upload};
@@ -77,9 +78,8 @@ pub fn measure_statistics(
     let mut samples = 0.0;
     while let Some(batch) = loader.next().transpose()? {
         let weight = samples_of_all_ranks(engine, &batch)?;
-        let inputs = upload(&batch, engine.device())?.arrived()?.f_to_kind(engine.kind())?;
-        let num_views = batch.request.num_views;
-        engine.take_statistics(&LocalBatch::new(num_views, inputs, unlabelled(engine, &batch)))?;
+        let views = upload(&batch, engine.device())?.arrived(engine.kind())?;
+        engine.take_statistics(&LocalBatch::of_groups(views, unlabelled(engine, &batch)?)?)?;
         // One sample may say nothing about a variance.
         if weight >= 2.0 {
             samples += weight;
@@ -126,6 +126,7 @@ fn requests(
     reading: &Reading,
     ids: &[u32],
 ) -> impl Iterator<Item = BatchRequest> + Send + use<> {
+    let groups = engine.method().view_groups();
     let num_views = engine.method().num_views().max(1);
     let largest = (reading.batch_size / num_views as usize).max(2);
     let num_batches = ids.len().div_ceil(largest).min(ids.len() / 2).max(1);
@@ -135,7 +136,7 @@ fn requests(
         let global: Vec<u32> = ids.iter().skip(batch).step_by(num_batches).copied().collect();
         let own = global.get(share(global.len(), world.world_size, world.rank)).unwrap_or_default();
         let draws = own.iter().copied().map(Draw::first).collect();
-        BatchRequest { epoch: 0, step: batch as u64, draws, num_views, augment: false }
+        BatchRequest { epoch: 0, step: batch as u64, draws, groups: groups.clone(), augment: false }
     })
 }
 
@@ -146,15 +147,9 @@ fn samples_of_all_ranks(engine: &Engine, batch: &Batch) -> Result<f64, TrainErro
 }
 
 /// The objective is computed and not used, so that nothing need be known of the samples.
-fn unlabelled(engine: &Engine, batch: &Batch) -> Targets {
+fn unlabelled(engine: &Engine, batch: &Batch) -> Result<Targets, TchError> {
     let sample_ids: Vec<i64> = batch.kept_ids().map(i64::from).collect();
-    let none = vec![-1; sample_ids.len()];
-    Targets {
-        positions: (0..).take(sample_ids.len()).collect(),
-        global_samples: sample_ids.len() as u64,
-        labels: vec![none.clone(); engine.method().heads().len()],
-        classes: none.clone(),
-        recordings: none,
-        sample_ids,
-    }
+    let (num_samples, heads) = (sample_ids.len(), engine.method().heads());
+    let none = vec![vec![NONE; num_samples]; heads.len()];
+    Targets::new(sample_ids, num_samples as u64)?.with_labels(heads, none)
 }

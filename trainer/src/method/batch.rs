@@ -5,30 +5,7 @@ use std::ops::Range;
 use tch::{TchError, Tensor};
 
 use super::Targets;
-
-/// Views of one shape, some of each sample.
-#[derive(Debug)]
-pub struct ViewGroup {
-    /// Views of each sample.
-    pub num_views: u32,
-    /// `[num_views * n, ...]`, view-major: row `v * n + i` is view `v` of sample `i`.
-    pub rows: Tensor,
-}
-
-impl ViewGroup {
-    /// The samples `range` of the `n` that are here, all of their views.
-    fn narrow(&self, range: &Range<usize>, n: usize) -> Result<Self, TchError> {
-        let rows = if *range == (0..n) {
-            self.rows.shallow_clone()
-        } else {
-            let of_view =
-                |view: usize| self.rows.f_narrow(0, (view * n + range.start) as i64, range.len() as i64);
-            let views: Vec<Tensor> = (0..self.num_views as usize).map(of_view).collect::<Result<_, _>>()?;
-            Tensor::f_cat(&views, 0)?
-        };
-        Ok(Self { num_views: self.num_views, rows })
-    }
-}
+use crate::batch::ViewGroup;
 
 /// This rank's samples of a global batch, or a part of them.
 #[derive(Debug)]
@@ -42,7 +19,18 @@ pub struct LocalBatch {
 impl LocalBatch {
     /// Views of one shape: `inputs` is `[num_views * n, ...]`, view-major.
     pub fn new(num_views: u32, inputs: Tensor, targets: Targets) -> Self {
-        Self { groups: vec![ViewGroup { num_views, rows: inputs }], targets }
+        Self { groups: vec![ViewGroup::new(num_views, inputs)], targets }
+    }
+
+    /// The views of `groups`, of which there is one at least, as the loader has them.
+    ///
+    /// # Errors
+    /// There is none.
+    pub fn of_groups(groups: Vec<ViewGroup>, targets: Targets) -> Result<Self, TchError> {
+        match groups.is_empty() {
+            true => Err(TchError::Shape("a batch without a group of views".into())),
+            false => Ok(Self { groups, targets }),
+        }
     }
 
     /// The same samples with views of another shape besides.
@@ -54,7 +42,7 @@ impl LocalBatch {
 
     /// Samples.
     pub fn num_samples(&self) -> usize {
-        self.targets.sample_ids.len()
+        self.targets.num_samples()
     }
 
     /// Views of every shape.
@@ -80,6 +68,7 @@ impl LocalBatch {
 
 #[cfg(test)]
 mod tests {
+    use dtrain_data::Values;
     use tch::{Device, Kind};
 
     use super::*;
@@ -91,27 +80,25 @@ mod tests {
             let samples = Tensor::arange(n, (Kind::Int64, Device::Cpu)).unsqueeze(0);
             (views + samples).view([-1, 1]).expand([-1, width], false).contiguous()
         };
-        let targets = Targets {
-            sample_ids: (0..n).collect(),
-            classes: vec![0; n as usize],
-            recordings: vec![-1; n as usize],
-            positions: (0..n).collect(),
-            global_samples: n as u64,
-            ..Targets::default()
-        };
-        LocalBatch::new(2, rows(2, 3), targets).with(ViewGroup { num_views: 4, rows: rows(4, 2) })
+        let targets = Targets::new((0..n).collect(), n as u64).unwrap();
+        let mut small = ViewGroup::new(4, rows(4, 2));
+        let drawn = Vec::try_from(small.rows.select(1, 0)).unwrap();
+        small.drawn.put("shift", 1, Values::I64(drawn)).unwrap();
+        LocalBatch::new(2, rows(2, 3), targets).with(small)
     }
 
     #[test]
     fn a_part_has_the_same_samples_in_every_group() {
         for range in [0..5, 1..4, 4..5, 2..2] {
             let part = batch(5).narrow(&range).unwrap();
-            assert_eq!(part.targets.sample_ids, range.clone().map(|i| i as i64).collect::<Vec<_>>());
+            assert_eq!(part.targets.sample_ids(), range.clone().map(|i| i as i64).collect::<Vec<_>>());
             for (group, (views, width)) in part.groups().iter().zip([(2, 3), (4, 2)]) {
                 let expected: Vec<i64> =
                     (0..views).flat_map(|v| range.clone().map(move |i| 100 * v + i as i64)).collect();
                 assert_eq!(group.rows.size(), [expected.len() as i64, width]);
                 assert_eq!(Vec::<i64>::try_from(group.rows.select(1, 0)).unwrap(), expected);
+                assert_eq!(group.drawn.num_rows(), expected.len());
+                assert!(group.drawn.i64("shift").is_none_or(|drawn| drawn == expected));
             }
         }
     }

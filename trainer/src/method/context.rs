@@ -62,7 +62,7 @@ impl<'a> StepContext<'a> {
         let passes = batch.groups().iter().map(|group| {
             let views = first_view..first_view + group.num_views;
             first_view = views.end;
-            let noise = || Noise::new(step.seed, step.number, &batch.targets.sample_ids, views);
+            let noise = || Noise::new(step.seed, step.number, batch.targets.sample_ids(), views);
             Pass { noise: pass.train.then(noise), ..pass.clone() }
         });
         Self { step, values, passes: passes.collect(), sum, ..Self::default() }

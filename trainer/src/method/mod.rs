@@ -18,9 +18,11 @@ mod targets;
 mod task;
 
 use dtrain_configs::schema::{Encoder, HeadSettings, MethodConfig, MethodFacts, ModelConfig};
+use dtrain_data::GroupRequest;
 use tch::{Kind, TchError, Tensor};
 
-pub use batch::{LocalBatch, ViewGroup};
+pub use crate::batch::ViewGroup;
+pub use batch::LocalBatch;
 pub use context::{AfterStep, FirstStep, GlobalRows, StepContext, StepFacts};
 pub use objective::{DirectTerm, Mean, Objective, Over, PairTerm, Term};
 pub use statistics::{DrawnSamples, Statistics};
@@ -79,9 +81,20 @@ pub trait Method: Send {
     /// What its settings state about it.
     fn facts(&self) -> MethodFacts;
 
-    /// Views of each sample in a training batch.
+    /// Views of each sample in a training batch, over all groups.
     fn num_views(&self) -> u32 {
-        self.facts().num_views
+        self.facts().views.total()
+    }
+
+    /// What is asked of the loader for a training batch.
+    fn view_groups(&self) -> Vec<GroupRequest> {
+        let groups = self.facts().views;
+        groups
+            .groups()
+            .iter()
+            .enumerate()
+            .map(|(spec, &num_views)| GroupRequest { num_views, spec })
+            .collect()
     }
 
     /// Names of the losses that add up to the objective. A phase may change their weights or switch some of them off; a

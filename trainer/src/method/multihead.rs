@@ -45,11 +45,10 @@ impl Multihead {
         });
         Self { facts, backbone, heads, tasks: task.heads.clone() }
     }
+}
 
-    fn classes(&self, targets: &Targets, head: usize, inputs: &Tensor) -> Tensor {
-        let classes = targets.labels.get(head).map_or(&[] as &[i64], Vec::as_slice);
-        Tensor::from_slice(classes).to_device(inputs.device())
-    }
+fn classes(targets: &Targets, head: &HeadTask, inputs: &Tensor) -> Tensor {
+    Tensor::from_slice(targets.label(head)).to_device(inputs.device())
 }
 
 fn accuracy_of(task: &HeadTask) -> String {
@@ -88,9 +87,9 @@ impl Method for Multihead {
         let total_weight: f64 = self.heads.iter().map(|head| head.settings.weight).sum();
         let (mut terms, mut means) = (Vec::new(), Vec::new());
         let mut mean: Option<Tensor> = None;
-        for (index, (head, task)) in self.heads.iter().zip(&self.tasks).enumerate() {
+        for (head, task) in self.heads.iter().zip(&self.tasks) {
             let scores = head.classifier.forward(&embeddings)?;
-            let classes = self.classes(targets, index, inputs);
+            let classes = classes(targets, task, inputs);
             let loss = head_loss(&head.settings, &scores, &classes, &head.values, targets.global_samples);
             terms.push(Term::direct(loss));
             let predicted = predicted_classes(&head.settings, &scores.detach(), &head.values);
@@ -118,11 +117,11 @@ impl Method for Multihead {
     }
 
     fn read_heads(&self, embeddings: &Tensor, targets: &Targets) -> Result<Vec<HeadReading>, TchError> {
-        let read = |(index, head): (usize, &Head)| {
+        let read = |(head, task): (&Head, &HeadTask)| {
             let scores = head.classifier.forward(embeddings)?;
-            let classes = self.classes(targets, index, embeddings);
+            let classes = classes(targets, task, embeddings);
             Ok(HeadReading::of(&head.settings, &scores, &classes, &head.values))
         };
-        self.heads.iter().enumerate().map(read).collect()
+        self.heads.iter().zip(&self.tasks).map(read).collect()
     }
 }

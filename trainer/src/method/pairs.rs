@@ -42,10 +42,10 @@ pub(super) fn enqueue(queue: Option<&mut Queue>, after: &AfterStep<'_>) -> Resul
 fn keys(groups: &[i64], targets: &Targets, exclusions: &[PairExclusion]) -> PairKeys {
     let views = |column: &[i64]| column.repeat(NUM_VIEWS as usize);
     let excluded = exclusions.iter().map(|exclusion| match exclusion {
-        PairExclusion::Recording => views(&targets.recordings),
-        PairExclusion::Label => views(&targets.classes),
+        PairExclusion::Recording => views(targets.recordings()),
+        PairExclusion::Label => views(targets.classes()),
     });
-    PairKeys { groups: views(groups), samples: views(&targets.sample_ids), excluded: excluded.collect() }
+    PairKeys { groups: views(groups), samples: views(targets.sample_ids()), excluded: excluded.collect() }
 }
 
 /// The queue, registered under `queue`; `None` where `size` is 0.
@@ -116,14 +116,8 @@ mod tests {
 
     /// Samples 20, 21 and 22: two of class 1 in one recording, one without label and recording.
     fn targets() -> Targets {
-        Targets {
-            sample_ids: vec![20, 21, 22],
-            classes: vec![1, 1, -1],
-            labels: vec![vec![0, 2, 1]],
-            recordings: vec![7, 7, -1],
-            positions: vec![4, 5, 6],
-            global_samples: 9,
-        }
+        let targets = Targets::new(vec![20, 21, 22], 9).unwrap().with_positions(4).unwrap();
+        targets.with_classes(vec![1, 1, -1]).unwrap().with_recordings(vec![7, 7, -1]).unwrap()
     }
 
     fn pairs_of(method: &dyn Method) -> PairTerm {
@@ -180,17 +174,6 @@ mod tests {
         let (method, parameters) = built(&supcon(0, &[]));
         assert!(method.queue().is_none());
         assert!(parameters.buffers().iter().all(|buffer| !buffer.name.starts_with("queue")));
-    }
-
-    #[test]
-    fn a_part_of_the_targets_is_a_part_of_every_column() {
-        let part = targets().narrow(&(1..3));
-        assert_eq!(part.sample_ids, [21, 22]);
-        assert_eq!(part.classes, [1, -1]);
-        assert_eq!(part.labels, [[2, 1]]);
-        assert_eq!(part.recordings, [7, -1]);
-        assert_eq!(part.positions, [5, 6]);
-        assert_eq!(part.global_samples, 9);
     }
 
     #[test]

@@ -16,14 +16,7 @@ pub(super) fn direct_loss(objective: &Objective) -> Tensor {
 pub(super) fn case() -> LocalBatch {
     let inputs =
         (Tensor::arange(10 * 20 * 20, (Kind::Double, Device::Cpu)) * 0.731).sin().view([10, 1, 20, 20]);
-    let targets = Targets {
-        sample_ids: (0..5).collect(),
-        classes: vec![0; 5],
-        recordings: vec![-1; 5],
-        positions: (0..5).collect(),
-        global_samples: 5,
-        ..Targets::default()
-    };
+    let targets = Targets::new((0..5).collect(), 5).unwrap().with_classes(vec![0; 5]).unwrap();
     LocalBatch::new(2, inputs, targets)
 }
 

@@ -68,7 +68,7 @@ impl Method for Simclr {
         let embeddings = self.backbone.forward(part.inputs(), pass)?;
         let projections = normalize(&self.projector.forward(&embeddings, pass)?);
         // The views of one sample are each other's only positive.
-        let groups: Vec<i64> = targets.positions.iter().copied().map(pairs::own_group).collect();
+        let groups: Vec<i64> = targets.positions().iter().copied().map(pairs::own_group).collect();
         let pairs =
             pairs::term(projections, &self.temperature, &groups, &self.exclusions, (targets, context));
         Ok(Objective::of(vec![Term::Pairs(pairs)]))

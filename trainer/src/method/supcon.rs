@@ -69,9 +69,9 @@ impl Method for Supcon {
         let embeddings = self.backbone.forward(part.inputs(), pass)?;
         let projections = normalize(&self.projector.forward(&embeddings, pass)?);
         let groups: Vec<i64> = targets
-            .classes
+            .classes()
             .iter()
-            .zip(&targets.positions)
+            .zip(targets.positions())
             .map(|(&class, &position)| if class >= 0 { class } else { pairs::own_group(position) })
             .collect();
         let pairs =

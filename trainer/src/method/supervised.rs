@@ -71,7 +71,7 @@ impl Method for Supervised {
     fn objective(&self, part: &LocalBatch, context: &StepContext<'_>) -> Result<Objective, TchError> {
         let (inputs, targets) = (part.inputs(), &part.targets);
         let logits = self.classifier.forward(&self.backbone.forward(inputs, context.pass())?)?;
-        let classes = Tensor::from_slice(&targets.classes).to_device(inputs.device());
+        let classes = Tensor::from_slice(targets.classes()).to_device(inputs.device());
         let loss = cross_entropy(&logits, &classes, targets.global_samples, self.label_smoothing);
         let hits = logits.argmax(1, false).eq_tensor(&classes).sum(Kind::Double);
         Ok(Objective { means: vec![Mean::new(ACCURACY, hits)], ..Objective::direct(loss) })
@@ -91,8 +91,7 @@ impl Method for Supervised {
 
     fn read_heads(&self, embeddings: &Tensor, targets: &Targets) -> Result<Vec<HeadReading>, TchError> {
         let scores = self.classifier.forward(embeddings)?;
-        let classes = targets.labels.first().map_or(&[] as &[i64], Vec::as_slice);
-        let classes = Tensor::from_slice(classes).to_device(embeddings.device());
+        let classes = Tensor::from_slice(targets.label(&self.target[0])).to_device(embeddings.device());
         Ok(vec![HeadReading::of(&self.settings(), &scores, &classes, &self.values)])
     }
 }

@@ -8,7 +8,7 @@ use tch::{Device, Kind, TchError, Tensor};
 use super::cost::Compute;
 use crate::engine::Arithmetic;
 use crate::error::TrainError;
-use crate::method::{LocalBatch, Method, Objective, StepContext, Targets, Term};
+use crate::method::{LocalBatch, Method, Objective, StepContext, Targets, Term, ViewGroup};
 use crate::model::Pass;
 use crate::model::parameters::Parameters;
 use crate::torch_extra::MemoryMeter;
@@ -32,7 +32,7 @@ pub struct Activations {
     pub compute: Compute,
 }
 
-/// Runs forward and backward of two small batches of made-up views, `shape` (C, H, W), under the memory meter.
+/// Runs forward and backward of two small batches of made-up views, of `shapes` (C, H, W) by group, under the memory meter.
 ///
 /// Weights and running statistics stay as they are, and gradients end as zeros. Call it before hooks are on the parameters,
 /// which would take the passes for steps, and while nothing else allocates tensors on the device.
@@ -42,10 +42,10 @@ pub struct Activations {
 pub fn measure_activations(
     method: &dyn Method,
     parameters: &Parameters,
-    shape: [usize; 3],
+    shapes: &[[usize; 3]],
     arithmetic: Arithmetic,
 ) -> Result<Activations, TrainError> {
-    let measured = measure(method, parameters, shape, arithmetic);
+    let measured = measure(method, parameters, shapes, arithmetic);
     tch::no_grad(|| {
         for parameter in parameters.parameters() {
             let mut gradient = parameter.tensor.grad();
@@ -60,13 +60,13 @@ pub fn measure_activations(
 fn measure(
     method: &dyn Method,
     parameters: &Parameters,
-    shape: [usize; 3],
+    shapes: &[[usize; 3]],
     arithmetic: Arithmetic,
 ) -> Result<Activations, TrainError> {
     // The first pass also makes gradients and whatever libtorch keeps from then on.
-    try_batch(method, parameters, shape, arithmetic, SMALL)?;
-    let (small, small_secs) = try_batch(method, parameters, shape, arithmetic, SMALL)?;
-    let (large, large_secs) = try_batch(method, parameters, shape, arithmetic, LARGE)?;
+    try_batch(method, parameters, shapes, arithmetic, SMALL)?;
+    let (small, small_secs) = try_batch(method, parameters, shapes, arithmetic, SMALL)?;
+    let (large, large_secs) = try_batch(method, parameters, shapes, arithmetic, LARGE)?;
     let bytes_per_sample = large.saturating_sub(small).div_ceil((LARGE - SMALL) as u64);
     Ok(Activations {
         fixed_bytes: large.saturating_sub(bytes_per_sample * LARGE as u64),
@@ -84,34 +84,35 @@ fn measure(
 fn try_batch(
     method: &dyn Method,
     parameters: &Parameters,
-    [channels, height, width]: [usize; 3],
+    shapes: &[[usize; 3]],
     arithmetic: Arithmetic,
     samples: usize,
 ) -> Result<(u64, f64), TrainError> {
-    let rows = method.num_views() as usize * samples;
     let device = parameters.device();
-    let len = (rows * channels * height * width) as i64;
-    // Different rows: equal ones would have no variance.
-    let inputs = (Tensor::arange(len, (Kind::Float, device)) * 0.731)
-        .sin()
-        .to_kind(parameters.kind())
-        .reshape([rows as i64, channels as i64, height as i64, width as i64]);
-    let ids: Vec<i64> = (0..samples as i64).collect();
-    let targets = Targets {
-        sample_ids: ids.clone(),
-        classes: vec![0; samples],
-        labels: vec![vec![0; samples]; method.heads().len()],
-        recordings: vec![-1; samples],
-        positions: ids,
-        global_samples: samples as u64,
-    };
+    let views = method.facts().views;
+    let groups = views.groups().iter().zip(shapes).map(|(&num_views, shape)| {
+        let [channels, height, width] = shape.map(|size| size as i64);
+        let rows = i64::from(num_views) * samples as i64;
+        let len = rows * channels * height * width;
+        // Different rows: equal ones would have no variance.
+        let rows = (Tensor::arange(len, (Kind::Float, device)) * 0.731)
+            .sin()
+            .to_kind(parameters.kind())
+            .reshape([rows, channels, height, width]);
+        ViewGroup::new(num_views, rows)
+    });
+    let groups: Vec<ViewGroup> = groups.collect();
+    let none_missing = vec![vec![0; samples]; method.heads().len()];
+    let targets = Targets::new((0..samples as i64).collect(), samples as u64)?
+        .with_classes(vec![0; samples])?
+        .with_labels(method.heads(), none_missing)?;
     let meter = MemoryMeter::start(device)?;
     let begin = Instant::now();
     let pass = Pass::train(None).without_update().twice(method.facts().second_order);
     let counts = method.count(&targets);
     let objective = {
         let _reduced = arithmetic.enter(device);
-        let part = LocalBatch::new(method.num_views(), inputs, targets);
+        let part = LocalBatch::of_groups(groups, targets)?;
         method.objective(&part, &StepContext::alone(pass).knowing(&counts, None))?
     };
     scalar(&objective)?.f_backward()?;
@@ -160,7 +161,7 @@ mod tests {
     }
 
     fn peak(method: &dyn Method, parameters: &Parameters, samples: usize) -> u64 {
-        try_batch(method, parameters, SHAPE, Arithmetic::Fp32, samples).unwrap().0
+        try_batch(method, parameters, &[SHAPE], Arithmetic::Fp32, samples).unwrap().0
     }
 
     /// The meter counts for the whole process, in which other tests allocate too: the check runs in one of its own.
@@ -182,7 +183,7 @@ mod tests {
         for config in MethodConfig::all() {
             for name in ["cnn_small", "resnet18"] {
                 let (method, parameters) = build(&config, name);
-                let line = measure_activations(&*method, &parameters, SHAPE, Arithmetic::Fp32).unwrap();
+                let line = measure_activations(&*method, &parameters, &[SHAPE], Arithmetic::Fp32).unwrap();
                 let expected = line.fixed_bytes + 16 * line.bytes_per_sample;
                 let actual = peak(&*method, &parameters, 16);
                 let ratio = actual as f64 / expected as f64;
@@ -201,7 +202,7 @@ mod tests {
         let weights = || copy(parameters.parameters().iter().map(|p| &p.tensor).collect());
         let buffers = || copy(parameters.buffers().iter().map(|b| &b.tensor).collect());
         let before = (weights(), buffers());
-        measure_activations(&*method, &parameters, SHAPE, Arithmetic::Bf16).unwrap();
+        measure_activations(&*method, &parameters, &[SHAPE], Arithmetic::Bf16).unwrap();
         assert_eq!(before, (weights(), buffers()));
         for parameter in parameters.parameters() {
             let gradient = parameter.tensor.grad();

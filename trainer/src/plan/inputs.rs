@@ -37,8 +37,8 @@ pub struct RunShape<'a> {
     pub method: &'a dyn Method,
     /// Its tensors.
     pub parameters: &'a Parameters,
-    /// Channels, height and width of a view.
-    pub view_shape: [usize; 3],
+    /// Channels, height and width of the views of each group of the method's.
+    pub view_shapes: &'a [[usize; 3]],
     /// Rows of a tile of the pair loss.
     pub tile: usize,
     /// Batch norm over all ranks.
@@ -66,11 +66,11 @@ pub fn fixed_memory(
     config: &RunConfig,
     method: &dyn Method,
     parameters: &Parameters,
-    view_shape: [usize; 3],
+    view_shapes: &[[usize; 3]],
     world: &World,
     tile: usize,
 ) -> u64 {
-    let inputs = memory_inputs(config, method, parameters, view_shape, tile);
+    let inputs = memory_inputs(config, method, parameters, view_shapes, tile);
     inputs
         .on_world(config.trainer.batch_size, world.world_size, config.trainer.shard_optimizer)
         .plan()
@@ -82,7 +82,7 @@ fn memory_inputs(
     config: &RunConfig,
     method: &dyn Method,
     parameters: &Parameters,
-    view_shape: [usize; 3],
+    view_shapes: &[[usize; 3]],
     tile: usize,
 ) -> MemoryInputs {
     let element_bytes = parameters.kind().elt_size_in_bytes();
@@ -90,6 +90,9 @@ fn memory_inputs(
     let padded = |len: usize| len.next_multiple_of(alignment) as u64;
     let bytes = |tensor: &tch::Tensor| (tensor.numel() * tensor.kind().elt_size_in_bytes()) as u64;
     let views = method.num_views() as usize;
+    let values_of_group =
+        |(&num_views, shape): (&u32, &[usize; 3])| num_views as usize * shape.iter().product::<usize>();
+    let num_values: usize = method.facts().views.groups().iter().zip(view_shapes).map(values_of_group).sum();
     let on_cpu = parameters.device() == Device::Cpu;
     MemoryInputs {
         parameters: parameters.parameters().iter().map(|p| padded(p.tensor.numel())).sum(),
@@ -102,7 +105,7 @@ fn memory_inputs(
             .map(|buffer| bytes(&buffer.tensor))
             .sum(),
         teacher_bytes: parameters.shadows().iter().map(|shadow| bytes(&shadow.tensor)).sum(),
-        input_bytes_per_sample: (views * view_shape.iter().product::<usize>() * element_bytes) as u64,
+        input_bytes_per_sample: (num_values * element_bytes) as u64,
         // A GPU holds the batch of the next step, which arrives while it computes.
         prefetch_batches: if on_cpu { config.trainer.prefetch_batches as u64 } else { 1 },
         prefetch_bytes: if on_cpu { config.trainer.prefetch_bytes } else { u64::MAX },
@@ -131,7 +134,7 @@ impl RunShape<'_> {
         let Self { config, parameters, .. } = self;
         let hardware = self.gpu.map(|name| Hardware::of_gpu(name).unwrap_or(H100));
         let network = self.network(hardware);
-        let mut memory = memory_inputs(config, self.method, parameters, self.view_shape, self.tile);
+        let mut memory = memory_inputs(config, self.method, parameters, self.view_shapes, self.tile);
         memory.checkpoint_copies &= self.gpu.is_none();
         memory.activation_fixed_bytes = self.activations.fixed_bytes;
         memory.activation_bytes_per_sample = self.activations.bytes_per_sample;
@@ -242,7 +245,7 @@ mod tests {
             config,
             method: &*method,
             parameters: &parameters,
-            view_shape: [1, 64, 101],
+            view_shapes: &[[1, 64, 101]],
             tile: 512,
             sync_bn: true,
             overlap: true,
@@ -269,7 +272,8 @@ mod tests {
             assert!(inputs.memory.parameters > 11_000_000 && inputs.memory.parameters.is_multiple_of(16));
             assert_eq!(inputs.memory.input_bytes_per_sample, 2 * 64 * 101 * 4);
             let plan = ScalingPlan::new(&inputs);
-            let fixed = fixed_memory(&config, shape.method, shape.parameters, [1, 64, 101], &world(4), 512);
+            let fixed =
+                fixed_memory(&config, shape.method, shape.parameters, &[[1, 64, 101]], &world(4), 512);
             assert_eq!(plan.memory.fixed(), fixed);
             assert_eq!(shape.on_world(1).step.sync_layers, 0);
         });

@@ -58,7 +58,7 @@ fn the_page_shows_what_the_model_predicts() {
                 config: &config,
                 method: &*method,
                 parameters: &parameters,
-                view_shape: [3, 224, 224],
+                view_shapes: &[[3, 224, 224]],
                 tile: 4096,
                 sync_bn: true,
                 overlap: true,

@@ -2,13 +2,13 @@
 //! out to ranks as the run does it.
 
 use dtrain_data::{BatchRequest, share};
-use tch::{Device, Kind, Tensor};
+use tch::{Device, Kind, TchError, Tensor};
 
 use super::ways::Way;
 use crate::batch::{start_loader, upload};
 use crate::coordinator::StepPlan;
 use crate::error::TrainError;
-use crate::method::{LocalBatch, Targets};
+use crate::method::{LocalBatch, Targets, ViewGroup};
 use crate::run::{Prepared, loader_options, local_batch};
 
 /// One global batch.
@@ -16,8 +16,8 @@ pub(super) struct GlobalBatch {
     step: u64,
     epoch: u64,
     phase: u32,
-    /// `[num_views, n, C, H, W]`, fp32, on the CPU.
-    inputs: Tensor,
+    /// `[num_views, n, C, H, W]` of each group of views, fp32, on the CPU.
+    groups: Vec<Tensor>,
     targets: Targets,
 }
 
@@ -35,12 +35,12 @@ pub(super) fn draw(
         return Err(TrainError::internal("batches need a sampler"));
     };
     let steps_per_epoch = prepared.plan.steps_per_epoch.max(1);
-    let num_views = prepared.engine.method().num_views();
+    let groups = prepared.engine.method().view_groups();
     let requests: Vec<BatchRequest> = (0..num_steps as u64)
         .map(|step| {
             let epoch = step / steps_per_epoch;
             let draws = sampler.draws(epoch, step % steps_per_epoch);
-            BatchRequest { epoch, step, draws, num_views, augment: true }
+            BatchRequest { epoch, step, draws, groups: groups.clone(), augment: true }
         })
         .collect();
     let device = prepared.engine.device();
@@ -62,16 +62,18 @@ pub(super) fn draw(
         let phase = prepared.plan.course.index_of(step);
         let plan = StepPlan { step, epoch, phase, counts: Vec::new(), global_samples: len as u64 };
         let local = local_batch(prepared, &batch, upload(&batch, device)?, &plan)?;
-        let [c, h, w] = batch.shape.map(|n| n as i64);
-        let inputs = local
-            .inputs()
-            .f_to_device(Device::Cpu)?
-            .f_to_kind(Kind::Float)?
-            .f_view([i64::from(num_views), present as i64, c, h, w])?
-            .f_narrow(1, 0, len as i64)?;
-        batches.push(GlobalBatch { step, epoch, phase, inputs, targets: local.targets.narrow(&(0..len)) });
+        let groups = local.groups().iter().map(|group| on_host(group, present)?.f_narrow(1, 0, len as i64));
+        let groups = groups.collect::<Result<_, TchError>>()?;
+        batches.push(GlobalBatch { step, epoch, phase, groups, targets: local.targets.narrow(&(0..len)) });
     }
     Ok(batches)
+}
+
+/// `[num_views, n, C, H, W]`, fp32, on the CPU.
+fn on_host(group: &ViewGroup, num_samples: usize) -> Result<Tensor, TchError> {
+    let rows = group.rows.f_to_device(Device::Cpu)?.f_to_kind(Kind::Float)?;
+    let shape = [i64::from(group.num_views), num_samples as i64];
+    rows.f_reshape([shape.as_slice(), rows.size().get(1..).unwrap_or_default()].concat())
 }
 
 /// Samples of a batch that are used.
@@ -89,12 +91,13 @@ impl GlobalBatch {
     /// The same samples as the first batch of a run of its own.
     pub(super) fn alone(&self) -> Self {
         let Self { epoch, phase, .. } = *self;
-        Self { step: 0, epoch, phase, inputs: self.inputs.shallow_clone(), targets: self.targets.clone() }
+        let groups = self.groups.iter().map(Tensor::shallow_clone).collect();
+        Self { step: 0, epoch, phase, groups, targets: self.targets.clone() }
     }
 
     /// Samples.
     pub(super) fn len(&self) -> usize {
-        self.targets.classes.len()
+        self.targets.num_samples()
     }
 
     /// The share of `rank`, as `way` orders the samples and in the type of its weights.
@@ -111,21 +114,20 @@ impl GlobalBatch {
         let first = range.start as i64;
         let own = order.get(range).unwrap_or_default();
         let rows: Vec<i64> = own.iter().map(|&sample| sample as i64).collect();
-        let mut shape = self.inputs.size();
-        let views = if shape.is_empty() { 0 } else { shape.remove(0) };
-        if let Some(samples) = shape.first_mut() {
-            *samples = views * own.len() as i64;
-        }
-        let inputs = self.inputs.f_index_select(1, &Tensor::from_slice(&rows))?.f_reshape(shape)?;
-        let pick = |column: &[i64]| own.iter().filter_map(|&sample| column.get(sample).copied()).collect();
-        let targets = Targets {
-            sample_ids: pick(&self.targets.sample_ids),
-            classes: pick(&self.targets.classes),
-            labels: self.targets.labels.iter().map(|classes| pick(classes)).collect(),
-            recordings: pick(&self.targets.recordings),
-            positions: (first..).take(own.len()).collect(),
-            global_samples: len as u64,
+        let rows = Tensor::from_slice(&rows);
+        let of_group = |group: &Tensor| {
+            let mut shape = group.size();
+            let views = if shape.is_empty() { 0 } else { shape.remove(0) };
+            if let Some(samples) = shape.first_mut() {
+                *samples = views * own.len() as i64;
+            }
+            let rows = group.f_index_select(1, &rows)?.f_reshape(shape)?;
+            let rows = if way.jitter { jittered(&rows)? } else { rows };
+            let rows = rows.f_to_kind(way.arithmetic.kind())?.f_to_device(device)?;
+            Ok(ViewGroup::new(views as u32, rows))
         };
+        let groups = self.groups.iter().map(of_group).collect::<Result<_, TrainError>>()?;
+        let targets = self.targets.select(own).with_positions(first)?.among(len as u64);
         let counts = (0..world_size).map(|rank| share(len, world_size, rank).len() as u32).collect();
         let plan = StepPlan {
             step: self.step,
@@ -134,9 +136,7 @@ impl GlobalBatch {
             counts,
             global_samples: len as u64,
         };
-        let inputs = if way.jitter { jittered(&inputs)? } else { inputs };
-        let inputs = inputs.f_to_kind(way.arithmetic.kind())?.f_to_device(device)?;
-        Ok((LocalBatch::new(views as u32, inputs, targets), plan))
+        Ok((LocalBatch::of_groups(groups, targets)?, plan))
     }
 }
 
@@ -162,15 +162,9 @@ mod tests {
                 let ramp = Tensor::arange(shape.iter().product::<i64>(), (Kind::Float, Device::Cpu));
                 let inputs = ((ramp + 1000 * step as i64) * 12.9898).sin().reshape(shape);
                 let ids: Vec<i64> = (0..len as i64).collect();
-                let targets = Targets {
-                    classes: ids.iter().map(|id| if id % 3 == 2 { -1 } else { id % 2 }).collect(),
-                    labels: Vec::new(),
-                    recordings: vec![-1; len],
-                    positions: ids.clone(),
-                    sample_ids: ids,
-                    global_samples: len as u64,
-                };
-                GlobalBatch { step: step as u64, epoch: 0, phase: 0, inputs, targets }
+                let classes: Vec<i64> = ids.iter().map(|id| if id % 3 == 2 { -1 } else { id % 2 }).collect();
+                let targets = Targets::new(ids, len as u64).unwrap().with_classes(classes).unwrap();
+                GlobalBatch { step: step as u64, epoch: 0, phase: 0, groups: vec![inputs], targets }
             })
             .collect()
     }
@@ -181,18 +175,18 @@ mod tests {
         for order in [Order::AsDrawn, Order::Reversed, Order::Rounds { world_size: 3, micro_batch: 2 }] {
             let way = |world_size| Way { order, ..Way::plain(world_size, Arithmetic::Fp64, 1) };
             let (whole, _) = batch.of_rank(&way(1), 0, Device::Cpu).unwrap();
-            let mut ids = Vec::new();
+            let mut ids: Vec<i64> = Vec::new();
             for rank in 0..9 {
                 let (part, plan) = batch.of_rank(&way(9), rank, Device::Cpu).unwrap();
-                let n = part.targets.classes.len();
+                let n = part.num_samples();
                 assert_eq!((plan.counts[rank] as usize, plan.global_samples), (n, 7));
                 assert_eq!(part.inputs().size(), [2 * n as i64, 1, 8, 8]);
-                assert_eq!(part.targets.positions, (ids.len() as i64..).take(n).collect::<Vec<_>>());
+                assert_eq!(part.targets.positions(), (ids.len() as i64..).take(n).collect::<Vec<_>>());
                 for view in 0..2 {
                     let expected = whole.inputs().narrow(0, 7 * view + ids.len() as i64, n as i64);
                     assert_eq!(part.inputs().narrow(0, view * n as i64, n as i64), expected);
                 }
-                ids.extend(part.targets.sample_ids);
+                ids.extend(part.targets.sample_ids());
             }
             assert_eq!(ids, order.of(7).into_iter().map(|i| i as i64).collect::<Vec<_>>());
         }

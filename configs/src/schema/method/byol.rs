@@ -3,7 +3,9 @@
 use serde::{Deserialize, Serialize};
 
 use super::super::{RunConfig, TeacherMomentum};
-use super::{MethodConfig, MethodFacts, MethodSettings, PredictorConfig, ProjectorConfig, TeacherFacts};
+use super::{
+    MethodConfig, MethodFacts, MethodSettings, PredictorConfig, ProjectorConfig, TeacherFacts, ViewFacts,
+};
 use crate::checks::Checks;
 
 /// BYOL. Batch norm in projector and predictor is what keeps it from collapsing in practice.
@@ -33,7 +35,7 @@ impl Default for ByolConfig {
 impl MethodSettings for ByolConfig {
     fn facts(&self) -> MethodFacts {
         let teacher = TeacherFacts { momentum: self.momentum.0, is_evaluated: false };
-        MethodFacts { num_views: 2, teacher: Some(teacher), ..MethodFacts::default() }
+        MethodFacts { views: ViewFacts::of(2), teacher: Some(teacher), ..MethodFacts::default() }
     }
 
     fn check(&self, _config: &RunConfig, checks: &mut Checks) {

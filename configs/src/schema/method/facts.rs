@@ -6,7 +6,7 @@ use super::super::{Scheduled, ScheduledSetting, ValueRange};
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct MethodFacts {
     /// Views of each sample in a training batch.
-    pub num_views: u32,
+    pub views: ViewFacts,
     /// How global batches are drawn.
     pub sampling: Sampling,
     /// What it takes from the labels.
@@ -23,13 +23,52 @@ impl Default for MethodFacts {
     /// One view of each sample, without labels.
     fn default() -> Self {
         Self {
-            num_views: 1,
+            views: ViewFacts::of(1),
             sampling: Sampling::Shuffled,
             labels: LabelUse::Unused,
             pairs: None,
             teacher: None,
             second_order: false,
         }
+    }
+}
+
+/// Most groups of views that a method may ask for.
+const MAX_GROUPS: usize = 4;
+
+/// The views of each sample in a training batch, group by group. Those of a group have one shape and one list of
+/// augmentations: the group's number says which.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ViewFacts {
+    num_views: [u32; MAX_GROUPS],
+    num_groups: usize,
+}
+
+impl ViewFacts {
+    /// One group.
+    pub const fn of(num_views: u32) -> Self {
+        let mut counts = [0; MAX_GROUPS];
+        counts[0] = num_views;
+        Self { num_views: counts, num_groups: 1 }
+    }
+
+    /// One group more, the fourth at most. It may be empty.
+    #[must_use]
+    pub const fn and(mut self, num_views: u32) -> Self {
+        assert!(self.num_groups < MAX_GROUPS, "a method has four groups of views at most");
+        self.num_views[self.num_groups] = num_views;
+        self.num_groups += 1;
+        self
+    }
+
+    /// Views of each group, in their order.
+    pub fn groups(&self) -> &[u32] {
+        self.num_views.get(..self.num_groups).unwrap_or_default()
+    }
+
+    /// Views of all groups.
+    pub fn total(&self) -> u32 {
+        self.groups().iter().sum()
     }
 }
 
@@ -103,5 +142,17 @@ impl TeacherFacts {
             schedule: self.momentum,
             range: ValueRange::Fraction,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn groups_of_views_add_up() {
+        assert_eq!((ViewFacts::of(2).groups(), ViewFacts::of(2).total()), ([2].as_slice(), 2));
+        let several = ViewFacts::of(2).and(0).and(6);
+        assert_eq!((several.groups(), several.total()), ([2, 0, 6].as_slice(), 8));
     }
 }

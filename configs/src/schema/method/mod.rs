@@ -19,7 +19,7 @@ use super::{HeadsConfig, RunConfig, ScheduledSetting};
 use crate::checks::Checks;
 
 pub use byol::ByolConfig;
-pub use facts::{LabelUse, MethodFacts, PairFacts, Sampling, TeacherFacts};
+pub use facts::{LabelUse, MethodFacts, PairFacts, Sampling, TeacherFacts, ViewFacts};
 pub use pairs::PairExclusion;
 pub use projector::{PredictorConfig, ProjectorConfig};
 pub use simclr::SimclrConfig;

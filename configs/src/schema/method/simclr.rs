@@ -6,6 +6,7 @@ use super::super::{RunConfig, Scheduled, ScheduledSetting};
 use super::pairs::{self, NUM_VIEWS, PairSettings, SHORT_QUEUE};
 use super::{
     LabelUse, MethodConfig, MethodFacts, MethodSettings, PairExclusion, PairFacts, ProjectorConfig, Sampling,
+    ViewFacts,
 };
 use crate::checks::Checks;
 
@@ -41,7 +42,7 @@ impl Default for SimclrConfig {
 impl MethodSettings for SimclrConfig {
     fn facts(&self) -> MethodFacts {
         MethodFacts {
-            num_views: NUM_VIEWS,
+            views: ViewFacts::of(NUM_VIEWS),
             sampling: if self.distinct_recordings {
                 Sampling::DistinctRecordings
             } else {

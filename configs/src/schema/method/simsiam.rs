@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::super::RunConfig;
-use super::{MethodConfig, MethodFacts, MethodSettings, PredictorConfig, ProjectorConfig};
+use super::{MethodConfig, MethodFacts, MethodSettings, PredictorConfig, ProjectorConfig, ViewFacts};
 use crate::checks::Checks;
 
 /// SimSiam. Predictor and stop-gradient are what keep it from collapsing.
@@ -33,7 +33,7 @@ impl Default for SimsiamConfig {
 
 impl MethodSettings for SimsiamConfig {
     fn facts(&self) -> MethodFacts {
-        MethodFacts { num_views: 2, ..MethodFacts::default() }
+        MethodFacts { views: ViewFacts::of(2), ..MethodFacts::default() }
     }
 
     fn check(&self, _config: &RunConfig, checks: &mut Checks) {

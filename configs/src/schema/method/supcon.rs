@@ -6,6 +6,7 @@ use super::super::{Auto, RunConfig, Scheduled, ScheduledSetting};
 use super::pairs::{self, NUM_VIEWS, PairSettings, SHORT_QUEUE};
 use super::{
     LabelUse, MethodConfig, MethodFacts, MethodSettings, PairExclusion, PairFacts, ProjectorConfig, Sampling,
+    ViewFacts,
 };
 use crate::checks::Checks;
 
@@ -42,7 +43,7 @@ impl Default for SupconConfig {
 impl MethodSettings for SupconConfig {
     fn facts(&self) -> MethodFacts {
         MethodFacts {
-            num_views: NUM_VIEWS,
+            views: ViewFacts::of(NUM_VIEWS),
             sampling: Sampling::Balanced { samples_per_class: self.samples_per_class.value() },
             labels: LabelUse::Groups,
             pairs: Some(PairFacts { dim: self.projector.out_dim, queue_size: self.queue_size }),

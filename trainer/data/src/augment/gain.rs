@@ -1,6 +1,20 @@
 //! Gain: how loud and how near.
 
-use crate::rng::Stream;
+use super::Augmentation;
+use crate::rng::{Purpose, Stream, ViewKey};
+
+/// See [`gain`].
+#[derive(Debug, Clone)]
+pub struct Gain {
+    /// Lowest and highest, in dB.
+    pub range_db: [f64; 2],
+}
+
+impl Augmentation<[f32]> for Gain {
+    fn apply(&self, key: &ViewKey, clip: &mut [f32], _: &mut i64) {
+        gain(&mut key.stream(Purpose::Gain), self.range_db, clip);
+    }
+}
 
 /// Multiplies by a gain that is uniform in dB.
 pub fn gain(stream: &mut Stream, range_db: [f64; 2], clip: &mut [f32]) {

@@ -1,13 +1,15 @@
-//! Random changes that make views. Each is a pure function of its settings, a stream of random numbers and a buffer.
+//! Random changes that make views. Each is a pure function of its settings, the name of the view and a buffer.
 //!
-//! Order: crop, shift, gain, noise; then, on the finished spectrogram, masks. Each draws from a stream of its own,
-//! so switching one off leaves the others' draws as they are.
+//! A list says which, in their order. That of the settings: crop, shift, gain, noise; then, on the finished spectrogram,
+//! masks. Each draws from a stream of its own, so switching one off leaves the others' draws as they are.
 
 pub mod crop;
 pub mod gain;
 pub mod noise;
 pub mod shift;
 pub mod spec_augment;
+
+use std::fmt;
 
 use dtrain_configs::schema::AugmentConfig;
 
@@ -55,43 +57,97 @@ pub fn check(config: &AugmentConfig) -> Result<(), AugmentError> {
     require(within(snr, -MAX_DECIBELS, MAX_SNR_DECIBELS), "noise_snr_db", &snr, expected)
 }
 
-/// Fills `clip` from a recording: cropped or padded, and changed as the settings say. Without a key, the centred
-/// crop that evaluation uses.
-pub fn waveform(config: &AugmentConfig, key: Option<&ViewKey>, recording: &[f32], clip: &mut [f32]) {
-    let Some(key) = key else {
-        return crop::centred(recording, clip);
-    };
-    if config.random_crop {
-        crop::random(&mut key.stream(Purpose::Crop), recording, clip);
-    } else {
-        crop::centred(recording, clip);
+/// A random change of a `T`: of the samples of a clip, or of a spectrogram.
+pub trait Augmentation<T: ?Sized>: fmt::Debug + Send + Sync {
+    /// The column that tells for each view which change was drawn; `None`: it is not told.
+    fn column(&self) -> Option<&str> {
+        None
     }
-    if config.max_shift_fraction > 0.0 {
-        shift::shift(&mut key.stream(Purpose::Shift), config.max_shift_fraction, clip);
+
+    /// Changes the view that `key` names. What was drawn goes to `drawn`, where there is a column for it.
+    fn apply(&self, key: &ViewKey, view: &mut T, drawn: &mut i64);
+}
+
+/// A finished spectrogram.
+#[derive(Debug)]
+pub struct Spectrogram<'a> {
+    /// [n_mels, num_frames], row-major.
+    pub cells: &'a mut [f32],
+    /// Its columns.
+    pub num_frames: usize,
+}
+
+/// What is done to a recording on its way to a view, in this order.
+#[derive(Debug, Default)]
+pub struct SoundAugmentations {
+    /// Whether a clip is cropped, or placed, at random; else at the centre.
+    pub random_crop: bool,
+    /// Changes of the clip.
+    pub of_clip: Vec<Box<dyn Augmentation<[f32]>>>,
+    /// Changes of its spectrogram.
+    pub of_spectrogram: Vec<Box<dyn for<'a> Augmentation<Spectrogram<'a>>>>,
+}
+
+impl SoundAugmentations {
+    /// The list of the settings, without those that are off.
+    ///
+    /// # Errors
+    /// As [`check`].
+    pub fn new(config: &AugmentConfig) -> Result<Self, AugmentError> {
+        check(config)?;
+        let mut list = Self { random_crop: config.random_crop, ..Self::default() };
+        if config.max_shift_fraction > 0.0 {
+            list.of_clip.push(Box::new(shift::Shift { max_fraction: config.max_shift_fraction }));
+        }
+        if let Some(range_db) = config.gain_db {
+            list.of_clip.push(Box::new(gain::Gain { range_db }));
+        }
+        if config.noise_probability > 0.0 {
+            let (probability, snr_db) = (config.noise_probability, config.noise_snr_db);
+            list.of_clip.push(Box::new(noise::Noise { probability, snr_db }));
+        }
+        list.of_spectrogram.push(Box::new(spec_augment::SpecAugment(config.spec_augment.clone())));
+        Ok(list)
     }
-    if let Some(range_db) = config.gain_db {
-        gain::gain(&mut key.stream(Purpose::Gain), range_db, clip);
+
+    /// Columns that tell what was drawn, in the order of the augmentations.
+    pub fn columns(&self) -> impl Iterator<Item = &str> {
+        let of_clip = self.of_clip.iter().filter_map(|augmentation| augmentation.column());
+        of_clip.chain(self.of_spectrogram.iter().filter_map(|augmentation| augmentation.column()))
     }
-    let mut level = key.stream(Purpose::NoiseLevel);
-    if level.uniform() < config.noise_probability {
-        noise::add_noise(&mut level, &mut key.stream(Purpose::Noise), config.noise_snr_db, clip);
+
+    /// Fills `clip` from a recording: cropped or padded, and changed. Without a key, the centred crop that evaluation uses.
+    /// Takes what it writes a number to off the front of `drawn`, which has one for each of [`Self::columns`].
+    pub fn clip(&self, key: Option<&ViewKey>, recording: &[f32], clip: &mut [f32], drawn: &mut &mut [i64]) {
+        match key.filter(|_| self.random_crop) {
+            Some(key) => crop::random(&mut key.stream(Purpose::Crop), recording, clip),
+            None => crop::centred(recording, clip),
+        }
+        if let Some(key) = key {
+            self.of_clip.iter().for_each(|augmentation| apply(&**augmentation, key, clip, drawn));
+        }
+    }
+
+    /// Changes a finished spectrogram, after [`Self::clip`]. Without a key nothing happens.
+    pub fn spectrogram(
+        &self,
+        key: Option<&ViewKey>,
+        cells: &mut [f32],
+        num_frames: usize,
+        drawn: &mut &mut [i64],
+    ) {
+        if let Some(key) = key {
+            let mut view = Spectrogram { cells, num_frames };
+            self.of_spectrogram.iter().for_each(|augmentation| apply(&**augmentation, key, &mut view, drawn));
+        }
     }
 }
 
-/// Masks a finished spectrogram. Without a key nothing happens.
-///
-/// # Shapes
-/// `spectrogram`: [n_mels, num_frames], row-major.
-pub fn spectrogram(
-    config: &AugmentConfig,
-    key: Option<&ViewKey>,
-    spectrogram: &mut [f32],
-    num_frames: usize,
-) {
-    if let Some(key) = key {
-        let mut stream = key.stream(Purpose::SpecAugment);
-        spec_augment::spec_augment(&mut stream, &config.spec_augment, spectrogram, num_frames);
-    }
+/// Applies an augmentation, which gets the next of the numbers of `drawn` where it has a column.
+fn apply<T: ?Sized>(augmentation: &dyn Augmentation<T>, key: &ViewKey, view: &mut T, drawn: &mut &mut [i64]) {
+    let mut untold = 0;
+    let number = augmentation.column().and_then(|_| drawn.split_off_first_mut());
+    augmentation.apply(key, view, number.unwrap_or(&mut untold));
 }
 
 #[cfg(test)]
@@ -108,7 +164,12 @@ mod tests {
 
     fn view(config: &AugmentConfig, key: Option<&ViewKey>) -> Vec<f32> {
         let mut clip = vec![0.0; 2000];
-        waveform(config, key, &recording(), &mut clip);
+        SoundAugmentations::new(config).unwrap().clip(
+            key,
+            &recording(),
+            &mut clip,
+            &mut (&mut [] as &mut [i64]),
+        );
         clip
     }
 
@@ -132,7 +193,12 @@ mod tests {
     fn evaluation_takes_the_centre_and_changes_nothing() {
         assert_eq!(view(&AugmentConfig::default(), None), recording()[1500..3500]);
         let mut cells = vec![1.0; 64 * 101];
-        spectrogram(&AugmentConfig::default(), None, &mut cells, 101);
+        SoundAugmentations::new(&AugmentConfig::default()).unwrap().spectrogram(
+            None,
+            &mut cells,
+            101,
+            &mut (&mut [] as &mut [i64]),
+        );
         assert!(cells.iter().all(|&x| x == 1.0));
     }
 

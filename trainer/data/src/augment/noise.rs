@@ -1,7 +1,26 @@
 //! White Gaussian noise at a random signal-to-noise ratio.
 
-use crate::rng::Stream;
+use super::Augmentation;
+use crate::rng::{Purpose, Stream, ViewKey};
 use crate::simd::dispatch_simd;
+
+/// See [`add_noise`].
+#[derive(Debug, Clone)]
+pub struct Noise {
+    /// How often it is added.
+    pub probability: f64,
+    /// Lowest and highest ratio of signal to noise, in dB.
+    pub snr_db: [f64; 2],
+}
+
+impl Augmentation<[f32]> for Noise {
+    fn apply(&self, key: &ViewKey, clip: &mut [f32], _: &mut i64) {
+        let mut level = key.stream(Purpose::NoiseLevel);
+        if level.uniform() < self.probability {
+            add_noise(&mut level, &mut key.stream(Purpose::Noise), self.snr_db, clip);
+        }
+    }
+}
 
 /// Adds noise whose power lies a uniform number of dB below the clip's own. A silent clip stays silent.
 ///

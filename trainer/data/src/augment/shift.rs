@@ -1,6 +1,20 @@
 //! Shift in time with zero fill. A circular shift could not be told from none on stationary sound.
 
-use crate::rng::Stream;
+use super::Augmentation;
+use crate::rng::{Purpose, Stream, ViewKey};
+
+/// See [`shift`].
+#[derive(Debug, Clone)]
+pub struct Shift {
+    /// Largest shift as a share of the clip.
+    pub max_fraction: f64,
+}
+
+impl Augmentation<[f32]> for Shift {
+    fn apply(&self, key: &ViewKey, clip: &mut [f32], _: &mut i64) {
+        shift(&mut key.stream(Purpose::Shift), self.max_fraction, clip);
+    }
+}
 
 /// Shifts by a uniform number of samples up to `max_fraction` of the clip, earlier or later.
 pub fn shift(stream: &mut Stream, max_fraction: f64, clip: &mut [f32]) {

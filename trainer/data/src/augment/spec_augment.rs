@@ -7,8 +7,19 @@
 
 use dtrain_configs::schema::SpecAugmentConfig;
 
+use super::{Augmentation, Spectrogram};
 use crate::features::mean;
-use crate::rng::Stream;
+use crate::rng::{Purpose, Stream, ViewKey};
+
+/// See [`spec_augment`].
+#[derive(Debug, Clone)]
+pub struct SpecAugment(pub SpecAugmentConfig);
+
+impl Augmentation<Spectrogram<'_>> for SpecAugment {
+    fn apply(&self, key: &ViewKey, view: &mut Spectrogram<'_>, _: &mut i64) {
+        spec_augment(&mut key.stream(Purpose::SpecAugment), &self.0, view.cells, view.num_frames);
+    }
+}
 
 /// Masks bands, then frames.
 ///

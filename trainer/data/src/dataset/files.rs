@@ -1,11 +1,12 @@
 //! Recordings that are named one by one or by their folders, without labels: what a trained network is asked about.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use dtrain_configs::schema::{DataConfig, DataKind};
 use xxhash_rust::xxh3::Xxh3Default;
 
-use super::{Dataset, Sample, SkippedFile, Source, images};
+use super::{Dataset, Recordings, Sample, SkippedFile, images};
 use crate::error::DataError;
 use crate::scan::{find_recordings, read_headers};
 
@@ -68,12 +69,13 @@ fn of_recordings(config: &DataConfig, paths: &[PathBuf]) -> Result<Dataset, Data
     Ok(Dataset {
         name: config.name.clone(),
         root: PathBuf::new(),
-        source: Source::Recordings(samples),
+        source: Arc::new(Recordings(samples)),
         labels: Vec::new(),
         recordings: ids.clone(),
         train: Vec::new(),
         val: Vec::new(),
         test: ids,
+        own_parts: Vec::new(),
         skipped,
         warnings: Vec::new(),
         fingerprint: hash.digest(),

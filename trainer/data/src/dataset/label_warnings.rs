@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use dtrain_configs::schema::{DataConfig, LabelSource};
 use unicode_normalization::UnicodeNormalization;
 
-use super::Dataset;
+use super::{Dataset, Recordings, Sample};
 use crate::labels::{LabelColumn, settings_for_a_table};
 use crate::texts::{NUM_LISTED, setting, shortened};
 
@@ -30,11 +30,17 @@ const PARTS: [&str; 11] = [
 const NOISE_FOLDER: &str = "_background_noise_";
 
 /// All warnings about the labels of an opened data set of recordings.
-pub(super) fn label_warnings(dataset: &Dataset, config: &DataConfig) -> Vec<String> {
+pub(super) fn label_warnings(
+    dataset: &Dataset,
+    Recordings(samples): &Recordings,
+    config: &DataConfig,
+) -> Vec<String> {
     let mut warnings = Vec::new();
     if let Some(target) = dataset.label(&config.target) {
-        warnings
-            .extend(parts_as_classes(dataset, target, config).or_else(|| one_class(dataset, target, config)));
+        warnings.extend(
+            parts_as_classes(dataset, samples, target, config)
+                .or_else(|| one_class(dataset, samples, target, config)),
+        );
         warnings.extend(hardly_a_sample(target));
         warnings.extend(unlabelled(target));
         warnings.extend(noise_as_class(target, config));
@@ -52,15 +58,20 @@ fn is_part(class: &str) -> bool {
     PARTS.contains(&class.as_str()) || number.is_some_and(|number| number.parse::<u32>().is_ok())
 }
 
-fn parts_as_classes(dataset: &Dataset, target: &LabelColumn, config: &DataConfig) -> Option<String> {
+fn parts_as_classes(
+    dataset: &Dataset,
+    samples: &[Sample],
+    target: &LabelColumn,
+    config: &DataConfig,
+) -> Option<String> {
     if target.classes.len() < 2 || !target.classes.iter().all(|class| is_part(class)) {
         return None;
     }
     let (name, split) = (&target.name, &config.split);
     let classes = shortened(target.classes.iter().take(NUM_LISTED), target.classes.len());
     let is_deep = |relative: &str| relative.matches('/').count() > config.labels.folders.len();
-    let below = config.labels.source == LabelSource::Folder
-        && dataset.samples().iter().any(|sample| is_deep(&sample.relative));
+    let below =
+        config.labels.source == LabelSource::Folder && samples.iter().any(|sample| is_deep(&sample.relative));
     let remedy = if below {
         let folders: Vec<&str> = config
             .labels
@@ -89,7 +100,12 @@ fn parts_as_classes(dataset: &Dataset, target: &LabelColumn, config: &DataConfig
     Some(format!("the classes of `{name}` are {classes}, which look like parts of a data set; {remedy}"))
 }
 
-fn one_class(dataset: &Dataset, target: &LabelColumn, config: &DataConfig) -> Option<String> {
+fn one_class(
+    dataset: &Dataset,
+    samples: &[Sample],
+    target: &LabelColumn,
+    config: &DataConfig,
+) -> Option<String> {
     let [class] = target.classes.as_slice() else { return None };
     let name = &target.name;
     let is_below = |relative: &str| {
@@ -98,7 +114,7 @@ fn one_class(dataset: &Dataset, target: &LabelColumn, config: &DataConfig) -> Op
     };
     let one_off = config.labels.source == LabelSource::Folder
         && config.labels.folders.first() == Some(name)
-        && dataset.samples().iter().all(|sample| is_below(&sample.relative));
+        && samples.iter().all(|sample| is_below(&sample.relative));
     let remedy = if one_off {
         let root = dataset.root.join(class);
         format!("its folders may be the classes: {}", setting("data.root", &root.to_string_lossy()))

@@ -4,9 +4,11 @@ mod assign;
 mod checks;
 mod file_warnings;
 mod files;
-pub mod images;
+mod images;
 mod label_warnings;
+mod recording;
 mod recordings;
+mod source;
 mod warnings;
 
 use std::ops::Deref;
@@ -16,10 +18,12 @@ use std::sync::Arc;
 use dtrain_configs::schema::{DataConfig, DataKind};
 
 use crate::batch::Batch;
+use crate::columns::NONE;
 use crate::error::DataError;
 pub use crate::labels::LabelColumn;
 use crate::sampler::Pool;
-use images::Images;
+pub use recording::{Recordings, Sample};
+pub use source::{Source, SourceWords};
 
 /// Samples with labels, split into parts. Recordings are numbered by relative path, images as their files have them: ids
 /// do not depend on the file system, the labels or the split.
@@ -30,7 +34,7 @@ pub struct Dataset {
     /// Folder with the data.
     pub root: PathBuf,
     /// The samples themselves.
-    pub source: Source,
+    pub source: Arc<dyn Source>,
     /// All labels.
     pub labels: Vec<LabelColumn>,
     /// Number of the recording that each sample was cut from; each has its own where `data.recording` is `null` or
@@ -42,6 +46,8 @@ pub struct Dataset {
     pub val: Vec<u32>,
     /// Sample ids to report on, ascending.
     pub test: Vec<u32>,
+    /// Parts that the data bring under names of their own, such as anomalous sounds to test with, in their order.
+    pub own_parts: Vec<OwnPart>,
     /// Recordings that could not be read.
     pub skipped: Vec<SkippedFile>,
     /// Things worth knowing before training, each with what fixes it.
@@ -50,13 +56,13 @@ pub struct Dataset {
     pub fingerprint: u64,
 }
 
-/// What samples are.
-#[derive(Debug, Clone)]
-pub enum Source {
-    /// All readable recordings, by id.
-    Recordings(Vec<Sample>),
-    /// Images, whose labels are read together with them.
-    Images(Arc<Images>),
+/// A part beside train, val and test.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OwnPart {
+    /// None of the three others'.
+    pub name: String,
+    /// Sample ids, ascending. They may be in other parts too.
+    pub ids: Vec<u32>,
 }
 
 /// Which labels of images are wanted.
@@ -66,19 +72,6 @@ pub enum LabelAccess {
     All,
     /// Those of a batch, together with its images.
     WithSamples,
-}
-
-/// One recording.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Sample {
-    /// Where it is; absolute if the root is.
-    pub path: PathBuf,
-    /// The same below the root, with `/` between folders.
-    pub relative: String,
-    /// Sample frames.
-    pub num_frames: u64,
-    /// In Hz.
-    pub sample_rate: u32,
 }
 
 /// A recording that could not be read.
@@ -109,47 +102,36 @@ impl Dataset {
 
     /// Samples of all parts.
     pub fn num_samples(&self) -> usize {
-        match &self.source {
-            Source::Recordings(samples) => samples.len(),
-            Source::Images(images) => images.num_samples(),
-        }
-    }
-
-    /// The recordings, by id; none where the samples are images.
-    pub fn samples(&self) -> &[Sample] {
-        match &self.source {
-            Source::Recordings(samples) => samples,
-            Source::Images(_) => &[],
-        }
+        self.source.num_samples()
     }
 
     /// What a sample is called: its path below the root, or part and position of an image.
     pub fn name_of(&self, id: u32) -> Option<String> {
-        match &self.source {
-            Source::Recordings(samples) => Some(samples.get(id as usize)?.relative.clone()),
-            Source::Images(images) => ((id as usize) < images.num_samples()).then(|| images.name_of(id)),
-        }
+        self.source.name_of(id)
+    }
+
+    /// Every part with its sample ids: train, val, test, then the data's own.
+    pub fn parts(&self) -> impl Iterator<Item = (&str, &[u32])> {
+        let own = self.own_parts.iter().map(|part| (part.name.as_str(), part.ids.as_slice()));
+        let three: [(&str, &[u32]); 3] = [("train", &self.train), ("val", &self.val), ("test", &self.test)];
+        three.into_iter().chain(own)
+    }
+
+    /// The sample ids of the part of this name, ascending; they may be none.
+    pub fn part(&self, name: &str) -> Option<&[u32]> {
+        self.parts().find_map(|(known, ids)| (known == name).then_some(ids))
     }
 
     /// Class of each sample that is present in a batch, for each label; -1 where a sample has none.
     pub fn classes_of<B: Deref<Target = [f32]>>(&self, batch: &Batch<B>) -> Vec<Vec<i64>> {
-        let of_label = |(at, label): (usize, &LabelColumn)| -> Vec<i64> {
-            match &self.source {
-                Source::Images(_) => batch
-                    .classes
-                    .iter()
-                    .skip(at)
-                    .step_by(self.labels.len())
-                    .map(|&class| class.into())
-                    .collect(),
-                Source::Recordings(_) => {
-                    let class =
-                        |id| label.of_sample.get(id as usize).copied().flatten().map_or(-1, i64::from);
-                    batch.kept_ids().map(class).collect()
-                }
+        let of_label = |label: &LabelColumn| -> Vec<i64> {
+            if let Some(classes) = batch.labels.i64(&label.name) {
+                return classes.to_vec();
             }
+            let class = |id| label.of_sample.get(id as usize).copied().flatten().map_or(NONE, i64::from);
+            batch.kept_ids().map(class).collect()
         };
-        self.labels.iter().enumerate().map(of_label).collect()
+        self.labels.iter().map(of_label).collect()
     }
 
     /// As [`Dataset::classes_of`], for the labels of these names; -1 throughout where the data have no such label.
@@ -162,7 +144,7 @@ impl Dataset {
         let of_label = |name: &str| {
             let at = self.labels.iter().position(|label| label.name == name);
             let classes = at.and_then(|at| all.get(at));
-            classes.cloned().unwrap_or_else(|| vec![-1; batch.kept.len()])
+            classes.cloned().unwrap_or_else(|| vec![NONE; batch.kept.len()])
         };
         names.map(of_label).collect()
     }

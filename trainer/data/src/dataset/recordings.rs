@@ -1,6 +1,7 @@
 //! A data set of recordings: files listed with their labels, headers read, unreadable ones left out, split into parts.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use dtrain_configs::schema::DataConfig;
 use xxhash_rust::xxh3::Xxh3Default;
@@ -10,7 +11,7 @@ use super::checks::{check_classes, check_folders, check_names, check_num_bad};
 use super::file_warnings::{Readable, file_warnings};
 use super::label_warnings::label_warnings;
 use super::warnings::find_warnings;
-use super::{Dataset, Sample, SkippedFile, Source};
+use super::{Dataset, Recordings, Sample, SkippedFile};
 use crate::decode::DecodeError;
 use crate::error::DataError;
 use crate::labels::map::{Origin, mapped};
@@ -61,13 +62,15 @@ pub(super) fn open(config: &DataConfig, root: &Path) -> Result<Dataset, DataErro
     }
     let ids_of = |part| ids_where(&parts, part);
     let of_files = file_warnings(&readable, config);
+    let source = Arc::new(Recordings(readable.into_iter().map(sample).collect()));
     let mut dataset = Dataset {
         name: config.name.clone(),
         root,
         train: ids_of(Part::Train),
         val: ids_of(Part::Val),
         test: ids_of(Part::Test),
-        source: Source::Recordings(readable.into_iter().map(sample).collect()),
+        own_parts: Vec::new(),
+        source: source.clone(),
         labels: columns,
         recordings,
         skipped,
@@ -80,7 +83,8 @@ pub(super) fn open(config: &DataConfig, root: &Path) -> Result<Dataset, DataErro
             num_samples: dataset.num_samples(),
         });
     }
-    let (of_data, of_labels) = (find_warnings(&dataset, config), label_warnings(&dataset, config));
+    let (of_data, of_labels) =
+        (find_warnings(&dataset, &source, config), label_warnings(&dataset, &source, config));
     dataset.warnings = [of_data, of_files, of_labels, notes].concat();
     Ok(dataset)
 }
@@ -235,11 +239,14 @@ pub(super) mod tests {
     fn samples_are_numbered_by_path_and_split_by_recording() {
         let (dir, config) = birds();
         let dataset = Dataset::open(&config, dir.path(), LabelAccess::All).unwrap();
-        let relative: Vec<&str> = dataset.samples().iter().map(|sample| sample.relative.as_str()).collect();
+        let relative: Vec<String> = (0..24).filter_map(|id| dataset.name_of(id)).collect();
         assert!(relative.is_sorted());
-        assert_eq!((relative[0], dataset.samples()[0].num_frames), ("koel/koel0_0.wav", 100));
-        assert_eq!(dataset.samples()[0].sample_rate, 16_000);
-        assert!(dataset.samples()[0].path.is_absolute());
+        assert_eq!((relative[0].as_str(), dataset.name_of(24)), ("koel/koel0_0.wav", None));
+        let first = format!("{:?}", dataset.source);
+        let first = first.split_once('}').unwrap().0;
+        assert!(first.contains("num_frames: 100, sample_rate: 16000"), "{first}");
+        assert!(first.contains(&format!("path: {:?}", dataset.root.join(&relative[0]))), "{first}");
+        assert!(dataset.root.is_absolute());
         assert_eq!(dataset.label("species").unwrap().classes, ["koel", "rook", "wren"]);
         assert_eq!(dataset.label("clip").unwrap().of_sample[..3], [Some(0), Some(1), Some(0)]);
         assert_eq!(dataset.recordings[..4], [0, 0, 1, 1]);
@@ -355,7 +362,7 @@ pub(super) mod tests {
         fs_err::write(&cut, &bytes[..bytes.len() - 10]).unwrap();
         write_wav(&dir.path().join("koel/koel0_1.wav"), 0);
         let dataset = Dataset::open(&config, dir.path(), LabelAccess::All).unwrap();
-        assert_eq!(dataset.samples().len(), 22);
+        assert_eq!(dataset.num_samples(), 22);
         let skipped: Vec<&str> = dataset.skipped.iter().map(|file| file.path.as_str()).collect();
         assert_eq!(skipped, ["koel/koel0_0.wav", "koel/koel0_1.wav"]);
         assert!(dataset.skipped[0].reason.contains("truncated"), "{}", dataset.skipped[0].reason);

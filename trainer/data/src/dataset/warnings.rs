@@ -4,11 +4,15 @@ use std::collections::BTreeMap;
 
 use dtrain_configs::schema::DataConfig;
 
-use super::{Dataset, SkippedFile, Source};
+use super::{Dataset, Recordings, SkippedFile};
 use crate::texts::{NUM_LISTED, listed, shortened};
 
 /// All warnings about an opened data set.
-pub(super) fn find_warnings(dataset: &Dataset, config: &DataConfig) -> Vec<String> {
+pub(super) fn find_warnings(
+    dataset: &Dataset,
+    Recordings(samples): &Recordings,
+    config: &DataConfig,
+) -> Vec<String> {
     let mut warnings = Vec::new();
     if !dataset.skipped.is_empty() {
         let advice = frequent_advice(&dataset.skipped).map_or(String::new(), |advice| format!("{advice}; "));
@@ -51,14 +55,13 @@ pub(super) fn find_warnings(dataset: &Dataset, config: &DataConfig) -> Vec<Strin
         ));
     }
     let rate = config.audio.sample_rate;
-    let num_low = dataset.samples().iter().filter(|sample| sample.sample_rate < rate).count();
-    if 2 * num_low > dataset.samples().len() {
-        let highest =
-            dataset.samples().iter().map(|sample| sample.sample_rate).max().unwrap_or(rate).min(rate);
+    let num_low = samples.iter().filter(|sample| sample.sample_rate < rate).count();
+    if 2 * num_low > samples.len() {
+        let highest = samples.iter().map(|sample| sample.sample_rate).max().unwrap_or(rate).min(rate);
         warnings.push(format!(
             "{num_low} of {} recordings have a lower rate than `data.audio.sample_rate` = {rate} and leave the \
              upper bands empty; consider `data.audio.sample_rate={highest}`",
-            dataset.samples().len()
+            samples.len()
         ));
     }
     warnings
@@ -67,8 +70,6 @@ pub(super) fn find_warnings(dataset: &Dataset, config: &DataConfig) -> Vec<Strin
 /// Groups stay whole, and a part that wants a share gets one of each class: with few groups that is far from what was
 /// asked for.
 fn share_warnings(dataset: &Dataset, config: &DataConfig) -> Vec<String> {
-    // Images have parts of their own.
-    let Source::Recordings(_) = dataset.source else { return Vec::new() };
     let Some(split) = config.splits.get(&config.split) else { return Vec::new() };
     let all = dataset.train.len() + dataset.val.len() + dataset.test.len();
     let parts = [

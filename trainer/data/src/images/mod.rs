@@ -27,6 +27,7 @@ pub mod inspect;
 mod json;
 mod look_around;
 mod mapped;
+pub mod numbered;
 mod pickle;
 #[cfg(test)]
 mod real_data_tests;
@@ -40,6 +41,7 @@ pub use error::{FormatError, FormatProblem, Instead};
 pub use folder::ImageFolder;
 pub use format::ImageFormat;
 pub use head::{Head, Reading, ValueRange};
+pub use numbered::{ImageBuffers, Images, LabelRule};
 pub use set::{ImageSet, StatedBy};
 pub use shape::{ImageShape, StatedShape};
 pub use split::Split;

@@ -19,7 +19,7 @@ use rayon::ThreadPoolBuilder;
 
 use crate::batch::{Batch, BatchRequest};
 use crate::memory::HostMemory;
-use crate::views::ViewMaker;
+use crate::views::Views;
 pub use error::LoaderError;
 use prepare::Preparer;
 use produce::Producer;
@@ -53,7 +53,7 @@ impl<B: Deref<Target = [f32]> + Send + 'static> Loader<B> {
     /// # Errors
     /// [`LoaderError::Threads`].
     pub fn start<I, M>(
-        maker: Arc<ViewMaker>,
+        maker: Arc<dyn Views>,
         requests: I,
         options: LoaderOptions,
         memory: M,

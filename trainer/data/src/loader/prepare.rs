@@ -1,76 +1,87 @@
 //! One batch: its views are made in parallel, each in its place; samples that fail drop out with all their views.
 
 use std::ops::DerefMut;
-use std::slice::ChunksMut;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use rayon::prelude::*;
 
 use super::LoaderError;
-use crate::batch::{Batch, BatchRequest, FailedSample};
+use crate::batch::{Batch, BatchRequest, FailedSample, GroupRequest, ViewBlock};
+use crate::columns::{ColumnError, Columns, NONE, Values};
 use crate::memory::Written;
 use crate::progress::Work;
 use crate::sampler::Draw;
-use crate::views::{ViewError, ViewMaker, ViewRequest, Workspace};
-
-/// Class of a sample that has none.
-const NO_CLASS: i32 = -1;
+use crate::views::{ViewError, ViewRequest, ViewSlot, Views, Workspace};
 
 /// Where one sample goes.
 struct Place<'a> {
-    draw: Draw,
-    views: Vec<&'a mut [f32]>,
+    sample_id: u32,
+    views: Vec<ViewSlot<'a>>,
     classes: &'a mut [i32],
+}
+
+/// What is drawn for the views of a group.
+struct Drawn {
+    names: Vec<String>,
+    /// [num_views, samples, names], row-major.
+    values: Vec<i64>,
+}
+
+impl Drawn {
+    /// Of the samples that are present, by name.
+    fn columns(
+        mut self,
+        kept: &[usize],
+        num_samples: usize,
+        num_views: usize,
+    ) -> Result<Columns, ColumnError> {
+        let len = drop_failed(&mut self.values, kept, num_samples, num_views, self.names.len());
+        self.values.truncate(len);
+        by_column(num_views * kept.len(), &self.names, &self.values)
+    }
 }
 
 /// Makes batches on the threads of the pool that it is called in.
 #[derive(Debug)]
 pub(super) struct Preparer {
-    maker: Arc<ViewMaker>,
+    maker: Arc<dyn Views>,
     /// One for each thread, so never waited for.
     workspaces: Vec<Mutex<Workspace>>,
 }
 
 impl Preparer {
     /// For a pool of `threads`.
-    pub fn new(maker: Arc<ViewMaker>, threads: usize) -> Self {
-        let workspaces = (0..threads).map(|_| Mutex::new(maker.workspace())).collect();
+    pub fn new(maker: Arc<dyn Views>, threads: usize) -> Self {
+        let workspaces = (0..threads).map(|_| Mutex::default()).collect();
         Self { maker, workspaces }
     }
 
-    /// Shape of a view.
-    pub fn shape(&self) -> [usize; 3] {
-        self.maker.shape()
+    /// Shape of the views of each group.
+    ///
+    /// # Errors
+    /// Views of a spec that there is not.
+    pub fn shapes(&self, request: &BatchRequest) -> Result<Vec<[usize; 3]>, LoaderError> {
+        let of_spec = |spec| self.maker.shape_of(spec).ok_or(ViewError::UnknownSpec(spec));
+        let shapes: Result<_, _> = request.groups.iter().map(|group| of_spec(group.spec)).collect();
+        shapes.map_err(|error| failed_batch(request.step, &error))
     }
 
-    /// Makes the batch of `request` in `block`, which is of its size, and counts its samples in `work`. `None` if `stop` was set
-    /// meanwhile.
+    /// Makes the batch of `request` in `blocks`, one for each group with its shape, each of its size, and counts its samples in
+    /// `work`. `None` if `stop` was set meanwhile.
     pub fn prepare<B: DerefMut<Target = [f32]>>(
         &self,
         request: BatchRequest,
-        mut block: B,
+        mut blocks: Vec<([usize; 3], B)>,
         stop: &AtomicBool,
         work: Option<&Work>,
     ) -> Result<Option<Batch<B>>, LoaderError> {
-        let view_len = self.maker.view_len();
         let num_samples = request.draws.len();
-        let num_labels = self.maker.num_labels();
-        let mut classes = vec![NO_CLASS; num_samples * num_labels];
-
-        // The views of sample i lie `num_samples` apart.
-        let mut by_view: Vec<ChunksMut<'_, f32>> =
-            block.chunks_mut((num_samples * view_len).max(1)).map(|part| part.chunks_mut(view_len)).collect();
-        let mut by_sample = classes.chunks_mut(num_labels.max(1));
-        let places: Vec<Place<'_>> = request
-            .draws
-            .iter()
-            .map(|&draw| Place {
-                draw,
-                views: by_view.iter_mut().filter_map(Iterator::next).collect(),
-                classes: by_sample.next().unwrap_or_default(),
-            })
-            .collect();
+        let num_labels = self.maker.labels().len();
+        let mut classes = vec![NONE as i32; num_samples * num_labels];
+        let mut drawn: Vec<Drawn> =
+            request.groups.iter().map(|group| self.nothing_drawn(group, num_samples)).collect();
+        let places = places(&request, &mut blocks, &mut drawn, &mut classes, num_labels);
         let outcomes: Vec<Result<(), ViewError>> = places
             .into_par_iter()
             .with_max_len(1)
@@ -90,22 +101,32 @@ impl Preparer {
                 Ok(()) => kept.push(position),
                 Err(error) => match error.of_sample() {
                     Some((path, reason)) => failed.push(FailedSample { sample_id: draw.id, path, reason }),
-                    None => {
-                        return Err(LoaderError::Failed {
-                            step: request.step,
-                            reason: error.to_string(),
-                            hint: error.hint(),
-                        });
-                    }
+                    None => return Err(failed_batch(request.step, &error)),
                 },
             }
         }
-        let len = drop_failed(&mut block, &kept, num_samples, request.num_views as usize, view_len);
-        let data = Written::new(block, len);
+        let mut groups = Vec::with_capacity(blocks.len());
+        for ((&GroupRequest { num_views, .. }, (shape, mut block)), drawn) in
+            request.groups.iter().zip(blocks).zip(drawn)
+        {
+            let len = drop_failed(&mut block, &kept, num_samples, num_views as usize, shape.iter().product());
+            let drawn = drawn.columns(&kept, num_samples, num_views as usize);
+            let drawn = drawn.map_err(|error| failed_batch(request.step, &error.into()))?;
+            groups.push(ViewBlock { num_views, shape, data: Written::new(block, len), drawn });
+        }
         let len = drop_failed(&mut classes, &kept, num_samples, 1, num_labels);
         classes.truncate(len);
-        let shape = self.shape();
-        Ok(Some(Batch { request, kept, failed, data, classes, shape, prepare_secs: 0.0 }))
+        let classes: Vec<i64> = classes.into_iter().map(i64::from).collect();
+        let labels = by_column(kept.len(), self.maker.labels(), &classes);
+        let labels = labels.map_err(|error| failed_batch(request.step, &error.into()))?;
+        Ok(Some(Batch { request, kept, failed, groups, labels, prepare_secs: 0.0 }))
+    }
+
+    /// Room for what is drawn for the views of a group.
+    fn nothing_drawn(&self, group: &GroupRequest, num_samples: usize) -> Drawn {
+        let names = self.maker.drawn_columns(group.spec);
+        let values = vec![NONE; names.len() * group.num_views as usize * num_samples];
+        Drawn { names, values }
     }
 
     fn make_views(&self, request: &BatchRequest, place: Place<'_>) -> Result<(), ViewError> {
@@ -119,14 +140,69 @@ impl Preparer {
                 &mut *borrowed
             }
             None => {
-                own = self.maker.workspace();
+                own = Workspace::default();
                 &mut own
             }
         };
-        let BatchRequest { epoch, num_views, augment, .. } = *request;
-        let wanted = ViewRequest { epoch, draw: place.draw, num_views, augment };
+        let BatchRequest { epoch, augment, .. } = *request;
+        let wanted = ViewRequest { epoch, sample_id: place.sample_id, augment };
         self.maker.make(workspace, &wanted, place.views, place.classes)
     }
+}
+
+/// The place of each sample: its views, which lie as far apart as there are samples in their block, what is drawn for them,
+/// and its classes.
+fn places<'a, B: DerefMut<Target = [f32]>>(
+    request: &BatchRequest,
+    blocks: &'a mut [([usize; 3], B)],
+    drawn: &'a mut [Drawn],
+    classes: &'a mut [i32],
+    num_labels: usize,
+) -> Vec<Place<'a>> {
+    let mut by_sample = classes.chunks_mut(num_labels.max(1));
+    let num_views = request.total_views();
+    let mut places: Vec<Place<'a>> = request
+        .draws
+        .iter()
+        .map(|&Draw { id, .. }| Place {
+            sample_id: id,
+            views: Vec::with_capacity(num_views as usize),
+            classes: by_sample.next().unwrap_or_default(),
+        })
+        .collect();
+    let mut view_of_sample = 0_u32;
+    let groups = request.groups.iter().zip(blocks).zip(drawn);
+    for ((&GroupRequest { num_views: of_group, spec }, (shape, block)), drawn) in groups {
+        let view_len = shape.iter().product::<usize>().max(1);
+        let by_view = block.chunks_mut((places.len() * view_len).max(1)).take(of_group as usize);
+        let mut drawn_by_row = drawn.values.chunks_mut(drawn.names.len().max(1));
+        for values in by_view {
+            let samples = places.iter_mut().zip(&request.draws).zip(values.chunks_mut(view_len));
+            for ((place, draw), values) in samples {
+                // A sample that is drawn again goes on with further views.
+                let view = draw.repeat.wrapping_mul(num_views).wrapping_add(view_of_sample);
+                let drawn = drawn_by_row.next().unwrap_or_default();
+                place.views.push(ViewSlot { spec, view, values, drawn });
+            }
+            view_of_sample += 1;
+        }
+    }
+    places
+}
+
+/// Columns of row-major `values`, [num_rows, names].
+fn by_column(num_rows: usize, names: &[String], values: &[i64]) -> Result<Columns, ColumnError> {
+    let mut columns = Columns::new(num_rows);
+    for (at, name) in names.iter().enumerate() {
+        let column = values.iter().skip(at).step_by(names.len()).copied().collect();
+        columns.put(name.clone(), 1, Values::I64(column))?;
+    }
+    Ok(columns)
+}
+
+/// The error of a batch that cannot be made, whatever its samples are.
+fn failed_batch(step: u64, error: &ViewError) -> LoaderError {
+    LoaderError::Failed { step, reason: error.to_string(), hint: error.hint() }
 }
 
 /// Moves the views of the samples that are present to the front, [num_views, kept, ...], and gives their length.

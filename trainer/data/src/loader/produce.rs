@@ -46,23 +46,29 @@ impl<M: HostMemory> Producer<M> {
 
     /// The batch of `request`, as soon as there is room for it. `None` when the loader is being dropped.
     fn make(&self, request: BatchRequest, tells: bool) -> Result<Option<Batch<M::Block>>, LoaderError> {
-        let (step, shape) = (request.step, self.preparer.shape());
-        let Some((num_values, bytes)) = request.num_values(shape).zip(bytes_of(&request, shape)) else {
-            let (num_samples, num_views) = (request.draws.len(), request.num_views);
+        let step = request.step;
+        let shapes = self.preparer.shapes(&request)?;
+        let Some(bytes) = bytes_of(&request, &shapes) else {
+            let (num_samples, num_views) = (request.draws.len(), request.total_views());
             return Err(LoaderError::TooLarge { step, num_samples, num_views });
         };
         if !self.queue.reserve(bytes) {
             return Ok(None);
         }
         let start = Instant::now();
-        let block = self.memory.allocate(num_values).map_err(|error| LoaderError::NoMemory {
-            step,
-            reason: error.to_string().lines().next().unwrap_or_default().to_owned(),
-        })?;
+        let mut blocks = Vec::with_capacity(shapes.len());
+        for (group, &shape) in request.groups.iter().zip(&shapes) {
+            let num_values = group.num_values(request.draws.len(), shape).unwrap_or(0);
+            let block = self.memory.allocate(num_values).map_err(|error| LoaderError::NoMemory {
+                step,
+                reason: error.to_string().lines().next().unwrap_or_default().to_owned(),
+            })?;
+            blocks.push((shape, block));
+        }
         let work =
             tells.then(|| Work::begin("reading the first batch", "samples", request.draws.len() as u64));
         let stopped = self.queue.stopped();
-        let batch = self.pool.install(|| self.preparer.prepare(request, block, stopped, work.as_ref()))?;
+        let batch = self.pool.install(|| self.preparer.prepare(request, blocks, stopped, work.as_ref()))?;
         Ok(batch.map(|batch| Batch { prepare_secs: start.elapsed().as_secs_f64(), ..batch }))
     }
 }

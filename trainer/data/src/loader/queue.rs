@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 
 use super::{LoaderError, LoaderOptions};
-use crate::batch::{Batch, BatchRequest};
+use crate::batch::{Batch, BatchRequest, GroupRequest};
 
 /// Between the thread that makes batches and the one that takes them.
 pub(super) struct Queue<B: Deref<Target = [f32]>> {
@@ -25,9 +25,17 @@ pub(super) struct State<B: Deref<Target = [f32]>> {
     finished: bool,
 }
 
-/// Memory of a batch of which no sample fails; `None` beyond what can be addressed.
-pub(super) fn bytes_of(request: &BatchRequest, shape: [usize; 3]) -> Option<u64> {
-    request.num_values(shape).map(|num_values| (num_values * size_of::<f32>()) as u64)
+/// Memory of a batch of which no sample fails, whose groups have these shapes; `None` beyond what can be addressed.
+pub(super) fn bytes_of(request: &BatchRequest, shapes: &[[usize; 3]]) -> Option<u64> {
+    let bytes_of_group = |(group, shape): (&GroupRequest, &[usize; 3])| {
+        group.num_values(request.draws.len(), *shape).map(|num_values| (num_values * size_of::<f32>()) as u64)
+    };
+    request
+        .groups
+        .iter()
+        .zip(shapes)
+        .map(bytes_of_group)
+        .try_fold(0, |sum: u64, bytes| sum.checked_add(bytes?))
 }
 
 impl<B: Deref<Target = [f32]>> Queue<B> {
@@ -49,7 +57,8 @@ impl<B: Deref<Target = [f32]>> Queue<B> {
             if let Some(result) = state.ready.pop_front() {
                 if let Ok(batch) = &result {
                     state.num_held -= 1;
-                    state.held_bytes -= bytes_of(&batch.request, batch.shape).unwrap_or(0);
+                    let shapes: Vec<_> = batch.groups.iter().map(|group| group.shape).collect();
+                    state.held_bytes -= bytes_of(&batch.request, &shapes).unwrap_or(0);
                 }
                 self.changed.notify_all();
                 return Some(result);

@@ -8,15 +8,21 @@ use tempfile::TempDir;
 
 use super::queue::bytes_of;
 use super::*;
+use crate::augment::gain::Gain;
+use crate::augment::shift::Shift;
+use crate::augment::{Augmentation, SoundAugmentations};
+use crate::batch::GroupRequest;
+use crate::columns::{Columns, NONE};
 use crate::memory::PlainMemory;
+use crate::rng::{Purpose, ViewKey};
 use crate::sampler::Draw;
-use crate::views::SoundViews;
+use crate::views::{SoundSpec, SoundViews, ViewRequest, ViewSlot, Workspace};
 
 const OPTIONS: LoaderOptions =
     LoaderOptions { threads: 2, prefetch_batches: 3, prefetch_bytes: 1 << 20, tells_of_first: false };
 
 /// Recordings of various lengths; number 5 and 6 are broken.
-fn maker() -> (TempDir, Arc<ViewMaker>) {
+fn maker() -> (TempDir, Arc<SoundViews>) {
     let folder = tempfile::tempdir().unwrap();
     let spec = hound::WavSpec {
         channels: 1,
@@ -38,32 +44,80 @@ fn maker() -> (TempDir, Arc<ViewMaker>) {
     let audio = AudioConfig { sample_rate: 8000, clip_secs: 0.1 };
     let features = FeatureConfig { n_fft: 128, hop_length: 80, n_mels: 8, ..FeatureConfig::default() };
     let maker = SoundViews::new(paths, &audio, &features, &AugmentConfig::default(), 3, 10_000).unwrap();
-    (folder, Arc::new(ViewMaker::Sound(Box::new(maker))))
+    (folder, Arc::new(maker))
 }
 
-fn sound(maker: &ViewMaker) -> &SoundViews {
-    match maker {
-        ViewMaker::Sound(sound) => sound,
-        ViewMaker::Images(_) => panic!("recordings"),
+/// Plays a view backwards or not, and tells which.
+#[derive(Debug)]
+struct Reverse;
+
+impl Augmentation<[f32]> for Reverse {
+    fn column(&self) -> Option<&str> {
+        Some("reversed")
     }
+
+    fn apply(&self, key: &ViewKey, clip: &mut [f32], drawn: &mut i64) {
+        *drawn = key.stream(Purpose::Shown).up_to(1) as i64;
+        if *drawn == 1 {
+            clip.reverse();
+        }
+    }
+}
+
+/// The same with small crops besides: a third of the frames, shifted and turned up but not masked.
+fn maker_of_two_specs() -> (TempDir, Arc<SoundViews>) {
+    let (folder, maker) = maker();
+    let maker = Arc::into_inner(maker).unwrap();
+    let audio = AudioConfig { sample_rate: 8000, clip_secs: 0.03 };
+    let features = FeatureConfig { n_fft: 128, hop_length: 80, n_mels: 8, ..FeatureConfig::default() };
+    let of_clip: Vec<Box<dyn Augmentation<[f32]>>> = vec![
+        Box::new(Gain { range_db: [-3.0, 3.0] }),
+        Box::new(Reverse),
+        Box::new(Shift { max_fraction: 0.2 }),
+    ];
+    let augmentations = SoundAugmentations { random_crop: true, of_clip, ..SoundAugmentations::default() };
+    let maker = maker.with(SoundSpec::new(&audio, &features, augmentations).unwrap());
+    (folder, Arc::new(maker))
+}
+
+/// One view as the maker writes it.
+fn view_of(maker: &SoundViews, spec: usize, (epoch, sample_id, view): (u64, u32, Option<u32>)) -> Vec<f32> {
+    let mut values = vec![0.0; maker.shape_of(spec).unwrap().iter().product()];
+    let request = ViewRequest { epoch, sample_id, augment: view.is_some() };
+    let drawn = &mut vec![0; maker.drawn_columns(spec).len()];
+    let slot = ViewSlot { spec, view: view.unwrap_or(0), values: &mut values, drawn };
+    maker.make(&mut Workspace::default(), &request, vec![slot], &mut []).unwrap();
+    values
 }
 
 fn request(step: u64, sample_ids: Vec<u32>) -> BatchRequest {
     let draws = sample_ids.into_iter().map(Draw::first).collect();
-    BatchRequest { epoch: step / 4, step, draws, num_views: 2, augment: true }
+    BatchRequest { epoch: step / 4, step, draws, groups: vec![GroupRequest::of(2)], augment: true }
 }
 
 fn requests() -> Vec<BatchRequest> {
     let mut requests: Vec<_> = (0..9u32)
         .map(|step| request(step.into(), (0..step).map(|i| (i * 5 + step) % 12).collect()))
         .collect();
-    requests.push(BatchRequest { num_views: 1, augment: false, ..request(9, (0..12).collect()) });
+    requests.push(BatchRequest {
+        groups: vec![GroupRequest::of(1)],
+        augment: false,
+        ..request(9, (0..12).collect())
+    });
     requests.push(request(10, vec![5, 6]));
     requests
 }
 
-fn all(maker: &Arc<ViewMaker>, options: LoaderOptions) -> Vec<Batch<Vec<f32>>> {
-    let loader = Loader::start(maker.clone(), requests().into_iter(), options, PlainMemory).unwrap();
+fn all(maker: &Arc<SoundViews>, options: LoaderOptions) -> Vec<Batch<Vec<f32>>> {
+    all_of(maker, requests(), options)
+}
+
+fn all_of(
+    maker: &Arc<SoundViews>,
+    requests: Vec<BatchRequest>,
+    options: LoaderOptions,
+) -> Vec<Batch<Vec<f32>>> {
+    let loader = Loader::start(maker.clone(), requests.into_iter(), options, PlainMemory).unwrap();
     let mut batches = Vec::new();
     while let Some(batch) = loader.next() {
         batches.push(Batch { prepare_secs: 0.0, ..batch.unwrap() });
@@ -89,8 +143,7 @@ fn batches_come_in_order_with_the_same_bits_for_any_threads_and_budget() {
 #[test]
 fn every_view_lies_in_its_place_and_failed_samples_drop_out_with_all_of_theirs() {
     let (_folder, maker) = maker();
-    let mut workspace = sound(&maker).workspace();
-    let mut expected = vec![0.0; maker.view_len()];
+    let view_len = maker.shape().iter().product();
     for batch in all(&maker, OPTIONS) {
         let ids: Vec<u32> = batch.request.draws.iter().map(|draw| draw.id).collect();
         let good = |id: &u32| ![5, 6].contains(id);
@@ -100,20 +153,81 @@ fn every_view_lies_in_its_place_and_failed_samples_drop_out_with_all_of_theirs()
         for sample in &batch.failed {
             let reason = if sample.sample_id == 5 { "not a WAV file" } else { "truncated" };
             assert!(sample.reason.starts_with(reason), "{}", sample.reason);
-            assert_eq!(sample.path, sound(&maker).recordings()[sample.sample_id as usize]);
+            assert_eq!(sample.path, maker.recordings()[sample.sample_id as usize]);
         }
-        let num_views = batch.request.num_views as usize;
-        assert_eq!(batch.data.len(), num_views * batch.kept.len() * maker.view_len());
-        let mut views = batch.data.chunks(maker.view_len());
-        for view in 0..batch.request.num_views {
+        let [block] = batch.groups.as_slice() else { panic!("one group") };
+        assert_eq!(block.data.len(), block.num_views as usize * batch.kept.len() * view_len);
+        let mut views = block.data.chunks(view_len);
+        for view in 0..block.num_views {
             for &position in &batch.kept {
                 let view = batch.request.augment.then_some(view);
-                let epoch = batch.request.epoch;
-                sound(&maker).make(&mut workspace, epoch, ids[position], view, &mut expected).unwrap();
+                let expected = view_of(&maker, 0, (batch.request.epoch, ids[position], view));
                 assert_eq!(views.next().unwrap(), expected);
             }
         }
     }
+}
+
+/// Over uneven drops, and with samples that are drawn again: views are numbered over the groups of a sample.
+#[test]
+fn groups_of_two_shapes_come_with_the_same_bits_for_any_threads() {
+    let (_folder, maker) = maker_of_two_specs();
+    let groups = [GroupRequest { num_views: 2, spec: 0 }, GroupRequest { num_views: 3, spec: 1 }];
+    let of_two = |request: BatchRequest| BatchRequest { groups: groups.to_vec(), ..request };
+    let mut requests: Vec<_> = requests().into_iter().map(of_two).collect();
+    let draws = vec![Draw { id: 1, repeat: 0 }, Draw::first(5), Draw { id: 1, repeat: 1 }];
+    requests.push(of_two(BatchRequest { draws, ..request(11, Vec::new()) }));
+
+    let expected = all_of(&maker, requests.clone(), LoaderOptions { threads: 1, ..OPTIONS });
+    assert_eq!(all_of(&maker, requests, LoaderOptions { threads: 5, ..OPTIONS }), expected);
+    assert_eq!((maker.shape_of(0), maker.shape_of(1)), (Some([1, 8, 11]), Some([1, 8, 4])));
+    for batch in expected {
+        for (first_view, (block, group)) in [0, 2].into_iter().zip(batch.groups.iter().zip(groups)) {
+            let view_len = maker.shape_of(group.spec).unwrap().iter().product();
+            assert_eq!(block.shape, maker.shape_of(group.spec).unwrap());
+            assert_eq!(block.data.len(), group.num_views as usize * batch.kept.len() * view_len);
+            let mut views = block.data.chunks(view_len);
+            for view in first_view..first_view + group.num_views {
+                for &position in &batch.kept {
+                    let Draw { id, repeat } = batch.request.draws[position];
+                    let view = batch.request.augment.then_some(5 * repeat + view);
+                    let expected = view_of(&maker, group.spec, (batch.request.epoch, id, view));
+                    assert_eq!(views.next().unwrap(), expected, "{id} {view:?}");
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn an_augmentation_tells_what_it_drew_for_each_view() {
+    let (_folder, maker) = maker_of_two_specs();
+    let groups = vec![GroupRequest::of(1), GroupRequest { num_views: 3, spec: 1 }];
+    let request = BatchRequest { groups, ..request(2, vec![0, 5, 1, 2, 6, 7]) };
+    let unaugmented = BatchRequest { augment: false, ..request.clone() };
+    let batches = all_of(&maker, vec![request, unaugmented], OPTIONS);
+    assert_eq!(batches[0].kept, [0, 2, 3, 5]);
+    assert_eq!(batches[0].groups[0].drawn, Columns::new(4));
+    let drawn = batches[0].groups[1].drawn.i64("reversed").unwrap();
+    let expected = (1..4).flat_map(|view| {
+        [0, 1, 2, 7].map(|sample_id| {
+            let key = ViewKey { seed: 3, epoch: 0, sample_id, view };
+            key.stream(Purpose::Shown).up_to(1) as i64
+        })
+    });
+    assert_eq!(drawn, expected.collect::<Vec<_>>());
+    assert!(drawn.contains(&0) && drawn.contains(&1));
+    assert_eq!(batches[1].groups[1].drawn.i64("reversed"), Some([NONE; 12].as_slice()));
+}
+
+/// A second group leaves the first one as it was.
+#[test]
+fn the_first_group_has_the_views_that_it_has_alone() {
+    let (_folder, maker) = maker_of_two_specs();
+    let groups = vec![GroupRequest::of(2), GroupRequest { num_views: 4, spec: 1 }];
+    let alone = all_of(&maker, vec![request(3, vec![7, 6, 2])], OPTIONS);
+    let both = all_of(&maker, vec![BatchRequest { groups, ..request(3, vec![7, 6, 2]) }], OPTIONS);
+    assert_eq!(both[0].groups[0], alone[0].groups[0]);
 }
 
 #[test]
@@ -123,19 +237,17 @@ fn a_sample_that_is_drawn_again_gets_further_views() {
     let request = BatchRequest { draws, ..request(0, Vec::new()) };
     let loader = Loader::start(maker.clone(), [request].into_iter(), OPTIONS, PlainMemory).unwrap();
     let batch = loader.next().unwrap().unwrap();
-    let mut workspace = sound(&maker).workspace();
-    let mut expected = vec![0.0; maker.view_len()];
     // View-major: views 0 of both draws, then views 1; the second draw goes on with views 2 and 3.
-    for (actual, view) in batch.data.chunks(maker.view_len()).zip([0, 2, 1, 3]) {
-        sound(&maker).make(&mut workspace, 0, 1, Some(view), &mut expected).unwrap();
-        assert_eq!(actual, expected);
+    let view_len = maker.shape().iter().product();
+    for (actual, view) in batch.groups[0].data.chunks(view_len).zip([0, 2, 1, 3]) {
+        assert_eq!(actual, view_of(&maker, 0, (0, 1, Some(view))));
     }
 }
 
 #[test]
 fn what_is_made_ahead_stays_within_the_budget() {
     let (_folder, maker) = maker();
-    let batch_bytes = bytes_of(&request(0, vec![0; 4]), maker.shape()).unwrap();
+    let batch_bytes = bytes_of(&request(0, vec![0; 4]), &[maker.shape()]).unwrap();
     for (prefetch_batches, prefetch_bytes, most) in [(3, u64::MAX, 3), (9, 2 * batch_bytes, 2), (9, 1, 1)] {
         let asked = Arc::new(AtomicU64::new(0));
         let counted = asked.clone();
@@ -189,7 +301,12 @@ fn a_panic_and_an_impossible_request_end_the_loader_with_an_error() {
     assert_eq!(loader.next(), Some(Err(LoaderError::Failed { step: 7, reason, hint: None })));
     assert_eq!(loader.next(), None);
 
-    let huge = BatchRequest { num_views: u32::MAX, ..request(8, vec![0; 1 << 24]) };
-    let loader = Loader::start(maker, [huge].into_iter(), OPTIONS, PlainMemory).unwrap();
+    let huge = BatchRequest { groups: vec![GroupRequest::of(u32::MAX)], ..request(8, vec![0; 1 << 24]) };
+    let loader = Loader::start(maker.clone(), [huge].into_iter(), OPTIONS, PlainMemory).unwrap();
     assert!(matches!(loader.next(), Some(Err(LoaderError::TooLarge { step: 8, .. }))));
+
+    let unknown = BatchRequest { groups: vec![GroupRequest { num_views: 1, spec: 3 }], ..good() };
+    let loader = Loader::start(maker, [unknown].into_iter(), OPTIONS, PlainMemory).unwrap();
+    let reason = "there are no views of spec 3".into();
+    assert_eq!(loader.next(), Some(Err(LoaderError::Failed { step: 0, reason, hint: None })));
 }

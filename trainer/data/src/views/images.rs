@@ -4,9 +4,8 @@ use std::sync::Arc;
 
 use dtrain_configs::schema::ImagesConfig;
 
-use super::ViewError;
-use crate::dataset::images::{ImageBuffers, Images};
-use crate::images::ImageFormat;
+use super::{ViewError, ViewRequest, ViewSlot, Views, Workspace};
+use crate::images::{ImageBuffers, ImageFormat, Images};
 
 /// Values of a byte in one channel.
 type Table = [f32; 256];
@@ -44,22 +43,11 @@ impl ImageViews {
         Ok(Self { tables: mean.into_iter().zip(std).map(table).collect(), images })
     }
 
-    /// Shape of a view: [channels, rows, columns].
-    pub fn shape(&self) -> [usize; 3] {
-        let shape = self.images.shape();
-        [shape.channels, shape.height, shape.width]
-    }
-
-    /// The images.
-    pub fn images(&self) -> &Arc<Images> {
-        &self.images
-    }
-
     /// Writes the view of a sample, [C, H, W] row-major, and the classes of its labels.
     ///
     /// # Errors
     /// [`ViewError::Image`] for a bad sample.
-    pub fn make(
+    fn write(
         &self,
         buffers: &mut ImageBuffers,
         sample_id: u32,
@@ -76,6 +64,37 @@ impl ImageViews {
             }
         }
         Ok(())
+    }
+}
+
+impl Views for ImageViews {
+    fn shape(&self) -> [usize; 3] {
+        let shape = self.images.shape();
+        [shape.channels, shape.height, shape.width]
+    }
+
+    fn labels(&self) -> &[String] {
+        self.images.labels()
+    }
+
+    fn load(&self, workspace: &mut Workspace, sample_id: u32) -> Result<(), ViewError> {
+        workspace.with(ImageBuffers::default, |buffers| self.images.pixels(sample_id, buffers).map(drop))?;
+        Ok(())
+    }
+
+    fn make(
+        &self,
+        workspace: &mut Workspace,
+        request: &ViewRequest,
+        views: Vec<ViewSlot<'_>>,
+        classes: &mut [i32],
+    ) -> Result<(), ViewError> {
+        workspace.with(ImageBuffers::default, |buffers| {
+            views.into_iter().try_for_each(|slot| match slot.spec {
+                0 => self.write(buffers, request.sample_id, slot.values, classes),
+                spec => Err(ViewError::UnknownSpec(spec)),
+            })
+        })
     }
 }
 

@@ -2,19 +2,23 @@
 
 mod images;
 mod sound;
+mod sound_spec;
 
+use std::any::Any;
+use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use dtrain_configs::schema::{AugmentConfig, DataConfig};
+
 use crate::augment::AugmentError;
-use crate::dataset::images::ImageBuffers;
+use crate::columns::ColumnError;
 use crate::decode::{DecodeError, MAX_FRAMES, MAX_SAMPLE_RATE, MIN_SAMPLE_RATE};
 use crate::features::FeatureError;
 use crate::images::FormatError;
-use crate::rng::ViewKey;
-use crate::sampler::Draw;
 pub use images::ImageViews;
 pub use sound::{SoundViews, SoundWorkspace};
+pub use sound_spec::SoundSpec;
 
 /// Why there is no view.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
@@ -47,6 +51,12 @@ pub enum ViewError {
         /// Channels of the images.
         channels: usize,
     },
+    /// Columns that do not fit their batch.
+    #[error(transparent)]
+    Column(#[from] ColumnError),
+    /// Views that the data are not made into.
+    #[error("there are no views of spec {0}")]
+    UnknownSpec(usize),
     /// A sample id without a recording.
     #[error("sample {sample_id} does not exist: the data set has {num_samples}")]
     UnknownSample {
@@ -83,107 +93,116 @@ impl ViewError {
     }
 }
 
-/// Makes views. Shared by threads; each brings its own [`Workspace`].
-#[derive(Debug)]
-pub enum ViewMaker {
-    /// Log-mel spectrograms of recordings.
-    Sound(Box<SoundViews>),
-    /// Images, and the classes of their labels.
-    Images(ImageViews),
-}
+/// Makes views of the samples of a data set. Shared by threads; each brings its own [`Workspace`].
+pub trait Views: fmt::Debug + Send + Sync {
+    /// Shape of a view of the first spec, which every maker has: [channels, rows, columns].
+    fn shape(&self) -> [usize; 3];
 
-/// Buffers of one thread.
-#[derive(Debug)]
-pub enum Workspace {
-    /// For recordings.
-    Sound(Box<SoundWorkspace>),
-    /// For images.
-    Images(ImageBuffers),
-}
-
-/// The views that are wanted of a sample.
-#[derive(Debug, Clone, Copy)]
-pub struct ViewRequest {
-    /// Epoch, which names the views.
-    pub epoch: u64,
-    /// The sample, and how often it was drawn before in this epoch: repeats get further views.
-    pub draw: Draw,
-    /// Views of each sample.
-    pub num_views: u32,
-    /// Whether views are augmented; otherwise each is the one that evaluation uses.
-    pub augment: bool,
-}
-
-impl ViewMaker {
-    /// Shape of a view: [channels, rows, columns].
-    pub fn shape(&self) -> [usize; 3] {
-        match self {
-            Self::Sound(views) => views.shape(),
-            Self::Images(views) => views.shape(),
-        }
+    /// Shape of a view of the spec of this number; `None` beyond the last.
+    fn shape_of(&self, spec: usize) -> Option<[usize; 3]> {
+        (spec == 0).then(|| self.shape())
     }
 
-    /// Values of a view.
-    pub fn view_len(&self) -> usize {
-        self.shape().iter().product()
+    /// Names of the labels that are read together with a sample; none where all are known beforehand.
+    fn labels(&self) -> &[String] {
+        &[]
     }
 
-    /// Labels that are read together with a sample; 0 where they are known beforehand.
-    pub fn num_labels(&self) -> usize {
-        match self {
-            Self::Sound(_) => 0,
-            Self::Images(views) => views.images().num_labels(),
-        }
+    /// Names of the columns that augmentations of the spec of this number make, for each view.
+    fn drawn_columns(&self, _spec: usize) -> Vec<String> {
+        Vec::new()
     }
 
-    /// Buffers for one thread.
-    pub fn workspace(&self) -> Workspace {
-        match self {
-            Self::Sound(views) => Workspace::Sound(Box::new(views.workspace())),
-            Self::Images(_) => Workspace::Images(ImageBuffers::default()),
-        }
-    }
+    /// Brings what the views of a sample are made of into memory; whether it stays there is the maker's to say.
+    ///
+    /// # Errors
+    /// As [`Views::make`].
+    fn load(&self, workspace: &mut Workspace, sample_id: u32) -> Result<(), ViewError>;
 
     /// Writes the views of a sample, each [C, H, W] row-major, and its classes.
     ///
     /// # Shapes
-    /// `views`: `request.num_views` of [`ViewMaker::view_len`] values; `classes`: [`ViewMaker::num_labels`].
+    /// `views`: of as many values as [`Views::shape_of`] their specs has; `classes`: one for each of [`Views::labels`].
     ///
     /// # Errors
     /// [`ViewError::of_sample`] tells bad samples from arguments that do not fit this maker.
-    pub fn make(
+    fn make(
         &self,
         workspace: &mut Workspace,
         request: &ViewRequest,
-        views: Vec<&mut [f32]>,
+        views: Vec<ViewSlot<'_>>,
         classes: &mut [i32],
-    ) -> Result<(), ViewError> {
-        match (self, workspace) {
-            (Self::Sound(maker), Workspace::Sound(workspace)) => {
-                let recording = maker.recording(workspace, request.draw.id)?;
-                let first_view = request.draw.repeat.wrapping_mul(request.num_views);
-                for (view, out) in (0..).zip(views) {
-                    let view = first_view.wrapping_add(view);
-                    let key = ViewKey {
-                        seed: maker.seed(),
-                        epoch: request.epoch,
-                        sample_id: request.draw.id,
-                        view,
-                    };
-                    maker.render(workspace, &recording, request.augment.then_some(&key), out)?;
-                }
-                Ok(())
-            }
-            (Self::Images(maker), Workspace::Images(buffers)) => {
-                for out in views {
-                    maker.make(buffers, request.draw.id, out, classes)?;
-                }
-                Ok(())
-            }
-            (maker, workspace) => {
-                *workspace = maker.workspace();
-                maker.make(workspace, request, views, classes)
-            }
-        }
+    ) -> Result<(), ViewError>;
+}
+
+/// What the settings say about views.
+#[derive(Debug, Clone, Copy)]
+pub struct ViewSettings<'a> {
+    /// Shapes and normalization.
+    pub data: &'a DataConfig,
+    /// Random changes.
+    pub augment: &'a AugmentConfig,
+    /// Names the views.
+    pub seed: u64,
+}
+
+/// Buffers of one thread, of the kind that the maker of the views needs; empty until it first makes one.
+#[derive(Default)]
+pub struct Workspace(Option<Box<dyn Any + Send>>);
+
+impl Workspace {
+    /// Calls `work` with the buffers of type `T`: those that are here, or else `fresh` ones, which stay in their place.
+    pub fn with<T: Any + Send, R>(&mut self, fresh: impl FnOnce() -> T, work: impl FnOnce(&mut T) -> R) -> R {
+        let mut buffers = match self.0.take().map(|buffers| buffers.downcast::<T>()) {
+            Some(Ok(buffers)) => buffers,
+            _ => Box::new(fresh()),
+        };
+        let result = work(&mut buffers);
+        self.0 = Some(buffers);
+        result
+    }
+}
+
+impl fmt::Debug for Workspace {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Workspace").finish_non_exhaustive()
+    }
+}
+
+/// The sample whose views are wanted.
+#[derive(Debug, Clone, Copy)]
+pub struct ViewRequest {
+    /// Epoch, which names the views.
+    pub epoch: u64,
+    /// The sample.
+    pub sample_id: u32,
+    /// Whether views are augmented; otherwise each is the one that evaluation uses.
+    pub augment: bool,
+}
+
+/// A view that is wanted of a sample, and where it goes.
+#[derive(Debug)]
+pub struct ViewSlot<'a> {
+    /// Number of its spec: a shape and a list of augmentations.
+    pub spec: usize,
+    /// Number of the view among those of the sample in the epoch, which names it.
+    pub view: u32,
+    /// Its values.
+    pub values: &'a mut [f32],
+    /// What was drawn for it, one for each of [`Views::drawn_columns`]; not written where nothing is drawn.
+    pub drawn: &'a mut [i64],
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_workspace_keeps_its_buffers_and_gives_way_to_another_kind() {
+        let mut workspace = Workspace::default();
+        workspace.with(Vec::<u8>::new, |bytes| bytes.push(7));
+        assert_eq!(workspace.with(Vec::<u8>::new, |bytes| bytes.clone()), [7]);
+        assert_eq!(workspace.with(|| 3.5_f64, |number| *number), 3.5);
+        assert!(workspace.with(Vec::<u8>::new, |bytes| bytes.is_empty()));
     }
 }

@@ -4,13 +4,13 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use dtrain_configs::schema::{AudioConfig, AugmentConfig, FeatureConfig, Normalize};
+use dtrain_configs::schema::{AudioConfig, AugmentConfig, FeatureConfig};
 
-use super::ViewError;
-use crate::augment;
+use super::sound_spec::{SoundSpec, SpecBuffers};
+use super::{ViewError, ViewRequest, ViewSlot, Views, Workspace};
+use crate::augment::SoundAugmentations;
 use crate::cache::RecordingCache;
-use crate::decode::{DecodeError, DecodeProblem, Decoder, MAX_FRAMES, MAX_SAMPLE_RATE, MIN_SAMPLE_RATE};
-use crate::features::{self, FeatureWorkspace, LogMel};
+use crate::decode::{DecodeError, DecodeProblem, Decoder};
 use crate::resample::Resampler;
 use crate::rng::ViewKey;
 
@@ -19,10 +19,8 @@ use crate::rng::ViewKey;
 pub struct SoundViews {
     recordings: Vec<PathBuf>,
     sample_rate: u32,
-    clip_samples: usize,
-    log_mel: LogMel,
-    normalize: Normalize,
-    augment: AugmentConfig,
+    /// One at least.
+    specs: Vec<SoundSpec>,
     seed: u64,
     cache: RecordingCache,
 }
@@ -30,8 +28,7 @@ pub struct SoundViews {
 /// Buffers of one thread. With the recording in the cache, making a view allocates nothing.
 #[derive(Debug)]
 pub struct SoundWorkspace {
-    clip: Vec<f32>,
-    features: FeatureWorkspace,
+    of_spec: Vec<SpecBuffers>,
     loading: Loading,
 }
 
@@ -55,17 +52,8 @@ impl SoundViews {
         seed: u64,
         cache_bytes: u64,
     ) -> Result<Self, ViewError> {
-        if !(MIN_SAMPLE_RATE..=MAX_SAMPLE_RATE).contains(&audio.sample_rate) {
-            return Err(ViewError::SampleRate(audio.sample_rate));
-        }
-        let clip_samples = (audio.clip_secs * f64::from(audio.sample_rate)).round();
-        if !(clip_samples >= 1.0 && clip_samples <= MAX_FRAMES as f64) {
-            return Err(ViewError::ClipSecs(audio.clip_secs));
-        }
-        augment::check(augment)?;
-        let clip_samples = clip_samples as usize;
-        let log_mel = LogMel::new(features, audio.sample_rate, clip_samples)?;
-        let num_empty = log_mel.filter_bank().num_empty();
+        let spec = SoundSpec::new(audio, features, SoundAugmentations::new(augment)?)?;
+        let num_empty = spec.num_empty_bands();
         if num_empty > 0 {
             tracing::warn!(
                 "{num_empty} of {} mel bands lie between two frequency bins and stay empty: make \
@@ -75,29 +63,18 @@ impl SoundViews {
         }
         Ok(Self {
             sample_rate: audio.sample_rate,
-            clip_samples,
-            log_mel,
-            normalize: features.normalize,
-            augment: augment.clone(),
+            specs: vec![spec],
             seed,
             cache: RecordingCache::new(recordings.len(), cache_bytes),
             recordings,
         })
     }
 
-    /// Shape of a view: [1, n_mels, num_frames].
-    pub fn shape(&self) -> [usize; 3] {
-        [1, self.log_mel.n_mels(), self.log_mel.num_frames()]
-    }
-
-    /// Values of a view.
-    pub fn view_len(&self) -> usize {
-        self.log_mel.n_mels() * self.log_mel.num_frames()
-    }
-
-    /// Samples of a clip, before the spectrogram.
-    pub fn clip_samples(&self) -> usize {
-        self.clip_samples
+    /// The same with one spec more, whose number follows the last one's. It hears recordings at the same rate.
+    #[must_use]
+    pub fn with(mut self, spec: SoundSpec) -> Self {
+        self.specs.push(spec);
+        self
     }
 
     /// The recordings, by sample id.
@@ -112,42 +89,12 @@ impl SoundViews {
 
     /// Buffers for one thread.
     pub fn workspace(&self) -> SoundWorkspace {
-        SoundWorkspace {
-            clip: vec![0.0; self.clip_samples],
-            features: self.log_mel.workspace(),
-            loading: Loading::default(),
-        }
-    }
-
-    /// Writes one view of a sample. `view` is `None` for evaluation: no augmentation and a centred crop.
-    ///
-    /// # Shapes
-    /// `out`: [1, n_mels, num_frames], row-major.
-    ///
-    /// # Errors
-    /// [`ViewError::Decode`] for a bad recording; the others for arguments that do not fit this maker.
-    pub fn make(
-        &self,
-        workspace: &mut SoundWorkspace,
-        epoch: u64,
-        sample_id: u32,
-        view: Option<u32>,
-        out: &mut [f32],
-    ) -> Result<(), ViewError> {
-        let recording = self.recording(workspace, sample_id)?;
-        let key = view.map(|view| ViewKey { seed: self.seed, epoch, sample_id, view });
-        self.render(workspace, &recording, key.as_ref(), out)
+        let of_spec = self.specs.iter().map(SoundSpec::buffers).collect();
+        SoundWorkspace { of_spec, loading: Loading::default() }
     }
 
     /// The decoded and resampled recording of a sample.
-    ///
-    /// # Errors
-    /// As [`SoundViews::make`].
-    pub fn recording(
-        &self,
-        workspace: &mut SoundWorkspace,
-        sample_id: u32,
-    ) -> Result<Arc<Vec<f32>>, ViewError> {
+    fn recording(&self, workspace: &mut SoundWorkspace, sample_id: u32) -> Result<Arc<Vec<f32>>, ViewError> {
         let index = sample_id as usize;
         let unknown = || ViewError::UnknownSample { sample_id, num_samples: self.recordings.len() };
         let path = self.recordings.get(index).ok_or_else(unknown)?;
@@ -155,29 +102,51 @@ impl SoundViews {
         Ok(cached.ok_or_else(unknown)??)
     }
 
-    /// Writes a view of a recording that is already there; without a key the view that evaluation uses.
-    ///
-    /// # Errors
-    /// [`ViewError::Feature`] where `out` has the wrong length.
-    pub fn render(
+    /// Writes all views that are wanted of a sample.
+    fn render_all(
         &self,
         workspace: &mut SoundWorkspace,
-        recording: &[f32],
-        key: Option<&ViewKey>,
-        out: &mut [f32],
+        request: &ViewRequest,
+        views: Vec<ViewSlot<'_>>,
     ) -> Result<(), ViewError> {
-        augment::waveform(&self.augment, key, recording, &mut workspace.clip);
-        self.log_mel.compute(&mut workspace.features, &workspace.clip, out)?;
-        if self.normalize == Normalize::View {
-            features::normalize(out);
+        let ViewRequest { epoch, sample_id, augment } = *request;
+        let recording = self.recording(workspace, sample_id)?;
+        for ViewSlot { spec, view, values, drawn } in views {
+            let made_by = self.specs.get(spec).zip(workspace.of_spec.get_mut(spec));
+            let (spec, buffers) = made_by.ok_or(ViewError::UnknownSpec(spec))?;
+            let key = ViewKey { seed: self.seed, epoch, sample_id, view };
+            spec.render(buffers, &recording, augment.then_some(&key), values, drawn)?;
         }
-        augment::spectrogram(&self.augment, key, out, self.log_mel.num_frames());
         Ok(())
     }
+}
 
-    /// The seed that names the views.
-    pub fn seed(&self) -> u64 {
-        self.seed
+impl Views for SoundViews {
+    /// [1, n_mels, num_frames].
+    fn shape(&self) -> [usize; 3] {
+        self.shape_of(0).unwrap_or_default()
+    }
+
+    fn shape_of(&self, spec: usize) -> Option<[usize; 3]> {
+        self.specs.get(spec).map(SoundSpec::shape)
+    }
+
+    fn drawn_columns(&self, spec: usize) -> Vec<String> {
+        self.specs.get(spec).map_or_else(Vec::new, SoundSpec::columns)
+    }
+
+    fn load(&self, workspace: &mut Workspace, sample_id: u32) -> Result<(), ViewError> {
+        workspace.with(|| self.workspace(), |workspace| self.recording(workspace, sample_id).map(drop))
+    }
+
+    fn make(
+        &self,
+        workspace: &mut Workspace,
+        request: &ViewRequest,
+        views: Vec<ViewSlot<'_>>,
+        _: &mut [i32],
+    ) -> Result<(), ViewError> {
+        workspace.with(|| self.workspace(), |workspace| self.render_all(workspace, request, views))
     }
 }
 
@@ -206,7 +175,8 @@ mod tests {
     use tempfile::TempDir;
 
     use super::*;
-    use crate::decode;
+    use crate::features::{self, LogMel};
+    use crate::{augment, decode};
 
     const AUDIO: AudioConfig = AudioConfig { sample_rate: 8000, clip_secs: 0.25 };
 
@@ -244,9 +214,25 @@ mod tests {
         SoundViews::new(paths.to_vec(), &AUDIO, &features(), augment, seed, cache_bytes).unwrap()
     }
 
+    /// Writes one view of the first spec; `view` is `None` for evaluation.
+    fn make(
+        maker: &SoundViews,
+        workspace: &mut Workspace,
+        (epoch, sample_id, view): (u64, u32, Option<u32>),
+        values: &mut [f32],
+    ) -> Result<(), ViewError> {
+        let request = ViewRequest { epoch, sample_id, augment: view.is_some() };
+        let slot = ViewSlot { spec: 0, view: view.unwrap_or(0), values, drawn: &mut [] };
+        maker.make(workspace, &request, vec![slot], &mut [])
+    }
+
+    fn blank(maker: &SoundViews) -> Vec<f32> {
+        vec![f32::NAN; maker.shape().iter().product()]
+    }
+
     fn view(maker: &SoundViews, epoch: u64, sample_id: u32, view: Option<u32>) -> Vec<f32> {
-        let mut out = vec![f32::NAN; maker.view_len()];
-        maker.make(&mut maker.workspace(), epoch, sample_id, view, &mut out).unwrap();
+        let mut out = blank(maker);
+        make(maker, &mut Workspace::default(), (epoch, sample_id, view), &mut out).unwrap();
         out
     }
 
@@ -272,7 +258,7 @@ mod tests {
         let recording = decode::decode(&paths[0]).unwrap();
         let clip = &recording.samples[3500..5500];
         let log_mel = LogMel::new(&features(), 8000, 2000).unwrap();
-        let mut expected = vec![0.0; maker.view_len()];
+        let mut expected = blank(&maker);
         log_mel.compute(&mut log_mel.workspace(), clip, &mut expected).unwrap();
         features::normalize(&mut expected);
         assert_eq!(view(&maker, 5, 0, None), expected);
@@ -298,16 +284,20 @@ mod tests {
     fn bad_recordings_and_arguments_are_errors() {
         let (_folder, paths) = recordings();
         let maker = maker(&paths, &AugmentConfig::default(), 0, 1 << 20);
-        let mut workspace = maker.workspace();
-        let mut out = vec![0.0; maker.view_len()];
+        let mut workspace = Workspace::default();
+        let mut out = blank(&maker);
         for _ in 0..2 {
-            let error = maker.make(&mut workspace, 0, 3, Some(0), &mut out).unwrap_err();
+            let error = make(&maker, &mut workspace, (0, 3, Some(0)), &mut out).unwrap_err();
             assert!(error.to_string().contains("3.wav`: not a WAV file"), "{error}");
             assert!(error.hint().unwrap().contains("WAV files"));
         }
-        let error = maker.make(&mut workspace, 0, 4, None, &mut out).unwrap_err();
+        let error = make(&maker, &mut workspace, (0, 4, None), &mut out).unwrap_err();
         assert_eq!(error, ViewError::UnknownSample { sample_id: 4, num_samples: 4 });
-        assert!(maker.make(&mut workspace, 0, 0, None, &mut out[1..]).is_err());
+        assert!(make(&maker, &mut workspace, (0, 0, None), &mut out[1..]).is_err());
+        let request = ViewRequest { epoch: 0, sample_id: 0, augment: true };
+        let slot = ViewSlot { spec: 1, view: 0, values: &mut out, drawn: &mut [] };
+        let error = maker.make(&mut workspace, &request, vec![slot], &mut []).unwrap_err();
+        assert_eq!(error, ViewError::UnknownSpec(1));
 
         let with_audio = |audio| {
             SoundViews::new(vec![], &audio, &features(), &AugmentConfig::default(), 0, 0).unwrap_err()
@@ -353,13 +343,13 @@ mod tests {
             let (_folder, paths) = recordings();
             let augment = AugmentConfig { max_shift_fraction: 0.1, noise_probability: 0.5, ..Default::default() };
             let first = maker(&paths, &augment, seed, 1 << 20);
-            let mut workspace = first.workspace();
-            let mut out = vec![0.0; first.view_len()];
+            let mut workspace = Workspace::default();
+            let mut out = blank(&first);
             // In another order, by another maker, without a cache and with fresh buffers.
             let other = maker(&paths, &augment, seed, 0);
             let expected: Vec<_> = names.iter().rev().map(|&(e, s, v)| view(&other, e, s, v)).collect();
             for (&(epoch, sample_id, index), expected) in names.iter().zip(expected.iter().rev()) {
-                first.make(&mut workspace, epoch, sample_id, index, &mut out).unwrap();
+                make(&first, &mut workspace, (epoch, sample_id, index), &mut out).unwrap();
                 prop_assert_eq!(&out, expected);
             }
         }

@@ -178,7 +178,7 @@ impl Method for TwoLosses {
         let targets = &part.targets;
         let rows = part.inputs().f_flatten(1, -1)?.f_mm(&self.shared)?.f_tanh()?;
         let term = |head: &Tensor, shift: i64| -> Result<Term, TchError> {
-            let classes: Vec<i64> = targets.classes.iter().map(|class| (class + shift) % CLASSES).collect();
+            let classes: Vec<i64> = targets.classes().iter().map(|class| (class + shift) % CLASSES).collect();
             let classes = Tensor::from_slice(&classes);
             Ok(Term::direct(cross_entropy(&rows.f_mm(head)?, &classes, targets.global_samples, 0.0)))
         };

@@ -25,14 +25,9 @@ fn train_scaled(case: &Case, collective: Arc<dyn Collective>) -> Scaled {
         if step == OVERFLOW && rank + 1 == ranks {
             let _ = inputs.narrow(0, 1, 1).fill_(1e6);
         }
-        let targets = Targets {
-            sample_ids: own.iter().map(|&sample| sample as i64).collect(),
-            classes: own.iter().map(|&sample| class(sample).max(0)).collect(),
-            labels: Vec::new(),
-            recordings: vec![-1; own.len()],
-            positions: (0..).take(own.len()).collect(),
-            global_samples,
-        };
+        let ids = own.iter().map(|&sample| sample as i64).collect();
+        let classes = own.iter().map(|&sample| class(sample).max(0)).collect();
+        let targets = Targets::new(ids, global_samples).unwrap().with_classes(classes).unwrap();
         outcomes.extend(engine.step(&LocalBatch::new(1, inputs, targets), &plan).unwrap());
     }
     outcomes.extend(engine.flush().unwrap());

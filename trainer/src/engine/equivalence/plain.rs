@@ -1,6 +1,6 @@
 //! The smallest network that the engine can train.
 
-use dtrain_configs::schema::{Encoder, MethodFacts, PairFacts};
+use dtrain_configs::schema::{Encoder, MethodFacts, PairFacts, ViewFacts};
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use tch::{TchError, Tensor};
@@ -42,7 +42,7 @@ impl Method for Plain {
 
     fn facts(&self) -> MethodFacts {
         let pairs = self.pairs.then_some(PairFacts { dim: 6, queue_size: 0 });
-        MethodFacts { num_views: 1 + u32::from(self.pairs), pairs, ..MethodFacts::default() }
+        MethodFacts { views: ViewFacts::of(1 + u32::from(self.pairs)), pairs, ..MethodFacts::default() }
     }
 
     fn loss_names(&self) -> Vec<String> {
@@ -57,16 +57,16 @@ impl Method for Plain {
         let (inputs, targets) = (part.inputs(), &part.targets);
         let mut rows = inputs.f_flatten(1, -1)?.f_mm(&self.first)?.f_tanh()?.f_mm(&self.second)?;
         let call = self.calls.fetch_add(1, Ordering::Relaxed);
-        if call < self.late_until && targets.positions.contains(&0) {
+        if call < self.late_until && targets.positions().contains(&0) {
             rows += &self.late;
         }
         if self.pairs {
             let projections = &rows / rows.norm_scalaropt_dim(2.0, [1], true);
-            let keys = PairKeys::new(targets.positions.repeat(2), targets.sample_ids.repeat(2));
+            let keys = PairKeys::new(targets.positions().repeat(2), targets.sample_ids().repeat(2));
             let term = PairTerm { projections, num_views: 2, keys, temperature: 0.2 };
             return Ok(Objective::of(vec![Term::Pairs(term)]));
         }
-        let classes = Tensor::from_slice(&targets.classes);
+        let classes = Tensor::from_slice(targets.classes());
         let loss = cross_entropy(&rows, &classes, targets.global_samples, 0.0);
         Ok(Objective::direct(loss))
     }

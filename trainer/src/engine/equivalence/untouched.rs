@@ -76,14 +76,12 @@ pub(super) fn skips_a_bad_step(name: &str, case: &Case, collective: Arc<dyn Coll
             let _ = inputs.narrow(0, 3, 1).narrow(3, 5, 1).fill_(bad);
         }
         let classes = own.clone().map(|s| s as i64 % CLASSES).collect();
-        let targets = Targets {
-            sample_ids: own.clone().map(|s| (8 * step as u64 + s) as i64).collect(),
-            classes,
-            labels: heads::labels(engine.method(), &own.clone().collect::<Vec<_>>()),
-            recordings: vec![-1; own.clone().count()],
-            positions: own.map(|s| s as i64).collect(),
-            global_samples: 8,
-        };
+        let samples: Vec<u64> = own.clone().collect();
+        let ids = own.map(|s| (8 * step as u64 + s) as i64).collect();
+        let targets = Targets::new(ids, 8).unwrap().with_positions(samples[0] as i64).unwrap();
+        let labels = heads::labels(engine.method(), &samples);
+        let targets =
+            targets.with_classes(classes).unwrap().with_labels(engine.method().heads(), labels).unwrap();
         let (before, steps_before) = (state(&engine), engine.optimizer_steps().to_vec());
         let known = engine.step(&LocalBatch::new(num_views as u32, inputs, targets), &plan).unwrap();
         let outcome = known.or_else(|| engine.flush().unwrap()).unwrap();

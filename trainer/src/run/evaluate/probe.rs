@@ -89,10 +89,8 @@ impl Probed {
     pub(super) fn ids_of(&self, part: Option<&str>) -> Result<Vec<u32>, TrainError> {
         let dataset = &self.prepared.dataset;
         let ids = match part {
-            Some("train") => dataset.train.clone(),
-            Some("val") => dataset.val.clone(),
-            Some("test") => dataset.test.clone(),
-            _ => (0..dataset.num_samples() as u32).collect(),
+            Some(name) => dataset.part(name).unwrap_or_default().to_vec(),
+            None => (0..dataset.num_samples() as u32).collect(),
         };
         if ids.is_empty() {
             let split = &self.prepared.config.data.split;

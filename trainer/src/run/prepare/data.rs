@@ -6,7 +6,7 @@ use std::sync::Arc;
 use dtrain_comm::{Collective, CollectiveExt};
 use dtrain_configs::RunConfig;
 use dtrain_configs::schema::{DataKind, LabelSource, LabelUse};
-use dtrain_data::{DataError, Dataset, ImageViews, LabelAccess, SoundViews, Source, ViewMaker};
+use dtrain_data::{DataError, Dataset, LabelAccess, ViewSettings, Views};
 
 use super::prepared::Purpose;
 use crate::error::TrainError;
@@ -44,19 +44,9 @@ fn label_access(config: &RunConfig, purpose: Purpose) -> LabelAccess {
     }
 }
 
-pub(crate) fn view_maker(config: &RunConfig, dataset: &Dataset) -> Result<ViewMaker, TrainError> {
-    let data = &config.data;
-    Ok(match &dataset.source {
-        Source::Images(images) => ViewMaker::Images(ImageViews::new(Arc::clone(images), &data.images)?),
-        Source::Recordings(samples) => ViewMaker::Sound(Box::new(SoundViews::new(
-            samples.iter().map(|sample| sample.path.clone()).collect(),
-            &data.audio,
-            &data.features,
-            &config.augment,
-            config.seed,
-            data.cache_bytes,
-        )?)),
-    })
+pub(crate) fn view_maker(config: &RunConfig, dataset: &Dataset) -> Result<Arc<dyn Views>, TrainError> {
+    let settings = ViewSettings { data: &config.data, augment: &config.augment, seed: config.seed };
+    Ok(Arc::clone(&dataset.source).views(&settings)?)
 }
 
 /// Recordings are held out by the settings, images by their files.
@@ -97,7 +87,7 @@ fn nothing_held_out(config: &RunConfig, dataset: &Dataset) -> TrainError {
     let column = by.and_then(|by| dataset.label(by));
     let example = match column {
         Some(column) => column.classes.last().cloned(),
-        None => dataset.samples().last().map(|sample| sample.relative.clone()),
+        None => dataset.num_samples().checked_sub(1).and_then(|last| dataset.name_of(last as u32)),
     };
     TrainError::config(
         format!("split `{split}` holds nothing out: {reason}"),

@@ -17,4 +17,7 @@ pub(super) fn limit(dataset: &mut Dataset, config: &TrainerConfig) {
     }
     cut(&mut dataset.val, config.limit_eval_samples);
     cut(&mut dataset.test, config.limit_eval_samples);
+    for part in &mut dataset.own_parts {
+        cut(&mut part.ids, config.limit_eval_samples);
+    }
 }

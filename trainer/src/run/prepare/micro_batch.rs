@@ -10,6 +10,7 @@ use tch::Device;
 use super::parts::Parts;
 use super::prepared::Prepared;
 use super::resolve::{Choice, Resolved};
+use super::view_size::view_shapes;
 use crate::bytes::Bytes;
 use crate::device::free_bytes;
 use crate::error::TrainError;
@@ -70,9 +71,9 @@ fn fit(
 ) -> Result<(usize, String), TrainError> {
     let world = collective.world();
     let budget = budget(config, world, parts.parameters.device())?;
-    let shape = parts.maker.shape();
-    let activations = measure_activations(&*parts.method, &parts.parameters, shape, resolved.arithmetic)?;
-    let fixed = fixed_memory(config, &*parts.method, &parts.parameters, shape, world, resolved.tile)
+    let shapes = view_shapes(&*parts.method, &*parts.maker)?;
+    let activations = measure_activations(&*parts.method, &parts.parameters, &shapes, resolved.arithmetic)?;
+    let fixed = fixed_memory(config, &*parts.method, &parts.parameters, &shapes, world, resolved.tile)
         + activations.fixed_bytes;
     match fit_micro_batch(budget, share, fixed, activations.bytes_per_sample) {
         Ok(n) => Ok((
@@ -105,11 +106,11 @@ pub(crate) fn explain(prepared: &Prepared, error: TrainError) -> TrainError {
     let engine = &prepared.engine;
     let (settings, world) = (engine.settings(), engine.collective().world());
     let share = prepared.config.trainer.batch_size.div_ceil(world.world_size);
-    let shape = prepared.maker.shape();
+    let Ok(shapes) = prepared.view_shapes() else { return error };
     // What the step held is free again: a few samples can be measured.
-    let measured = measure_activations(engine.method(), engine.parameters(), shape, settings.arithmetic);
+    let measured = measure_activations(engine.method(), engine.parameters(), &shapes, settings.arithmetic);
     let tile = prepared.resolved.tile;
-    let fixed = fixed_memory(&prepared.config, engine.method(), engine.parameters(), shape, world, tile);
+    let fixed = fixed_memory(&prepared.config, engine.method(), engine.parameters(), &shapes, world, tile);
     let fitting = measured.ok().zip(budget(&prepared.config, world, engine.device()).ok()).and_then(
         |(activations, budget)| {
             fit_micro_batch(budget, share, fixed + activations.fixed_bytes, activations.bytes_per_sample).ok()

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use dtrain_configs::RunConfig;
 use dtrain_configs::schema::{BnStatistics, Sampling};
-use dtrain_data::{Dataset, Sampler, SamplerKind, ViewMaker};
+use dtrain_data::{Dataset, Sampler, SamplerKind, Views};
 
 use super::data::{check_held_out, view_maker};
 use super::plan::run_plan;
@@ -19,7 +19,7 @@ use crate::model::parameters::{Parameters, Unmade};
 
 /// What is built before the ranks are connected for tensors.
 pub(super) struct Parts {
-    pub(super) maker: Arc<ViewMaker>,
+    pub(super) maker: Arc<dyn Views>,
     pub(super) sampler: Option<Arc<Sampler>>,
     pub(super) plan: RunPlan,
     pub(super) method: Box<dyn Method>,
@@ -40,6 +40,9 @@ pub(super) fn build_parts(
     let mut parameters = Parameters::new(place.device, resolved.arithmetic.kind(), config.seed);
     let method = method::build(&config.method, &config.model, &task, &mut parameters);
     parameters.made().map_err(for_want_of_memory)?;
+    for shape in view_size::view_shapes(&*method, &*maker)? {
+        view_size::check(&config.model, shape)?;
+    }
 
     // What is frozen when weights are saved keeps its statistics.
     let of_groups = config.optimizer.groups().iter().any(|group| group.freezes().next().is_some());
@@ -58,7 +61,7 @@ pub(super) fn build_parts(
         Course::whole(total_steps)
     };
     let plan = run_plan(config, steps_per_epoch, course, total_steps);
-    Ok(Parts { maker: Arc::new(maker), sampler, plan, method, parameters })
+    Ok(Parts { maker, sampler, plan, method, parameters })
 }
 
 /// A tensor of the network that found no memory, with the setting that makes it smaller.

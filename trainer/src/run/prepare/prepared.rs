@@ -3,13 +3,15 @@
 use std::sync::Arc;
 
 use dtrain_configs::RunConfig;
-use dtrain_data::{Dataset, LabelColumn, Sampler, ViewMaker};
+use dtrain_data::{Dataset, LabelColumn, Sampler, Views};
 
 use super::heads::task;
 use super::probes::probe_labels;
 use super::resolve::{Choice, Place, Resolved};
+use super::view_size::view_shapes;
 use crate::coordinator::RunPlan;
 use crate::engine::Engine;
+use crate::error::TrainError;
 use crate::method::Task;
 
 /// What a session is for.
@@ -34,7 +36,7 @@ pub struct Prepared {
     /// Samples, labels, split.
     pub dataset: Arc<Dataset>,
     /// Makes views.
-    pub maker: Arc<ViewMaker>,
+    pub maker: Arc<dyn Views>,
     /// Draws global batches; `None` where nothing is planned in steps, as mostly for evaluation.
     pub sampler: Option<Arc<Sampler>>,
     /// Length of the run.
@@ -56,5 +58,13 @@ impl Prepared {
     /// What the data ask of a network.
     pub fn task(&self) -> Task {
         task(&self.config, &self.dataset, self.maker.shape())
+    }
+
+    /// Channels, height and width of the views of each group of the method's.
+    ///
+    /// # Errors
+    /// Those of [`view_shapes`], which the start has ruled out.
+    pub fn view_shapes(&self) -> Result<Vec<[usize; 3]>, TrainError> {
+        view_shapes(self.engine.method(), &*self.maker)
     }
 }

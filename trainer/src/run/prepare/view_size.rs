@@ -1,8 +1,28 @@
-//! Views that are too small for the network.
+//! Shapes of the views that a method is given, and those that are too small for the network.
 
 use dtrain_configs::schema::ModelConfig;
+use dtrain_data::Views;
 
 use crate::error::TrainError;
+use crate::method::Method;
+
+/// Channels, height and width of the views of each group of the method's.
+///
+/// # Errors
+/// The method has more groups than the data are made into.
+pub(super) fn view_shapes(method: &dyn Method, maker: &dyn Views) -> Result<Vec<[usize; 3]>, TrainError> {
+    let groups = method.view_groups();
+    let shapes: Option<Vec<[usize; 3]>> = groups.iter().map(|group| maker.shape_of(group.spec)).collect();
+    shapes.ok_or_else(|| {
+        TrainError::config(
+            format!(
+                "the method asks for views of {} kinds, and these data are not made into as many",
+                groups.len()
+            ),
+            "choose another `method=`, or data of another kind: `data=`",
+        )
+    })
+}
 
 /// Whether the network has something to look at in views of `shape` (C, H, W).
 ///

@@ -4,7 +4,6 @@
 use dtrain_comm::World;
 use dtrain_configs::RunConfig;
 use dtrain_configs::schema::{CheckpointConfig, LabelUse};
-use dtrain_data::Source;
 
 use super::banner::Banner;
 use super::groups::describe_groups;
@@ -64,15 +63,12 @@ fn describe_data(banner: &mut Banner, prepared: &Prepared) {
         "data",
         dataset.root.display(),
         format!(
-            "{} samples: {} train, {} val, {} test{}",
+            "{} samples: {} train, {} val, {} test; {}",
             dataset.num_samples(),
             dataset.train.len(),
             dataset.val.len(),
             dataset.test.len(),
-            match &dataset.source {
-                Source::Recordings(_) => format!("; split `{}`", prepared.config.data.split),
-                Source::Images(images) => format!("; {}", images.format().name()),
-            }
+            dataset.source.words(&prepared.config.data).parts,
         ),
     );
 }
@@ -109,11 +105,7 @@ fn describe_head(head: &HeadTask, config: &RunConfig) -> String {
 
 fn describe_views(banner: &mut Banner, prepared: &Prepared) {
     let [c, h, w] = prepared.maker.shape();
-    let audio = &prepared.config.data.audio;
-    let origin = match &prepared.dataset.source {
-        Source::Recordings(_) => format!("{} s at {} Hz", audio.clip_secs, audio.sample_rate),
-        Source::Images(_) => "from the data".to_owned(),
-    };
+    let origin = prepared.dataset.source.words(&prepared.config.data).views;
     banner.line("view", format!("{c} x {h} x {w}"), origin);
 }
 

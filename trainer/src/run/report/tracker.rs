@@ -2,8 +2,9 @@
 
 use dtrain_configs::RunDir;
 use dtrain_configs::schema::TrackConfig;
+use dtrain_data::ViewBlock;
 
-use crate::batch::Batch;
+use crate::batch::{Batch, HostBlock};
 use crate::track::{
     BestWeights, Color, EventWriter, HparamValue, Matrix, Metrics, MetricsFile, Picture, SessionStatus,
     TrackError,
@@ -73,27 +74,21 @@ impl Tracker {
         events.flush()
     }
 
-    /// The views of the first batch: a row per sample, a column per view. `labels` says above each row what it shows, for
+    /// The views of the first batch, a picture for each of their shapes: a row per sample, a column per view. `labels` says above each row what it shows, for
     /// the samples that are present.
     pub fn first_batch(&mut self, batch: &Batch, labels: &[String]) -> Result<(), TrackError> {
         let Some(events) = &mut self.events else { return Ok(()) };
-        let [channels, height, width] = batch.shape;
-        let (num_views, samples) = (batch.request.num_views as usize, batch.kept.len());
-        let len = channels * height * width;
-        let mut rows = Vec::new();
-        for sample in 0..samples.min(PICTURED_SAMPLES) {
-            let mut row = Vec::new();
-            for view in 0..num_views {
-                let begin = (view * samples + sample) * len;
-                let values = batch.data.get(begin..begin + len).unwrap_or_default();
-                row.push(Matrix::new(values, channels, height, width)?);
+        for (number, group) in batch.groups.iter().enumerate() {
+            let rows = pictured(group, batch.kept.len())?;
+            if rows.iter().all(Vec::is_empty) {
+                continue;
             }
-            rows.push(row);
+            let tag = match number {
+                0 => "first_batch/views".to_owned(),
+                number => format!("first_batch/views_{number}"),
+            };
+            events.image(0, &tag, &Picture::grid(&rows, labels, Color::Viridis)?)?;
         }
-        if rows.is_empty() {
-            return Ok(());
-        }
-        events.image(0, "first_batch/views", &Picture::grid(&rows, labels, Color::Viridis)?)?;
         events.flush()
     }
 
@@ -128,4 +123,17 @@ impl Tracker {
             None => Ok(()),
         }
     }
+}
+
+/// The views of the first of `samples`: a row per sample, a column per view.
+fn pictured(group: &ViewBlock<HostBlock>, samples: usize) -> Result<Vec<Vec<Matrix<'_>>>, TrackError> {
+    let [channels, height, width] = group.shape;
+    let len = channels * height * width;
+    let view_of = |view: usize, sample: usize| {
+        let begin = (view * samples + sample) * len;
+        let values = group.data.get(begin..begin + len).unwrap_or_default();
+        Matrix::new(values, channels, height, width)
+    };
+    let row = |sample| (0..group.num_views as usize).map(|view| view_of(view, sample)).collect();
+    (0..samples.min(PICTURED_SAMPLES)).map(row).collect()
 }

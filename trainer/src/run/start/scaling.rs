@@ -13,9 +13,9 @@ use crate::run::prepare::Prepared;
 pub(super) fn plan_for(prepared: &Prepared, world: usize) -> Result<ScalingPlan, TrainError> {
     let engine = &prepared.engine;
     let settings = engine.settings();
-    let view_shape = prepared.maker.shape();
+    let view_shapes = prepared.view_shapes()?;
     let activations =
-        measure_activations(engine.method(), engine.parameters(), view_shape, settings.arithmetic)?;
+        measure_activations(engine.method(), engine.parameters(), &view_shapes, settings.arithmetic)?;
     let trainer = &prepared.config.trainer;
     let micro_batch = match (trainer.micro_batch_size.value(), trainer.memory_bytes.value()) {
         (Some(samples), _) => MicroBatchChoice::Fixed(samples),
@@ -27,7 +27,7 @@ pub(super) fn plan_for(prepared: &Prepared, world: usize) -> Result<ScalingPlan,
         config: &prepared.config,
         method: engine.method(),
         parameters: engine.parameters(),
-        view_shape,
+        view_shapes: &view_shapes,
         tile: prepared.resolved.tile,
         sync_bn: prepared.resolved.sync_bn,
         // As the run itself decides: between nodes and on GPUs.

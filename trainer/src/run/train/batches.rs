@@ -2,14 +2,13 @@
 
 use tch::Device;
 
-use crate::batch::{Batch, Loader, upload};
+use crate::batch::{Batch, BatchUpload, Loader, upload};
 use crate::error::TrainError;
-use crate::torch_extra::Upload;
 
 /// A batch, with its views on their way to the device.
 pub(super) struct Ready {
     pub(super) batch: Batch,
-    pub(super) inputs: Upload,
+    pub(super) inputs: BatchUpload,
 }
 
 /// The loader and the batch that it has handed over.

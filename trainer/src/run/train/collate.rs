@@ -4,13 +4,12 @@ use std::collections::BTreeSet;
 
 use dtrain_data::{BatchRequest, LoaderOptions, share};
 
-use crate::batch::{self, Batch, Loader};
+use crate::batch::{self, Batch, BatchUpload, Loader};
 use crate::coordinator::StepPlan;
 use crate::error::TrainError;
 use crate::method::{LocalBatch, Targets};
 use crate::run::checkpoints::DroppedSample;
 use crate::run::prepare::{Prepared, loader_options, target_columns};
-use crate::torch_extra::Upload;
 
 /// A loaded batch, whose views are on their way as `inputs`, as the engine takes it.
 ///
@@ -19,19 +18,16 @@ use crate::torch_extra::Upload;
 pub fn local_batch(
     prepared: &Prepared,
     batch: &Batch,
-    inputs: Upload,
+    inputs: BatchUpload,
     plan: &StepPlan,
 ) -> Result<LocalBatch, TrainError> {
     let engine = &prepared.engine;
-    let heads = engine.method().heads().iter().map(|head| head.name.as_str());
+    let heads = engine.method().heads();
     let offset = plan.offset(engine.collective().world().rank) as i64;
-    let targets = Targets {
-        positions: (offset..).take(batch.kept.len()).collect(),
-        global_samples: plan.global_samples,
-        ..Targets::of(&prepared.dataset, batch, target_columns(&prepared.config), heads)
-    };
-    let inputs = inputs.arrived()?.f_to_kind(engine.kind())?;
-    Ok(LocalBatch::new(batch.request.num_views, inputs, targets))
+    let targets = Targets::of(&prepared.dataset, batch, target_columns(&prepared.config), heads)?
+        .with_positions(offset)?
+        .among(plan.global_samples);
+    Ok(LocalBatch::of_groups(inputs.arrived(engine.kind())?, targets)?)
 }
 
 /// Batches from `first_step` to the end of the run: this rank's share of each global batch, without the samples that
@@ -46,7 +42,7 @@ pub(super) fn start_loader(
     };
     let world = prepared.engine.collective().world().clone();
     let steps_per_epoch = prepared.plan.steps_per_epoch.max(1);
-    let num_views = prepared.engine.method().num_views();
+    let groups = prepared.engine.method().view_groups();
     let dropped: BTreeSet<u32> = dropped.iter().map(|d| d.id).collect();
     let requests = (first_step..prepared.plan.total_steps).map(move |step| {
         let epoch = step / steps_per_epoch;
@@ -59,7 +55,7 @@ pub(super) fn start_loader(
             .copied()
             .filter(|d| !dropped.contains(&d.id))
             .collect();
-        BatchRequest { epoch, step, draws, num_views, augment: true }
+        BatchRequest { epoch, step, draws, groups: groups.clone(), augment: true }
     });
     let options = LoaderOptions { tells_of_first: true, ..loader_options(prepared) };
     Ok(batch::start_loader(&prepared.maker, requests, options, prepared.engine.device())?)

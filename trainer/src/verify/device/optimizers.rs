@@ -41,7 +41,7 @@ pub(super) fn checks() -> Vec<Check<'static>> {
 fn weights(setting: &Setting, config: &OptimizerConfig) -> Result<Compared, TrainError> {
     let mut engine = given(setting, config, false)?;
     for step in 0..STEPS {
-        settled(&mut engine, &gradient(setting, step, step == 3), &plan(step, 1))?;
+        settled(&mut engine, &gradient(setting, step, step == 3)?, &plan(step, 1))?;
     }
     let mut compared = Compared::default();
     // Tensor by tensor: the padding between them depends on the type.
@@ -58,12 +58,12 @@ pub(super) fn exact(setting: &Setting, precision: DevicePrecision) -> Result<Vec
         for deferred in [false, true] {
             let mut engine = given(setting, &config, deferred)?;
             for step in 0..2 {
-                settled(&mut engine, &gradient(setting, step, false), &plan(step, 1))?;
+                settled(&mut engine, &gradient(setting, step, false)?, &plan(step, 1))?;
             }
             let before = engine.flat().parameters().copy();
-            let outcome = settled(&mut engine, &gradient(setting, 2, true), &plan(2, 1))?;
+            let outcome = settled(&mut engine, &gradient(setting, 2, true)?, &plan(2, 1))?;
             let moved = differing(&before, engine.flat().parameters()) + usize::from(outcome.finite);
-            settled(&mut engine, &gradient(setting, 3, false), &plan(3, 1))?;
+            settled(&mut engine, &gradient(setting, 3, false)?, &plan(3, 1))?;
             let stuck = usize::from(differing(&before, engine.flat().parameters()) == 0);
             let when = if deferred { ", known a step later" } else { "" };
             rows.push(Row::bits(
@@ -83,21 +83,14 @@ fn given(setting: &Setting, config: &OptimizerConfig, deferred: bool) -> Result<
 }
 
 /// The coefficients of a step as its only sample.
-fn gradient(setting: &Setting, step: u64, infinite: bool) -> LocalBatch {
+fn gradient(setting: &Setting, step: u64, infinite: bool) -> Result<LocalBatch, TchError> {
     let total: i64 = PARAMETERS.iter().map(|(_, shape, _)| shape.iter().product::<i64>()).sum();
     let inputs = setting.normal(4000 + step as u32, &[1, total]);
     if infinite {
         let _ = inputs.get(0).get(total - 1).fill_(f64::INFINITY);
     }
-    let targets = Targets {
-        sample_ids: vec![0],
-        classes: vec![0],
-        labels: Vec::new(),
-        recordings: vec![0],
-        positions: vec![0],
-        global_samples: 1,
-    };
-    LocalBatch::new(1, inputs, targets)
+    let targets = Targets::new(vec![0], 1)?.with_classes(vec![0])?.with_recordings(vec![0])?;
+    Ok(LocalBatch::new(1, inputs, targets))
 }
 
 /// The loss sum(w * c), c being the input.

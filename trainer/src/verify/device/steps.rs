@@ -7,7 +7,7 @@ use dtrain_comm::{Collective, Single};
 use dtrain_configs::schema::{
     AdamwConfig, Encoder, MethodConfig, ModelConfig, OptimizerConfig, ScheduleConfig, ScheduleKind, SgdConfig,
 };
-use tch::Tensor;
+use tch::{TchError, Tensor};
 
 use super::Check;
 use super::compare::{Compared, Row};
@@ -16,7 +16,7 @@ use super::setting::Setting;
 use crate::coordinator::{Course, StepPlan};
 use crate::engine::{Arithmetic, Engine, EngineSettings, Ranks, StepOutcome};
 use crate::error::TrainError;
-use crate::method::{self, HeadTask, LocalBatch, Method, Targets, Task};
+use crate::method::{self, HeadTask, LocalBatch, Method, Targets, Task, ViewGroup};
 use crate::model::parameters::Parameters;
 
 const SAMPLES: u32 = 24;
@@ -104,22 +104,23 @@ fn trained(
 }
 
 /// Batch `number` of a method.
-fn batch(setting: &Setting, number: u32, method: &dyn Method) -> LocalBatch {
-    let (samples, views) = (i64::from(SAMPLES), method.num_views());
-    let patterns =
-        setting.normal(1000 + number, &[samples, 1, SIZE, SIZE]).repeat([i64::from(views), 1, 1, 1]);
-    let noise = setting.normal(2000 + number, &[i64::from(views) * samples, 1, SIZE, SIZE]);
+fn batch(setting: &Setting, number: u32, method: &dyn Method) -> Result<LocalBatch, TchError> {
+    let samples = i64::from(SAMPLES);
+    let patterns = setting.normal(1000 + number, &[samples, 1, SIZE, SIZE]);
+    let views = method.facts().views;
+    let groups = (0..).zip(views.groups()).map(|(group, &num_views)| {
+        let noise =
+            setting.normal(2000 + 1000 * group + number, &[i64::from(num_views) * samples, 1, SIZE, SIZE]);
+        ViewGroup::new(num_views, patterns.repeat([i64::from(num_views), 1, 1, 1]) + noise * 0.5)
+    });
     let first = i64::from(number) * samples;
     let classes: Vec<i64> = (0..samples).map(|i| i * i % CLASSES).collect();
-    let targets = Targets {
-        sample_ids: (first..first + samples).collect(),
-        classes: classes.clone(),
-        labels: vec![classes; method.heads().len()],
-        recordings: (0..samples).map(|i| (first + i) / 3).collect(),
-        positions: (0..samples).collect(),
-        global_samples: u64::from(SAMPLES),
-    };
-    LocalBatch::new(views, patterns + noise * 0.5, targets)
+    let recordings = (0..samples).map(|i| (first + i) / 3).collect();
+    let targets = Targets::new((first..first + samples).collect(), u64::from(SAMPLES))?
+        .with_labels(method.heads(), vec![classes.clone(); method.heads().len()])?
+        .with_classes(classes)?
+        .with_recordings(recordings)?;
+    LocalBatch::of_groups(groups.collect(), targets)
 }
 
 /// Runs `batch` as step `number` and waits for its outcome.
@@ -135,7 +136,7 @@ pub(super) fn settled(
 
 fn one_step(setting: &Setting, config: &MethodConfig) -> Result<Compared, TrainError> {
     let mut engine = trained(setting, config, OptimizerConfig::Sgd(SgdConfig::default()), false)?;
-    let batch = batch(setting, 0, engine.method());
+    let batch = batch(setting, 0, engine.method())?;
     let mut compared = Compared::default();
     for _ in 0..MAX_TRIES {
         let outcome = settled(&mut engine, &batch, &plan(0, SAMPLES))?;
@@ -185,7 +186,7 @@ fn six_steps(
     let mut engine = trained(setting, config, OptimizerConfig::Adamw(AdamwConfig::default()), deferred)?;
     let mut outcomes = Vec::new();
     for number in 0..6 {
-        let batch = batch(setting, number, engine.method());
+        let batch = batch(setting, number, engine.method())?;
         if number == 2 {
             let _ = batch.inputs().get(1).fill_(f64::NAN);
         }

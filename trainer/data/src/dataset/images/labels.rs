@@ -3,18 +3,9 @@
 use dtrain_configs::schema::DataConfig;
 
 use crate::error::DataError;
-use crate::images::{Head, Reading};
+use crate::images::{Head, LabelRule, Reading};
 use crate::labels::LabelColumn;
 use crate::labels::map::{Origin, mapped};
-
-/// Where a label's class comes from.
-#[derive(Debug, Clone)]
-pub(super) enum LabelRule {
-    /// The head of this number.
-    Head(usize),
-    /// A class for each class of the head of this number.
-    Map(usize, Vec<u32>),
-}
 
 /// The labels of the data in their order, then those that follow from them. One of the same name takes the place of the
 /// data's.

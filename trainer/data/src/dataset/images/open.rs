@@ -6,12 +6,12 @@ use std::sync::Arc;
 use dtrain_configs::schema::DataConfig;
 use xxhash_rust::xxh3::{Xxh3Default, xxh3_64};
 
-use super::super::{Dataset, LabelAccess, Source};
+use super::super::{Dataset, LabelAccess};
 use super::labels::labels;
-use super::{ImageBuffers, Images};
 use crate::error::DataError;
-use crate::images::ImageFolder;
+use crate::images::{FormatError, ImageBuffers, ImageFolder, Images};
 use crate::labels::LabelColumn;
+use crate::progress::Work;
 use crate::scan::check_root;
 
 /// Opens the images below `root`.
@@ -25,7 +25,7 @@ pub(in crate::dataset) fn open(
     let folder = ImageFolder::open(&root)?;
     let mut warnings: Vec<String> = folder.notes().cloned().collect();
     let (labels, rules) = labels(config, folder.train.heads(), &mut warnings)?;
-    let images = Images { folder, rules };
+    let images = Images::new(folder, labels.iter().map(|label| label.name.clone()).zip(rules));
     if u32::try_from(images.num_samples()).is_err() {
         return Err(DataError::TooManyRecordings { num_files: images.num_samples() });
     }
@@ -33,10 +33,10 @@ pub(in crate::dataset) fn open(
         return Err(unknown("data.target", &config.target, &labels));
     }
     let labels = match access {
-        LabelAccess::All => images.columns(labels)?,
+        LabelAccess::All => columns(&images, labels)?,
         LabelAccess::WithSamples => labels,
     };
-    let num_train = images.folder.train.num_samples();
+    let num_train = images.folder().train.num_samples();
     let (train, val) = hold_out(num_train, config.images.val_fraction);
     if train.is_empty() {
         let fraction = config.images.val_fraction;
@@ -53,18 +53,19 @@ pub(in crate::dataset) fn open(
         train,
         val,
         test: all.skip(num_train).collect(),
+        own_parts: Vec::new(),
         skipped: Vec::new(),
         warnings,
         fingerprint: fingerprint(&images, &labels)?,
         labels,
-        source: Source::Images(Arc::new(images)),
+        source: Arc::new(images),
     })
 }
 
 /// Opens the images below `root` for a network that was trained on others: their own labels are not asked for.
 pub(in crate::dataset) fn open_unlabelled(config: &DataConfig, root: &Path) -> Result<Dataset, DataError> {
     check_root(root)?;
-    let images = Images { folder: ImageFolder::open(root)?, rules: Vec::new() };
+    let images = Images::new(ImageFolder::open(root)?, None);
     if u32::try_from(images.num_samples()).is_err() {
         return Err(DataError::TooManyRecordings { num_files: images.num_samples() });
     }
@@ -76,12 +77,31 @@ pub(in crate::dataset) fn open_unlabelled(config: &DataConfig, root: &Path) -> R
         train: Vec::new(),
         val: Vec::new(),
         test: all,
+        own_parts: Vec::new(),
         skipped: Vec::new(),
         warnings: Vec::new(),
         fingerprint: fingerprint(&images, &[])?,
         labels: Vec::new(),
-        source: Source::Images(Arc::new(images)),
+        source: Arc::new(images),
     })
+}
+
+/// The labels with the classes of all samples, which are read.
+fn columns(images: &Images, mut labels: Vec<LabelColumn>) -> Result<Vec<LabelColumn>, FormatError> {
+    let mut buffers = ImageBuffers::default();
+    let mut classes = vec![0; labels.len()];
+    for label in &mut labels {
+        label.of_sample.reserve_exact(images.num_samples());
+    }
+    let work = Work::begin("reading labels", "samples", images.num_samples() as u64);
+    for id in (0u32..).take(images.num_samples()) {
+        images.classes(id, &mut buffers, &mut classes)?;
+        work.add(1);
+        for (label, &class) in labels.iter_mut().zip(&classes) {
+            label.of_sample.push(u32::try_from(class).ok());
+        }
+    }
+    Ok(labels)
 }
 
 /// The warning about a target of which the training part knows one class, where labels were read.
@@ -131,14 +151,14 @@ fn fingerprint(images: &Images, labels: &[LabelColumn]) -> Result<u64, DataError
         text(&label.name);
         text(&label.classes.len().to_string());
     }
-    let sets = [Some(&images.folder.train), images.folder.test.as_ref()];
+    let sets = [Some(&images.folder().train), images.folder().test.as_ref()];
     for file in sets.iter().flatten().flat_map(|set| set.files()) {
         text(&file.file_name().unwrap_or_default().to_string_lossy());
         text(&std::fs::metadata(file)?.len().to_string());
     }
     let mut buffers = ImageBuffers::default();
     let mut classes = vec![0; labels.len()];
-    let num_train = images.folder.train.num_samples() as u32;
+    let num_train = images.folder().train.num_samples() as u32;
     let last = images.num_samples() as u32 - 1;
     for id in [0, num_train - 1, num_train.min(last), last] {
         hash.update(images.pixels(id, &mut buffers)?);

@@ -4,11 +4,13 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 
-use dtrain_configs::schema::{DataConfig, DataKind, ImagesConfig, LabelMapConfig};
+use dtrain_configs::schema::{AugmentConfig, DataConfig, DataKind, ImagesConfig, LabelMapConfig};
 
-use super::super::{Dataset, LabelAccess, Source};
+use super::super::{Dataset, LabelAccess};
 use crate::images::idx::{write_images, write_labels};
-use crate::{BatchRequest, Draw, ImageViews, Loader, LoaderOptions, PlainMemory, ViewMaker};
+use crate::{
+    BatchRequest, Draw, GroupRequest, Loader, LoaderOptions, PlainMemory, ViewError, ViewSettings, Views,
+};
 
 const PIXELS: usize = 4;
 
@@ -42,6 +44,11 @@ fn digits() -> (tempfile::TempDir, DataConfig) {
 
 fn open(config: &DataConfig, folder: &Path, access: LabelAccess) -> Dataset {
     Dataset::open(config, folder, access).unwrap()
+}
+
+fn maker(dataset: &Dataset, data: &DataConfig) -> Result<Arc<dyn Views>, ViewError> {
+    let settings = ViewSettings { data, augment: &AugmentConfig::default(), seed: 0 };
+    Arc::clone(&dataset.source).views(&settings)
 }
 
 #[test]
@@ -78,21 +85,20 @@ fn labels_come_with_their_images_and_equal_those_read_beforehand() {
     let dataset = open(&config, folder.path(), LabelAccess::WithSamples);
     assert_eq!(known.fingerprint, dataset.fingerprint);
     assert!(dataset.label("digit").unwrap().of_sample.is_empty());
-    let Source::Images(images) = &dataset.source else { panic!("images") };
-    let maker = Arc::new(ViewMaker::Images(ImageViews::new(Arc::clone(images), &config.images).unwrap()));
+    let maker = maker(&dataset, &config).unwrap();
     let draws: Vec<Draw> = [41, 3, 17].map(Draw::first).into();
-    let request = BatchRequest { draws, num_views: 1, ..BatchRequest::default() };
+    let request = BatchRequest { draws, groups: vec![GroupRequest::of(1)], ..BatchRequest::default() };
     let options =
         LoaderOptions { threads: 2, prefetch_batches: 1, prefetch_bytes: 1 << 20, tells_of_first: false };
     let loader = Loader::start(maker, [request].into_iter(), options, PlainMemory).unwrap();
     let batch = loader.next().unwrap().unwrap();
-    assert_eq!(batch.shape, [1, 2, 2]);
+    assert_eq!(batch.groups[0].shape, [1, 2, 2]);
     assert_eq!(dataset.classes_of(&batch), [vec![1, 3, 7], vec![4, 4, 4]]);
     // One channel: (pixel / 255 - 0.5) / 0.5.
-    let first: Vec<f32> = batch.data.iter().step_by(PIXELS).copied().collect();
+    let first: Vec<f32> = batch.groups[0].data.iter().step_by(PIXELS).copied().collect();
     let expected = [101.0_f32, 3.0, 17.0].map(|pixel| (pixel / 255.0 - 0.5) / 0.5);
     assert!(first.iter().zip(expected).all(|(a, b)| (a - b).abs() < 1e-6), "{first:?}");
-    assert_eq!(batch.data[3], 1.0);
+    assert_eq!(batch.groups[0].data[3], 1.0);
 }
 
 #[test]
@@ -107,10 +113,9 @@ fn a_bad_label_drops_its_sample_and_names_it() {
     assert!(error.contains("77") && error.contains("20"), "{error}");
 
     let dataset = open(&config, folder.path(), LabelAccess::WithSamples);
-    let Source::Images(images) = &dataset.source else { panic!("images") };
-    let maker = Arc::new(ViewMaker::Images(ImageViews::new(Arc::clone(images), &config.images).unwrap()));
+    let maker = maker(&dataset, &config).unwrap();
     let draws: Vec<Draw> = [19, 20, 21].map(Draw::first).into();
-    let request = BatchRequest { draws, num_views: 2, ..BatchRequest::default() };
+    let request = BatchRequest { draws, groups: vec![GroupRequest::of(2)], ..BatchRequest::default() };
     let options =
         LoaderOptions { threads: 1, prefetch_batches: 1, prefetch_bytes: 1 << 20, tells_of_first: false };
     let loader = Loader::start(maker, [request].into_iter(), options, PlainMemory).unwrap();
@@ -118,7 +123,7 @@ fn a_bad_label_drops_its_sample_and_names_it() {
     assert_eq!((batch.kept.as_slice(), batch.failed[0].sample_id), ([0, 2].as_slice(), 20));
     assert!(batch.failed[0].reason.contains("77"), "{}", batch.failed[0].reason);
     assert_eq!(dataset.classes_of(&batch), [vec![9, 1], vec![4, 4]]);
-    assert_eq!(batch.data.len(), 2 * 2 * PIXELS);
+    assert_eq!(batch.groups[0].data.len(), 2 * 2 * PIXELS);
 }
 
 #[test]
@@ -129,9 +134,8 @@ fn settings_that_do_not_fit_the_data_are_named() {
     let text = message(&DataConfig { target: "species".into(), ..config.clone() });
     assert_eq!(text, "`data.target` = `species` is not a label of this data set; it has `digit` and `odd`");
     let dataset = open(&config, folder.path(), LabelAccess::All);
-    let Source::Images(images) = &dataset.source else { panic!("images") };
     let three = ImagesConfig { mean: Some(vec![0.0; 3]), ..ImagesConfig::default() };
-    let error = ImageViews::new(Arc::clone(images), &three).unwrap_err().to_string();
+    let error = maker(&dataset, &DataConfig { images: three, ..config }).unwrap_err().to_string();
     assert_eq!(error, "`data.images.mean` has 3 numbers, but the images have 1 channels");
 }
 

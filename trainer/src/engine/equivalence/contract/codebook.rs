@@ -80,7 +80,7 @@ impl Method for Codebook {
     }
 
     fn count(&self, targets: &Targets) -> Vec<u64> {
-        vec![targets.classes.iter().filter(|&&class| class >= 0).count() as u64]
+        vec![targets.num_labelled()]
     }
 
     fn started(&self) -> Option<&Tensor> {
@@ -115,7 +115,7 @@ impl Method for Codebook {
         let reconstruction = (error.f_sum(None::<Kind>)? + commitment * 0.25) / samples;
 
         let scores = rows.f_mm(&self.classifier)?;
-        let classes = Tensor::from_slice(&targets.classes);
+        let classes = Tensor::from_slice(targets.classes());
         let labelled = context.counts[0];
         let class = cross_entropy(&scores, &classes, labelled, 0.0);
 
@@ -131,7 +131,7 @@ impl Method for Codebook {
         statistics.put("counts", &one_hot.f_sum_dim_intlist(0, false, None::<Kind>)?)?;
         statistics.put("sums", &one_hot.f_tr()?.f_mm(&rows.detach())?)?;
         let drawn = context.draw_samples(ENTRIES as usize, targets.global_samples);
-        statistics.put("drawn", &drawn.rows_of(&rows, &targets.positions)?)?;
+        statistics.put("drawn", &drawn.rows_of(&rows, targets.positions())?)?;
         let first_class = each.detach().f_narrow(1, 0, 1)?.f_sum(None::<Kind>)?;
         Ok(Objective {
             terms: vec![

@@ -57,7 +57,7 @@ impl Method for InputGradient {
     }
 
     fn objective(&self, part: &LocalBatch, context: &StepContext<'_>) -> Result<Objective, TchError> {
-        let classes = Tensor::from_slice(&part.targets.classes);
+        let classes = Tensor::from_slice(part.targets.classes());
         let losses = self.losses(part.inputs(), &classes, context.pass())?;
         let samples = part.targets.global_samples as f64;
         Ok(Objective::of(losses.map(|loss| Term::direct(loss / samples)).into()))

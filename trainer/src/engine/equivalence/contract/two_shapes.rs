@@ -1,7 +1,7 @@
 //! Losses of two kinds over views of two shapes: all five views of a sample against those of all others, and the small views
 //! against the mean of the large ones.
 
-use dtrain_configs::schema::{Encoder, MethodFacts, PairFacts};
+use dtrain_configs::schema::{Encoder, MethodFacts, PairFacts, ViewFacts};
 use tch::TchError;
 
 use super::*;
@@ -38,7 +38,7 @@ impl Method for TwoShapes {
 
     fn facts(&self) -> MethodFacts {
         let pairs = Some(PairFacts { dim: DIM as usize, queue_size: 0 });
-        MethodFacts { num_views: LARGE, pairs, ..MethodFacts::default() }
+        MethodFacts { views: ViewFacts::of(LARGE).and(SMALL), pairs, ..MethodFacts::default() }
     }
 
     fn loss_names(&self) -> Vec<String> {
@@ -66,7 +66,7 @@ impl Method for TwoShapes {
         let projections = &rows / rows.f_norm_scalaropt_dim(2.0, [1_i64].as_slice(), true)?;
         let num_views = LARGE + SMALL;
         let every_view = |column: &[i64]| column.repeat(num_views as usize);
-        let keys = PairKeys::new(every_view(&part.targets.positions), every_view(&part.targets.sample_ids));
+        let keys = PairKeys::new(every_view(part.targets.positions()), every_view(part.targets.sample_ids()));
         let pairs = PairTerm { projections, num_views, keys, temperature: 0.3 };
         Ok(Objective::of(vec![Term::direct(near), Term::Pairs(pairs)]))
     }
@@ -81,7 +81,7 @@ impl Method for TwoShapes {
 }
 
 fn case() -> Case {
-    Case { small_views: SMALL, ..whole(sgd(), built_by(TwoShapes::build)) }
+    whole(sgd(), built_by(TwoShapes::build))
 }
 
 #[test]

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use dtrain_comm::{Collective, CollectiveExt, Stage};
 use dtrain_configs::{Origins, RunConfig, shell_path, shell_word};
-use dtrain_data::Dataset;
+use dtrain_data::{Dataset, Views};
 
 use super::probe::{Probed, open};
 use crate::checkpoint::durable::write_atomic;
@@ -98,7 +98,7 @@ impl Probed {
         let _stage = ranks.heartbeat().enter(Stage::Evaluating);
         let mut how: Reading = reading(prepared);
         if let Some(files) = files {
-            how.maker = Arc::new(agreed(&**ranks, self.maker_for(files))?);
+            how.maker = agreed(&**ranks, self.maker_for(files))?;
         }
         let samples = files.unwrap_or(&prepared.dataset);
         let ids = match asked {
@@ -131,7 +131,7 @@ impl Probed {
     }
 
     /// Makes views of other samples as of those that the run was trained on.
-    fn maker_for(&self, files: &Dataset) -> Result<dtrain_data::ViewMaker, TrainError> {
+    fn maker_for(&self, files: &Dataset) -> Result<Arc<dyn Views>, TrainError> {
         let maker = view_maker(&self.prepared.config, files)?;
         let (trained, found) = (self.prepared.maker.shape(), maker.shape());
         if trained == found {

@@ -1,6 +1,6 @@
 //! The table of predictions: a row for each sample, columns for each head.
 
-use dtrain_data::{Dataset, Source};
+use dtrain_data::Dataset;
 
 use crate::error::TrainError;
 use crate::eval::{Answer, Prediction};
@@ -47,11 +47,7 @@ impl<'a> Table<'a> {
 
     /// Names of the columns.
     pub fn header(&self) -> Vec<String> {
-        let sample = match self.samples.source {
-            Source::Recordings(_) => "file",
-            Source::Images(_) => "sample",
-        };
-        let mut header = vec![sample.to_owned()];
+        let mut header = vec![self.samples.source.noun().to_owned()];
         for head in &self.heads {
             let name = &head.task.name;
             header.extend([name.clone(), format!("{name}_probability")]);
@@ -124,8 +120,9 @@ fn most_probable(answer: &Answer) -> Vec<usize> {
 #[cfg(test)]
 mod tests {
     use std::path::PathBuf;
+    use std::sync::Arc;
 
-    use dtrain_data::{LabelColumn, Sample};
+    use dtrain_data::{LabelColumn, Recordings, Sample};
 
     use super::*;
 
@@ -139,12 +136,13 @@ mod tests {
         Dataset {
             name: "birds".into(),
             root: PathBuf::new(),
-            source: Source::Recordings(vec![sample]),
+            source: Arc::new(Recordings(vec![sample])),
             labels,
             recordings: vec![0],
             train: Vec::new(),
             val: Vec::new(),
             test: vec![0],
+            own_parts: Vec::new(),
             skipped: Vec::new(),
             warnings: Vec::new(),
             fingerprint: 0,

@@ -285,7 +285,7 @@ fn ways(
 }
 
 fn tile(config: &RunConfig, device: Device) -> usize {
-    let views = config.method.facts().num_views as usize;
+    let views = config.method.facts().views.total() as usize;
     let set = config.trainer.loss_tile.value();
     set.unwrap_or_else(|| default_tile(device, views * config.trainer.batch_size))
 }

@@ -1,0 +1,32 @@
+//! Images as what a data set is read from.
+
+use std::sync::Arc;
+
+use dtrain_configs::schema::DataConfig;
+
+use super::super::source::{Source, SourceWords};
+use crate::images::Images;
+use crate::views::{ImageViews, ViewError, ViewSettings, Views};
+
+impl Source for Images {
+    fn num_samples(&self) -> usize {
+        Images::num_samples(self)
+    }
+
+    /// `train/17`: part, and position in it.
+    fn name_of(&self, id: u32) -> Option<String> {
+        ((id as usize) < Images::num_samples(self)).then(|| Images::name_of(self, id))
+    }
+
+    fn noun(&self) -> &'static str {
+        "sample"
+    }
+
+    fn words(&self, _: &DataConfig) -> SourceWords {
+        SourceWords { parts: self.format().name().to_owned(), views: "from the data".to_owned() }
+    }
+
+    fn views(self: Arc<Self>, settings: &ViewSettings<'_>) -> Result<Arc<dyn Views>, ViewError> {
+        Ok(Arc::new(ImageViews::new(self, &settings.data.images)?))
+    }
+}

@@ -1,0 +1,39 @@
+//! What a data set is read from: one trait, so that a further kind of data is an implementation and a line in
+//! [`Dataset::open`](super::Dataset::open).
+
+use std::fmt;
+use std::sync::Arc;
+
+use dtrain_configs::schema::DataConfig;
+
+use crate::views::{ViewError, ViewSettings, Views};
+
+/// Samples by their numbers, all parts together.
+pub trait Source: fmt::Debug + Send + Sync {
+    /// Samples of all parts; their numbers count from 0.
+    fn num_samples(&self) -> usize;
+
+    /// What a sample is called, the same on every machine; `None` beyond the last.
+    fn name_of(&self, id: u32) -> Option<String>;
+
+    /// What one sample is: the heading of a column of names.
+    fn noun(&self) -> &'static str;
+
+    /// What is said of the source to people.
+    fn words(&self, data: &DataConfig) -> SourceWords;
+
+    /// Makes views of the samples, by their numbers.
+    ///
+    /// # Errors
+    /// Settings that do not fit the samples. No sample is read.
+    fn views(self: Arc<Self>, settings: &ViewSettings<'_>) -> Result<Arc<dyn Views>, ViewError>;
+}
+
+/// What is said of a source to people.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SourceWords {
+    /// What the parts come from.
+    pub parts: String,
+    /// What a view is made of.
+    pub views: String,
+}
