@@ -261,8 +261,8 @@ mod tests {
 
     #[test]
     fn numbers_come_from_network_and_settings() {
-        let mut config = RunConfig::default();
-        config.model = ModelConfig::named("resnet18").unwrap();
+        let model = ModelConfig::named("resnet18").unwrap();
+        let mut config = RunConfig { model, ..RunConfig::default() };
         config.trainer.batch_size = 128;
         shape_of(&config, |shape| {
             let inputs = shape.on_world(4);
