@@ -140,8 +140,8 @@ fn a_damaged_local_checkpoint_is_passed_over_and_another_runs_is_refused() {
     std::fs::write(cut.join("run_id"), own.file_name().unwrap().as_encoded_bytes()).unwrap();
 
     // The kill may have come before the one before the newest was removed.
-    for folder in std::fs::read_dir(&own).unwrap() {
-        std::fs::write(folder.unwrap().path().join("model.safetensors"), "torn").unwrap();
+    for step in local_steps(&fast) {
+        std::fs::write(own.join(format!("step-{step:08}/model.safetensors")), "torn").unwrap();
     }
     let resumed = sandbox.dtrain(["resume", "cut"]).finish().succeeded();
     resumed.says("the local tier is passed over").says("step 40  (durable checkpoint");
