@@ -1,7 +1,5 @@
 //! What a check of settings finds, and the bounds that are asked for everywhere.
 
-use crate::schema::Scheduled;
-
 /// Widest layer.
 pub(crate) const MAX_DIM: u64 = 1 << 16;
 
@@ -88,16 +86,6 @@ impl Checks {
         self.require(holds, [key], || format!("`{key}` must be at least 0 and below 1, not {value}"), None);
     }
 
-    /// As [`Checks::not_negative`], of every step.
-    pub fn not_negative_schedule(&mut self, key: &'static str, schedule: &Scheduled) {
-        schedule.ends().into_iter().take(ends_apart(schedule)).for_each(|end| self.not_negative(key, end));
-    }
-
-    /// As [`Checks::below_one`], of every step.
-    pub fn below_one_schedule(&mut self, key: &'static str, schedule: &Scheduled) {
-        schedule.ends().into_iter().take(ends_apart(schedule)).for_each(|end| self.below_one(key, end));
-    }
-
     /// Low and high end of a range.
     pub fn range(&mut self, key: &'static str, [low, high]: [f64; 2]) {
         let holds = low.is_finite() && high.is_finite() && low <= high;
@@ -109,10 +97,4 @@ impl Checks {
     pub fn filled(&mut self, key: &'static str, text: &str) {
         self.require(!text.trim().is_empty(), [key], || format!("`{key}` is empty"), None);
     }
-}
-
-/// How many ends of a schedule are worth a line each.
-fn ends_apart(schedule: &Scheduled) -> usize {
-    let [first, last] = schedule.ends();
-    if first.to_bits() == last.to_bits() { 1 } else { 2 }
 }

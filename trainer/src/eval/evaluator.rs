@@ -4,11 +4,11 @@
 use dtrain_configs::schema::EvalConfig;
 use dtrain_data::{Dataset, LabelColumn};
 
-use super::{Embeddings, Evaluation, LossBatches, Reading, Thoroughness};
+use super::{Embeddings, Evaluation, Reading, Thoroughness};
 use crate::batch::Batch;
 use crate::engine::{Engine, Read};
 use crate::error::TrainError;
-use crate::method::{Method, Targets};
+use crate::method::{Method, TargetColumns, Targets};
 
 /// What is evaluated, as far as it is known before any sample is read.
 pub struct Subject<'a> {
@@ -22,6 +22,17 @@ pub struct Subject<'a> {
     pub config: &'a EvalConfig,
     /// How the objective is computed.
     pub losses: LossBatches<'a>,
+}
+
+/// How validation batches are made.
+#[derive(Debug, Clone, Copy)]
+pub struct LossBatches<'a> {
+    /// Samples of a global batch; as in training, since a contrastive loss depends on the number of negatives.
+    pub batch_size: usize,
+    /// Of the run.
+    pub seed: u64,
+    /// Labels that the method looks at.
+    pub columns: TargetColumns<'a>,
 }
 
 /// What a part is read for.

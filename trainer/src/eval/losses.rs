@@ -2,31 +2,20 @@
 //! samples, each sample once. Which samples meet in a batch, and which views of them, is a function of the seed alone, so
 //! that two evaluations differ by the weights and nothing else.
 
+use dtrain_configs::schema::Sampling;
 use dtrain_data::progress::Work;
 use dtrain_data::{BatchRequest, Dataset, Draw, evaluation_batches, share};
 
 use super::batches::named_on_all_ranks;
-use super::evaluator::{Asks, Conclusion, Evaluator, Role, Subject};
+use super::evaluator::{Asks, Conclusion, Evaluator, LossBatches, Role, Subject};
 use super::{Evaluation, Reading, Thoroughness, names};
 use crate::batch::{start_loader, upload};
 use crate::engine::{Engine, Validation};
 use crate::error::TrainError;
-use crate::method::{LocalBatch, Method, TargetColumns, Targets};
-use dtrain_configs::schema::Sampling;
+use crate::method::{LocalBatch, Method, Targets};
 
 /// The epoch that names the views of validation batches: no epoch of a run has them.
 const EPOCH: u64 = u32::MAX as u64;
-
-/// How validation batches are made.
-#[derive(Debug, Clone, Copy)]
-pub struct LossBatches<'a> {
-    /// Samples of a global batch; as in training, since a contrastive loss depends on the number of negatives.
-    pub batch_size: usize,
-    /// Of the run.
-    pub seed: u64,
-    /// Labels that the method looks at.
-    pub columns: TargetColumns<'a>,
-}
 
 /// Losses of a part; the same on all ranks.
 #[derive(Debug, Clone, PartialEq)]

@@ -92,8 +92,8 @@ impl OptimizerConfig {
     /// Settings that cannot work.
     pub(crate) fn check(&self, checks: &mut Checks) {
         checks.positive("optimizer.lr", self.lr());
-        checks.not_negative_schedule("optimizer.weight_decay", &self.weight_decay());
-        checks.below_one_schedule(self.momentum_key(), &self.momentum());
+        self.weight_decay().check_not_negative("optimizer.weight_decay", checks);
+        self.momentum().check_below_one(self.momentum_key(), checks);
         self.settings().check(checks);
         groups::check(self.groups(), checks);
     }

@@ -12,6 +12,7 @@ use serde::de::value::MapAccessDeserializer;
 use serde::de::{Error, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
+use crate::checks::Checks;
 pub use curve::{Curve, ScheduleKind, Shape};
 pub use span::Span;
 pub use teacher::TeacherMomentum;
@@ -100,6 +101,25 @@ impl Scheduled {
             Self::Curve(curve) => Some(curve.spans()),
         };
         curve.into_iter().flatten()
+    }
+}
+
+impl Scheduled {
+    /// As [`Checks::not_negative`], of every step.
+    pub(crate) fn check_not_negative(&self, key: &'static str, checks: &mut Checks) {
+        self.different_ends().for_each(|end| checks.not_negative(key, end));
+    }
+
+    /// As [`Checks::below_one`], of every step.
+    pub(crate) fn check_below_one(&self, key: &'static str, checks: &mut Checks) {
+        self.different_ends().for_each(|end| checks.below_one(key, end));
+    }
+
+    /// Those that are worth a line each.
+    fn different_ends(&self) -> impl Iterator<Item = f64> {
+        let [first, last] = self.ends();
+        let is_one = first.to_bits() == last.to_bits();
+        std::iter::once(first).chain((!is_one).then_some(last))
     }
 }
 
