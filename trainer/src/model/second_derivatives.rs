@@ -48,6 +48,8 @@ impl Network {
         no_grad(|| {
             for (name, tensor) in tensors.chain(buffers).filter(|(_, tensor)| tensor.dim() == 1) {
                 let center = match name.rsplit('.').next() {
+                    // Without a normalization in between, a small scale would let the inputs fade.
+                    Some("weight") if config.norm == Norm::Frozen => 1.0,
                     Some("weight") => 0.3,
                     Some("running_var") => 1.0,
                     _ => 0.02,
