@@ -26,9 +26,11 @@ fn wave(shape: &[i64], frequency: f64) -> Tensor {
     (Tensor::arange(shape.iter().product::<i64>(), DOUBLE) * frequency).sin().reshape(shape)
 }
 
-/// The direction in which a tensor is moved: of its own size.
+/// The direction in which a tensor is moved: of its own size, and along itself too, which a network without normalization of its
+/// own feels most.
 fn direction(tensor: &Tensor) -> Tensor {
-    wave(&tensor.size(), 2.0 * 1.359) * tensor.detach().square().mean(Kind::Double).sqrt()
+    let tensor = tensor.detach();
+    wave(&tensor.size(), 2.0 * 1.359) * tensor.square().mean(Kind::Double).sqrt() + tensor
 }
 
 struct Network {
