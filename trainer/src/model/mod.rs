@@ -93,7 +93,7 @@ impl From<[i64; 3]> for InputShape {
 /// A network that turns views into embeddings, by way of feature maps.
 pub trait Backbone: Send {
     /// Feature maps of a batch: what the network knows of each position, before positions are summed up. They are what
-    /// Grad-CAM weights and a decoder starts from; a gradient with respect to them is that of any tensor of the graph.
+    /// Grad-CAM weighs and a decoder starts from; a gradient with respect to them is that of any tensor of the graph.
     ///
     /// # Shapes
     /// `input` (N, C, H, W) of the shape that the network was built for, to (N, [`Backbone::feature_shape`]); N may be 0.

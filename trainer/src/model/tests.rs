@@ -78,7 +78,7 @@ fn an_embedding_is_the_pooled_feature_maps_of_the_stated_shape() {
     }
 }
 
-/// What Grad-CAM weights: the gradient of a score with respect to feature maps, within the graph of a whole pass or from feature
+/// What Grad-CAM weighs: the gradient of a score with respect to feature maps, within the graph of a whole pass or from feature
 /// maps on, is the same, and each step along it raises the score as it says.
 #[test]
 fn feature_maps_have_a_gradient() {
