@@ -42,7 +42,8 @@ impl Engine {
         taken.map(drop).map_err(|error| self.ranks.cause_of(error))
     }
 
-    /// Freezes what is frozen in the step before `step`, for weights that were saved there.
+    /// Freezes what is frozen in the step before `step`, for weights that were saved there; what a method changes over the run is as
+    /// in that step.
     ///
     /// # Errors
     /// When there is no such phase.

@@ -141,9 +141,9 @@ pub trait Method: Send {
         Ok(())
     }
 
-    /// A first pass over the part without graph, for what the objective has to know of the whole batch: its statistics are
-    /// summed over the global batch before [`Method::objective`] is asked ([`StepContext::first_pass`]). Without statistics
-    /// there is no such pass. Running statistics of layers stay as they are.
+    /// A first pass over the part without graph, for what the objective has to know of the whole batch, where the facts state
+    /// one: its statistics are summed over the global batch before [`Method::objective`] is asked
+    /// ([`StepContext::first_pass`]). Running statistics of layers stay as they are.
     ///
     /// # Errors
     /// When memory runs out or the ranks cannot talk.

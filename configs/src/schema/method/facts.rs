@@ -17,6 +17,8 @@ pub struct MethodFacts {
     pub teacher: Option<TeacherFacts>,
     /// Its losses hold gradients, so that training takes gradients of gradients.
     pub second_order: bool,
+    /// Its objective has to know sums over the global batch, for which all samples go through a pass of their own before.
+    pub first_pass: bool,
 }
 
 impl Default for MethodFacts {
@@ -29,6 +31,7 @@ impl Default for MethodFacts {
             pairs: None,
             teacher: None,
             second_order: false,
+            first_pass: false,
         }
     }
 }

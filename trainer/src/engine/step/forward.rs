@@ -59,7 +59,7 @@ impl Engine {
         Ok(LocalSums { pairs, counts: known.counts, ..sums })
     }
 
-    /// What the method finds in the global batch before its objective; `None` where it asks for nothing.
+    /// What the method finds in the global batch before its objective; `None` where it asks for no such pass.
     fn first_pass(
         &self,
         batch: &LocalBatch,
@@ -67,16 +67,15 @@ impl Engine {
         parts: &[Range<usize>],
         counts: &GlobalCounts,
     ) -> Result<Option<Statistics>, TrainError> {
+        if !self.method.facts().first_pass {
+            return Ok(None);
+        }
         let mut found = Statistics::default();
         for rows in parts {
             let part = batch.narrow(rows)?;
             let context = self.training_context(&part, plan.step, false).knowing(&counts.0, None);
             let _reduced = self.settings.arithmetic.enter(self.device());
-            let statistics = tch::no_grad(|| self.method.first_pass(&part, &context))?;
-            if statistics.is_empty() {
-                return Ok(None);
-            }
-            found.add(statistics)?;
+            found.add(tch::no_grad(|| self.method.first_pass(&part, &context))?)?;
         }
         found.sum_by(|flat| self.ranks.sum_f64(flat))?;
         Ok(Some(found))

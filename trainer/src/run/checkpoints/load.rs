@@ -40,7 +40,9 @@ impl Restored {
     /// # Errors
     /// What is missing, different or nobody's, by name.
     pub fn apply(&self, prepared: &mut Prepared) -> Result<(), TrainError> {
-        self.stored().restore(&mut prepared.engine.stateful(), &LoopState::SECTIONS)
+        self.stored().restore(&mut prepared.engine.stateful(), &LoopState::SECTIONS)?;
+        // An evaluation may come before the first step.
+        prepared.engine.freeze_as_before(self.state.coordinator.step)
     }
 
     /// Puts weights and buffers into place only.

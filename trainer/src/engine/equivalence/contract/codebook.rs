@@ -60,7 +60,7 @@ impl Method for Codebook {
     }
 
     fn facts(&self) -> MethodFacts {
-        MethodFacts::default()
+        MethodFacts { first_pass: true, ..MethodFacts::default() }
     }
 
     fn loss_names(&self) -> Vec<String> {
