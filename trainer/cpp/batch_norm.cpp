@@ -138,7 +138,7 @@ struct BatchNorm : torch::autograd::Function<BatchNorm> {
 } // namespace
 
 char *dtrain_batch_norm(const Tensor *input, const Tensor *weight, const Tensor *bias, const Tensor *running_mean,
-                        const Tensor *running_var, double momentum, double epsilon, dtrain_after after,
+                        const Tensor *running_var, double momentum, double epsilon, dtrain_epilogue epilogue,
                         const Tensor *shortcut, dtrain_sum_callback callback, Tensor **output) {
   return guarded([&] {
     const auto all_ranks = c10::make_intrusive<SumCallback>(callback);
@@ -153,15 +153,15 @@ char *dtrain_batch_norm(const Tensor *input, const Tensor *weight, const Tensor 
                           running_var != nullptr ? *running_var : Tensor(), momentum);
     const auto added = shortcut != nullptr ? *shortcut : Tensor();
     const auto finished = [&]() -> Tensor {
-      if (after == DTRAIN_AFTER_RELU_POOL && can_pool(*input, *weight))
+      if (epilogue == DTRAIN_EPILOGUE_RELU_POOL && can_pool(*input, *weight))
         return pooled_norm_relu(*input, *weight, *bias, statistics, epsilon, all_ranks);
-      if (after == DTRAIN_AFTER_RELU && can_fuse(*input, *weight, added))
+      if (epilogue == DTRAIN_EPILOGUE_RELU && can_fuse(*input, *weight, added))
         return fused_norm_relu(*input, *weight, *bias, added, statistics, epsilon, all_ranks);
       auto result = BatchNorm::apply(*input, *weight, *bias, statistics, epsilon, all_ranks);
-      if (after == DTRAIN_AFTER_NOTHING)
+      if (epilogue == DTRAIN_EPILOGUE_NOTHING)
         return result;
       result = (added.defined() ? result.add_(added) : result).relu_();
-      return after == DTRAIN_AFTER_RELU_POOL ? at::max_pool2d(result, {2, 2}) : result;
+      return epilogue == DTRAIN_EPILOGUE_RELU_POOL ? at::max_pool2d(result, {2, 2}) : result;
     };
     *output = new Tensor(finished());
   });

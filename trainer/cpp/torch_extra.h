@@ -66,19 +66,19 @@ struct dtrain_sum_callback {
 };
 
 // What follows batch norm.
-enum dtrain_after {
-  DTRAIN_AFTER_NOTHING = 0,
+enum dtrain_epilogue {
+  DTRAIN_EPILOGUE_NOTHING = 0,
   // Plus `shortcut` (may be null; of the shape of `input`), then ReLU.
-  DTRAIN_AFTER_RELU = 1,
+  DTRAIN_EPILOGUE_RELU = 1,
   // ReLU, then the largest element of each 2x2 window; `input` is (N, C, H, W), and odd sizes are rounded down.
-  DTRAIN_AFTER_RELU_POOL = 2,
+  DTRAIN_EPILOGUE_RELU_POOL = 2,
 };
 
 // Batch norm in training mode over the samples of all ranks, or of this one where the callback is null, and what follows.
 // `input` is (N, C, ...), N may be 0; the running statistics may be null. `output` becomes a new tensor.
 char *dtrain_batch_norm(const at::Tensor *input, const at::Tensor *weight, const at::Tensor *bias,
                         const at::Tensor *running_mean, const at::Tensor *running_var, double momentum, double epsilon,
-                        dtrain_after after, const at::Tensor *shortcut, dtrain_sum_callback callback, at::Tensor **output);
+                        dtrain_epilogue epilogue, const at::Tensor *shortcut, dtrain_sum_callback callback, at::Tensor **output);
 
 // The sum of `own` (f64, one-dimensional) over all ranks, with derivatives of every order: backward is the sum of the ranks'
 // gradients, by the same function. `sums` becomes a new tensor.

@@ -22,7 +22,7 @@ use std::ffi::{CStr, c_char, c_int};
 use tch::{Device, TchError};
 
 pub use autocast::Autocast;
-pub use batch_norm::{After, BatchNormTensors, SyncStatistics, batch_norm};
+pub use batch_norm::{BatchNormTensors, Epilogue, SyncStatistics, batch_norm};
 pub use convolution::conv2d;
 pub use cuda::{Event, HostCopy, current_stream, load_cuda, num_gpus};
 pub use fused::{AdamRun, AdamStep, SgdRun, SgdStep, fused_adam, fused_sgd};

@@ -43,7 +43,7 @@ pub use validation::{LossSums, Validation};
 use crate::coordinator::Course;
 use crate::error::TrainError;
 use crate::method::{HeadReading, Method, Targets};
-use crate::model::Pass;
+use crate::model::ForwardContext;
 use crate::model::parameters::Parameters;
 use crate::torch_extra::{LossScale, SyncStatistics, keep_large_blocks};
 use buffers::Buffers;
@@ -257,7 +257,7 @@ impl Engine {
     pub fn read(&self, inputs: &Tensor, targets: &Targets, ask_heads: bool) -> Result<Read, TrainError> {
         let _reduced = self.settings.arithmetic.enter(self.device());
         tch::no_grad(|| {
-            let embeddings = self.method.embed(inputs, self.settings.encoder, &Pass::eval())?;
+            let embeddings = self.method.embed(inputs, self.settings.encoder, &ForwardContext::eval())?;
             let heads = if ask_heads { self.method.read_heads(&embeddings, targets)? } else { Vec::new() };
             Ok(Read { embeddings: embeddings.f_to_kind(self.kind())?, heads })
         })

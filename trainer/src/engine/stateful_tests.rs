@@ -16,7 +16,7 @@ use crate::coordinator::Course;
 use crate::engine::{Arithmetic, Engine, EngineSettings, Ranks};
 use crate::error::TrainError;
 use crate::method::{LocalBatch, Method, Objective, StepContext};
-use crate::model::Pass;
+use crate::model::ForwardContext;
 use crate::model::parameters::{Init, Parameters, Role};
 use crate::state::{Layout, Snapshot, Stateful, Stored, Values, copy_into, spec_of};
 
@@ -67,7 +67,7 @@ impl Method for WithTeacher {
         1
     }
 
-    fn embed(&self, inputs: &Tensor, _: Encoder, _: &Pass) -> Result<Tensor, TchError> {
+    fn embed(&self, inputs: &Tensor, _: Encoder, _: &ForwardContext) -> Result<Tensor, TchError> {
         Ok(inputs.shallow_clone())
     }
 }

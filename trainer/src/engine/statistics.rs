@@ -4,7 +4,7 @@ use super::Engine;
 use super::buffers::Snapshot;
 use crate::error::TrainError;
 use crate::method::{LocalBatch, StepContext};
-use crate::model::Pass;
+use crate::model::ForwardContext;
 use crate::model::statistics::NormStatistics;
 
 /// Running statistics and counters at some time.
@@ -34,7 +34,7 @@ impl Engine {
     /// # Errors
     /// When memory runs out or the ranks cannot talk.
     pub fn take_statistics(&self, batch: &LocalBatch) -> Result<(), TrainError> {
-        let pass = Pass::taking_statistics(self.sum.clone());
+        let pass = ForwardContext::taking_statistics(self.sum.clone());
         let context = StepContext::new(self.standing(self.last_step), batch, &pass, self.sum.clone());
         let counts = vec![1; self.method.count(&batch.targets).len()];
         let context = context.without_noise().knowing(&counts, None);

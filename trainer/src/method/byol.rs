@@ -11,7 +11,7 @@ use tch::{TchError, Tensor};
 
 use super::{LocalBatch, Method, Objective, Parts, StepContext, cosines, two_views};
 use crate::model::projector::{Predictor, Projector};
-use crate::model::{Backbone, Pass};
+use crate::model::{Backbone, ForwardContext};
 use crate::state::Stateful;
 
 /// Backbone, projector and predictor, and a teacher of the first two.
@@ -72,7 +72,7 @@ impl Method for Byol {
         self.backbone.num_features()
     }
 
-    fn embed(&self, inputs: &Tensor, encoder: Encoder, pass: &Pass) -> Result<Tensor, TchError> {
+    fn embed(&self, inputs: &Tensor, encoder: Encoder, pass: &ForwardContext) -> Result<Tensor, TchError> {
         match encoder {
             Encoder::Online => self.backbone.forward(inputs, pass),
             Encoder::Teacher => self.teacher.0.forward(inputs, pass),
@@ -112,7 +112,7 @@ mod tests {
         });
         let part = case();
         let (inputs, targets) = (part.inputs(), &part.targets);
-        let pass = Pass::train(None).without_update();
+        let pass = ForwardContext::train(None).without_update();
         let context = StepContext::alone(pass.clone());
         let loss = direct_loss(&byol.objective(&part, &context).unwrap());
 

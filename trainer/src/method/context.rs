@@ -5,7 +5,7 @@ use dtrain_data::rng::{Purpose, stream};
 use tch::{Kind, TchError, Tensor};
 
 use super::{DrawnSamples, LocalBatch, PairKeys, Statistics};
-use crate::model::Pass;
+use crate::model::ForwardContext;
 use crate::model::dropout::Noise;
 use crate::torch_extra::SyncStatistics;
 
@@ -22,7 +22,7 @@ pub struct StepContext<'a> {
     /// What [`super::Method::first_pass`] has found in the global batch.
     pub first_pass: Option<&'a Statistics>,
     /// For each group of views, how layers behave.
-    passes: Vec<Pass>,
+    passes: Vec<ForwardContext>,
     /// Sums over ranks; `None` where there is one.
     sum: Option<SyncStatistics>,
 }
@@ -47,7 +47,7 @@ impl StepFacts {
 
 impl<'a> StepContext<'a> {
     /// A pass on one rank without a run around it.
-    pub fn alone(pass: Pass) -> Self {
+    pub fn alone(pass: ForwardContext) -> Self {
         Self { passes: vec![pass], ..Self::default() }
     }
 
@@ -55,7 +55,7 @@ impl<'a> StepContext<'a> {
     pub fn new(
         (step, values): (StepFacts, ScheduledValues),
         batch: &LocalBatch,
-        pass: &Pass,
+        pass: &ForwardContext,
         sum: Option<SyncStatistics>,
     ) -> Self {
         let mut first_view = 0;
@@ -63,7 +63,7 @@ impl<'a> StepContext<'a> {
             let views = first_view..first_view + group.num_views;
             first_view = views.end;
             let noise = || Noise::new(step.seed, step.number, batch.targets.sample_ids(), views);
-            Pass { noise: pass.train.then(noise), ..pass.clone() }
+            ForwardContext { noise: pass.train.then(noise), ..pass.clone() }
         });
         Self { step, values, passes: passes.collect(), sum, ..Self::default() }
     }
@@ -83,12 +83,12 @@ impl<'a> StepContext<'a> {
     }
 
     /// How layers behave on the first group of views.
-    pub fn pass(&self) -> &Pass {
+    pub fn pass(&self) -> &ForwardContext {
         self.pass_of(0)
     }
 
     /// How layers behave on a group of views; groups are numbered as in [`LocalBatch::groups`].
-    pub fn pass_of(&self, group: usize) -> &Pass {
+    pub fn pass_of(&self, group: usize) -> &ForwardContext {
         &self.passes[group]
     }
 

@@ -32,7 +32,7 @@ pub use task::{HeadTask, Task};
 pub use crate::loss::contrastive::{PairKeys, Queue};
 use crate::loss::heads::{head_loss, predicted_classes, predicted_values, probabilities};
 use crate::model::parameters::Parameters;
-use crate::model::{Backbone, Pass};
+use crate::model::{Backbone, ForwardContext};
 use crate::state::Stateful;
 
 /// Scope of the backbone's parameters; what follows `backbone.` are torchvision's names.
@@ -180,7 +180,7 @@ pub trait Method: Send {
 
     /// Embeddings `[n, num_features]` of `inputs` `[n, C, H, W]`, as probes see them. A method without a teacher is asked
     /// for those of the trained network only.
-    fn embed(&self, inputs: &Tensor, encoder: Encoder, pass: &Pass) -> Result<Tensor, TchError>;
+    fn embed(&self, inputs: &Tensor, encoder: Encoder, pass: &ForwardContext) -> Result<Tensor, TchError>;
 
     /// The labels that the method predicts, each by a classifier of its own.
     fn heads(&self) -> &[HeadTask] {

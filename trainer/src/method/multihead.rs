@@ -10,7 +10,7 @@ use super::{
 };
 use crate::loss::heads::{head_loss, num_outputs, predicted_classes};
 use crate::model::classifier::Classifier;
-use crate::model::{Backbone, Pass};
+use crate::model::{Backbone, ForwardContext};
 use crate::state::Stateful;
 
 /// Backbone and one classifier per label.
@@ -108,7 +108,7 @@ impl Method for Multihead {
         self.backbone.num_features()
     }
 
-    fn embed(&self, inputs: &Tensor, _: Encoder, pass: &Pass) -> Result<Tensor, TchError> {
+    fn embed(&self, inputs: &Tensor, _: Encoder, pass: &ForwardContext) -> Result<Tensor, TchError> {
         self.backbone.forward(inputs, pass)
     }
 

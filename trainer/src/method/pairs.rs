@@ -79,7 +79,7 @@ mod tests {
     use crate::method::{
         GlobalRows, LocalBatch, Method, Statistics, StepContext, StepFacts, Task, Term, build,
     };
-    use crate::model::Pass;
+    use crate::model::ForwardContext;
 
     const DIM: usize = 6;
 
@@ -123,7 +123,8 @@ mod tests {
     fn pairs_of(method: &dyn Method) -> PairTerm {
         let inputs = Tensor::randn([6, 1, 16, 16], (Kind::Double, Device::Cpu));
         let part = LocalBatch::new(NUM_VIEWS, inputs, targets());
-        let mut objective = method.objective(&part, &StepContext::alone(Pass::train(None))).unwrap();
+        let mut objective =
+            method.objective(&part, &StepContext::alone(ForwardContext::train(None))).unwrap();
         match objective.terms.pop() {
             Some(Term::Pairs(pairs)) => pairs,
             other => panic!("{other:?}"),

@@ -8,7 +8,7 @@ use tch::{TchError, Tensor};
 use super::pairs;
 use super::{AfterStep, LocalBatch, Method, Objective, Parts, Queue, StepContext, Term, normalize};
 use crate::model::projector::Projector;
-use crate::model::{Backbone, Pass};
+use crate::model::{Backbone, ForwardContext};
 use crate::state::Stateful;
 
 /// Backbone and projector under NT-Xent.
@@ -78,7 +78,7 @@ impl Method for Simclr {
         self.backbone.num_features()
     }
 
-    fn embed(&self, inputs: &Tensor, _: Encoder, pass: &Pass) -> Result<Tensor, TchError> {
+    fn embed(&self, inputs: &Tensor, _: Encoder, pass: &ForwardContext) -> Result<Tensor, TchError> {
         self.backbone.forward(inputs, pass)
     }
 }

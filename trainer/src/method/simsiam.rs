@@ -9,7 +9,7 @@ use tch::{TchError, Tensor};
 
 use super::{LocalBatch, Method, Objective, Parts, StepContext, cosines, two_views};
 use crate::model::projector::{Predictor, Projector};
-use crate::model::{Backbone, Pass};
+use crate::model::{Backbone, ForwardContext};
 use crate::state::Stateful;
 
 /// Backbone, projector and predictor.
@@ -64,7 +64,7 @@ impl Method for Simsiam {
         self.backbone.num_features()
     }
 
-    fn embed(&self, inputs: &Tensor, _: Encoder, pass: &Pass) -> Result<Tensor, TchError> {
+    fn embed(&self, inputs: &Tensor, _: Encoder, pass: &ForwardContext) -> Result<Tensor, TchError> {
         self.backbone.forward(inputs, pass)
     }
 }
@@ -100,7 +100,7 @@ mod tests {
         let (simsiam, parameters) = built();
         let part = case();
         let (inputs, targets) = (part.inputs(), &part.targets);
-        let pass = Pass::train(None).without_update();
+        let pass = ForwardContext::train(None).without_update();
         let context = StepContext::alone(pass.clone());
         let loss = direct_loss(&simsiam.objective(&part, &context).unwrap());
         let projected =
@@ -138,7 +138,7 @@ mod tests {
         }
         let part = case();
         let inputs = part.inputs();
-        let pass = Pass::train(None).without_update();
+        let pass = ForwardContext::train(None).without_update();
         let projected =
             simsiam.projector.forward(&simsiam.backbone.forward(inputs, &pass).unwrap(), &pass).unwrap();
         let mean = projected.mean_dim(0, false, Kind::Double).abs().max().double_value(&[]);

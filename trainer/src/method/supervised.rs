@@ -10,7 +10,7 @@ use super::{
 };
 use crate::loss::cross_entropy::cross_entropy;
 use crate::model::classifier::Classifier;
-use crate::model::{Backbone, Pass};
+use crate::model::{Backbone, ForwardContext};
 use crate::state::Stateful;
 
 /// Backbone and linear classifier.
@@ -81,7 +81,7 @@ impl Method for Supervised {
         self.backbone.num_features()
     }
 
-    fn embed(&self, inputs: &Tensor, _: Encoder, pass: &Pass) -> Result<Tensor, TchError> {
+    fn embed(&self, inputs: &Tensor, _: Encoder, pass: &ForwardContext) -> Result<Tensor, TchError> {
         self.backbone.forward(inputs, pass)
     }
 

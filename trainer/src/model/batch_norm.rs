@@ -5,8 +5,8 @@ use tch::{TchError, Tensor};
 
 use super::frozen::Frozen;
 use super::parameters::{Init, Parameters, Role};
-use super::{Pass, synchronized_norm};
-use crate::torch_extra::{After, BatchNormTensors, batch_norm, works_as_cpu};
+use super::{ForwardContext, synchronized_norm};
+use crate::torch_extra::{BatchNormTensors, Epilogue, batch_norm, works_as_cpu};
 
 /// Share of the new statistics in the running ones (PyTorch's convention and default).
 pub const MOMENTUM: f64 = 0.1;
@@ -37,7 +37,7 @@ impl BatchNorm {
         })
     }
 
-    /// Normalizes as `pass` says, then does `after`; a frozen layer always by the running statistics, which it leaves as they
+    /// Normalizes as `pass` says, then does `epilogue`; a frozen layer always by the running statistics, which it leaves as they
     /// are.
     ///
     /// # Shapes
@@ -45,9 +45,14 @@ impl BatchNorm {
     ///
     /// # Errors
     /// When the shape does not fit, memory runs out, or the ranks fail to exchange statistics.
-    pub fn forward(&self, input: &Tensor, pass: &Pass, after: After<'_>) -> Result<Tensor, TchError> {
+    pub fn forward(
+        &self,
+        input: &Tensor,
+        pass: &ForwardContext,
+        epilogue: Epilogue<'_>,
+    ) -> Result<Tensor, TchError> {
         if !pass.train || self.frozen.is_set() {
-            return finish(self.forward_by_running_statistics(input)?, after);
+            return finish(self.forward_by_running_statistics(input)?, epilogue);
         }
         if pass.momentum.is_some() {
             // A shallow clone shares the counter; tch takes `&mut` for operations in place.
@@ -59,15 +64,15 @@ impl BatchNorm {
         let constants = (momentum, EPSILON);
         let by_operations = pass.differentiable_twice;
         if let Some(all_ranks) = pass.sync.as_ref().filter(|_| by_operations) {
-            return finish(synchronized_norm::batch_norm(input, tensors, constants, all_ranks)?, after);
+            return finish(synchronized_norm::batch_norm(input, tensors, constants, all_ranks)?, epilogue);
         }
-        let fused = !by_operations && !matches!(after, After::Nothing) && works_as_cpu(input.device());
+        let fused = !by_operations && !matches!(epilogue, Epilogue::Nothing) && works_as_cpu(input.device());
         if pass.sync.is_some() || fused {
-            return batch_norm(input, tensors, constants, after, pass.sync.as_ref());
+            return batch_norm(input, tensors, constants, epilogue, pass.sync.as_ref());
         }
         // One value says nothing about a variance; libtorch would store NaN (torch.nn refuses).
         let values_per_channel = input.numel() / self.weight.numel();
-        finish(self.native(input, running.filter(|_| values_per_channel > 1), Some(momentum))?, after)
+        finish(self.native(input, running.filter(|_| values_per_channel > 1), Some(momentum))?, epilogue)
     }
 
     /// Normalizes by the running statistics, in training and in evaluation, and leaves them as they are.
@@ -91,13 +96,13 @@ impl BatchNorm {
     }
 }
 
-/// Does `after` by operations of their own.
-pub fn finish(mut normalized: Tensor, after: After<'_>) -> Result<Tensor, TchError> {
-    match after {
-        After::Nothing => Ok(normalized),
-        After::Relu { shortcut: None } => normalized.f_relu_(),
-        After::Relu { shortcut: Some(shortcut) } => normalized.f_add_(shortcut)?.f_relu_(),
-        After::ReluMaxPool => normalized.f_relu_()?.f_max_pool2d([2, 2], [2, 2], [0, 0], [1, 1], false),
+/// Does `epilogue` by operations of their own.
+pub fn finish(mut normalized: Tensor, epilogue: Epilogue<'_>) -> Result<Tensor, TchError> {
+    match epilogue {
+        Epilogue::Nothing => Ok(normalized),
+        Epilogue::Relu { shortcut: None } => normalized.f_relu_(),
+        Epilogue::Relu { shortcut: Some(shortcut) } => normalized.f_add_(shortcut)?.f_relu_(),
+        Epilogue::ReluMaxPool => normalized.f_relu_()?.f_max_pool2d([2, 2], [2, 2], [0, 0], [1, 1], false),
     }
 }
 
@@ -149,21 +154,22 @@ mod tests {
         let input = input.detach().set_requires_grad(true);
         // A function in between, so that the layer's gradient is not the leaf's own.
         let inner = &input * 1.0;
-        let pass = Pass::train(sync);
+        let pass = ForwardContext::train(sync);
         let output = match form {
-            Form::Plain => layer.forward(&inner, &pass, After::Nothing).unwrap(),
+            Form::Plain => layer.forward(&inner, &pass, Epilogue::Nothing).unwrap(),
             Form::Relu { shortcut, fused } => {
                 let shortcut = shortcut.then(|| &inner * 0.5 - 0.3);
-                let after = After::Relu { shortcut: shortcut.as_ref() };
+                let epilogue = Epilogue::Relu { shortcut: shortcut.as_ref() };
                 if fused {
-                    layer.forward(&inner, &pass, after).unwrap()
+                    layer.forward(&inner, &pass, epilogue).unwrap()
                 } else {
-                    finish(layer.forward(&inner, &pass, After::Nothing).unwrap(), after).unwrap()
+                    finish(layer.forward(&inner, &pass, Epilogue::Nothing).unwrap(), epilogue).unwrap()
                 }
             }
-            Form::ReluMaxPool { fused: true } => layer.forward(&inner, &pass, After::ReluMaxPool).unwrap(),
+            Form::ReluMaxPool { fused: true } => layer.forward(&inner, &pass, Epilogue::ReluMaxPool).unwrap(),
             Form::ReluMaxPool { fused: false } => {
-                finish(layer.forward(&inner, &pass, After::Nothing).unwrap(), After::ReluMaxPool).unwrap()
+                finish(layer.forward(&inner, &pass, Epilogue::Nothing).unwrap(), Epilogue::ReluMaxPool)
+                    .unwrap()
             }
         };
         // Pooling leaves fewer values, which take the first ones' cotangents.
@@ -352,7 +358,7 @@ mod tests {
     fn max_pooling_takes_no_image_of_one_line() {
         let (layer, _parameters) = layer(3, Kind::Float);
         let (input, _) = batch(&[4, 3, 1, 6], Kind::Float, true);
-        let error = layer.forward(&input, &Pass::train(None), After::ReluMaxPool).unwrap_err();
+        let error = layer.forward(&input, &ForwardContext::train(None), Epilogue::ReluMaxPool).unwrap_err();
         assert!(error.to_string().contains("Output size is too small"), "{error}");
     }
 
@@ -393,7 +399,7 @@ mod tests {
         let (layer, parameters) = layer(4, Kind::Float);
         let alone = SyncStatistics::new(|_| Ok(()));
         let input = input.set_requires_grad(true);
-        let output = layer.forward(&input, &Pass::train(Some(alone)), After::Nothing).unwrap();
+        let output = layer.forward(&input, &ForwardContext::train(Some(alone)), Epilogue::Nothing).unwrap();
         (&output * cotangent).sum(Kind::Float).backward();
         assert_eq!((output.kind(), input.grad().kind()), (Kind::BFloat16, Kind::BFloat16));
         let mean = input.to_kind(Kind::Double).mean_dim([0, 2, 3].as_slice(), false, Kind::Double);
@@ -449,11 +455,14 @@ mod tests {
             let before: Vec<_> = parameters.buffers().iter().map(|b| b.tensor.copy()).collect();
             let (input, _) = batch(&[7, 5], Kind::Double, false);
             let silent = {
-                let pass = Pass::train(sync.clone()).without_update();
-                layer.forward(&input, &pass, After::Nothing).unwrap()
+                let pass = ForwardContext::train(sync.clone()).without_update();
+                layer.forward(&input, &pass, Epilogue::Nothing).unwrap()
             };
             assert!(parameters.buffers().iter().zip(&before).all(|(after, before)| after.tensor == *before));
-            assert_eq!(silent, layer.forward(&input, &Pass::train(sync), After::Nothing).unwrap());
+            assert_eq!(
+                silent,
+                layer.forward(&input, &ForwardContext::train(sync), Epilogue::Nothing).unwrap()
+            );
             assert!(parameters.buffers().iter().zip(&before).all(|(after, before)| after.tensor != *before));
         }
     }

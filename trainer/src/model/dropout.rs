@@ -7,7 +7,7 @@ use std::sync::Arc;
 use dtrain_data::rng::{Purpose, stream};
 use tch::{TchError, Tensor};
 
-use super::Pass;
+use super::ForwardContext;
 
 /// The names of the random numbers of one forward pass.
 #[derive(Debug, Clone)]
@@ -45,7 +45,7 @@ impl Dropout {
     ///
     /// # Errors
     /// When memory runs out.
-    pub fn forward(&self, input: &Tensor, pass: &Pass) -> Result<Tensor, TchError> {
+    pub fn forward(&self, input: &Tensor, pass: &ForwardContext) -> Result<Tensor, TchError> {
         let Some(noise) = pass.noise.as_ref().filter(|_| pass.train && self.share > 0.0) else {
             return Ok(input.shallow_clone());
         };
@@ -79,8 +79,8 @@ mod tests {
 
     const LAYER: Dropout = Dropout { share: 0.25, layer: 1 };
 
-    fn pass(samples: &[i64], step: u64) -> Pass {
-        Pass { noise: Some(Noise::new(7, step, samples, 0..2)), ..Pass::train(None) }
+    fn pass(samples: &[i64], step: u64) -> ForwardContext {
+        ForwardContext { noise: Some(Noise::new(7, step, samples, 0..2)), ..ForwardContext::train(None) }
     }
 
     fn dropped(samples: &[i64], step: u64) -> Tensor {
@@ -113,7 +113,7 @@ mod tests {
     #[test]
     fn evaluation_drops_nothing() {
         let ones = Tensor::ones([2, 5], (Kind::Float, Device::Cpu));
-        for pass in [Pass::eval(), Pass::train(None)] {
+        for pass in [ForwardContext::eval(), ForwardContext::train(None)] {
             assert_eq!(LAYER.forward(&ones, &pass).unwrap(), ones);
         }
     }

@@ -71,7 +71,7 @@ mod tests {
     use tch::{Device, Kind, Tensor};
 
     use super::*;
-    use crate::model::{Pass, build_backbone};
+    use crate::model::{ForwardContext, build_backbone};
 
     fn names(words: &[&str]) -> Vec<String> {
         words.iter().map(|&word| word.to_owned()).collect()
@@ -125,13 +125,13 @@ mod tests {
         let before: Vec<Tensor> = parameters.buffers().iter().map(|buffer| buffer.tensor.copy()).collect();
 
         assert!(parameters.freeze(&names(&["backbone"])).iter().all(|&frozen| frozen));
-        let frozen = backbone.forward(&input, &Pass::train(None)).unwrap();
+        let frozen = backbone.forward(&input, &ForwardContext::train(None)).unwrap();
         assert!(!frozen.requires_grad());
-        assert_eq!(frozen, backbone.forward(&input, &Pass::eval()).unwrap());
+        assert_eq!(frozen, backbone.forward(&input, &ForwardContext::eval()).unwrap());
         assert!(parameters.buffers().iter().zip(&before).all(|(buffer, before)| buffer.tensor == *before));
 
         assert!(parameters.freeze(&[]).iter().all(|&frozen| !frozen));
-        let free = backbone.forward(&input, &Pass::train(None)).unwrap();
+        let free = backbone.forward(&input, &ForwardContext::train(None)).unwrap();
         assert!(free.requires_grad());
         assert_ne!(free, frozen);
         assert!(parameters.buffers().iter().zip(&before).all(|(buffer, before)| buffer.tensor != *before));
@@ -144,7 +144,7 @@ mod tests {
         let backbone = build_backbone(&config, [1, 32, 32].into(), &mut parameters);
         let frozen = parameters.freeze(&names(&["layer2", "layer3.0.bn1"]));
         let input = Tensor::randn([4, 1, 32, 32], (Kind::Double, Device::Cpu));
-        backbone.forward(&input, &Pass::train(None)).unwrap().sum(Kind::Double).backward();
+        backbone.forward(&input, &ForwardContext::train(None)).unwrap().sum(Kind::Double).backward();
         for (parameter, frozen) in parameters.parameters().iter().zip(frozen) {
             // Gradients pass through a frozen layer to those below it.
             assert_eq!(parameter.tensor.grad().defined(), !frozen, "{}", parameter.name);

@@ -2,7 +2,7 @@
 
 use tch::{Kind, TchError, Tensor};
 
-use super::Pass;
+use super::ForwardContext;
 use super::norm::NormLayer;
 use super::parameters::{Init, Parameters, Role};
 use crate::torch_extra::{conv2d, works_as_cpu};
@@ -58,7 +58,7 @@ impl ConvNorm {
     ///
     /// # Errors
     /// When the shape does not fit, memory runs out, or the ranks fail to exchange statistics.
-    pub fn forward(&self, input: &Tensor, pass: &Pass) -> Result<Tensor, TchError> {
+    pub fn forward(&self, input: &Tensor, pass: &ForwardContext) -> Result<Tensor, TchError> {
         self.norm.forward(&self.conv.forward(input)?, pass)
     }
 
@@ -70,7 +70,7 @@ impl ConvNorm {
         &self,
         input: &Tensor,
         shortcut: Option<&Tensor>,
-        pass: &Pass,
+        pass: &ForwardContext,
     ) -> Result<Tensor, TchError> {
         self.norm.forward_relu(&self.conv.forward(input)?, shortcut, pass)
     }
@@ -79,7 +79,7 @@ impl ConvNorm {
     ///
     /// # Errors
     /// As [`ConvNorm::forward`].
-    pub fn forward_relu_max_pool(&self, input: &Tensor, pass: &Pass) -> Result<Tensor, TchError> {
+    pub fn forward_relu_max_pool(&self, input: &Tensor, pass: &ForwardContext) -> Result<Tensor, TchError> {
         self.norm.forward_relu_max_pool(&self.conv.forward(input)?, pass)
     }
 }

@@ -30,7 +30,7 @@ use simple_cnn::SimpleCnn;
 
 /// How layers behave in one forward.
 #[derive(Debug, Clone)]
-pub struct Pass {
+pub struct ForwardContext {
     /// Normalize by the statistics of the batch rather than by the running ones.
     pub train: bool,
     /// In training: take the statistics over all ranks. `None` takes those of the tensor at hand.
@@ -45,7 +45,7 @@ pub struct Pass {
     pub differentiable_twice: bool,
 }
 
-impl Pass {
+impl ForwardContext {
     /// Evaluation: each sample by itself.
     pub fn eval() -> Self {
         Self { train: false, sync: None, momentum: None, noise: None, differentiable_twice: false }
@@ -100,7 +100,7 @@ pub trait Backbone: Send {
     ///
     /// # Errors
     /// When memory runs out, the shape does not fit, or the ranks fail to exchange statistics.
-    fn features(&self, input: &Tensor, pass: &Pass) -> Result<Tensor, TchError>;
+    fn features(&self, input: &Tensor, pass: &ForwardContext) -> Result<Tensor, TchError>;
 
     /// Embeddings of feature maps.
     ///
@@ -109,7 +109,7 @@ pub trait Backbone: Send {
     ///
     /// # Errors
     /// As [`Backbone::features`].
-    fn pool(&self, features: &Tensor, pass: &Pass) -> Result<Tensor, TchError>;
+    fn pool(&self, features: &Tensor, pass: &ForwardContext) -> Result<Tensor, TchError>;
 
     /// Embeds a batch: the pooled feature maps.
     ///
@@ -118,7 +118,7 @@ pub trait Backbone: Send {
     ///
     /// # Errors
     /// As [`Backbone::features`].
-    fn forward(&self, input: &Tensor, pass: &Pass) -> Result<Tensor, TchError> {
+    fn forward(&self, input: &Tensor, pass: &ForwardContext) -> Result<Tensor, TchError> {
         self.pool(&self.features(input, pass)?, pass)
     }
 

@@ -3,11 +3,11 @@
 use dtrain_configs::schema::{ModelConfig, Norm};
 use tch::{TchError, Tensor};
 
-use super::Pass;
+use super::ForwardContext;
 use super::batch_norm::{BatchNorm, finish};
 use super::group_norm::GroupNorm;
 use super::parameters::Parameters;
-use crate::torch_extra::After;
+use crate::torch_extra::Epilogue;
 
 /// Which layers a network and its heads are built with.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -58,8 +58,8 @@ impl NormLayer {
     ///
     /// # Errors
     /// When the shape does not fit, memory runs out, or the ranks fail to exchange statistics.
-    pub fn forward(&self, input: &Tensor, pass: &Pass) -> Result<Tensor, TchError> {
-        self.forward_then(input, pass, After::Nothing)
+    pub fn forward(&self, input: &Tensor, pass: &ForwardContext) -> Result<Tensor, TchError> {
+        self.forward_then(input, pass, Epilogue::Nothing)
     }
 
     /// ReLU of the normalized `input`, plus the shortcut of a residual block if there is one.
@@ -73,9 +73,9 @@ impl NormLayer {
         &self,
         input: &Tensor,
         shortcut: Option<&Tensor>,
-        pass: &Pass,
+        pass: &ForwardContext,
     ) -> Result<Tensor, TchError> {
-        self.forward_then(input, pass, After::Relu { shortcut })
+        self.forward_then(input, pass, Epilogue::Relu { shortcut })
     }
 
     /// The largest element of each 2x2 window of ReLU of the normalized `input`.
@@ -85,15 +85,20 @@ impl NormLayer {
     ///
     /// # Errors
     /// As [`NormLayer::forward`].
-    pub fn forward_relu_max_pool(&self, input: &Tensor, pass: &Pass) -> Result<Tensor, TchError> {
-        self.forward_then(input, pass, After::ReluMaxPool)
+    pub fn forward_relu_max_pool(&self, input: &Tensor, pass: &ForwardContext) -> Result<Tensor, TchError> {
+        self.forward_then(input, pass, Epilogue::ReluMaxPool)
     }
 
-    fn forward_then(&self, input: &Tensor, pass: &Pass, after: After<'_>) -> Result<Tensor, TchError> {
+    fn forward_then(
+        &self,
+        input: &Tensor,
+        pass: &ForwardContext,
+        epilogue: Epilogue<'_>,
+    ) -> Result<Tensor, TchError> {
         match self {
-            NormLayer::Batch(layer) => layer.forward(input, pass, after),
-            NormLayer::Group(layer) => finish(layer.forward(input)?, after),
-            NormLayer::Frozen(layer) => finish(layer.forward_by_running_statistics(input)?, after),
+            NormLayer::Batch(layer) => layer.forward(input, pass, epilogue),
+            NormLayer::Group(layer) => finish(layer.forward(input)?, epilogue),
+            NormLayer::Frozen(layer) => finish(layer.forward_by_running_statistics(input)?, epilogue),
         }
     }
 }
@@ -153,7 +158,7 @@ mod tests {
 
     /// Adds the gradient of a sum over samples and returns the projections.
     fn train(network: &Network, input: &Tensor, cotangent: &Tensor) -> Tensor {
-        let pass = Pass::train(Some(SyncStatistics::new(|_| Ok(()))));
+        let pass = ForwardContext::train(Some(SyncStatistics::new(|_| Ok(()))));
         let embedding = network.backbone.forward(input, &pass).unwrap();
         let projection = network.projector.forward(&embedding, &pass).unwrap();
         (projection.tanh() * cotangent).sum(Kind::Double).backward();
@@ -198,8 +203,8 @@ mod tests {
         assert!(network.parameters.buffers().iter().zip(&before).all(|(b, before)| b.tensor == *before));
         let norm_gradients = network.parameters.parameters().iter().filter(|p| p.name.contains("bn"));
         assert!(norm_gradients.into_iter().all(|p| p.tensor.grad().norm().double_value(&[]) > 0.0));
-        let embedding = network.backbone.forward(&input, &Pass::eval()).unwrap();
-        assert_eq!(trained, network.projector.forward(&embedding, &Pass::eval()).unwrap());
+        let embedding = network.backbone.forward(&input, &ForwardContext::eval()).unwrap();
+        assert_eq!(trained, network.projector.forward(&embedding, &ForwardContext::eval()).unwrap());
     }
 
     #[test]

@@ -7,7 +7,7 @@ use serde::Deserialize;
 use tch::{Device, Kind, Tensor, no_grad};
 
 use super::parameters::Parameters;
-use super::{Pass, build_backbone};
+use super::{ForwardContext, build_backbone};
 
 #[derive(Deserialize)]
 struct Fixture {
@@ -107,11 +107,11 @@ fn compare(kind: Kind, tolerance: &Tolerance) {
         let input =
             formula("input", &[fixture.batch, case.in_channels, case.height, case.width]).to_kind(kind);
 
-        let evaluated = no_grad(|| backbone.forward(&input, &Pass::eval())).unwrap();
+        let evaluated = no_grad(|| backbone.forward(&input, &ForwardContext::eval())).unwrap();
         assert_eq!(evaluated.size(), [fixture.batch, backbone.num_features()]);
         assert_features(&what("evaluation"), &evaluated, &case.eval, tolerance.eval);
 
-        let features = backbone.forward(&input, &Pass::train(None)).unwrap();
+        let features = backbone.forward(&input, &ForwardContext::train(None)).unwrap();
         assert_features(&what("training"), &features, &case.train, tolerance.train);
         let cotangent = formula("cotangent", &features.size()).to_kind(kind);
         (features * cotangent).sum(kind).backward();

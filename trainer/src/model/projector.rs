@@ -10,7 +10,7 @@
 use dtrain_configs::schema::{PredictorConfig, ProjectorConfig};
 use tch::{TchError, Tensor};
 
-use super::Pass;
+use super::ForwardContext;
 use super::layers::Linear;
 use super::norm::{NormConfig, NormLayer};
 use super::parameters::Parameters;
@@ -63,7 +63,7 @@ impl Projector {
     ///
     /// # Errors
     /// When the shape does not fit, memory runs out, or the ranks fail to exchange statistics.
-    pub fn forward(&self, embedding: &Tensor, pass: &Pass) -> Result<Tensor, TchError> {
+    pub fn forward(&self, embedding: &Tensor, pass: &ForwardContext) -> Result<Tensor, TchError> {
         let mut hidden = embedding.shallow_clone();
         for (linear, norm) in &self.hidden {
             let mut next = linear.forward(&hidden)?;
@@ -105,7 +105,7 @@ impl Predictor {
     ///
     /// # Errors
     /// As [`Projector::forward`].
-    pub fn forward(&self, projection: &Tensor, pass: &Pass) -> Result<Tensor, TchError> {
+    pub fn forward(&self, projection: &Tensor, pass: &ForwardContext) -> Result<Tensor, TchError> {
         self.0.forward(projection, pass)
     }
 }
@@ -119,7 +119,8 @@ mod tests {
     fn shapes(config: &ProjectorConfig) -> Vec<(String, Vec<i64>)> {
         let mut parameters = Parameters::new(Device::Cpu, Kind::Float, 0);
         let projector = Projector::new(config, 6, NormConfig::default(), &mut parameters);
-        let out = projector.forward(&Tensor::ones([4, 6], (Kind::Float, Device::Cpu)), &Pass::train(None));
+        let out = projector
+            .forward(&Tensor::ones([4, 6], (Kind::Float, Device::Cpu)), &ForwardContext::train(None));
         assert_eq!(out.unwrap().size(), [4, config.out_dim as i64]);
         parameters.parameters().iter().map(|p| (p.name.clone(), p.tensor.size())).collect()
     }

@@ -7,7 +7,7 @@ use tch::{TchError, Tensor};
 use super::layers::{Conv2d, ConvNorm, global_average_pool};
 use super::norm::{NormConfig, NormLayer};
 use super::parameters::Parameters;
-use super::{Backbone, InputShape, Pass};
+use super::{Backbone, ForwardContext, InputShape};
 
 /// A ResNet up to its pooled features.
 #[derive(Debug)]
@@ -59,7 +59,7 @@ impl Resnet {
 }
 
 impl Backbone for Resnet {
-    fn features(&self, input: &Tensor, pass: &Pass) -> Result<Tensor, TchError> {
+    fn features(&self, input: &Tensor, pass: &ForwardContext) -> Result<Tensor, TchError> {
         let mut hidden = self.stem.forward_relu(input, None, pass)?;
         if self.pool {
             hidden = hidden.f_max_pool2d([3, 3], [2, 2], [1, 1], [1, 1], false)?;
@@ -70,7 +70,7 @@ impl Backbone for Resnet {
         Ok(hidden)
     }
 
-    fn pool(&self, features: &Tensor, _pass: &Pass) -> Result<Tensor, TchError> {
+    fn pool(&self, features: &Tensor, _pass: &ForwardContext) -> Result<Tensor, TchError> {
         global_average_pool(features)
     }
 
@@ -122,7 +122,7 @@ impl Block {
         Self { inner, last, downsample }
     }
 
-    fn forward(&self, input: &Tensor, pass: &Pass) -> Result<Tensor, TchError> {
+    fn forward(&self, input: &Tensor, pass: &ForwardContext) -> Result<Tensor, TchError> {
         let mut hidden = input.shallow_clone();
         for layer in &self.inner {
             hidden = layer.forward_relu(&hidden, None, pass)?;

@@ -9,7 +9,7 @@ use tch::{Device, Kind, Tensor, no_grad};
 
 use super::parameters::Parameters;
 use super::thread_ranks::ThreadRanks;
-use super::{Backbone, Pass, build_backbone};
+use super::{Backbone, ForwardContext, build_backbone};
 use crate::torch_extra::SyncStatistics;
 use crate::torch_extra::cuda_contract::as_on_cuda;
 
@@ -63,14 +63,14 @@ impl Network {
     }
 
     /// This rank's share of a loss of the embeddings, and its gradient with respect to the inputs: of the losses of all ranks.
-    fn input_gradient(&self, input: &Tensor, cotangent: &Tensor, pass: &Pass) -> Tensor {
+    fn input_gradient(&self, input: &Tensor, cotangent: &Tensor, pass: &ForwardContext) -> Tensor {
         let loss = (self.backbone.forward(input, pass).unwrap().square() * cotangent).sum(Kind::Double);
         let twice = pass.differentiable_twice;
         Tensor::run_backward(&[loss], &[input], twice, twice).remove(0)
     }
 
     /// This rank's share of the penalty on that gradient.
-    fn penalty(&self, input: &Tensor, cotangent: &Tensor, pass: &Pass) -> Tensor {
+    fn penalty(&self, input: &Tensor, cotangent: &Tensor, pass: &ForwardContext) -> Tensor {
         self.input_gradient(input, cotangent, pass).square().sum(Kind::Double)
     }
 }
@@ -91,7 +91,7 @@ impl Measured {
     fn with_step(config: &ModelConfig, step: f64) -> Self {
         let network = Network::new(config);
         let (input, cotangent) = case(&network);
-        let pass = Pass::train(Some(SyncStatistics::new(|_| Ok(())))).without_update();
+        let pass = ForwardContext::train(Some(SyncStatistics::new(|_| Ok(())))).without_update();
         let penalty = |input: &Tensor| {
             let input = input.detach().set_requires_grad(true);
             network.penalty(&input, &cotangent, &pass).double_value(&[])
@@ -123,7 +123,7 @@ fn share(config: &ModelConfig, (begin, rows): (i64, i64), sync: Option<SyncStati
     let network = Network::new(config);
     let (inputs, cotangents) = case(&network);
     let input = inputs.narrow(0, begin, rows).copy().set_requires_grad(true);
-    let pass = Pass::train(sync).without_update().twice(true);
+    let pass = ForwardContext::train(sync).without_update().twice(true);
     let penalty = network.penalty(&input, &cotangents.narrow(0, begin, rows), &pass);
     penalty.backward();
     let along = |tensor: &Tensor, direction: &Tensor| {
@@ -234,7 +234,7 @@ fn outputs_gradients_and_running_statistics_are_those_of_the_ordinary_passes() {
                 let network = Network::new(&config);
                 let (input, cotangent) = case(&network);
                 let sync = sync.then(|| SyncStatistics::new(|_| Ok(())));
-                let pass = Pass::train(sync).twice(twice);
+                let pass = ForwardContext::train(sync).twice(twice);
                 let output = network.backbone.forward(&input, &pass).unwrap();
                 (output.tanh() * cotangent).sum(Kind::Double).backward();
                 let gradients = network.parameters.parameters().iter().map(|p| p.tensor.grad());

@@ -65,7 +65,7 @@ fn an_embedding_is_the_pooled_feature_maps_of_the_stated_shape() {
         for (height, width) in [(side, side), (side + 3, side + 14), (least, least + 5)] {
             let (backbone, _parameters) = in_f64(&model, [2, height, width]);
             let input = wave(&[3, 2, height, width]);
-            for pass in [Pass::eval(), Pass::train(None).without_update()] {
+            for pass in [ForwardContext::eval(), ForwardContext::train(None).without_update()] {
                 let features = backbone.features(&input, &pass).unwrap();
                 let [channels, rows, columns] = backbone.feature_shape();
                 assert_eq!(features.size(), [3, channels, rows, columns], "{what} {height} x {width}");
@@ -84,7 +84,7 @@ fn an_embedding_is_the_pooled_feature_maps_of_the_stated_shape() {
 fn feature_maps_have_a_gradient() {
     for (what, model, side) in variants() {
         let (backbone, _parameters) = in_f64(&model, [1, side, side]);
-        let pass = Pass::eval();
+        let pass = ForwardContext::eval();
         let score = |features: &Tensor| {
             let embedding = backbone.pool(features, &pass).unwrap();
             (&embedding * wave(&embedding.size())).sum(Kind::Double)
@@ -108,8 +108,9 @@ fn an_empty_batch_goes_forward_and_backward_without_nan() {
     for (what, model, side) in variants() {
         for sync in [None, Some(SyncStatistics::new(|_| Ok(())))] {
             let (backbone, parameters) = in_f64(&model, [1, side, side]);
-            let features =
-                backbone.forward(&Tensor::zeros([0, 1, side, side], DOUBLE), &Pass::train(sync)).unwrap();
+            let features = backbone
+                .forward(&Tensor::zeros([0, 1, side, side], DOUBLE), &ForwardContext::train(sync))
+                .unwrap();
             assert_eq!(features.size(), [0, backbone.num_features()]);
             features.sum(Kind::Double).backward();
             let norms = parameters.parameters().iter().map(|p| p.tensor.grad().norm().double_value(&[]));
@@ -135,7 +136,8 @@ fn as_on_a_gpu_every_network_is_what_it_is_on_the_cpu() {
                     let mut parameters = Parameters::new(Device::Cpu, Kind::Double, 5);
                     let backbone = build_backbone(&config, [2, 36, 40].into(), &mut parameters);
                     let sync = sync.then(|| SyncStatistics::new(|_| Ok(())));
-                    let features = backbone.forward(&wave(&[rows, 2, 36, 40]), &Pass::train(sync)).unwrap();
+                    let features =
+                        backbone.forward(&wave(&[rows, 2, 36, 40]), &ForwardContext::train(sync)).unwrap();
                     (&features * wave(&features.size())).sum(Kind::Double).backward();
                     let gradients = parameters.parameters().iter().map(|p| p.tensor.grad());
                     std::iter::once(features.detach()).chain(gradients).collect::<Vec<_>>()
@@ -156,7 +158,7 @@ fn as_on_a_gpu_every_network_is_what_it_is_on_the_cpu() {
 /// Features, then gradients summed over the ranks, then buffers.
 fn train(name: &'static str, input: &Tensor, sync: Option<SyncStatistics>) -> Vec<Tensor> {
     let (backbone, parameters) = in_f64(&named(name), [1, 32, 40]);
-    let features = backbone.forward(input, &Pass::train(sync)).unwrap();
+    let features = backbone.forward(input, &ForwardContext::train(sync)).unwrap();
     features.square().sum(Kind::Double).backward();
     let gradients = parameters.parameters().iter().map(|p| p.tensor.grad());
     let buffers = parameters.buffers().iter().map(|b| b.tensor.to_kind(Kind::Double));
@@ -212,7 +214,7 @@ fn trained_in(kind: Kind, name: &str, norm: Norm, sync: bool, jitter: f64) -> [T
     }
     let sync = sync.then(|| SyncStatistics::new(|_| Ok(())));
     let guard = Autocast::enter(Device::Cpu, kind);
-    let features = float(backbone.forward(&input, &Pass::train(sync)).unwrap());
+    let features = float(backbone.forward(&input, &ForwardContext::train(sync)).unwrap());
     drop(guard);
     let cotangent = float(wave(&features.size()));
     (&features * cotangent).sum(Kind::Float).backward();

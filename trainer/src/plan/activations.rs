@@ -9,7 +9,7 @@ use super::cost::Compute;
 use crate::engine::Arithmetic;
 use crate::error::TrainError;
 use crate::method::{LocalBatch, Method, Objective, StepContext, Targets, Term, ViewGroup};
-use crate::model::Pass;
+use crate::model::ForwardContext;
 use crate::model::parameters::Parameters;
 use crate::torch_extra::MemoryMeter;
 
@@ -108,7 +108,7 @@ fn try_batch(
         .with_labels(method.heads(), none_missing)?;
     let meter = MemoryMeter::start(device)?;
     let begin = Instant::now();
-    let pass = Pass::train(None).without_update().twice(method.facts().second_order);
+    let pass = ForwardContext::train(None).without_update().twice(method.facts().second_order);
     let counts = method.count(&targets);
     let objective = {
         let _reduced = arithmetic.enter(device);

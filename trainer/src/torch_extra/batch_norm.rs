@@ -26,7 +26,7 @@ unsafe extern "C" {
         running_var: *const C_tensor,
         momentum: f64,
         epsilon: f64,
-        after: c_int,
+        epilogue: c_int,
         shortcut: *const C_tensor,
         callback: SumCallback,
         output: *mut *mut C_tensor,
@@ -152,7 +152,7 @@ pub struct BatchNormTensors<'a> {
 
 /// What follows the normalization.
 #[derive(Debug, Clone, Copy)]
-pub enum After<'a> {
+pub enum Epilogue<'a> {
     /// Nothing.
     Nothing,
     /// ReLU, of the sum with the shortcut of a residual block where there is one. On CPUs, channels last, it costs no pass
@@ -180,16 +180,16 @@ pub fn batch_norm(
     input: &Tensor,
     tensors: BatchNormTensors<'_>,
     (momentum, epsilon): (f64, f64),
-    after: After<'_>,
+    epilogue: Epilogue<'_>,
     all_ranks: Option<&SyncStatistics>,
 ) -> Result<Tensor, TchError> {
     let pointer = |tensor: Option<&Tensor>| tensor.map_or(std::ptr::null(), Tensor::as_ptr);
     let (running_mean, running_var) = tensors.running.unzip();
-    // The numbers of `dtrain_after`.
-    let (after, shortcut) = match after {
-        After::Nothing => (0, None),
-        After::Relu { shortcut } => (1, shortcut),
-        After::ReluMaxPool => (2, None),
+    // The numbers of `dtrain_epilogue`.
+    let (epilogue, shortcut) = match epilogue {
+        Epilogue::Nothing => (0, None),
+        Epilogue::Relu { shortcut } => (1, shortcut),
+        Epilogue::ReluMaxPool => (2, None),
     };
     let callback = match all_ranks {
         Some(all_ranks) => all_ranks.callback(),
@@ -206,7 +206,7 @@ pub fn batch_norm(
             pointer(running_var),
             momentum,
             epsilon,
-            after,
+            epilogue,
             pointer(shortcut),
             callback,
             &mut output,
@@ -232,7 +232,7 @@ mod tests {
         let channels = input.size()[1];
         let (weight, bias) = (leaf(&[channels]), leaf(&[channels]));
         let tensors = BatchNormTensors { weight: &weight, bias: &bias, running: None };
-        batch_norm(input, tensors, (0.1, 1e-5), After::Nothing, Some(all_ranks))
+        batch_norm(input, tensors, (0.1, 1e-5), Epilogue::Nothing, Some(all_ranks))
     }
 
     #[test]
@@ -294,10 +294,11 @@ mod tests {
         let alone = SyncStatistics::new(|_| Ok(()));
         let three = leaf(&[3]);
         let tensors = BatchNormTensors { weight: &three, bias: &three, running: None };
-        let normalized = |input: &Tensor, after| batch_norm(input, tensors, (0.1, 1e-5), after, Some(&alone));
-        assert!(normalized(&leaf(&[4, 5]), After::Nothing).is_err());
-        assert!(normalized(&three, After::Nothing).is_err());
+        let normalized =
+            |input: &Tensor, epilogue| batch_norm(input, tensors, (0.1, 1e-5), epilogue, Some(&alone));
+        assert!(normalized(&leaf(&[4, 5]), Epilogue::Nothing).is_err());
+        assert!(normalized(&three, Epilogue::Nothing).is_err());
         let shortcut = leaf(&[2, 3, 2]);
-        assert!(normalized(&leaf(&[4, 3, 1, 1]), After::Relu { shortcut: Some(&shortcut) }).is_err());
+        assert!(normalized(&leaf(&[4, 3, 1, 1]), Epilogue::Relu { shortcut: Some(&shortcut) }).is_err());
     }
 }

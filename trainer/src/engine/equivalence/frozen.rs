@@ -190,7 +190,7 @@ impl Method for TwoLosses {
         SIZE * SIZE
     }
 
-    fn embed(&self, inputs: &Tensor, _: Encoder, _: &Pass) -> Result<Tensor, TchError> {
+    fn embed(&self, inputs: &Tensor, _: Encoder, _: &ForwardContext) -> Result<Tensor, TchError> {
         inputs.f_flatten(1, -1)
     }
 }

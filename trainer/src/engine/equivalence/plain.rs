@@ -8,7 +8,7 @@ use tch::{TchError, Tensor};
 use super::SIZE;
 use crate::loss::cross_entropy::cross_entropy;
 use crate::method::{LocalBatch, Method, Objective, PairKeys, PairTerm, StepContext, Term};
-use crate::model::Pass;
+use crate::model::ForwardContext;
 use crate::model::parameters::{Init, Parameters, Role};
 use crate::state::Stateful;
 
@@ -75,7 +75,7 @@ impl Method for Plain {
         SIZE * SIZE
     }
 
-    fn embed(&self, inputs: &Tensor, _: Encoder, _: &Pass) -> Result<Tensor, TchError> {
+    fn embed(&self, inputs: &Tensor, _: Encoder, _: &ForwardContext) -> Result<Tensor, TchError> {
         inputs.f_flatten(1, -1)
     }
 }

@@ -11,7 +11,7 @@ use crate::coordinator::StepPlan;
 use crate::engine::Engine;
 use crate::error::TrainError;
 use crate::method::{FirstStep, LocalBatch, StepContext, StepFacts};
-use crate::model::Pass;
+use crate::model::ForwardContext;
 
 impl Engine {
     /// Where a step stands in the run.
@@ -32,14 +32,14 @@ impl Engine {
         step: u64,
         update_statistics: bool,
     ) -> StepContext<'static> {
-        let pass = Pass::train(self.sync.clone()).twice(self.method.facts().second_order);
+        let pass = ForwardContext::train(self.sync.clone()).twice(self.method.facts().second_order);
         let pass = if update_statistics { pass } else { pass.without_update() };
         StepContext::new(self.standing(step), part, &pass, self.sum.clone())
     }
 
     /// Layers behave as in an evaluation after the last step, and each part of each rank stands alone.
     pub(in crate::engine) fn evaluation_context(&self, part: &LocalBatch) -> StepContext<'static> {
-        let pass = Pass::eval().twice(self.method.facts().second_order);
+        let pass = ForwardContext::eval().twice(self.method.facts().second_order);
         StepContext::new(self.standing(self.last_step), part, &pass, None)
     }
 

@@ -19,8 +19,8 @@ use crate::model::classifier::Classifier;
 use crate::model::norm::NormConfig;
 use crate::model::parameters::Parameters;
 use crate::model::projector::Projector;
-use crate::model::{Pass, build_backbone};
-use crate::torch_extra::{After, GradientHooks, SyncStatistics};
+use crate::model::{ForwardContext, build_backbone};
+use crate::torch_extra::{Epilogue, GradientHooks, SyncStatistics};
 
 const BATCH: i64 = 6;
 const CHANNELS: i64 = 3;
@@ -100,7 +100,7 @@ fn backbone(
     let mut parameters = setting.parameters();
     let network = build_backbone(config, [CHANNELS, side, side].into(), &mut parameters);
     let views = setting.normal(1, &[BATCH, CHANNELS, side, side]);
-    let pass = Pass::train(synchronization(setting).filter(|_| synchronized));
+    let pass = ForwardContext::train(synchronization(setting).filter(|_| synchronized));
     run(setting, &parameters, || network.forward(&views, &pass))
 }
 
@@ -113,7 +113,7 @@ fn projector(setting: &Setting, config: &ProjectorConfig, norm: NormConfig) -> R
     let mut parameters = setting.parameters();
     let head = Projector::new(config, EMBEDDING, norm, &mut parameters);
     let embeddings = setting.normal(2, &[4 * BATCH, EMBEDDING]);
-    run(setting, &parameters, || head.forward(&embeddings, &Pass::train(None)))
+    run(setting, &parameters, || head.forward(&embeddings, &ForwardContext::train(None)))
 }
 
 fn classifier(setting: &Setting) -> Result<Compared, TrainError> {
@@ -158,16 +158,16 @@ fn synchronized_batch_norm(
     }
     let kind = setting.arithmetic.reduced().unwrap_or(setting.kind());
     let shortcut = setting.normal(6, shape).to_kind(kind);
-    let pass = Pass::train(synchronization(setting));
+    let pass = ForwardContext::train(synchronization(setting));
     let input = input.to_kind(kind).detach().set_requires_grad(true);
     let mut compared = run(setting, &parameters, || {
-        let after = match form {
-            Form::Plain => After::Nothing,
-            Form::Relu => After::Relu { shortcut: None },
-            Form::Shortcut => After::Relu { shortcut: Some(&shortcut) },
-            Form::Pool => After::ReluMaxPool,
+        let epilogue = match form {
+            Form::Plain => Epilogue::Nothing,
+            Form::Relu => Epilogue::Relu { shortcut: None },
+            Form::Shortcut => Epilogue::Relu { shortcut: Some(&shortcut) },
+            Form::Pool => Epilogue::ReluMaxPool,
         };
-        layer.forward(&input, &pass, after)
+        layer.forward(&input, &pass, epilogue)
     })?;
     let scale = if setting.arithmetic == Arithmetic::Fp16 { LOSS_SCALE } else { 1.0 };
     compared.gradient("input", &(input.grad().to_kind(setting.kind()) / scale));
@@ -182,7 +182,8 @@ fn of_no_sample(setting: &Setting) -> Result<usize, TrainError> {
         let layer = BatchNorm::new("norm", 16, &mut parameters);
         let input = setting.normal(4, shape).set_requires_grad(true);
         let sync = SyncStatistics::on_device(|_| Ok(()));
-        let output = layer.forward(&input, &Pass::train(Some(sync)), After::Relu { shortcut: None })?;
+        let output =
+            layer.forward(&input, &ForwardContext::train(Some(sync)), Epilogue::Relu { shortcut: None })?;
         output.f_sum(setting.kind())?.f_backward()?;
         let gradients = parameters.parameters().iter().map(|parameter| parameter.tensor.grad());
         wrong += gradients.map(|gradient| differing(&gradient, &gradient.zeros_like())).sum::<usize>();
@@ -243,7 +244,7 @@ pub(super) fn exact(setting: &Setting, precision: DevicePrecision) -> Result<Vec
         }
     })?;
     let views = setting.normal(1, &[BATCH, CHANNELS, 32, 32]);
-    let _ = backward(setting, 1.0, || network.forward(&views, &Pass::train(None)))?;
+    let _ = backward(setting, 1.0, || network.forward(&views, &ForwardContext::train(None)))?;
     drop(hooks);
     let not_once = fired.iter().filter(|count| count.load(Ordering::Relaxed) != 1).count();
     let empty = flat

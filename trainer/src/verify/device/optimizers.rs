@@ -12,7 +12,7 @@ use super::steps::{engine, plan, settled};
 use crate::engine::Engine;
 use crate::error::TrainError;
 use crate::method::{LocalBatch, Method, Objective, StepContext, Targets};
-use crate::model::Pass;
+use crate::model::ForwardContext;
 use crate::model::parameters::{Init, Parameters, Role};
 use crate::state::Stateful;
 
@@ -141,7 +141,7 @@ impl Method for GivenGradient {
         1
     }
 
-    fn embed(&self, inputs: &Tensor, _: Encoder, _: &Pass) -> Result<Tensor, TchError> {
+    fn embed(&self, inputs: &Tensor, _: Encoder, _: &ForwardContext) -> Result<Tensor, TchError> {
         Ok(inputs.shallow_clone())
     }
 }

@@ -162,7 +162,7 @@ impl Method for Codebook {
         DIM
     }
 
-    fn embed(&self, inputs: &Tensor, _: Encoder, _: &Pass) -> Result<Tensor, TchError> {
+    fn embed(&self, inputs: &Tensor, _: Encoder, _: &ForwardContext) -> Result<Tensor, TchError> {
         inputs.f_flatten(1, -1)?.f_mm(&self.encoder)?.f_tanh()
     }
 }

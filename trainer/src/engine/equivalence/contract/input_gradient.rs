@@ -26,7 +26,12 @@ impl InputGradient {
 
     /// Sums over the samples of a part: the cross-entropy, and the squared gradient with respect to their inputs of the
     /// cross-entropy of all ranks.
-    fn losses(&self, inputs: &Tensor, classes: &Tensor, pass: &Pass) -> Result<[Tensor; 2], TchError> {
+    fn losses(
+        &self,
+        inputs: &Tensor,
+        classes: &Tensor,
+        pass: &ForwardContext,
+    ) -> Result<[Tensor; 2], TchError> {
         let inputs = inputs.f_detach()?.f_set_requires_grad(true)?;
         let scores = self.backbone.forward(&inputs, pass)?.f_mm(&self.classifier)?;
         let loss = cross_entropy(&scores, classes, 1, 0.0);
@@ -67,7 +72,7 @@ impl Method for InputGradient {
         self.backbone.num_features()
     }
 
-    fn embed(&self, inputs: &Tensor, _: Encoder, pass: &Pass) -> Result<Tensor, TchError> {
+    fn embed(&self, inputs: &Tensor, _: Encoder, pass: &ForwardContext) -> Result<Tensor, TchError> {
         self.backbone.forward(inputs, pass)
     }
 }
@@ -108,7 +113,7 @@ fn its_gradient_is_the_slope_of_the_loss() {
     let inputs = views(samples, 1, SIZE);
     let classes: Vec<i64> = samples.iter().map(|&sample| class(sample).max(0)).collect();
     let classes = Tensor::from_slice(&classes);
-    let pass = Pass::train(None).without_update().twice(true);
+    let pass = ForwardContext::train(None).without_update().twice(true);
     let loss = || {
         let [class, penalty] = network.losses(&inputs, &classes, &pass).unwrap();
         (class.double_value(&[]) + PENALTY * penalty.double_value(&[])) / samples.len() as f64

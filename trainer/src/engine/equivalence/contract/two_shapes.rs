@@ -75,7 +75,7 @@ impl Method for TwoShapes {
         DIM
     }
 
-    fn embed(&self, inputs: &Tensor, _: Encoder, _: &Pass) -> Result<Tensor, TchError> {
+    fn embed(&self, inputs: &Tensor, _: Encoder, _: &ForwardContext) -> Result<Tensor, TchError> {
         self.embedded(inputs)
     }
 }
