@@ -78,7 +78,8 @@ enum dtrain_epilogue {
 // `input` is (N, C, ...), N may be 0; the running statistics may be null. `output` becomes a new tensor.
 char *dtrain_batch_norm(const at::Tensor *input, const at::Tensor *weight, const at::Tensor *bias,
                         const at::Tensor *running_mean, const at::Tensor *running_var, double momentum, double epsilon,
-                        dtrain_epilogue epilogue, const at::Tensor *shortcut, dtrain_sum_callback callback, at::Tensor **output);
+                        dtrain_epilogue epilogue, const at::Tensor *shortcut, dtrain_sum_callback callback,
+                        at::Tensor **output);
 
 // The sum of `own` (f64, one-dimensional) over all ranks, with derivatives of every order: backward is the sum of the ranks'
 // gradients, by the same function. `sums` becomes a new tensor.
