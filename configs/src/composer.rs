@@ -201,6 +201,7 @@ impl Composer {
         let mut decoded = decode(self.tree.clone());
         self.problems.append(&mut decoded.problems);
         self.broken.append(&mut decoded.broken);
+        decoded.config.take_groups_of_method();
         let origins = Origins::new(self.tree.clone(), self.own_files_ask);
         for conflict in validate(&decoded.config) {
             let related = |key: &str, broken: &String| {

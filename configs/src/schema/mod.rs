@@ -31,13 +31,14 @@ pub use data::{
 pub use eval::{Encoder, EvalConfig, KnnConfig, LinearProbeConfig};
 pub use heads::{HeadConfig, HeadLoss, HeadSettings, HeadsConfig};
 pub use method::{
-    ByolConfig, LabelUse, MethodConfig, MethodFacts, PairExclusion, PairFacts, PredictorConfig,
-    ProjectorConfig, Sampling, SimclrConfig, SimsiamConfig, SupconConfig, SupervisedConfig, TeacherFacts,
-    ViewFacts,
+    ByolConfig, DinoConfig, DinoHeadConfig, LabelUse, MethodConfig, MethodFacts, PairExclusion, PairFacts,
+    PredictorConfig, ProjectorConfig, Sampling, SimclrConfig, SimsiamConfig, SupconConfig, SupervisedConfig,
+    TeacherFacts, ViewFacts,
 };
 pub use model::{
     BnStatistics, CnnSmallConfig, ModelConfig, NetworkConfig, NetworkFacts, NetworkVariant, Norm,
-    ResnetArchitecture, ResnetConfig, ResnetDepth, SimpleCnnConfig, Stem, Torchvision,
+    ResnetArchitecture, ResnetConfig, ResnetDepth, SimpleCnnConfig, Stem, Torchvision, VitConfig, VitPool,
+    VitShape, VitSize,
 };
 pub use monitor::{MetricSum, MonitorMode};
 pub use optimizer::{
@@ -53,7 +54,7 @@ pub use scheduled::{
     TeacherMomentum, ValueRange,
 };
 pub use stop::StopConfig;
-pub use trainer::{DeviceChoice, Precision, TrainerConfig};
+pub use trainer::{ClipNorm, DeviceChoice, Precision, TrainerConfig};
 
 use std::path::PathBuf;
 

@@ -3,6 +3,16 @@
 use super::{RunConfig, Scheduled, Span};
 
 impl RunConfig {
+    /// Adds the groups of parameters that the method asks for to those of the optimizer, unless it has one of that name.
+    pub(crate) fn take_groups_of_method(&mut self) {
+        let groups = self.optimizer.groups_mut();
+        for group in self.method.groups() {
+            if groups.iter().all(|own| own.name != group.name) {
+                groups.push(group);
+            }
+        }
+    }
+
     /// Every schedule besides that of the learning rate, by its key. Those of phases only where there are phases.
     pub fn schedules(&self) -> Vec<(String, Scheduled)> {
         let optimizer = &self.optimizer;

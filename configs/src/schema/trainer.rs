@@ -35,8 +35,10 @@ pub struct TrainerConfig {
     pub precision: Precision,
     /// Let GPUs round the factors of fp32 matrix products to TF32 (10 bits of mantissa).
     pub tf32: bool,
-    /// Largest global gradient norm; larger gradients are scaled down to it.
+    /// Largest gradient norm; larger gradients are scaled down to it.
     pub grad_clip: Option<f64>,
+    /// The norm that `grad_clip` limits.
+    pub grad_clip_norm: ClipNorm,
     /// Batch-norm statistics over all ranks; `auto` = true when there is more than one rank.
     pub sync_bn: Auto<bool>,
     /// Gradients are summed over ranks in buckets of at most this many bytes.
@@ -80,6 +82,7 @@ impl Default for TrainerConfig {
             precision: Precision::Auto,
             tf32: true,
             grad_clip: None,
+            grad_clip_norm: ClipNorm::Global,
             sync_bn: Auto::Auto,
             bucket_bytes: 25 << 20,
             first_bucket_bytes: 1 << 20,
@@ -124,4 +127,15 @@ pub enum Precision {
     Fp16,
     /// 64-bit floats: slow, for proofs of equivalence.
     Fp64,
+}
+
+/// What gradient clipping takes the norm of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ClipNorm {
+    /// All gradients together, as `torch.nn.utils.clip_grad_norm_`.
+    #[default]
+    Global,
+    /// Those of each parameter by themselves, as DINO's official code.
+    Parameter,
 }

@@ -9,12 +9,13 @@ use crate::method::{self, LocalBatch, Targets, Task, ViewGroup};
 use crate::torch_extra::cuda_contract::as_on_cuda;
 use dtrain_comm::{Background, local_world};
 use dtrain_configs::schema::{
-    AdamConfig, AdamwConfig, LarsConfig, MethodConfig, ModelConfig, PairExclusion, PhasesConfig,
+    AdamConfig, AdamwConfig, ClipNorm, LarsConfig, MethodConfig, ModelConfig, PairExclusion, PhasesConfig,
     ProjectorConfig, Sampling, SgdConfig, SimclrConfig, SupconConfig, SupervisedConfig,
 };
 use dtrain_data::GroupRequest;
 
 mod contract;
+mod crops;
 mod frozen;
 mod groups;
 mod heads;
@@ -93,6 +94,7 @@ fn class(sample: u64) -> i64 {
     }
 }
 
+#[derive(Clone)]
 struct Case {
     optimizer: OptimizerConfig,
     build: Build,
@@ -104,7 +106,7 @@ struct Case {
     micro_batch: Option<usize>,
     /// Leaves samples without a class out, as the sampler of such methods does.
     labelled_only: bool,
-    grad_clip: Option<f64>,
+    grad_clip: Option<Clip>,
     phases: PhasesConfig,
     way: Way,
     arithmetic: Arithmetic,
@@ -379,7 +381,7 @@ fn whole(optimizer: OptimizerConfig, build: Build) -> Case {
         sync_bn: true,
         micro_batch: None,
         labelled_only: false,
-        grad_clip: Some(5.0),
+        grad_clip: Some(Clip { max_norm: 5.0, of: ClipNorm::Global }),
         phases: PhasesConfig::default(),
         way: PLAIN_WAY,
         arithmetic: Arithmetic::Fp64,

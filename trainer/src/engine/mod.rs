@@ -30,6 +30,7 @@ use dtrain_comm::Collective;
 use dtrain_configs::schema::{Encoder, OptimizerConfig, ScheduleConfig, ScheduledSetting};
 use tch::{Device, Kind, Tensor};
 
+pub use clip::Clip;
 pub use gather::{gather_i64, gather_rows};
 pub use groups::group_of;
 pub use phases::loss_weights;
@@ -70,7 +71,7 @@ pub struct EngineSettings {
     /// GPUs may round the factors of fp32 products to TF32; the pair loss never does.
     pub tf32: bool,
     /// Largest gradient norm.
-    pub grad_clip: Option<f64>,
+    pub grad_clip: Option<Clip>,
     /// Batch norm over all ranks.
     pub sync_bn: bool,
     /// Bytes of a gradient bucket.

@@ -7,7 +7,7 @@ pub mod heads;
 use tch::{Kind, Tensor};
 
 /// In fp32 at least.
-fn widened(tensor: &Tensor) -> Tensor {
+pub(crate) fn widened(tensor: &Tensor) -> Tensor {
     match tensor.kind() {
         Kind::Half | Kind::BFloat16 => tensor.to_kind(Kind::Float),
         _ => tensor.shallow_clone(),

@@ -2,14 +2,15 @@
 //! Grill et al., "Bootstrap Your Own Latent" (2020), arXiv 2006.07733; google-deepmind/deepmind-research, byol.
 //!
 //! With predictions q and the teacher's projections z, both of unit length, the loss of a sample is
-//! `2 - 2 q1 . z2 + 2 - 2 q2 . z1`: the sum of both directions, not their mean (equation 2 and the line below it). The
-//! teacher is backbone and projector; gradients reach neither it nor its input. As in the official code its batch norms work
+//! `2 - 2 q1 . z2 + 2 - 2 q2 . z1`: the sum of both directions, not their mean (equation 2 and the line below it). With small
+//! views besides it is twice the mean of `2 - 2 q . z` over all pairs of a view and another, large one, which is the same for
+//! two views; the teacher sees the large ones only. The teacher is backbone and projector; gradients reach neither it nor its input. As in the official code its batch norms work
 //! by the batch in training and have running statistics of their own.
 
 use dtrain_configs::schema::{ByolConfig, Encoder, MethodFacts};
 use tch::{TchError, Tensor};
 
-use super::{LocalBatch, Method, Objective, Parts, StepContext, cosines, two_views};
+use super::{LocalBatch, Method, Objective, Parts, StepContext, views};
 use crate::model::projector::{Predictor, Projector};
 use crate::model::{Backbone, ForwardContext};
 use crate::state::Stateful;
@@ -60,11 +61,13 @@ impl Method for Byol {
         // First, since nothing of it is kept: the trained network's activations stay until backward.
         let (backbone, projector) = &self.teacher;
         let taught = tch::no_grad(|| projector.forward(&backbone.forward(inputs, pass)?, pass))?;
-        let [taught_first, taught_second] = two_views(&taught)?;
-        let projections = self.projector.forward(&self.backbone.forward(inputs, pass)?, pass)?;
-        let [first, second] = two_views(&self.predictor.forward(&projections, pass)?)?;
-        let agreement = cosines(&first, &taught_second)?.f_add(&cosines(&second, &taught_first)?)?;
-        let losses = agreement.f_mul_scalar(-2.0)?.f_add_scalar(4.0)?;
+        let taught = views::by_view(&taught, part.groups()[0].num_views)?;
+        let projections =
+            self.projector.forward(&views::embeddings(&*self.backbone, part, context)?, pass)?;
+        let predicted = self.predictor.forward(&projections, pass)?;
+        let predicted = views::by_view(&predicted, views::num_views(part))?;
+        let (agreement, num_pairs) = views::agreement(&predicted, &taught)?;
+        let losses = agreement.f_mul_scalar(-4.0 / num_pairs as f64)?.f_add_scalar(4.0)?;
         Objective::mean_of(&losses, &part.targets)
     }
 
@@ -86,7 +89,7 @@ mod tests {
     use tch::{Device, Kind};
 
     use super::*;
-    use crate::method::siamese::{case, direct_loss, squared_distances};
+    use crate::method::siamese::{self, case, case_of_two_shapes, cosine, direct_loss, squared_distances};
     use crate::method::{BACKBONE, Task};
     use crate::model::build_backbone;
     use crate::model::parameters::Parameters;
@@ -124,6 +127,25 @@ mod tests {
         let expected = squared_distances(&predicted, &target) / targets.global_samples as f64;
         let found = loss.double_value(&[]);
         assert!((found - expected).abs() < 1e-12 * expected, "{found} and {expected}");
+
+        // With small views, in evaluation, where no row meets another.
+        let part = case_of_two_shapes();
+        let pass = ForwardContext::eval();
+        let context = StepContext::new(Default::default(), &part, &pass, None);
+        let found = direct_loss(&byol.objective(&part, &context).unwrap()).double_value(&[]);
+        let given = siamese::by_view(&part, |rows| {
+            projector.forward(&backbone.forward(rows, &pass).unwrap(), &pass).unwrap()
+        });
+        let predicted = siamese::by_view(&part, |rows| {
+            let online = byol.projector.forward(&byol.backbone.forward(rows, &pass).unwrap(), &pass).unwrap();
+            byol.predictor.forward(&online, &pass).unwrap().detach()
+        });
+        let mean = siamese::mean_over_pairs(5, |view, large| {
+            let of_sample =
+                |sample: usize| 2.0 - 2.0 * cosine(&predicted[view][sample], &given[large][sample]);
+            (0..5).map(of_sample).sum::<f64>() / 5.0
+        });
+        assert!((found - 2.0 * mean).abs() < 1e-12 * mean, "{found} and {}", 2.0 * mean);
 
         loss.backward();
         let reached = |name: &str| {

@@ -4,6 +4,7 @@
 mod batch;
 mod byol;
 mod context;
+mod dino;
 mod multihead;
 mod objective;
 mod pairs;
@@ -16,6 +17,7 @@ mod supcon;
 mod supervised;
 mod targets;
 mod task;
+mod views;
 
 use dtrain_configs::schema::{Encoder, HeadSettings, MethodConfig, MethodFacts, ModelConfig};
 use dtrain_data::GroupRequest;
@@ -233,20 +235,10 @@ pub fn build(
         MethodConfig::Supcon(config) => Box::new(supcon::Supcon::build(config, parts)),
         MethodConfig::Byol(config) => Box::new(byol::Byol::build(config, parts)),
         MethodConfig::Simsiam(config) => Box::new(simsiam::Simsiam::build(config, parts)),
+        MethodConfig::Dino(config) => Box::new(dino::Dino::build(config, parts)),
         MethodConfig::Supervised(config) => Box::new(supervised::Supervised::build(config, parts)),
         MethodConfig::Multihead(config) => Box::new(multihead::Multihead::build(config, parts)),
     }
-}
-
-/// The rows of each of two views.
-fn two_views(rows: &Tensor) -> Result<[Tensor; 2], TchError> {
-    let half = rows.size().first().copied().unwrap_or(0) / 2;
-    Ok([rows.f_narrow(0, 0, half)?, rows.f_narrow(0, half, half)?])
-}
-
-/// Cosine of the angle between the rows of `a` and `b` `[n, D]`: `[n]`, in fp32 at least.
-fn cosines(a: &Tensor, b: &Tensor) -> Result<Tensor, TchError> {
-    (normalize(a) * normalize(b)).f_sum_dim_intlist(1, false, None::<Kind>)
 }
 
 /// Unit rows: z / max(|z|, eps), as `torch.nn.functional.normalize`, in fp32 at least.

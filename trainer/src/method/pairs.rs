@@ -7,18 +7,15 @@ use super::{AfterStep, PairTerm, StepContext, Targets};
 use crate::loss::contrastive::{PairKeys, Queue};
 use crate::model::parameters::Parameters;
 
-/// Views of a sample that are compared.
-pub(super) const NUM_VIEWS: u32 = 2;
-
 /// The group of a sample that has positives among its own views only. It holds within the batch.
 pub(super) fn own_group(position: i64) -> i64 {
     -1 - position
 }
 
-/// The term of normalized `projections` `[2 n, D]`, given the group of each sample. Outside of a run the temperature is that of
+/// The term of normalized projections `[num_views * n, D]`, given the group of each sample. Outside of a run the temperature is that of
 /// its beginning.
 pub(super) fn term(
-    projections: Tensor,
+    (projections, num_views): (Tensor, u32),
     temperature: &Scheduled,
     groups: &[i64],
     exclusions: &[PairExclusion],
@@ -26,7 +23,8 @@ pub(super) fn term(
 ) -> PairTerm {
     let of_step = context.values.get(PairFacts::TEMPERATURE);
     let temperature = of_step.unwrap_or_else(|| temperature.ends()[0]);
-    PairTerm { projections, num_views: NUM_VIEWS, keys: keys(groups, targets, exclusions), temperature }
+    let keys = keys(groups, num_views, targets, exclusions);
+    PairTerm { projections, num_views, keys, temperature }
 }
 
 /// The rows of a step into the queue.
@@ -39,8 +37,8 @@ pub(super) fn enqueue(queue: Option<&mut Queue>, after: &AfterStep<'_>) -> Resul
     Ok(())
 }
 
-fn keys(groups: &[i64], targets: &Targets, exclusions: &[PairExclusion]) -> PairKeys {
-    let views = |column: &[i64]| column.repeat(NUM_VIEWS as usize);
+fn keys(groups: &[i64], num_views: u32, targets: &Targets, exclusions: &[PairExclusion]) -> PairKeys {
+    let views = |column: &[i64]| column.repeat(num_views as usize);
     let excluded = exclusions.iter().map(|exclusion| match exclusion {
         PairExclusion::Recording => views(targets.recordings()),
         PairExclusion::Label => views(targets.classes()),
@@ -122,7 +120,7 @@ mod tests {
 
     fn pairs_of(method: &dyn Method) -> PairTerm {
         let inputs = Tensor::randn([6, 1, 16, 16], (Kind::Double, Device::Cpu));
-        let part = LocalBatch::new(NUM_VIEWS, inputs, targets());
+        let part = LocalBatch::new(2, inputs, targets());
         let mut objective =
             method.objective(&part, &StepContext::alone(ForwardContext::train(None))).unwrap();
         match objective.terms.pop() {

@@ -2,7 +2,7 @@
 
 use tch::{Device, Kind, Tensor};
 
-use super::{LocalBatch, Objective, Targets, Term};
+use super::{LocalBatch, Objective, Targets, Term, ViewGroup};
 
 /// The only term of an objective.
 pub(super) fn direct_loss(objective: &Objective) -> Tensor {
@@ -10,6 +10,41 @@ pub(super) fn direct_loss(objective: &Objective) -> Tensor {
         [Term::Direct(term)] => term.loss.shallow_clone(),
         other => panic!("{other:?}"),
     }
+}
+
+/// Mean over all pairs of a view and another, large one of `of_pair(view, large)`, summed over samples: `views` views of which
+/// the first two are large.
+pub(super) fn mean_over_pairs(views: usize, mut of_pair: impl FnMut(usize, usize) -> f64) -> f64 {
+    let mut values = Vec::new();
+    for view in 0..views {
+        for large in [0, 1] {
+            if view != large {
+                values.push(of_pair(view, large));
+            }
+        }
+    }
+    values.iter().sum::<f64>() / values.len() as f64
+}
+
+/// The same five samples with three small views besides.
+pub(super) fn case_of_two_shapes() -> LocalBatch {
+    let small =
+        (Tensor::arange(15 * 17 * 18, (Kind::Double, Device::Cpu)) * 0.377).cos().view([15, 1, 17, 18]);
+    case().with(ViewGroup::new(3, small))
+}
+
+/// What `network` makes of each view, in plain numbers: by view, by sample.
+pub(super) fn by_view(part: &LocalBatch, network: impl Fn(&Tensor) -> Tensor) -> Vec<Vec<Vec<f64>>> {
+    let n = part.num_samples() as i64;
+    let rows = Tensor::cat(&part.groups().iter().map(|group| network(&group.rows)).collect::<Vec<_>>(), 0);
+    let row = |row: i64| Vec::<f64>::try_from(rows.get(row).contiguous().to_kind(Kind::Double)).unwrap();
+    (0..rows.size()[0] / n).map(|view| (0..n).map(|sample| row(view * n + sample)).collect()).collect()
+}
+
+/// Cosine of the angle between two rows.
+pub(super) fn cosine(a: &[f64], b: &[f64]) -> f64 {
+    let dot = |a: &[f64], b: &[f64]| a.iter().zip(b).map(|(a, b)| a * b).sum::<f64>();
+    dot(a, b) / (dot(a, a) * dot(b, b)).sqrt()
 }
 
 /// Two views of five samples.

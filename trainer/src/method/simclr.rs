@@ -1,12 +1,13 @@
-//! SimCLR: two views of a sample attract each other, all other views repel. Chen et al., "A Simple Framework for
-//! Contrastive Learning of Visual Representations" (2020); google-research/simclr. By choice, pairs of one recording or
+//! SimCLR: the views of a sample attract each other, all other views repel. Chen et al., "A Simple Framework for
+//! Contrastive Learning of Visual Representations" (2020); google-research/simclr. With small views besides the two large ones
+//! every ordered pair of views of a sample is positive, and an anchor's loss is the mean over them, as in SupCon. By choice, pairs of one recording or
 //! label are left out, and a memory queue adds negatives; queued views of a sample are left out of its own rows.
 
 use dtrain_configs::schema::{Encoder, MethodFacts, PairExclusion, Scheduled, SimclrConfig};
 use tch::{TchError, Tensor};
 
-use super::pairs;
 use super::{AfterStep, LocalBatch, Method, Objective, Parts, Queue, StepContext, Term, normalize};
+use super::{pairs, views};
 use crate::model::projector::Projector;
 use crate::model::{Backbone, ForwardContext};
 use crate::state::Stateful;
@@ -65,12 +66,12 @@ impl Method for Simclr {
 
     fn objective(&self, part: &LocalBatch, context: &StepContext<'_>) -> Result<Objective, TchError> {
         let (targets, pass) = (&part.targets, context.pass());
-        let embeddings = self.backbone.forward(part.inputs(), pass)?;
+        let embeddings = views::embeddings(&*self.backbone, part, context)?;
         let projections = normalize(&self.projector.forward(&embeddings, pass)?);
         // The views of one sample are each other's only positive.
         let groups: Vec<i64> = targets.positions().iter().copied().map(pairs::own_group).collect();
-        let pairs =
-            pairs::term(projections, &self.temperature, &groups, &self.exclusions, (targets, context));
+        let views = (projections, views::num_views(part));
+        let pairs = pairs::term(views, &self.temperature, &groups, &self.exclusions, (targets, context));
         Ok(Objective::of(vec![Term::Pairs(pairs)]))
     }
 

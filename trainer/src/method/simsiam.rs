@@ -2,12 +2,13 @@
 //! Chen & He, "Exploring Simple Siamese Representation Learning" (2021), arXiv 2011.10566; facebookresearch/simsiam.
 //!
 //! With predictions p and projections z, both of unit length, the loss of a sample is `-(p1 . z2 + p2 . z1) / 2`
-//! (equation 2), and no gradient goes through z.
+//! (equation 2), and no gradient goes through z. With small views besides it is the mean of `-p . z` over all pairs of a view and
+//! another, large one.
 
 use dtrain_configs::schema::{Encoder, MethodFacts, SimsiamConfig};
 use tch::{TchError, Tensor};
 
-use super::{LocalBatch, Method, Objective, Parts, StepContext, cosines, two_views};
+use super::{LocalBatch, Method, Objective, Parts, StepContext, views};
 use crate::model::projector::{Predictor, Projector};
 use crate::model::{Backbone, ForwardContext};
 use crate::state::Stateful;
@@ -53,11 +54,14 @@ impl Method for Simsiam {
 
     fn objective(&self, part: &LocalBatch, context: &StepContext<'_>) -> Result<Objective, TchError> {
         let pass = context.pass();
-        let projections = self.projector.forward(&self.backbone.forward(part.inputs(), pass)?, pass)?;
-        let [first, second] = two_views(&self.predictor.forward(&projections, pass)?)?;
-        let [given_first, given_second] = two_views(&projections.detach())?;
-        let agreement = cosines(&first, &given_second)?.f_add(&cosines(&second, &given_first)?)?;
-        Objective::mean_of(&agreement.f_mul_scalar(-0.5)?, &part.targets)
+        let projections =
+            self.projector.forward(&views::embeddings(&*self.backbone, part, context)?, pass)?;
+        let num_views = views::num_views(part);
+        let predicted = views::by_view(&self.predictor.forward(&projections, pass)?, num_views)?;
+        let mut given = views::by_view(&projections.detach(), num_views)?;
+        given.truncate(part.groups()[0].num_views as usize);
+        let (agreement, num_pairs) = views::agreement(&predicted, &given)?;
+        Objective::mean_of(&agreement.f_mul_scalar(-1.0 / num_pairs as f64)?, &part.targets)
     }
 
     fn num_features(&self) -> i64 {
@@ -75,7 +79,7 @@ mod tests {
     use tch::{Device, Kind};
 
     use super::*;
-    use crate::method::siamese::{case, direct_loss, squared_distances};
+    use crate::method::siamese::{self, case, case_of_two_shapes, cosine, direct_loss, squared_distances};
     use crate::method::{BACKBONE, Task};
     use crate::model::build_backbone;
     use crate::model::parameters::Parameters;
@@ -116,15 +120,35 @@ mod tests {
             let leaves: Vec<&Tensor> = parameters.parameters().iter().map(|p| &p.tensor).collect();
             Tensor::run_backward(&[loss], &leaves, false, false)
         };
-        let [p1, p2] = two_views(&predicted).unwrap();
-        let [z1, z2] = two_views(&given).unwrap();
-        let by_hand =
-            (cosines(&p1, &z2).unwrap() + cosines(&p2, &z1).unwrap()).sum(Kind::Double) * (-0.5 / n);
+        let [p1, p2] = [0, 5].map(|first| super::super::normalize(&predicted.narrow(0, first, 5)));
+        let [z1, z2] = [0, 5].map(|first| super::super::normalize(&given.narrow(0, first, 5)));
+        let by_hand = (p1 * z2 + p2 * z1).sum(Kind::Double) * (-0.5 / n);
         for ((a, b), parameter) in gradient(&loss).iter().zip(gradient(&by_hand)).zip(parameters.parameters())
         {
             let error = (a - b).norm().double_value(&[]);
             assert!(error < 1e-12, "{}: {error:e}", parameter.name);
         }
+    }
+
+    /// With small views, in evaluation, where no row meets another: the mean over all pairs of a view and another, large one.
+    #[test]
+    fn small_views_predict_the_large_ones() {
+        let (simsiam, _parameters) = built();
+        let part = case_of_two_shapes();
+        let pass = ForwardContext::eval();
+        let context = StepContext::new(Default::default(), &part, &pass, None);
+        let found = direct_loss(&simsiam.objective(&part, &context).unwrap()).double_value(&[]);
+        let project = |rows: &Tensor| {
+            simsiam.projector.forward(&simsiam.backbone.forward(rows, &pass).unwrap(), &pass).unwrap()
+        };
+        let given = siamese::by_view(&part, |rows| project(rows).detach());
+        let predicted = siamese::by_view(&part, |rows| {
+            simsiam.predictor.forward(&project(rows), &pass).unwrap().detach()
+        });
+        let expected = siamese::mean_over_pairs(5, |view, large| {
+            (0..5).map(|i| -cosine(&predicted[view][i], &given[large][i])).sum::<f64>() / 5.0
+        });
+        assert!((found - expected).abs() < 1e-12, "{found} and {expected}");
     }
 
     /// The last batch norm of the projector has no scale and shift of its own, and no bias before it.

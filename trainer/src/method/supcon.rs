@@ -6,8 +6,8 @@
 use dtrain_configs::schema::{Encoder, MethodFacts, PairExclusion, Scheduled, SupconConfig};
 use tch::{TchError, Tensor};
 
-use super::pairs;
 use super::{AfterStep, LocalBatch, Method, Objective, Parts, Queue, StepContext, Term, normalize};
+use super::{pairs, views};
 use crate::model::projector::Projector;
 use crate::model::{Backbone, ForwardContext};
 use crate::state::Stateful;
@@ -66,7 +66,7 @@ impl Method for Supcon {
 
     fn objective(&self, part: &LocalBatch, context: &StepContext<'_>) -> Result<Objective, TchError> {
         let (targets, pass) = (&part.targets, context.pass());
-        let embeddings = self.backbone.forward(part.inputs(), pass)?;
+        let embeddings = views::embeddings(&*self.backbone, part, context)?;
         let projections = normalize(&self.projector.forward(&embeddings, pass)?);
         let groups: Vec<i64> = targets
             .classes()
@@ -74,8 +74,8 @@ impl Method for Supcon {
             .zip(targets.positions())
             .map(|(&class, &position)| if class >= 0 { class } else { pairs::own_group(position) })
             .collect();
-        let pairs =
-            pairs::term(projections, &self.temperature, &groups, &self.exclusions, (targets, context));
+        let views = (projections, views::num_views(part));
+        let pairs = pairs::term(views, &self.temperature, &groups, &self.exclusions, (targets, context));
         Ok(Objective::of(vec![Term::Pairs(pairs)]))
     }
 

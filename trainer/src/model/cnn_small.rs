@@ -6,7 +6,7 @@ use tch::{TchError, Tensor};
 use super::layers::{Conv2d, ConvNorm, global_average_pool};
 use super::norm::{NormConfig, NormLayer};
 use super::parameters::Parameters;
-use super::{Backbone, ForwardContext, InputShape};
+use super::{Backbone, Features, ForwardContext, InputShape};
 
 /// Four blocks of 3x3 convolution, normalization, ReLU and 2x2 max-pooling, then the mean over positions. 0.4 M
 /// parameters. Inputs are at least 16x16.
@@ -40,16 +40,16 @@ impl CnnSmall {
 }
 
 impl Backbone for CnnSmall {
-    fn features(&self, input: &Tensor, pass: &ForwardContext) -> Result<Tensor, TchError> {
+    fn features(&self, input: &Tensor, pass: &ForwardContext) -> Result<Features, TchError> {
         let mut hidden = input.shallow_clone();
         for block in &self.blocks {
             hidden = block.forward_relu_max_pool(&hidden, pass)?;
         }
-        Ok(hidden)
+        Ok(Features::of_maps(hidden))
     }
 
-    fn pool(&self, features: &Tensor, _pass: &ForwardContext) -> Result<Tensor, TchError> {
-        global_average_pool(features)
+    fn pool(&self, features: &Features, _pass: &ForwardContext) -> Result<Tensor, TchError> {
+        global_average_pool(&features.maps)
     }
 
     fn feature_shape(&self) -> [i64; 3] {

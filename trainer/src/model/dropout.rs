@@ -57,6 +57,26 @@ impl Dropout {
         input.f_mul(&mask)
     }
 
+    /// Drops rows whole: in a residual block, whose input goes on all the same, the sample skips it (stochastic depth, Huang et
+    /// al. 2016, arXiv 1603.09382; timm's `DropPath`).
+    ///
+    /// # Shapes
+    /// (N, ...) to the same.
+    ///
+    /// # Errors
+    /// When memory runs out.
+    pub fn forward_rows(&self, input: &Tensor, pass: &ForwardContext) -> Result<Tensor, TchError> {
+        let Some(noise) = pass.noise.as_ref().filter(|_| pass.train && self.share > 0.0) else {
+            return Ok(input.shallow_clone());
+        };
+        let mut shape = vec![1; input.dim()];
+        if let Some(rows) = shape.first_mut() {
+            *rows = noise.rows.len() as i64;
+        }
+        let mask = Tensor::from_slice(&self.mask(noise, 1)).f_view(shape.as_slice())?;
+        input.f_mul(&mask.f_to_device(input.device())?.f_to_kind(input.kind())?)
+    }
+
     /// Factors of all rows: 0 or 1 / (1 - share).
     fn mask(&self, noise: &Noise, width: usize) -> Vec<f32> {
         let kept = (1.0 / (1.0 - self.share)) as f32;
@@ -108,6 +128,20 @@ mod tests {
         let other = Dropout { layer: 2, ..LAYER };
         let ones = Tensor::ones([8, 400], (Kind::Double, Device::Cpu));
         assert_ne!(whole, other.forward(&ones, &pass(&[0, 1, 2, 3], 3)).unwrap());
+    }
+
+    #[test]
+    fn rows_are_dropped_whole() {
+        let samples: Vec<i64> = (0..400).collect();
+        let ones = Tensor::ones([800, 3, 2], (Kind::Double, Device::Cpu));
+        let out = LAYER.forward_rows(&ones, &pass(&samples, 3)).unwrap();
+        let of_row = out.view([800, 6]).mean_dim([1_i64].as_slice(), false, Kind::Double);
+        for factor in Vec::<f64>::try_from(&of_row).unwrap() {
+            assert!(factor == 0.0 || (factor - 4.0 / 3.0).abs() < 1e-6, "{factor}");
+        }
+        let zeros = of_row.eq(0.0).to_kind(Kind::Double).mean(Kind::Double).double_value(&[]);
+        assert!((zeros - 0.25).abs() < 0.05, "{zeros}");
+        assert_eq!(LAYER.forward_rows(&ones, &ForwardContext::train(None)).unwrap(), ones);
     }
 
     #[test]

@@ -102,10 +102,24 @@ impl Linear {
         })
     }
 
+    /// As [`Linear::new`], with a weight drawn by `init` and a bias of zeros.
+    pub fn drawn(
+        name: &str,
+        (in_dim, out_dim): (i64, i64),
+        init: Init,
+        bias: bool,
+        parameters: &mut Parameters,
+    ) -> Self {
+        parameters.scope(name, |scope| Self {
+            weight: scope.parameter("weight", &[out_dim, in_dim], init, Role::Weight),
+            bias: bias.then(|| scope.parameter("bias", &[out_dim], Init::Constant(0.0), Role::Bias)),
+        })
+    }
+
     /// `input * weight^T + bias`.
     ///
     /// # Shapes
-    /// (N, `in_dim`) to (N, `out_dim`).
+    /// (..., `in_dim`) to (..., `out_dim`).
     ///
     /// # Errors
     /// When the shape does not fit or memory runs out.

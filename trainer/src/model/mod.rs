@@ -3,10 +3,12 @@
 pub mod batch_norm;
 pub mod classifier;
 pub mod cnn_small;
+pub mod dino_head;
 pub mod dropout;
 pub mod freeze;
 pub mod frozen;
 pub mod group_norm;
+pub mod layer_norm;
 pub mod layers;
 pub mod norm;
 pub mod parameters;
@@ -16,6 +18,7 @@ pub mod simple_cnn;
 mod stateful;
 pub mod statistics;
 mod synchronized_norm;
+pub mod vit;
 
 use dtrain_configs::schema::{ModelConfig, NetworkConfig};
 use tch::{TchError, Tensor};
@@ -27,6 +30,7 @@ use norm::NormConfig;
 use parameters::Parameters;
 use resnet::Resnet;
 use simple_cnn::SimpleCnn;
+use vit::Vit;
 
 /// How layers behave in one forward.
 #[derive(Debug, Clone)]
@@ -90,17 +94,39 @@ impl From<[i64; 3]> for InputShape {
     }
 }
 
+/// What a network knows of a batch before positions are summed up.
+#[derive(Debug)]
+pub struct Features {
+    /// Of each position: (N, [`Backbone::feature_shape`]).
+    pub maps: Tensor,
+    /// The class token (N, D) of a transformer whose embedding it is. Its maps take no part in [`Backbone::pool`] then.
+    pub token: Option<Tensor>,
+}
+
+impl Features {
+    /// Feature maps, whose positions are summed up to the embedding.
+    pub fn of_maps(maps: Tensor) -> Self {
+        Self { maps, token: None }
+    }
+
+    /// What the embedding is made of.
+    pub fn pooled(&self) -> &Tensor {
+        self.token.as_ref().unwrap_or(&self.maps)
+    }
+}
+
 /// A network that turns views into embeddings, by way of feature maps.
 pub trait Backbone: Send {
     /// Feature maps of a batch: what the network knows of each position, before positions are summed up. They are what
     /// Grad-CAM weighs and a decoder starts from; a gradient with respect to them is that of any tensor of the graph.
     ///
     /// # Shapes
-    /// `input` (N, C, H, W) of the shape that the network was built for, to (N, [`Backbone::feature_shape`]); N may be 0.
+    /// `input` (N, C, H, W) to maps of [`Backbone::feature_shape`] where it has the shape that the network was built for; small
+    /// views of another shape have maps of their own. N may be 0.
     ///
     /// # Errors
     /// When memory runs out, the shape does not fit, or the ranks fail to exchange statistics.
-    fn features(&self, input: &Tensor, pass: &ForwardContext) -> Result<Tensor, TchError>;
+    fn features(&self, input: &Tensor, pass: &ForwardContext) -> Result<Features, TchError>;
 
     /// Embeddings of feature maps.
     ///
@@ -109,7 +135,7 @@ pub trait Backbone: Send {
     ///
     /// # Errors
     /// As [`Backbone::features`].
-    fn pool(&self, features: &Tensor, pass: &ForwardContext) -> Result<Tensor, TchError>;
+    fn pool(&self, features: &Features, pass: &ForwardContext) -> Result<Tensor, TchError>;
 
     /// Embeds a batch: the pooled feature maps.
     ///
@@ -143,6 +169,8 @@ pub fn build_backbone(
     match &config.network {
         NetworkConfig::CnnSmall(config) => Box::new(CnnSmall::build(config, input, norm, parameters)),
         NetworkConfig::SimpleCnn(config) => Box::new(SimpleCnn::build(config, input, norm, parameters)),
+        NetworkConfig::VitTiny(config) => Box::new(Vit::build(config, input, norm, parameters)),
+        NetworkConfig::VitSmall(config) => Box::new(Vit::build(config, input, norm, parameters)),
         NetworkConfig::Resnet18(config) => Box::new(Resnet::build(config, input, norm, parameters)),
         NetworkConfig::Resnet34(config) => Box::new(Resnet::build(config, input, norm, parameters)),
         NetworkConfig::Resnet50(config) => Box::new(Resnet::build(config, input, norm, parameters)),

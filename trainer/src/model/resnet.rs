@@ -7,7 +7,7 @@ use tch::{TchError, Tensor};
 use super::layers::{Conv2d, ConvNorm, global_average_pool};
 use super::norm::{NormConfig, NormLayer};
 use super::parameters::Parameters;
-use super::{Backbone, ForwardContext, InputShape};
+use super::{Backbone, Features, ForwardContext, InputShape};
 
 /// A ResNet up to its pooled features.
 #[derive(Debug)]
@@ -59,7 +59,7 @@ impl Resnet {
 }
 
 impl Backbone for Resnet {
-    fn features(&self, input: &Tensor, pass: &ForwardContext) -> Result<Tensor, TchError> {
+    fn features(&self, input: &Tensor, pass: &ForwardContext) -> Result<Features, TchError> {
         let mut hidden = self.stem.forward_relu(input, None, pass)?;
         if self.pool {
             hidden = hidden.f_max_pool2d([3, 3], [2, 2], [1, 1], [1, 1], false)?;
@@ -67,11 +67,11 @@ impl Backbone for Resnet {
         for block in &self.blocks {
             hidden = block.forward(&hidden, pass)?;
         }
-        Ok(hidden)
+        Ok(Features::of_maps(hidden))
     }
 
-    fn pool(&self, features: &Tensor, _pass: &ForwardContext) -> Result<Tensor, TchError> {
-        global_average_pool(features)
+    fn pool(&self, features: &Features, _pass: &ForwardContext) -> Result<Tensor, TchError> {
+        global_average_pool(&features.maps)
     }
 
     fn feature_shape(&self) -> [i64; 3] {

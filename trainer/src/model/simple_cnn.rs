@@ -9,7 +9,7 @@ use super::dropout::Dropout;
 use super::layers::{Conv2d, ConvNorm, Linear, average_pool};
 use super::norm::{NormConfig, NormLayer};
 use super::parameters::Parameters;
-use super::{Backbone, ForwardContext, InputShape};
+use super::{Backbone, Features, ForwardContext, InputShape};
 
 /// Tells this network's dropout from others.
 const DROPOUT: u64 = 1;
@@ -56,17 +56,17 @@ impl SimpleCnn {
 }
 
 impl Backbone for SimpleCnn {
-    fn features(&self, input: &Tensor, pass: &ForwardContext) -> Result<Tensor, TchError> {
+    fn features(&self, input: &Tensor, pass: &ForwardContext) -> Result<Features, TchError> {
         let mut hidden = input.shallow_clone();
         for block in &self.blocks {
             hidden = block.forward_relu_max_pool(&hidden, pass)?;
         }
-        Ok(hidden)
+        Ok(Features::of_maps(hidden))
     }
 
     /// Mean of each window of a square, then the hidden layer.
-    fn pool(&self, features: &Tensor, pass: &ForwardContext) -> Result<Tensor, TchError> {
-        let side = self.pool_size;
+    fn pool(&self, features: &Features, pass: &ForwardContext) -> Result<Tensor, TchError> {
+        let (features, side) = (&features.maps, self.pool_size);
         let pooled = match features.size().get(2..) == Some([side, side].as_slice()) {
             true => features.shallow_clone(),
             false => average_pool(features, side)?,

@@ -38,9 +38,13 @@ fn wave(shape: &[i64]) -> Tensor {
 #[test]
 fn sizes_are_the_published_ones() {
     for (what, model, side) in variants() {
-        for channels in [1, 3] {
-            let built = in_f64(&model, [channels, side, side]).1.num_elements() as u64;
-            assert_eq!(built, model.network.num_parameters(channels as u64), "{what}, {channels} channels");
+        for shape in [[1, side, side], [3, side, side + 9]] {
+            let built = in_f64(&model, shape).1.num_elements() as u64;
+            assert_eq!(
+                built,
+                model.network.num_parameters(shape.map(|size| size as u64)),
+                "{what} {shape:?}"
+            );
         }
     }
     // torchvision's counts less the classifier's 1000 x (features + 1), and those of the papers' kin.
@@ -51,8 +55,12 @@ fn sizes_are_the_published_ones() {
         ("cnn_small", 3, 388_896),
         // Without heads; two convolutions, their norms, and the hidden layer.
         ("simple_cnn", 1, 9 * 32 * (1 + 64) + 2 * (32 + 64) + 3136 * 128 + 128),
+        // timm's counts of vit_tiny_patch16_224 and vit_small_patch16_224 less the classifier.
+        ("vit_tiny", 3, 5_717_416 - 193_000),
+        ("vit_small", 3, 22_050_664 - 385_000),
     ] {
-        assert_eq!(NetworkConfig::named(name).unwrap().num_parameters(channels), expected, "{name}");
+        let network = NetworkConfig::named(name).unwrap();
+        assert_eq!(network.num_parameters([channels, 224, 224]), expected, "{name}");
     }
 }
 
@@ -68,7 +76,7 @@ fn an_embedding_is_the_pooled_feature_maps_of_the_stated_shape() {
             for pass in [ForwardContext::eval(), ForwardContext::train(None).without_update()] {
                 let features = backbone.features(&input, &pass).unwrap();
                 let [channels, rows, columns] = backbone.feature_shape();
-                assert_eq!(features.size(), [3, channels, rows, columns], "{what} {height} x {width}");
+                assert_eq!(features.maps.size(), [3, channels, rows, columns], "{what} {height} x {width}");
                 let embedding = backbone.pool(&features, &pass).unwrap();
                 assert_eq!(embedding.size(), [3, backbone.num_features()]);
                 assert_eq!(backbone.num_features(), facts.num_features as i64);
@@ -85,19 +93,25 @@ fn feature_maps_have_a_gradient() {
     for (what, model, side) in variants() {
         let (backbone, _parameters) = in_f64(&model, [1, side, side]);
         let pass = ForwardContext::eval();
-        let score = |features: &Tensor| {
+        let score = |features: &Features| {
             let embedding = backbone.pool(features, &pass).unwrap();
             (&embedding * wave(&embedding.size())).sum(Kind::Double)
         };
         let features = backbone.features(&wave(&[2, 1, side, side]), &pass).unwrap();
-        let gradient =
-            |features: &Tensor| Tensor::run_backward(&[score(features)], &[features], false, false).remove(0);
+        let gradient = |features: &Features| {
+            Tensor::run_backward(&[score(features)], &[features.pooled()], false, false).remove(0)
+        };
         let within = gradient(&features);
-        assert_eq!(within.size(), features.size());
-        let features = features.detach().set_requires_grad(true);
-        assert_eq!(gradient(&features), within, "{what}");
+        assert_eq!(within.size(), features.pooled().size());
+        // From what the embedding is made of on.
+        let from = |pooled: Tensor| Features {
+            maps: features.token.as_ref().map_or_else(|| pooled.shallow_clone(), |_| features.maps.detach()),
+            token: features.token.as_ref().map(|_| pooled.shallow_clone()),
+        };
+        let pooled = features.pooled().detach();
+        assert_eq!(gradient(&from(pooled.copy().set_requires_grad(true))), within, "{what}");
         let step = (&within * 1e-6) / within.norm();
-        let rise = tch::no_grad(|| (score(&(&features + &step)) - score(&(&features - &step))) / 2e-6);
+        let rise = tch::no_grad(|| (score(&from(&pooled + &step)) - score(&from(&pooled - &step))) / 2e-6);
         let error = (rise.double_value(&[]) / within.norm().double_value(&[]) - 1.0).abs();
         assert!(error < 1e-6, "{what}: {error:e}");
     }

@@ -16,6 +16,9 @@ pub struct ByolConfig {
     pub projector: ProjectorConfig,
     /// What predicts the teacher's projections.
     pub predictor: PredictorConfig,
+    /// Small views of each sample besides its two large ones (multi-crop), of which `augment.small_views` has the shape: from
+    /// each of them the teacher's projections of the large ones are predicted.
+    pub small_views: u32,
     /// Share of its own weights that the teacher keeps. A number is that of the first step, from which it rises to 1 over the
     /// run on half a cosine; the paper has 0.996 for 1000 epochs and 0.99 for 300. Another schedule is written in full, such as
     /// `{from: 0.99, kind: constant}`.
@@ -27,6 +30,7 @@ impl Default for ByolConfig {
         Self {
             projector: ProjectorConfig { hidden_dim: 4096, out_dim: 256, ..ProjectorConfig::default() },
             predictor: PredictorConfig { hidden_dim: 4096 },
+            small_views: 0,
             momentum: TeacherMomentum::rising_from(0.99),
         }
     }
@@ -35,12 +39,17 @@ impl Default for ByolConfig {
 impl MethodSettings for ByolConfig {
     fn facts(&self) -> MethodFacts {
         let teacher = TeacherFacts { momentum: self.momentum.0, is_evaluated: false };
-        MethodFacts { views: ViewFacts::of(2), teacher: Some(teacher), ..MethodFacts::default() }
+        MethodFacts {
+            views: ViewFacts::crops(self.small_views),
+            teacher: Some(teacher),
+            ..MethodFacts::default()
+        }
     }
 
     fn check(&self, _config: &RunConfig, checks: &mut Checks) {
         self.projector.check(checks);
         self.predictor.check(checks);
+        ViewFacts::check_small(self.small_views, checks);
         checks.require(
             self.momentum.0.ends()[0] != 1.0,
             ["method.momentum"],
@@ -55,6 +64,7 @@ impl MethodSettings for ByolConfig {
             projector: self.projector.narrow(),
             predictor: self.predictor.narrow(),
             momentum: TeacherMomentum::rising_from(0.8),
+            ..self.clone()
         })
     }
 }

@@ -1,6 +1,7 @@
 //! What a method states about itself once, as data.
 
 use super::super::{Scheduled, ScheduledSetting, ValueRange};
+use crate::checks::Checks;
 
 /// What the rest of the program goes by, so that nothing outside of a method's own files asks for its name.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -48,11 +49,30 @@ pub struct ViewFacts {
 }
 
 impl ViewFacts {
+    /// Large views of a method that compares views of a sample.
+    const LARGE: u32 = 2;
+    /// Most small views of a sample.
+    const MAX_SMALL: u64 = 32;
+
+    /// Whether `method.small_views` is a number that a batch can hold.
+    pub(super) fn check_small(num_small: u32, checks: &mut Checks) {
+        checks.count("method.small_views", u64::from(num_small), 0, Self::MAX_SMALL);
+    }
+
     /// One group.
     pub const fn of(num_views: u32) -> Self {
         let mut counts = [0; MAX_GROUPS];
         counts[0] = num_views;
         Self { num_views: counts, num_groups: 1 }
+    }
+
+    /// Two large views, and `num_small` small ones of another shape where there are any (multi-crop, Caron et al. 2020,
+    /// arXiv 2006.09882, section 3.2).
+    pub const fn crops(num_small: u32) -> Self {
+        match num_small {
+            0 => Self::of(Self::LARGE),
+            _ => Self::of(Self::LARGE).and(num_small),
+        }
     }
 
     /// One group more, the fourth at most. It may be empty.

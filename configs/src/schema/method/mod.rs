@@ -3,6 +3,7 @@
 //! network; its network and loss are the file of the same name in the trainer.
 
 mod byol;
+mod dino;
 mod facts;
 mod multihead;
 mod pairs;
@@ -15,10 +16,11 @@ mod supervised;
 use serde::{Deserialize, Serialize};
 
 use super::tagged::tagged;
-use super::{HeadsConfig, RunConfig, ScheduledSetting};
+use super::{GroupConfig, HeadsConfig, RunConfig, ScheduledSetting};
 use crate::checks::Checks;
 
 pub use byol::ByolConfig;
+pub use dino::{DinoConfig, DinoHeadConfig};
 pub use facts::{LabelUse, MethodFacts, PairFacts, Sampling, TeacherFacts, ViewFacts};
 pub use pairs::PairExclusion;
 pub use projector::{PredictorConfig, ProjectorConfig};
@@ -39,6 +41,8 @@ tagged! {
         Byol(ByolConfig) = "byol",
         /// One view's projection is predicted from the other view, without a teacher (Chen & He 2021).
         Simsiam(SimsiamConfig) = "simsiam",
+        /// One view's soft assignment by a slowly moving teacher is learned from the other views (Caron et al. 2021).
+        Dino(DinoConfig) = "dino",
         /// Cross-entropy on the target label.
         Supervised(SupervisedConfig) = "supervised",
         /// One classifier for each label of the data, on a shared backbone.
@@ -53,6 +57,12 @@ pub(crate) trait MethodSettings {
 
     /// What may change over the run besides the momentum of its teacher: each forward pass is handed the values of its step.
     fn scheduled(&self) -> Vec<ScheduledSetting> {
+        Vec::new()
+    }
+
+    /// Groups of parameters that it trains in another way than the rest; they follow those of `optimizer.groups`, of which one of
+    /// the same name takes the place.
+    fn groups(&self) -> Vec<GroupConfig> {
         Vec::new()
     }
 
@@ -84,6 +94,11 @@ impl MethodConfig {
     pub fn scheduled(&self) -> Vec<ScheduledSetting> {
         let teacher = self.facts().teacher.map(|teacher| teacher.scheduled());
         self.settings().scheduled().into_iter().chain(teacher).collect()
+    }
+
+    /// Groups of parameters that it trains in another way than the rest.
+    pub(crate) fn groups(&self) -> Vec<GroupConfig> {
+        self.settings().groups()
     }
 
     /// The settings of its heads, where it has one for each label.

@@ -6,9 +6,6 @@ use super::super::{RunConfig, Scheduled, ScheduledSetting, ValueRange};
 use super::{PairFacts, ProjectorConfig};
 use crate::checks::Checks;
 
-/// Views of a sample that are compared.
-pub(super) const NUM_VIEWS: u32 = 2;
-
 /// Rows of the memory queue in proofs.
 pub(super) const SHORT_QUEUE: usize = 64;
 

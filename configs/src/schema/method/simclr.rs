@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::super::{RunConfig, Scheduled, ScheduledSetting};
-use super::pairs::{self, NUM_VIEWS, PairSettings, SHORT_QUEUE};
+use super::pairs::{self, PairSettings, SHORT_QUEUE};
 use super::{
     LabelUse, MethodConfig, MethodFacts, MethodSettings, PairExclusion, PairFacts, ProjectorConfig, Sampling,
     ViewFacts,
@@ -18,6 +18,9 @@ pub struct SimclrConfig {
     pub temperature: Scheduled,
     /// Head between embedding and loss.
     pub projector: ProjectorConfig,
+    /// Small views of each sample besides its two large ones (multi-crop), of which `augment.small_views` has the shape; they
+    /// are rows like the others.
+    pub small_views: u32,
     /// Embeddings of earlier batches that are kept as further rows to compare with (MoCo's queue without its encoder);
     /// 0 = none.
     pub queue_size: usize,
@@ -32,6 +35,7 @@ impl Default for SimclrConfig {
         Self {
             temperature: 0.1.into(),
             projector: ProjectorConfig::default(),
+            small_views: 0,
             queue_size: 0,
             exclude_pairs: Vec::new(),
             distinct_recordings: true,
@@ -42,7 +46,7 @@ impl Default for SimclrConfig {
 impl MethodSettings for SimclrConfig {
     fn facts(&self) -> MethodFacts {
         MethodFacts {
-            views: ViewFacts::of(NUM_VIEWS),
+            views: ViewFacts::crops(self.small_views),
             sampling: if self.distinct_recordings {
                 Sampling::DistinctRecordings
             } else {
@@ -59,6 +63,7 @@ impl MethodSettings for SimclrConfig {
     }
 
     fn check(&self, config: &RunConfig, checks: &mut Checks) {
+        ViewFacts::check_small(self.small_views, checks);
         PairSettings {
             projector: &self.projector,
             queue_size: self.queue_size,

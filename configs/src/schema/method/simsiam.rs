@@ -14,6 +14,9 @@ pub struct SimsiamConfig {
     pub projector: ProjectorConfig,
     /// What predicts the other view's projection; narrower than the projection.
     pub predictor: PredictorConfig,
+    /// Small views of each sample besides its two large ones (multi-crop), of which `augment.small_views` has the shape: from
+    /// each of them the projections of the large ones are predicted.
+    pub small_views: u32,
 }
 
 impl Default for SimsiamConfig {
@@ -27,21 +30,27 @@ impl Default for SimsiamConfig {
                 last_batch_norm: true,
             },
             predictor: PredictorConfig { hidden_dim: 512 },
+            small_views: 0,
         }
     }
 }
 
 impl MethodSettings for SimsiamConfig {
     fn facts(&self) -> MethodFacts {
-        MethodFacts { views: ViewFacts::of(2), ..MethodFacts::default() }
+        MethodFacts { views: ViewFacts::crops(self.small_views), ..MethodFacts::default() }
     }
 
     fn check(&self, _config: &RunConfig, checks: &mut Checks) {
         self.projector.check(checks);
         self.predictor.check(checks);
+        ViewFacts::check_small(self.small_views, checks);
     }
 
     fn for_proofs(&self, _labels: &[&str]) -> MethodConfig {
-        MethodConfig::Simsiam(Self { projector: self.projector.narrow(), predictor: self.predictor.narrow() })
+        MethodConfig::Simsiam(Self {
+            projector: self.projector.narrow(),
+            predictor: self.predictor.narrow(),
+            ..self.clone()
+        })
     }
 }

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::super::{Auto, RunConfig, Scheduled, ScheduledSetting};
-use super::pairs::{self, NUM_VIEWS, PairSettings, SHORT_QUEUE};
+use super::pairs::{self, PairSettings, SHORT_QUEUE};
 use super::{
     LabelUse, MethodConfig, MethodFacts, MethodSettings, PairExclusion, PairFacts, ProjectorConfig, Sampling,
     ViewFacts,
@@ -18,6 +18,9 @@ pub struct SupconConfig {
     pub temperature: Scheduled,
     /// Head between embedding and loss.
     pub projector: ProjectorConfig,
+    /// Small views of each sample besides its two large ones (multi-crop), of which `augment.small_views` has the shape; they
+    /// are rows like the others.
+    pub small_views: u32,
     /// Embeddings of earlier batches that are kept as further rows to compare with (MoCo's queue without its encoder);
     /// 0 = none.
     pub queue_size: usize,
@@ -33,6 +36,7 @@ impl Default for SupconConfig {
         Self {
             temperature: 0.07.into(),
             projector: ProjectorConfig::default(),
+            small_views: 0,
             queue_size: 0,
             exclude_pairs: Vec::new(),
             samples_per_class: Auto::Auto,
@@ -43,7 +47,7 @@ impl Default for SupconConfig {
 impl MethodSettings for SupconConfig {
     fn facts(&self) -> MethodFacts {
         MethodFacts {
-            views: ViewFacts::of(NUM_VIEWS),
+            views: ViewFacts::crops(self.small_views),
             sampling: Sampling::Balanced { samples_per_class: self.samples_per_class.value() },
             labels: LabelUse::Groups,
             pairs: Some(PairFacts { dim: self.projector.out_dim, queue_size: self.queue_size }),
@@ -82,6 +86,7 @@ impl MethodSettings for SupconConfig {
             },
             "`method.exclude_pairs=[recording]` leaves out pairs of one recording",
         );
+        ViewFacts::check_small(self.small_views, checks);
         PairSettings {
             projector: &self.projector,
             queue_size: self.queue_size,

@@ -26,7 +26,7 @@ impl NetworkSettings for CnnSmallConfig {
         NetworkFacts { min_side: 1 << CHANNELS.len(), num_features, is_large: false }
     }
 
-    fn num_parameters(&self, in_channels: u64) -> u64 {
+    fn num_parameters(&self, [in_channels, ..]: [u64; 3]) -> u64 {
         let outputs = CHANNELS.map(|channels| channels as u64);
         let inputs = std::iter::once(in_channels).chain(outputs);
         inputs.zip(outputs).map(|(input, output)| 9 * input * output + 2 * output).sum()

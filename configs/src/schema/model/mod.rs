@@ -7,6 +7,7 @@ mod facts;
 mod norm;
 mod resnet;
 mod simple_cnn;
+mod vit;
 
 use serde::{Deserialize, Serialize};
 
@@ -18,6 +19,8 @@ pub use facts::{NetworkFacts, NetworkVariant, Torchvision};
 pub use norm::{BnStatistics, Norm};
 pub use resnet::{Depth18, Depth34, Depth50, ResnetArchitecture, ResnetConfig, ResnetDepth, Stem};
 pub use simple_cnn::SimpleCnnConfig;
+pub use vit::{VitConfig, VitPool, VitShape, VitSize};
+use vit::{VitSmall, VitTiny};
 
 tagged! {
     dyn NetworkSettings;
@@ -27,8 +30,12 @@ tagged! {
         CnnSmall(CnnSmallConfig) = "cnn_small",
         /// Two convolution blocks, pooling to a fixed size and a hidden layer, for small images; `fc_hidden` features.
         SimpleCnn(SimpleCnnConfig) = "simple_cnn",
+        /// timm's vit_tiny, a vision transformer of 5.5 M parameters, 192 features.
+        VitTiny(VitConfig<VitTiny>) = "vit_tiny",
         /// torchvision's resnet18, 512 features.
         Resnet18(ResnetConfig<Depth18>) = "resnet18",
+        /// timm's vit_small, a vision transformer of 21.7 M parameters, 384 features.
+        VitSmall(VitConfig<VitSmall>) = "vit_small",
         /// torchvision's resnet34, 512 features.
         Resnet34(ResnetConfig<Depth34>) = "resnet34",
         /// torchvision's resnet50, 2048 features.
@@ -41,8 +48,8 @@ pub(crate) trait NetworkSettings {
     /// What planning, checks and proofs go by.
     fn facts(&self) -> NetworkFacts;
 
-    /// Weights and biases for views of `in_channels`, scales and shifts of normalization included.
-    fn num_parameters(&self, in_channels: u64) -> u64;
+    /// Weights and biases for views of `input`, channels, rows and columns; scales and shifts of normalization included.
+    fn num_parameters(&self, input: [u64; 3]) -> u64;
 
     /// Settings of its own that cannot work.
     fn check(&self, checks: &mut Checks);
@@ -62,9 +69,9 @@ impl NetworkConfig {
         self.settings().facts()
     }
 
-    /// Weights and biases for views of `in_channels`, scales and shifts of normalization included.
-    pub fn num_parameters(&self, in_channels: u64) -> u64 {
-        self.settings().num_parameters(in_channels)
+    /// Weights and biases for views of `input`, channels, rows and columns; scales and shifts of normalization included.
+    pub fn num_parameters(&self, input: [u64; 3]) -> u64 {
+        self.settings().num_parameters(input)
     }
 
     /// Its forms that a proof goes through, without randomness.

@@ -143,7 +143,7 @@ where
         }
     }
 
-    fn num_parameters(&self, in_channels: u64) -> u64 {
+    fn num_parameters(&self, [in_channels, ..]: [u64; 3]) -> u64 {
         let classifier = 1000 * (D::ARCHITECTURE.num_features() as u64 + 1);
         let stem = |channels: u64, kernel: usize| STEM_CHANNELS * channels * (kernel * kernel) as u64;
         let behind_stem =

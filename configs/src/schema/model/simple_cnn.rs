@@ -32,7 +32,7 @@ impl NetworkSettings for SimpleCnnConfig {
         NetworkFacts { min_side: 4, num_features: self.fc_hidden, is_large: false }
     }
 
-    fn num_parameters(&self, in_channels: u64) -> u64 {
+    fn num_parameters(&self, [in_channels, ..]: [u64; 3]) -> u64 {
         let [first, second, hidden] =
             [self.conv1_channels, self.conv2_channels, self.fc_hidden].map(|width| width as u64);
         let positions = (self.pool_size * self.pool_size) as u64;

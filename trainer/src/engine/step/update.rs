@@ -1,11 +1,12 @@
 //! What a step moves: weights, a teacher, and what the method moves itself.
 
 use dtrain_comm::Stage;
-use dtrain_configs::schema::TeacherFacts;
+use dtrain_configs::schema::{ClipNorm, TeacherFacts};
 use tch::{Kind, Tensor};
 
 use super::outcome::{StepOutcome, Summed};
 use crate::engine::buffers::Snapshot;
+use crate::engine::clip::Clip;
 use crate::engine::flat::ActiveSet;
 use crate::engine::optimizer::Update;
 use crate::engine::{Engine, clip, state};
@@ -24,8 +25,12 @@ impl Engine {
         let active = in_flight.active.clone();
         let outcome = in_flight.settle(&self.ranks)?;
         if outcome.finite {
-            if let Some(max_norm) = self.settings.grad_clip {
-                clip::scale_to(&self.flat, &active, outcome.grad_norm, max_norm);
+            match self.settings.grad_clip {
+                None => {}
+                Some(Clip { max_norm, of: ClipNorm::Global }) => {
+                    clip::scale_to(&self.flat, &active, outcome.grad_norm, max_norm);
+                }
+                Some(Clip { max_norm, of: ClipNorm::Parameter }) => self.clip_each(&active, max_norm)?,
             }
             self.update(&active, outcome.step, None)?;
             self.teach(outcome.step, None)?;
@@ -44,8 +49,12 @@ impl Engine {
     pub(super) fn update_on_device(&mut self, summed: &Summed, before: &Snapshot) -> Result<(), TrainError> {
         let Summed { in_flight, skipped, norm, statistics, rows } = summed;
         let (active, step) = (&in_flight.active, in_flight.outcome.step);
-        if let Some(max_norm) = self.settings.grad_clip {
-            clip::scale_to_on_device(&self.flat, active, norm, max_norm);
+        match self.settings.grad_clip {
+            None => {}
+            Some(Clip { max_norm, of: ClipNorm::Global }) => {
+                clip::scale_to_on_device(&self.flat, active, norm, max_norm);
+            }
+            Some(Clip { max_norm, of: ClipNorm::Parameter }) => self.clip_each(active, max_norm)?,
         }
         let skip = skipped.to_kind(Kind::Float);
         self.update(active, step, Some(&skip))?;
@@ -55,6 +64,10 @@ impl Engine {
         tch::no_grad(|| self.method.after_step(&after))?;
         self.buffers.restore_where(skipped, before);
         Ok(())
+    }
+
+    fn clip_each(&self, active: &ActiveSet, max_norm: f64) -> Result<(), TrainError> {
+        tch::no_grad(|| clip::scale_each(&self.flat, active, &self.shard, &self.ranks, max_norm))
     }
 
     /// Weights move by the gradients; where ranks keep parts, each then receives the weights of the others.

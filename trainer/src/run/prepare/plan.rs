@@ -5,7 +5,7 @@ use dtrain_configs::schema::MonitorMode;
 
 use super::resolve::Resolved;
 use crate::coordinator::{Course, EarlyStop, RunPlan};
-use crate::engine::EngineSettings;
+use crate::engine::{Clip, EngineSettings};
 
 /// The settings of a step.
 pub fn engine_settings(config: &RunConfig, resolved: &Resolved, plan: &RunPlan) -> EngineSettings {
@@ -17,7 +17,7 @@ pub fn engine_settings(config: &RunConfig, resolved: &Resolved, plan: &RunPlan) 
         encoder: config.encoder(),
         arithmetic: resolved.arithmetic,
         tf32: trainer.tf32,
-        grad_clip: trainer.grad_clip,
+        grad_clip: trainer.grad_clip.map(|max_norm| Clip { max_norm, of: trainer.grad_clip_norm }),
         sync_bn: resolved.sync_bn,
         bucket_bytes: trainer.bucket_bytes,
         first_bucket_bytes: trainer.first_bucket_bytes,
