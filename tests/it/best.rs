@@ -159,6 +159,7 @@ fn every_method_has_a_monitor_and_validation_losses() {
         ("supcon", "val/knn_top1"),
         ("byol", "val/knn_top1"),
         ("simsiam", "val/knn_top1"),
+        ("dino", "val/knn_top1"),
         ("supervised", "val/acc"),
         ("multihead", "val/acc"),
     ] {

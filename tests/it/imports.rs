@@ -206,7 +206,7 @@ const MAY_NAME_ALL: [&str; 3] =
 /// A method is its own files and a line in two lists; what others need to know of it is data.
 #[test]
 fn nobody_asks_for_a_method_by_its_name() {
-    let named = r"\bMethodConfig::[A-Z]\w*\(|\b(Simclr|Supcon|Byol|Simsiam|Supervised)Config\b";
+    let named = r"\bMethodConfig::[A-Z]\w*\(|\b(Simclr|Supcon|Byol|Simsiam|Dino|Supervised)Config\b";
     assert_named_within(named, &["configs/src/schema/method", "trainer/src/method"]);
 }
 

@@ -32,7 +32,7 @@ pub(super) const WORDS: &[Moved] = &[
     noted(
         "trainer.gradient_clip_algorithm",
         "",
-        "leave it out: `trainer.grad_clip` is about the norm of all gradients",
+        "leave it out: `trainer.grad_clip` is about the norm of all gradients, or of each with `trainer.grad_clip_norm=parameter`",
     ),
     noted("trainer.enable_checkpointing", "", ALWAYS),
     noted("trainer.enable_progress_bar", "", BAR),
@@ -67,7 +67,7 @@ pub(super) const WORDS: &[Moved] = &[
     noted(
         "method_kwargs.**",
         "method=NAME",
-        "one of simclr, supcon, byol, simsiam, supervised and multihead; its keys are `method.*`",
+        "one of simclr, supcon, byol, simsiam, dino, supervised and multihead; its keys are `method.*`",
     ),
     noted("optimizer.batch_size", "trainer.batch_size=?", "the batch over all processes"),
     noted(

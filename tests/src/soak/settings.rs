@@ -67,6 +67,13 @@ pub fn small_method(method: &str) -> Vec<String> {
             "method.projector.out_dim=16",
             "method.predictor.hidden_dim=24",
         ],
+        "dino" => &[
+            "method.head.hidden_dim=32",
+            "method.head.bottleneck_dim=16",
+            "method.head.out_dim=24",
+            // Runs of a few steps are shorter than an epoch.
+            "method.freeze_last_layer=2 steps",
+        ],
         // Its heads are probed only where that is asked for.
         "multihead" => &["eval.embeddings=true"],
         _ => &[],
