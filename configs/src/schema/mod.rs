@@ -1,5 +1,6 @@
 //! The typed settings of a run: the whole tree on one screen, one file per section.
 
+mod augment;
 mod auto;
 mod checkpoint;
 mod comm;
@@ -20,13 +21,13 @@ mod stop;
 pub(crate) mod tagged;
 mod trainer;
 
+pub use augment::{AugmentConfig, ByView, ImageAugmentConfig, SmallViewsConfig, SpecAugmentConfig};
 pub use auto::Auto;
 pub use checkpoint::CheckpointConfig;
 pub use comm::{CommBackend, CommConfig};
 pub use data::{
-    AudioConfig, AugmentConfig, DataConfig, DataKind, FeatureConfig, GenerateConfig, GeneratorKind,
-    ImagesConfig, LabelMapConfig, LabelSource, LabelsConfig, MelNorm, MelScale, Normalize, SpecAugmentConfig,
-    SplitConfig,
+    AudioConfig, DataConfig, DataKind, FeatureConfig, GenerateConfig, GeneratorKind, ImagesConfig,
+    LabelMapConfig, LabelSource, LabelsConfig, MelNorm, MelScale, Normalize, SplitConfig,
 };
 pub use eval::{Encoder, EvalConfig, KnnConfig, LinearProbeConfig};
 pub use heads::{HeadConfig, HeadLoss, HeadSettings, HeadsConfig};

@@ -1,4 +1,4 @@
-//! Checks of `data` and `augment`.
+//! Checks of `data`.
 
 use crate::checks::{Checks, Conflict};
 use crate::schema::{DataConfig, DataKind, LabelSource, LabelUse, RunConfig};
@@ -244,46 +244,6 @@ fn check_features(data: &DataConfig, checks: &mut Checks) {
         ["data.features.hop_length", "data.features.n_mels", "data.audio.clip_secs"],
         || format!("a spectrogram has {cells:.0} cells; at most {MAX_CELLS} are possible"),
         "raise `data.features.hop_length`, or use shorter clips",
-    );
-}
-
-pub(super) fn check_augment(config: &RunConfig, checks: &mut Checks) {
-    let (augment, spec) = (&config.augment, &config.augment.spec_augment);
-    if config.data.kind != DataKind::Sound {
-        return;
-    }
-    checks.below_one("augment.max_shift_fraction", augment.max_shift_fraction);
-    if let Some(gain) = augment.gain_db {
-        checks.range("augment.gain_db", gain);
-    }
-    checks.fraction("augment.noise_probability", augment.noise_probability);
-    checks.range("augment.noise_snr_db", augment.noise_snr_db);
-    checks.count("augment.spec_augment.num_freq_masks", spec.num_freq_masks as u64, 0, 100);
-    checks.count("augment.spec_augment.num_time_masks", spec.num_time_masks as u64, 0, 100);
-
-    let features = &config.data.features;
-    checks.require(
-        spec.num_freq_masks == 0 || spec.max_freq_width < features.n_mels || features.n_mels == 0,
-        ["augment.spec_augment.max_freq_width", "data.features.n_mels"],
-        || {
-            let (width, n_mels) = (spec.max_freq_width, features.n_mels);
-            format!("`augment.spec_augment.max_freq_width` = {width} can mask all of `data.features.n_mels` = {n_mels}")
-        },
-        "use narrower masks, or `augment.spec_augment.num_freq_masks=0`",
-    );
-    let samples = config.data.audio.clip_secs * f64::from(config.data.audio.sample_rate);
-    let frames = (samples / features.hop_length.max(1) as f64).floor() + 1.0;
-    checks.require(
-        spec.num_time_masks == 0
-            || !frames.is_finite()
-            || frames <= 0.0
-            || (spec.max_time_width as f64) < frames,
-        ["augment.spec_augment.max_time_width", "data.audio.clip_secs", "data.features.hop_length"],
-        || {
-            let width = spec.max_time_width;
-            format!("`augment.spec_augment.max_time_width` = {width} can mask all {frames} frames of a clip")
-        },
-        "use narrower masks, or `augment.spec_augment.num_time_masks=0`",
     );
 }
 

@@ -27,13 +27,15 @@ pub(super) fn check(config: &RunConfig, checks: &mut Checks) {
 fn check_images(config: &RunConfig, checks: &mut Checks) {
     let (data, images) = (&config.data, &config.data.images);
     checks.require(
-        data.kind == DataKind::Sound || config.method.facts().views.total() == 1,
-        ["method.name", "data.kind"],
+        data.kind == DataKind::Sound
+            || config.method.facts().views.total() == 1
+            || config.augment.image.changes_anything(),
+        ["method.name", "augment.image"],
         || {
             let name = config.method.name();
-            format!("`method.name` = {name} compares random views, and there are none of images yet")
+            format!("`method.name` = {name} compares random views, and `augment.image` makes all views of an image alike")
         },
-        "`method=multihead` and `method=supervised` learn images",
+        "`augment=image_simclr` makes views that differ",
     );
     checks.below_one("data.images.val_fraction", images.val_fraction);
     for (key, values) in [("data.images.mean", &images.mean), ("data.images.std", &images.std)] {
@@ -52,10 +54,16 @@ fn check_images(config: &RunConfig, checks: &mut Checks) {
     );
     // What a recipe for sound brings is left unused; who asks for it should know.
     checks.require_of_asked(
-        data.kind == DataKind::Sound || !config.augment.changes_anything(),
+        data.kind == DataKind::Sound || !config.augment.changes_sound(),
         ["augment", "data.kind"],
         || "`augment` changes recordings, but `data.kind` is `images`".into(),
-        "`augment=none`",
+        "`augment=none`, or one for images, such as `augment=image_light`",
+    );
+    checks.require_of_asked(
+        data.kind == DataKind::Images || !config.augment.image.changes_anything(),
+        ["augment", "data.kind"],
+        || "`augment.image` changes images, but `data.kind` is `sound`".into(),
+        "`augment=none`, or one for recordings, such as `augment=audio_light`",
     );
 }
 

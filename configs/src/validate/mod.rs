@@ -1,6 +1,7 @@
 //! Settings that are each of the right type and still cannot work, alone or together. All are found in one go, before
 //! any work; bounds are such that no setting makes the program allocate absurdly.
 
+mod augment;
 mod data;
 mod heads;
 mod monitors;
@@ -16,7 +17,7 @@ use crate::schema::RunConfig;
 pub(crate) fn validate(config: &RunConfig) -> Vec<Conflict> {
     let mut checks = Checks::default();
     data::check(config, &mut checks);
-    data::check_augment(config, &mut checks);
+    augment::check(config, &mut checks);
     heads::check(config, &mut checks);
     training::check(config, &mut checks);
     phases::check(config, &mut checks);

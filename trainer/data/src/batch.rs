@@ -22,7 +22,12 @@ pub struct BatchRequest {
     pub augment: bool,
 }
 
-/// Views of each sample that are made alike. The views of a sample are numbered over all groups, in their order.
+/// Groups of a request.
+const MAX_GROUPS: u32 = 16;
+/// Views of a sample in an epoch, in one group.
+const MAX_VIEWS_OF_GROUP: u32 = (1 << 24) / MAX_GROUPS;
+
+/// Views of each sample that are made alike.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct GroupRequest {
     /// Views of each sample.
@@ -92,6 +97,14 @@ impl GroupRequest {
     /// Views of the first spec, which every maker has.
     pub fn of(num_views: u32) -> Self {
         Self { num_views, spec: 0 }
+    }
+
+    /// Number of a view among those of its sample in the epoch, which names it: that of the view `index` in the group of number
+    /// `group`, of a sample that was drawn `repeat` times before. Each group has numbers of its own, so that another one
+    /// leaves its views as they are.
+    pub fn view(&self, group: usize, index: u32, repeat: u32) -> u32 {
+        let of_group = repeat.wrapping_mul(self.num_views).wrapping_add(index) % MAX_VIEWS_OF_GROUP;
+        (group as u32 % MAX_GROUPS) * MAX_VIEWS_OF_GROUP + of_group
     }
 
     /// Values of the block for `num_samples` of which none fails; `None` beyond what can be addressed.

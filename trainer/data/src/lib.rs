@@ -43,5 +43,6 @@ pub use memory::{HostMemory, NoMemory, PlainMemory};
 pub use sampler::{Draw, Pool, Sampler, SamplerKind, evaluation_batches};
 pub use share::{share, spread};
 pub use views::{
-    ImageViews, SoundSpec, SoundViews, ViewError, ViewRequest, ViewSettings, ViewSlot, Views, Workspace,
+    ImageSpec, ImageViews, SoundSpec, SoundViews, ViewError, ViewRequest, ViewSettings, ViewSlot, Views,
+    Workspace,
 };

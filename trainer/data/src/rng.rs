@@ -41,6 +41,16 @@ pub enum Purpose {
     Shown = 8,
     /// Samples of a global batch that are put into numbered slots; the step stands for the epoch, the slot for the sample.
     Slots = 9,
+    /// Whether an image is mirrored.
+    Flip = 10,
+    /// Brightness, contrast, saturation and hue, and their order.
+    Jitter = 11,
+    /// Whether an image loses its colours.
+    Grayscale = 12,
+    /// Whether an image is blurred, and how far.
+    Blur = 13,
+    /// Whether bright pixels of an image are inverted.
+    Solarize = 14,
 }
 
 /// The name of one view of one sample in one epoch.

@@ -59,7 +59,7 @@ pub fn data(config: RunConfig, ranks: &Arc<dyn Collective>) -> Result<DataFigure
         let round = Instant::now();
         for &id in &ids {
             let request = ViewRequest { epoch, sample_id: id, augment: true };
-            let slot = ViewSlot { spec: 0, view: 0, values: &mut view, drawn: &mut [] };
+            let slot = ViewSlot { spec: 0, view: 0, index: 0, values: &mut view, drawn: &mut [] };
             maker.make(&mut workspace, &request, vec![slot], &mut [])?;
             black_box(&view);
         }

@@ -89,6 +89,12 @@ impl ViewFacts {
         self.num_views.get(..self.num_groups).unwrap_or_default()
     }
 
+    /// Kinds of views that are asked for, each a shape and a list of augmentations: one, or as many as there are groups up to
+    /// the last that is not empty.
+    pub fn num_specs(&self) -> usize {
+        self.groups().iter().rposition(|&num_views| num_views > 0).map_or(1, |last| last + 1)
+    }
+
     /// Views of all groups.
     pub fn total(&self) -> u32 {
         self.groups().iter().sum()
@@ -177,5 +183,7 @@ mod tests {
         assert_eq!((ViewFacts::of(2).groups(), ViewFacts::of(2).total()), ([2].as_slice(), 2));
         let several = ViewFacts::of(2).and(0).and(6);
         assert_eq!((several.groups(), several.total()), ([2, 0, 6].as_slice(), 8));
+        assert_eq!((ViewFacts::of(2).num_specs(), several.num_specs()), (1, 3));
+        assert_eq!((ViewFacts::of(2).and(0).num_specs(), ViewFacts::of(2).and(1).and(0).num_specs()), (1, 2));
     }
 }

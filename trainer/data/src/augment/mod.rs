@@ -1,10 +1,11 @@
 //! Random changes that make views. Each is a pure function of its settings, the name of the view and a buffer.
 //!
-//! A list says which, in their order. That of the settings: crop, shift, gain, noise; then, on the finished spectrogram,
-//! masks. Each draws from a stream of its own, so switching one off leaves the others' draws as they are.
+//! A list says which, in their order. That of the settings for recordings: crop, shift, gain, noise; then, on the finished
+//! spectrogram, masks; that for images is in [`image`]. Each draws from a stream of its own, so switching one off leaves the others' draws as they are.
 
 pub mod crop;
 pub mod gain;
+pub mod image;
 pub mod noise;
 pub mod shift;
 pub mod spec_augment;
@@ -33,7 +34,7 @@ pub struct AugmentError {
     pub expected: &'static str,
 }
 
-/// Checks the ranges of all settings.
+/// Checks the ranges of all settings for recordings.
 ///
 /// # Errors
 /// The first that is out of range.
@@ -57,7 +58,7 @@ pub fn check(config: &AugmentConfig) -> Result<(), AugmentError> {
     require(within(snr, -MAX_DECIBELS, MAX_SNR_DECIBELS), "noise_snr_db", &snr, expected)
 }
 
-/// A random change of a `T`: of the samples of a clip, or of a spectrogram.
+/// A random change of a `T`: of the samples of a clip, of a spectrogram, or of an image.
 pub trait Augmentation<T: ?Sized>: fmt::Debug + Send + Sync {
     /// The column that tells for each view which change was drawn; `None`: it is not told.
     fn column(&self) -> Option<&str> {

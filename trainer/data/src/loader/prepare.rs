@@ -62,8 +62,13 @@ impl Preparer {
     /// # Errors
     /// Views of a spec that there is not.
     pub fn shapes(&self, request: &BatchRequest) -> Result<Vec<[usize; 3]>, LoaderError> {
-        let of_spec = |spec| self.maker.shape_of(spec).ok_or(ViewError::UnknownSpec(spec));
-        let shapes: Result<_, _> = request.groups.iter().map(|group| of_spec(group.spec)).collect();
+        let of_group = |&GroupRequest { num_views, spec }: &GroupRequest| match self.maker.shape_of(spec) {
+            Some(shape) => Ok(shape),
+            // No view has it.
+            None if num_views == 0 => Ok(self.maker.shape()),
+            None => Err(ViewError::UnknownSpec(spec)),
+        };
+        let shapes: Result<_, _> = request.groups.iter().map(of_group).collect();
         shapes.map_err(|error| failed_batch(request.step, &error))
     }
 
@@ -160,31 +165,29 @@ fn places<'a, B: DerefMut<Target = [f32]>>(
     num_labels: usize,
 ) -> Vec<Place<'a>> {
     let mut by_sample = classes.chunks_mut(num_labels.max(1));
-    let num_views = request.total_views();
+    let num_views = request.total_views() as usize;
     let mut places: Vec<Place<'a>> = request
         .draws
         .iter()
         .map(|&Draw { id, .. }| Place {
             sample_id: id,
-            views: Vec::with_capacity(num_views as usize),
+            views: Vec::with_capacity(num_views),
             classes: by_sample.next().unwrap_or_default(),
         })
         .collect();
-    let mut view_of_sample = 0_u32;
-    let groups = request.groups.iter().zip(blocks).zip(drawn);
-    for ((&GroupRequest { num_views: of_group, spec }, (shape, block)), drawn) in groups {
+    let groups = request.groups.iter().enumerate().zip(blocks).zip(drawn);
+    for (((number, group), (shape, block)), drawn) in groups {
         let view_len = shape.iter().product::<usize>().max(1);
-        let by_view = block.chunks_mut((places.len() * view_len).max(1)).take(of_group as usize);
+        let by_view = block.chunks_mut((places.len() * view_len).max(1)).take(group.num_views as usize);
         let mut drawn_by_row = drawn.values.chunks_mut(drawn.names.len().max(1));
-        for values in by_view {
+        for (index, values) in (0..).zip(by_view) {
             let samples = places.iter_mut().zip(&request.draws).zip(values.chunks_mut(view_len));
             for ((place, draw), values) in samples {
                 // A sample that is drawn again goes on with further views.
-                let view = draw.repeat.wrapping_mul(num_views).wrapping_add(view_of_sample);
+                let view = group.view(number, index, draw.repeat);
                 let drawn = drawn_by_row.next().unwrap_or_default();
-                place.views.push(ViewSlot { spec, view, values, drawn });
+                place.views.push(ViewSlot { spec: group.spec, view, index, values, drawn });
             }
-            view_of_sample += 1;
         }
     }
     places

@@ -85,7 +85,7 @@ fn view_of(maker: &SoundViews, spec: usize, (epoch, sample_id, view): (u64, u32,
     let mut values = vec![0.0; maker.shape_of(spec).unwrap().iter().product()];
     let request = ViewRequest { epoch, sample_id, augment: view.is_some() };
     let drawn = &mut vec![0; maker.drawn_columns(spec).len()];
-    let slot = ViewSlot { spec, view: view.unwrap_or(0), values: &mut values, drawn };
+    let slot = ViewSlot { spec, view: view.unwrap_or(0), index: 0, values: &mut values, drawn };
     maker.make(&mut Workspace::default(), &request, vec![slot], &mut []).unwrap();
     values
 }
@@ -168,7 +168,7 @@ fn every_view_lies_in_its_place_and_failed_samples_drop_out_with_all_of_theirs()
     }
 }
 
-/// Over uneven drops, and with samples that are drawn again: views are numbered over the groups of a sample.
+/// Over uneven drops, and with samples that are drawn again.
 #[test]
 fn groups_of_two_shapes_come_with_the_same_bits_for_any_threads() {
     let (_folder, maker) = maker_of_two_specs();
@@ -182,15 +182,16 @@ fn groups_of_two_shapes_come_with_the_same_bits_for_any_threads() {
     assert_eq!(all_of(&maker, requests, LoaderOptions { threads: 5, ..OPTIONS }), expected);
     assert_eq!((maker.shape_of(0), maker.shape_of(1)), (Some([1, 8, 11]), Some([1, 8, 4])));
     for batch in expected {
-        for (first_view, (block, group)) in [0, 2].into_iter().zip(batch.groups.iter().zip(groups)) {
+        for (number, (block, group)) in batch.groups.iter().zip(groups).enumerate() {
             let view_len = maker.shape_of(group.spec).unwrap().iter().product();
             assert_eq!(block.shape, maker.shape_of(group.spec).unwrap());
             assert_eq!(block.data.len(), group.num_views as usize * batch.kept.len() * view_len);
             let mut views = block.data.chunks(view_len);
-            for view in first_view..first_view + group.num_views {
+            for index in 0..group.num_views {
                 for &position in &batch.kept {
                     let Draw { id, repeat } = batch.request.draws[position];
-                    let view = batch.request.augment.then_some(5 * repeat + view);
+                    let view = group.num_views * repeat + index + ((number as u32) << 20);
+                    let view = batch.request.augment.then_some(view);
                     let expected = view_of(&maker, group.spec, (batch.request.epoch, id, view));
                     assert_eq!(views.next().unwrap(), expected, "{id} {view:?}");
                 }
@@ -209,9 +210,9 @@ fn an_augmentation_tells_what_it_drew_for_each_view() {
     assert_eq!(batches[0].kept, [0, 2, 3, 5]);
     assert_eq!(batches[0].groups[0].drawn, Columns::new(4));
     let drawn = batches[0].groups[1].drawn.i64("reversed").unwrap();
-    let expected = (1..4).flat_map(|view| {
+    let expected = (0..3).flat_map(|view| {
         [0, 1, 2, 7].map(|sample_id| {
-            let key = ViewKey { seed: 3, epoch: 0, sample_id, view };
+            let key = ViewKey { seed: 3, epoch: 0, sample_id, view: (1 << 20) + view };
             key.stream(Purpose::Shown).up_to(1) as i64
         })
     });
@@ -220,14 +221,24 @@ fn an_augmentation_tells_what_it_drew_for_each_view() {
     assert_eq!(batches[1].groups[1].drawn.i64("reversed"), Some([NONE; 12].as_slice()));
 }
 
-/// A second group leaves the first one as it was.
+/// A second group leaves the first one as it was, in samples that are drawn again too, and so does an empty one, of a spec that
+/// there need not be.
 #[test]
 fn the_first_group_has_the_views_that_it_has_alone() {
     let (_folder, maker) = maker_of_two_specs();
-    let groups = vec![GroupRequest::of(2), GroupRequest { num_views: 4, spec: 1 }];
-    let alone = all_of(&maker, vec![request(3, vec![7, 6, 2])], OPTIONS);
-    let both = all_of(&maker, vec![BatchRequest { groups, ..request(3, vec![7, 6, 2]) }], OPTIONS);
-    assert_eq!(both[0].groups[0], alone[0].groups[0]);
+    let draws = vec![Draw::first(7), Draw::first(6), Draw::first(2), Draw { id: 7, repeat: 1 }];
+    let of_groups = |groups: &[GroupRequest]| {
+        let groups = groups.to_vec();
+        let request = BatchRequest { draws: draws.clone(), groups, ..request(3, Vec::new()) };
+        all_of(&maker, vec![request], OPTIONS).remove(0)
+    };
+    let large = GroupRequest::of(2);
+    let alone = of_groups(&[large]);
+    for second in [GroupRequest { num_views: 4, spec: 1 }, GroupRequest { num_views: 0, spec: 9 }] {
+        let both = of_groups(&[large, second]);
+        assert_eq!(both.groups[0], alone.groups[0]);
+        assert_eq!(both.groups[1].data.is_empty(), second.num_views == 0);
+    }
 }
 
 #[test]

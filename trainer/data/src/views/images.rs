@@ -1,67 +1,79 @@
-//! Views of images: pixels from 0 to 1, less the mean of their channel, over its standard deviation.
+//! Views of images: cropped, changed and normalized; each a pure function of the image and of (seed, epoch, sample, view).
 
 use std::sync::Arc;
 
-use dtrain_configs::schema::ImagesConfig;
+use dtrain_configs::schema::{AugmentConfig, ImagesConfig};
 
+use super::image_scale::ImageScale;
+use super::image_spec::ImageSpec;
 use super::{ViewError, ViewRequest, ViewSlot, Views, Workspace};
-use crate::images::{ImageBuffers, ImageFormat, Images};
-
-/// Values of a byte in one channel.
-type Table = [f32; 256];
+use crate::augment::image::{ImageScratch, SourceImage};
+use crate::images::{ImageBuffers, ImageShape, Images};
+use crate::rng::ViewKey;
 
 /// Makes views of the images of a data set. Shared by threads.
 #[derive(Debug)]
 pub struct ImageViews {
     images: Arc<Images>,
-    /// One for each channel.
-    tables: Vec<Table>,
+    scale: ImageScale,
+    /// One at least.
+    specs: Vec<ImageSpec>,
+    seed: u64,
+}
+
+/// Buffers of one thread. Making a view allocates nothing.
+#[derive(Debug, Default)]
+struct ImageWorkspace {
+    stored: ImageBuffers,
+    scratch: ImageScratch,
 }
 
 impl ImageViews {
-    /// A maker of views of `images`.
+    /// A maker of views of `images`, of their size.
     ///
     /// # Errors
-    /// [`ViewError::Channels`] where the settings have another number of channels than the images.
-    pub fn new(images: Arc<Images>, config: &ImagesConfig) -> Result<Self, ViewError> {
-        let channels = images.shape().channels;
-        let (mean, std) = normalization(images.format(), channels);
-        let of_channels = |key, configured: &Option<Vec<f64>>, usual: Vec<f64>| match configured {
-            None => Ok(usual),
-            Some(values) if values.len() == channels => Ok(values.clone()),
-            Some(values) => Err(ViewError::Channels { key, found: values.len(), channels }),
-        };
-        let mean = of_channels("data.images.mean", &config.mean, mean)?;
-        let std = of_channels("data.images.std", &config.std, std)?;
-        let table = |(mean, std): (f64, f64)| {
-            let mut table = [0.0; 256];
-            for (byte, value) in table.iter_mut().enumerate() {
-                *value = ((byte as f64 / 255.0 - mean) / std) as f32;
-            }
-            table
-        };
-        Ok(Self { tables: mean.into_iter().zip(std).map(table).collect(), images })
+    /// [`ViewError::Channels`] where the settings have another number of channels than the images; those of
+    /// [`ImageSpec::new`].
+    pub fn new(
+        images: Arc<Images>,
+        config: &ImagesConfig,
+        augment: &AugmentConfig,
+        seed: u64,
+    ) -> Result<Self, ViewError> {
+        let ImageShape { channels, height, width } = images.shape();
+        let scale = ImageScale::new(images.format(), channels, config)?;
+        let spec = ImageSpec::new(&augment.image, channels, height, width)?;
+        Ok(Self { scale, specs: vec![spec], images, seed })
     }
 
-    /// Writes the view of a sample, [C, H, W] row-major, and the classes of its labels.
+    /// The same with the small views of `augment` besides, whose spec follows the last one.
     ///
     /// # Errors
-    /// [`ViewError::Image`] for a bad sample.
-    fn write(
+    /// As [`ImageSpec::new`], within [`ViewError::SmallViews`].
+    pub fn with_small(mut self, augment: &AugmentConfig) -> Result<Self, ViewError> {
+        let ImageShape { channels, height, width } = self.images.shape();
+        let [height, width] = [height, width].map(|side| augment.small_views.side(side));
+        let spec = ImageSpec::new(&augment.of_small_views().image, channels, height, width);
+        self.specs.push(spec.map_err(|error| ViewError::SmallViews(Box::new(error)))?);
+        Ok(self)
+    }
+
+    /// Writes all views that are wanted of a sample, and the classes of its labels.
+    fn render_all(
         &self,
-        buffers: &mut ImageBuffers,
-        sample_id: u32,
-        out: &mut [f32],
+        ImageWorkspace { stored, scratch }: &mut ImageWorkspace,
+        request: &ViewRequest,
+        views: Vec<ViewSlot<'_>>,
         classes: &mut [i32],
     ) -> Result<(), ViewError> {
-        self.images.classes(sample_id, buffers, classes)?;
-        let pixels = self.images.pixels(sample_id, buffers)?;
-        let plane = pixels.len() / self.tables.len().max(1);
-        let planes = out.chunks_mut(plane.max(1)).zip(pixels.chunks(plane.max(1)));
-        for ((out, pixels), table) in planes.zip(&self.tables) {
-            for (value, &byte) in out.iter_mut().zip(pixels) {
-                *value = table[usize::from(byte)];
-            }
+        let ViewRequest { epoch, sample_id, augment } = *request;
+        self.images.classes(sample_id, stored, classes)?;
+        let ImageShape { height, width, .. } = self.images.shape();
+        let source = SourceImage { bytes: self.images.pixels(sample_id, stored)?, height, width };
+        for ViewSlot { spec, view, index, values, drawn } in views {
+            let spec = self.specs.get(spec).ok_or(ViewError::UnknownSpec(spec))?;
+            let key = ViewKey { seed: self.seed, epoch, sample_id, view };
+            spec.render(scratch, &source, &self.scale, (augment.then_some(&key), index), values, drawn);
         }
         Ok(())
     }
@@ -69,16 +81,25 @@ impl ImageViews {
 
 impl Views for ImageViews {
     fn shape(&self) -> [usize; 3] {
-        let shape = self.images.shape();
-        [shape.channels, shape.height, shape.width]
+        self.shape_of(0).unwrap_or_default()
+    }
+
+    fn shape_of(&self, spec: usize) -> Option<[usize; 3]> {
+        self.specs.get(spec).map(ImageSpec::shape)
     }
 
     fn labels(&self) -> &[String] {
         self.images.labels()
     }
 
+    fn drawn_columns(&self, spec: usize) -> Vec<String> {
+        self.specs.get(spec).map_or_else(Vec::new, ImageSpec::columns)
+    }
+
     fn load(&self, workspace: &mut Workspace, sample_id: u32) -> Result<(), ViewError> {
-        workspace.with(ImageBuffers::default, |buffers| self.images.pixels(sample_id, buffers).map(drop))?;
+        workspace.with(ImageWorkspace::default, |buffers| {
+            self.images.pixels(sample_id, &mut buffers.stored).map(drop)
+        })?;
         Ok(())
     }
 
@@ -89,20 +110,6 @@ impl Views for ImageViews {
         views: Vec<ViewSlot<'_>>,
         classes: &mut [i32],
     ) -> Result<(), ViewError> {
-        workspace.with(ImageBuffers::default, |buffers| {
-            views.into_iter().try_for_each(|slot| match slot.spec {
-                0 => self.write(buffers, request.sample_id, slot.values, classes),
-                spec => Err(ViewError::UnknownSpec(spec)),
-            })
-        })
-    }
-}
-
-/// Mean and standard deviation of each channel, where the settings say nothing: those of the format's own programs.
-fn normalization(format: ImageFormat, channels: usize) -> (Vec<f64>, Vec<f64>) {
-    match (format, channels) {
-        (ImageFormat::Cifar100Mh, 3) => (vec![0.4914, 0.4822, 0.4465], vec![0.2023, 0.1994, 0.2010]),
-        (_, 3) => (vec![0.485, 0.456, 0.406], vec![0.229, 0.224, 0.225]),
-        _ => (vec![0.5; channels], vec![0.5; channels]),
+        workspace.with(ImageWorkspace::default, |buffers| self.render_all(buffers, request, views, classes))
     }
 }

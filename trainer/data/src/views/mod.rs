@@ -1,5 +1,9 @@
 //! Views: what a model is fed of one sample. Each is a pure function of the sample and of (seed, epoch, sample, view).
 
+mod image_scale;
+mod image_spec;
+#[cfg(test)]
+mod image_tests;
 mod images;
 mod sound;
 mod sound_spec;
@@ -16,6 +20,7 @@ use crate::columns::ColumnError;
 use crate::decode::{DecodeError, MAX_FRAMES, MAX_SAMPLE_RATE, MIN_SAMPLE_RATE};
 use crate::features::FeatureError;
 use crate::images::FormatError;
+pub use image_spec::ImageSpec;
 pub use images::ImageViews;
 pub use sound::{SoundViews, SoundWorkspace};
 pub use sound_spec::SoundSpec;
@@ -51,12 +56,18 @@ pub enum ViewError {
         /// Channels of the images.
         channels: usize,
     },
+    /// Changes of colours that these images do not have.
+    #[error("`augment.image` changes colours, but the images have {0} channels")]
+    Colours(usize),
     /// Columns that do not fit their batch.
     #[error(transparent)]
     Column(#[from] ColumnError),
     /// Views that the data are not made into.
     #[error("there are no views of spec {0}")]
     UnknownSpec(usize),
+    /// Small views that cannot be made.
+    #[error("small views cannot be made: {0}")]
+    SmallViews(Box<ViewError>),
     /// A sample id without a recording.
     #[error("sample {sample_id} does not exist: the data set has {num_samples}")]
     UnknownSample {
@@ -85,6 +96,17 @@ impl ViewError {
             Self::Channels { key, channels, .. } => {
                 Some(format!("give {channels}, or `{key}=null` for the usual ones"))
             }
+            Self::SmallViews(error) => match **error {
+                Self::Feature(FeatureError::Setting { key: "n_fft", .. }) | Self::ClipSecs(_) => {
+                    Some("raise `augment.small_views.clip_fraction`, or lower `data.features.n_fft`".into())
+                }
+                _ => error.hint(),
+            },
+            Self::Colours(_) => Some(
+                "only images of 1 or 3 channels are jittered: `augment.image.jitter_probability=0` and \
+                 `augment.image.grayscale_probability=0`"
+                    .into(),
+            ),
             Self::Feature(FeatureError::Setting { key: "n_fft", .. }) => {
                 Some("make `data.audio.clip_secs` longer or `data.features.n_fft` smaller".into())
             }
@@ -144,6 +166,8 @@ pub struct ViewSettings<'a> {
     pub augment: &'a AugmentConfig,
     /// Names the views.
     pub seed: u64,
+    /// Kinds of views that are asked for; with more than one, the second are small views.
+    pub num_specs: usize,
 }
 
 /// Buffers of one thread, of the kind that the maker of the views needs; empty until it first makes one.
@@ -185,8 +209,12 @@ pub struct ViewRequest {
 pub struct ViewSlot<'a> {
     /// Number of its spec: a shape and a list of augmentations.
     pub spec: usize,
-    /// Number of the view among those of the sample in the epoch, which names it.
+    /// Number of the view among those of the sample in the epoch, which names it ([`GroupRequest::view`]).
+    ///
+    /// [`GroupRequest::view`]: crate::GroupRequest::view
     pub view: u32,
+    /// Number of the view in its group, which settings that differ from view to view go by.
+    pub index: u32,
     /// Its values.
     pub values: &'a mut [f32],
     /// What was drawn for it, one for each of [`Views::drawn_columns`]; not written where nothing is drawn.

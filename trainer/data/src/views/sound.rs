@@ -111,7 +111,7 @@ impl SoundViews {
     ) -> Result<(), ViewError> {
         let ViewRequest { epoch, sample_id, augment } = *request;
         let recording = self.recording(workspace, sample_id)?;
-        for ViewSlot { spec, view, values, drawn } in views {
+        for ViewSlot { spec, view, values, drawn, .. } in views {
             let made_by = self.specs.get(spec).zip(workspace.of_spec.get_mut(spec));
             let (spec, buffers) = made_by.ok_or(ViewError::UnknownSpec(spec))?;
             let key = ViewKey { seed: self.seed, epoch, sample_id, view };
@@ -222,7 +222,7 @@ mod tests {
         values: &mut [f32],
     ) -> Result<(), ViewError> {
         let request = ViewRequest { epoch, sample_id, augment: view.is_some() };
-        let slot = ViewSlot { spec: 0, view: view.unwrap_or(0), values, drawn: &mut [] };
+        let slot = ViewSlot { spec: 0, view: view.unwrap_or(0), index: 0, values, drawn: &mut [] };
         maker.make(workspace, &request, vec![slot], &mut [])
     }
 
@@ -295,7 +295,7 @@ mod tests {
         assert_eq!(error, ViewError::UnknownSample { sample_id: 4, num_samples: 4 });
         assert!(make(&maker, &mut workspace, (0, 0, None), &mut out[1..]).is_err());
         let request = ViewRequest { epoch: 0, sample_id: 0, augment: true };
-        let slot = ViewSlot { spec: 1, view: 0, values: &mut out, drawn: &mut [] };
+        let slot = ViewSlot { spec: 1, view: 0, index: 0, values: &mut out, drawn: &mut [] };
         let error = maker.make(&mut workspace, &request, vec![slot], &mut []).unwrap_err();
         assert_eq!(error, ViewError::UnknownSpec(1));
 

@@ -45,7 +45,9 @@ fn label_access(config: &RunConfig, purpose: Purpose) -> LabelAccess {
 }
 
 pub(crate) fn view_maker(config: &RunConfig, dataset: &Dataset) -> Result<Arc<dyn Views>, TrainError> {
-    let settings = ViewSettings { data: &config.data, augment: &config.augment, seed: config.seed };
+    let num_specs = config.method.facts().views.num_specs();
+    let settings =
+        ViewSettings { data: &config.data, augment: &config.augment, seed: config.seed, num_specs };
     Ok(Arc::clone(&dataset.source).views(&settings)?)
 }
 

@@ -35,14 +35,13 @@ pub(super) fn build_parts(
 ) -> Result<Parts, TrainError> {
     check_held_out(config, dataset, purpose)?;
     let maker = view_maker(config, dataset)?;
-    view_size::check(&config.model, maker.shape())?;
+    view_size::check(config, 0, maker.shape())?;
     let task = heads::task(config, dataset, maker.shape());
     let mut parameters = Parameters::new(place.device, resolved.arithmetic.kind(), config.seed);
     let method = method::build(&config.method, &config.model, &task, &mut parameters);
     parameters.made().map_err(for_want_of_memory)?;
-    for shape in view_size::view_shapes(&*method, &*maker)? {
-        view_size::check(&config.model, shape)?;
-    }
+    let shapes = view_size::view_shapes(&*method, &*maker)?;
+    shapes.into_iter().enumerate().try_for_each(|(group, shape)| view_size::check(config, group, shape))?;
 
     // What is frozen when weights are saved keeps its statistics.
     let of_groups = config.optimizer.groups().iter().any(|group| group.freezes().next().is_some());

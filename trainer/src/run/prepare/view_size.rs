@@ -1,7 +1,8 @@
 //! Shapes of the views that a method is given, and those that are too small for the network.
 
-use dtrain_configs::schema::ModelConfig;
-use dtrain_data::Views;
+use dtrain_configs::RunConfig;
+use dtrain_configs::schema::DataKind;
+use dtrain_data::{GroupRequest, Views};
 
 use crate::error::TrainError;
 use crate::method::Method;
@@ -12,7 +13,12 @@ use crate::method::Method;
 /// The method has more groups than the data are made into.
 pub(super) fn view_shapes(method: &dyn Method, maker: &dyn Views) -> Result<Vec<[usize; 3]>, TrainError> {
     let groups = method.view_groups();
-    let shapes: Option<Vec<[usize; 3]>> = groups.iter().map(|group| maker.shape_of(group.spec)).collect();
+    let of_group = |group: &GroupRequest| match maker.shape_of(group.spec) {
+        // Of an empty group no view has it.
+        None if group.num_views == 0 => Some(maker.shape()),
+        shape => shape,
+    };
+    let shapes: Option<Vec<[usize; 3]>> = groups.iter().map(of_group).collect();
     shapes.ok_or_else(|| {
         TrainError::config(
             format!(
@@ -24,40 +30,67 @@ pub(super) fn view_shapes(method: &dyn Method, maker: &dyn Views) -> Result<Vec<
     })
 }
 
-/// Whether the network has something to look at in views of `shape` (C, H, W).
+/// Whether the network has something to look at in views of `shape` (C, H, W), of the group of number `group`.
 ///
 /// # Errors
 /// It has not.
-pub(super) fn check(model: &ModelConfig, [_, height, width]: [usize; 3]) -> Result<(), TrainError> {
-    let least = model.network.facts().min_side;
+pub(super) fn check(
+    config: &RunConfig,
+    group: usize,
+    [_, height, width]: [usize; 3],
+) -> Result<(), TrainError> {
+    let least = config.model.network.facts().min_side;
     if height >= least && width >= least {
         return Ok(());
     }
-    let name = model.name();
+    let (views, hint) = match (group, config.data.kind) {
+        (0, _) => ("views", "choose another `model=`, or larger views"),
+        (_, DataKind::Sound) => {
+            ("small views", "choose another `model=`, or raise `augment.small_views.clip_fraction`")
+        }
+        (_, DataKind::Images) => {
+            ("small views", "choose another `model=`, or raise `augment.small_views.side_fraction`")
+        }
+    };
+    let name = config.model.name();
     Err(TrainError::config(
-        format!("views are {height} x {width}, and `model.name` = {name} needs at least {least} x {least}"),
-        "choose another `model=`, or larger views",
+        format!("{views} are {height} x {width}, and `model.name` = {name} needs at least {least} x {least}"),
+        hint,
     ))
 }
 
 #[cfg(test)]
 mod tests {
+    use dtrain_configs::schema::{DataConfig, ModelConfig};
+
     use super::*;
+
+    fn config(model: ModelConfig, kind: DataKind) -> RunConfig {
+        RunConfig { model, data: DataConfig { kind, ..DataConfig::default() }, ..RunConfig::default() }
+    }
 
     #[test]
     fn every_network_says_what_it_needs() {
         for model in ModelConfig::all() {
-            let least = model.network.facts().min_side;
-            assert!(check(&model, [1, least, least]).is_ok());
+            let (least, name) = (model.network.facts().min_side, model.name());
+            let config = config(model, DataKind::Sound);
+            assert!(check(&config, 0, [1, least, least]).is_ok());
             for shape in [[1, least - 1, 100], [3, 100, least - 1]] {
-                let error = check(&model, shape).unwrap_err().to_string();
+                let error = check(&config, 0, shape).unwrap_err().to_string();
                 let [_, height, width] = shape;
-                for part in
-                    [format!("{height} x {width}"), model.name().to_owned(), format!("{least} x {least}")]
-                {
+                for part in [format!("{height} x {width}"), name.to_owned(), format!("{least} x {least}")] {
                     assert!(error.contains(&part), "{error}");
                 }
             }
+        }
+    }
+
+    #[test]
+    fn small_views_that_are_too_small_name_their_setting() {
+        for (kind, setting) in [(DataKind::Sound, "clip_fraction"), (DataKind::Images, "side_fraction")] {
+            let error = check(&config(ModelConfig::default(), kind), 1, [1, 64, 1]).unwrap_err();
+            assert!(error.to_string().starts_with("small views are 64 x 1"), "{error}");
+            assert!(error.hint().is_some_and(|hint| hint.contains(setting)), "{error:?}");
         }
     }
 }

@@ -107,6 +107,16 @@ fn describe_views(banner: &mut Banner, prepared: &Prepared) {
     let [c, h, w] = prepared.maker.shape();
     let origin = prepared.dataset.source.words(&prepared.config.data).views;
     banner.line("view", format!("{c} x {h} x {w}"), origin);
+    let groups = prepared.engine.method().view_groups();
+    for group in groups.iter().skip(1).filter(|group| group.num_views > 0) {
+        if let Some([c, h, w]) = prepared.maker.shape_of(group.spec) {
+            banner.line(
+                "small view",
+                format!("{c} x {h} x {w}"),
+                format!("{} of each sample", group.num_views),
+            );
+        }
+    }
 }
 
 /// Batch, length and learning rate.

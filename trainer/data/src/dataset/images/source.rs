@@ -27,6 +27,8 @@ impl Source for Images {
     }
 
     fn views(self: Arc<Self>, settings: &ViewSettings<'_>) -> Result<Arc<dyn Views>, ViewError> {
-        Ok(Arc::new(ImageViews::new(self, &settings.data.images)?))
+        let ViewSettings { data, augment, seed, num_specs } = *settings;
+        let views = ImageViews::new(self, &data.images, augment, seed)?;
+        Ok(Arc::new(if num_specs > 1 { views.with_small(augment)? } else { views }))
     }
 }

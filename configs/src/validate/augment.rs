@@ -1,0 +1,189 @@
+//! Checks of `augment`.
+
+use crate::checks::Checks;
+use crate::schema::{ByView, DataConfig, DataKind, RunConfig, SpecAugmentConfig};
+
+pub(super) fn check(config: &RunConfig, checks: &mut Checks) {
+    let has_small_views = config.method.facts().views.num_specs() > 1;
+    match config.data.kind {
+        DataKind::Images => {
+            check_images(config, checks);
+            if has_small_views {
+                check_small_images(config, checks);
+            }
+        }
+        DataKind::Sound => {
+            check_sound(config, checks);
+            if has_small_views {
+                check_small_sound(config, checks);
+            }
+        }
+    }
+}
+
+fn check_sound(config: &RunConfig, checks: &mut Checks) {
+    let (augment, spec) = (&config.augment, &config.augment.spec_augment);
+    checks.below_one("augment.max_shift_fraction", augment.max_shift_fraction);
+    if let Some(gain) = augment.gain_db {
+        checks.range("augment.gain_db", gain);
+    }
+    checks.fraction("augment.noise_probability", augment.noise_probability);
+    checks.range("augment.noise_snr_db", augment.noise_snr_db);
+    checks.count("augment.spec_augment.num_freq_masks", spec.num_freq_masks as u64, 0, 100);
+    checks.count("augment.spec_augment.num_time_masks", spec.num_time_masks as u64, 0, 100);
+    check_freq_width("augment.spec_augment.max_freq_width", spec, &config.data, checks);
+    let clip_secs = config.data.audio.clip_secs;
+    check_time_width("augment.spec_augment.max_time_width", spec, clip_secs, &config.data, checks);
+}
+
+fn check_freq_width(key: &'static str, spec: &SpecAugmentConfig, data: &DataConfig, checks: &mut Checks) {
+    let (width, n_mels) = (spec.max_freq_width, data.features.n_mels);
+    checks.require(
+        spec.num_freq_masks == 0 || width < n_mels || n_mels == 0,
+        [key, "data.features.n_mels"],
+        || format!("`{key}` = {width} can mask all of `data.features.n_mels` = {n_mels}"),
+        "use narrower masks, or `augment.spec_augment.num_freq_masks=0`",
+    );
+}
+
+/// In views of `clip_secs`.
+fn check_time_width(
+    key: &'static str,
+    spec: &SpecAugmentConfig,
+    clip_secs: f64,
+    data: &DataConfig,
+    checks: &mut Checks,
+) {
+    let samples = clip_secs * f64::from(data.audio.sample_rate);
+    let frames = (samples / data.features.hop_length.max(1) as f64).floor() + 1.0;
+    let width = spec.max_time_width;
+    checks.require(
+        spec.num_time_masks == 0 || !frames.is_finite() || frames <= 0.0 || (width as f64) < frames,
+        [key, "data.audio.clip_secs", "data.features.hop_length"],
+        || format!("`{key}` = {width} can mask all {frames} frames of a clip"),
+        "use narrower masks, or `augment.spec_augment.num_time_masks=0`",
+    );
+}
+
+/// Small views of recordings, which the method asks for.
+fn check_small_sound(config: &RunConfig, checks: &mut Checks) {
+    const FRACTION: &str = "augment.small_views.clip_fraction";
+    let (data, small_views) = (&config.data, &config.augment.small_views);
+    let fraction = small_views.clip_fraction;
+    let is_share = fraction > 0.0 && fraction <= 1.0;
+    let message = || format!("`{FRACTION}` must be above 0 and at most 1, not {fraction}");
+    checks.require(is_share, [FRACTION], message, None);
+    if !is_share {
+        return;
+    }
+    let clip_secs = small_views.audio(&data.audio).clip_secs;
+    let samples_of = |clip_secs: f64| (clip_secs * f64::from(data.audio.sample_rate)).floor();
+    let half = (data.features.n_fft / 2) as f64;
+    checks.require(
+        // Another check tells of large views that are too short themselves.
+        samples_of(data.audio.clip_secs) <= half || samples_of(clip_secs) > half,
+        [FRACTION, "data.audio.clip_secs", "data.features.n_fft"],
+        || {
+            let (samples, n_fft) = (samples_of(clip_secs), data.features.n_fft);
+            format!(
+                "a small view is shorter than one frame: `{FRACTION}` = {fraction} of a clip is {samples} samples, half \
+                 of `data.features.n_fft` = {n_fft} is {half}"
+            )
+        },
+        "use a larger share, longer clips, or a shorter transform",
+    );
+    if let Some(shift) = small_views.max_shift_fraction {
+        checks.below_one("augment.small_views.max_shift_fraction", shift);
+    }
+    if let Some(gain) = small_views.gain_db {
+        checks.range("augment.small_views.gain_db", gain);
+    }
+    if let Some(probability) = small_views.noise_probability {
+        checks.fraction("augment.small_views.noise_probability", probability);
+    }
+    if let Some(snr) = small_views.noise_snr_db {
+        checks.range("augment.small_views.noise_snr_db", snr);
+    }
+    let spec = config.augment.of_small_views().spec_augment;
+    if small_views.max_freq_width.is_some() {
+        check_freq_width("augment.small_views.max_freq_width", &spec, data, checks);
+    }
+    check_time_width("augment.small_views.max_time_width", &spec, clip_secs, data, checks);
+}
+
+fn check_images(config: &RunConfig, checks: &mut Checks) {
+    let image = &config.augment.image;
+    if let Some(scale) = image.crop_scale {
+        check_area("augment.image.crop_scale", scale, checks);
+    }
+    checks.require(
+        image.crop_scale.is_none() || image.crop_padding == 0,
+        ["augment.image.crop_scale", "augment.image.crop_padding"],
+        || "`augment.image.crop_scale` and `augment.image.crop_padding` are two ways to crop".into(),
+        "choose one of them: `augment.image.crop_scale=null` or `augment.image.crop_padding=0`",
+    );
+    checks.count("augment.image.crop_padding", image.crop_padding as u64, 0, 1 << 12);
+    check_above_zero("augment.image.crop_ratio", image.crop_ratio, checks);
+    checks.fraction("augment.image.flip_probability", image.flip_probability);
+    checks.fraction("augment.image.jitter_probability", image.jitter_probability);
+    checks.not_negative("augment.image.brightness", image.brightness);
+    checks.not_negative("augment.image.contrast", image.contrast);
+    checks.not_negative("augment.image.saturation", image.saturation);
+    let hue = image.hue;
+    checks.require(
+        (0.0..=0.5).contains(&hue),
+        ["augment.image.hue"],
+        || format!("`augment.image.hue` must be from 0 to 0.5, half of the circle of colours, not {hue}"),
+        None,
+    );
+    checks.fraction("augment.image.grayscale_probability", image.grayscale_probability);
+    check_by_view("augment.image.blur_probability", &image.blur_probability, checks);
+    check_above_zero("augment.image.blur_sigma", image.blur_sigma, checks);
+    if let Some(kernel) = image.blur_kernel {
+        checks.require(
+            kernel % 2 == 1,
+            ["augment.image.blur_kernel"],
+            || format!("`augment.image.blur_kernel` is an odd number of pixels, not {kernel}"),
+            None,
+        );
+    }
+    check_by_view("augment.image.solarize_probability", &image.solarize_probability, checks);
+    checks.fraction("augment.image.solarize_threshold", image.solarize_threshold);
+}
+
+/// Small views of images, which the method asks for.
+fn check_small_images(config: &RunConfig, checks: &mut Checks) {
+    const FRACTION: &str = "augment.small_views.side_fraction";
+    let small_views = &config.augment.small_views;
+    let fraction = small_views.side_fraction;
+    let is_share = fraction > 0.0 && fraction <= 1.0;
+    let message = || format!("`{FRACTION}` must be above 0 and at most 1, not {fraction}");
+    checks.require(is_share, [FRACTION], message, None);
+    check_area("augment.small_views.crop_scale", small_views.crop_scale, checks);
+    if let Some(probability) = &small_views.blur_probability {
+        check_by_view("augment.small_views.blur_probability", probability, checks);
+    }
+    if let Some(probability) = &small_views.solarize_probability {
+        check_by_view("augment.small_views.solarize_probability", probability, checks);
+    }
+}
+
+/// A range of shares of an image's area.
+fn check_area(key: &'static str, [low, high]: [f64; 2], checks: &mut Checks) {
+    let holds = low > 0.0 && low <= high && high <= 1.0;
+    let message = || format!("`{key}` is a range of shares above 0 and at most 1, not [{low}, {high}]");
+    checks.require(holds, [key], message, None);
+}
+
+/// A range of numbers above zero.
+fn check_above_zero(key: &'static str, [low, high]: [f64; 2], checks: &mut Checks) {
+    let holds = low > 0.0 && low <= high && high.is_finite();
+    let message = || format!("`{key}` is a range of numbers above 0, not [{low}, {high}]");
+    checks.require(holds, [key], message, None);
+}
+
+/// A share of views, for each view of a sample.
+fn check_by_view(key: &'static str, shares: &ByView, checks: &mut Checks) {
+    checks.require(!shares.all().is_empty(), [key], || format!("`{key}` is an empty list"), None);
+    shares.all().iter().for_each(|&share| checks.fraction(key, share));
+}
