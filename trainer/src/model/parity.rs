@@ -53,6 +53,7 @@ fn value(name: &str, shape: &[i64]) -> Tensor {
     let draw = formula(name, shape);
     match shape {
         [out_channels, _, height, width] => draw * (6.0 / (out_channels * height * width) as f64).sqrt(),
+        [_, inputs] => draw * (3.0 / *inputs as f64).sqrt(),
         _ if name.ends_with("weight") || name.ends_with("running_var") => draw * 0.25 + 1.0,
         _ => draw * 0.25,
     }
@@ -131,13 +132,13 @@ fn compare(kind: Kind, tolerance: &Tolerance) {
 }
 
 #[test]
-fn resnets_equal_torchvision_in_f64() {
+fn networks_equal_torchvision_in_f64() {
     compare(Kind::Double, &Tolerance { eval: 1e-11, train: 1e-11, gradient: 1e-11 });
 }
 
 /// Less closely in training: the last stage normalizes by 16 values per channel, which magnifies rounding, and a sum
 /// that rounding moves across zero switches a ReLU, and with it gradients.
 #[test]
-fn resnets_equal_torchvision_in_f32() {
+fn networks_equal_torchvision_in_f32() {
     compare(Kind::Float, &Tolerance { eval: 1e-5, train: 2e-4, gradient: 1e-2 });
 }
