@@ -7,6 +7,7 @@ mod best;
 mod checkpoints;
 mod commands;
 mod compare;
+mod evaluation;
 mod faults;
 mod first_light;
 mod front;

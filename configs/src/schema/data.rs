@@ -23,6 +23,9 @@ pub struct DataConfig {
     pub label_maps: BTreeMap<String, LabelMapConfig>,
     /// The label that methods learn and probes report first.
     pub target: String,
+    /// Classes of `target` that are held out of training, validation and test, such as `[wren, rook]`; they are the part
+    /// `held_out`, which the few-shot probe (`eval.few_shot`) asks about.
+    pub held_out_classes: Vec<String>,
     /// The label that names the recording a clip was cut from; `null`: each file is its own recording.
     pub recording: Option<String>,
     /// Recordings: which of `splits` is used.
@@ -51,6 +54,7 @@ impl Default for DataConfig {
             labels: LabelsConfig::default(),
             label_maps: BTreeMap::new(),
             target: "class".into(),
+            held_out_classes: Vec::new(),
             recording: None,
             split: "default".into(),
             splits: BTreeMap::from([("default".into(), SplitConfig::default())]),

@@ -17,6 +17,7 @@ mod run;
 mod schedule;
 mod scheduled;
 mod schedules;
+mod several;
 mod stop;
 pub(crate) mod tagged;
 mod trainer;
@@ -29,7 +30,9 @@ pub use data::{
     AudioConfig, DataConfig, DataKind, FeatureConfig, GenerateConfig, GeneratorKind, ImagesConfig,
     LabelMapConfig, LabelSource, LabelsConfig, MelNorm, MelScale, Normalize, SplitConfig,
 };
-pub use eval::{Encoder, EvalConfig, KnnConfig, LinearProbeConfig};
+pub use eval::{
+    Baseline, Encoder, EvalConfig, EvalWeights, FewShotConfig, KnnConfig, KnnVariant, LinearProbeConfig,
+};
 pub use heads::{HeadConfig, HeadLoss, HeadSettings, HeadsConfig};
 pub use method::{
     ByolConfig, DinoConfig, DinoHeadConfig, LabelUse, MethodConfig, MethodFacts, PairExclusion, PairFacts,
@@ -54,6 +57,7 @@ pub use scheduled::{
     Curve, Position, ScheduleKind, Scheduled, ScheduledSetting, ScheduledValues, Shape, Span,
     TeacherMomentum, ValueRange,
 };
+pub use several::Several;
 pub use stop::StopConfig;
 pub use trainer::{ClipNorm, DeviceChoice, Precision, TrainerConfig};
 

@@ -3,6 +3,7 @@
 
 mod augment;
 mod data;
+mod eval;
 mod heads;
 mod monitors;
 mod phases;
@@ -20,6 +21,7 @@ pub(crate) fn validate(config: &RunConfig) -> Vec<Conflict> {
     augment::check(config, &mut checks);
     heads::check(config, &mut checks);
     training::check(config, &mut checks);
+    eval::check(config, &mut checks);
     phases::check(config, &mut checks);
     stop::check(config, &mut checks);
     monitors::check(config, &mut checks);

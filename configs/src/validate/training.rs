@@ -2,10 +2,10 @@
 
 use super::schedules;
 use crate::checks::Checks;
-use crate::schema::{DataKind, DeviceChoice, MadeFor, MethodFacts, Precision, RunConfig};
+use crate::schema::{DeviceChoice, MadeFor, MethodFacts, Precision, RunConfig};
 
 /// Largest batch: a batch's spectrograms must be countable in memory.
-const MAX_BATCH: u64 = 1 << 22;
+pub(super) const MAX_BATCH: u64 = 1 << 22;
 
 pub(super) fn check(config: &RunConfig, checks: &mut Checks) {
     check_run(config, checks);
@@ -14,7 +14,6 @@ pub(super) fn check(config: &RunConfig, checks: &mut Checks) {
     config.optimizer.check(checks);
     schedules::check(config, checks);
     check_schedule(config, checks);
-    check_eval(config, checks);
     check_checkpoint(config, checks);
 }
 
@@ -41,6 +40,24 @@ fn check_checkpoint(config: &RunConfig, checks: &mut Checks) {
         },
         "checkpoints on the fast tier are for the time between two durable ones",
     );
+    checks.count("checkpoint.keep_last", checkpoint.keep_last as u64, 1, 1_000_000);
+    checks.require(
+        checkpoint.every_steps != Some(0),
+        ["checkpoint.every_steps"],
+        || "`checkpoint.every_steps` is 0".into(),
+        "`checkpoint.every_steps=null` saves at the end of each epoch",
+    );
+    if let Some((monitor, _)) = checkpoint.monitored() {
+        checks.filled("checkpoint.monitor", monitor);
+        let evaluated = monitor.starts_with("val/") || monitor.starts_with("test/");
+        // A recipe's monitor finds nothing to watch when evaluation is switched off, and no checkpoint is the best.
+        checks.require_of_asked(
+            !evaluated || config.eval.every_epochs > 0,
+            ["checkpoint.monitor", "eval.every_epochs"],
+            || format!("`checkpoint.monitor` is `{monitor}`, but evaluation is off: `eval.every_epochs` = 0"),
+            "switch evaluation on, or `checkpoint.monitor=null`",
+        );
+    }
 }
 
 fn check_run(config: &RunConfig, checks: &mut Checks) {
@@ -181,58 +198,6 @@ fn check_made_for(made_for: &[MadeFor], checks: &mut Checks) {
         || "`schedule.made_for` must begin at step 0, rise, and name a length from each step on".into(),
         "leave it out: `schedule.length=keep` and `schedule.length=new` write it when a run goes on",
     );
-}
-
-fn check_eval(config: &RunConfig, checks: &mut Checks) {
-    let (eval, checkpoint) = (&config.eval, &config.checkpoint);
-    checks.count("eval.batch_size", eval.batch_size as u64, 1, MAX_BATCH);
-    checks.count("eval.knn.k", eval.knn.k as u64, 1, 1 << 20);
-    checks.positive("eval.knn.temperature", eval.knn.temperature);
-    checks.count("eval.linear.iterations", eval.linear.iterations as u64, 1, 1_000_000);
-    checks.not_negative("eval.linear.weight_decay", eval.linear.weight_decay);
-    for probe in &eval.probes {
-        checks.filled("eval.probes", probe);
-    }
-
-    let split = config.data.splits.get(&config.data.split);
-    let by_itself = config.data.kind == DataKind::Images || config.trainer.overfit;
-    let held_out = by_itself
-        || split.is_none_or(|split| {
-            !split.test.is_empty()
-                || !split.val.is_empty()
-                || split.test_fraction != 0.0
-                || split.val_fraction != 0.0
-        });
-    checks.require(
-        held_out || eval.every_epochs == 0,
-        ["eval.every_epochs", "data.split", "data.splits"],
-        || {
-            let (every, name) = (eval.every_epochs, &config.data.split);
-            format!(
-                "`eval.every_epochs` is {every}, but `data.split` = {name} holds nothing out to evaluate on"
-            )
-        },
-        "give the split a `test_fraction` or `val_fraction`, or switch evaluation off: `eval.every_epochs=0`",
-    );
-
-    checks.count("checkpoint.keep_last", checkpoint.keep_last as u64, 1, 1_000_000);
-    checks.require(
-        checkpoint.every_steps != Some(0),
-        ["checkpoint.every_steps"],
-        || "`checkpoint.every_steps` is 0".into(),
-        "`checkpoint.every_steps=null` saves at the end of each epoch",
-    );
-    if let Some((monitor, _)) = checkpoint.monitored() {
-        checks.filled("checkpoint.monitor", monitor);
-        let evaluated = monitor.starts_with("val/") || monitor.starts_with("test/");
-        // A recipe's monitor finds nothing to watch when evaluation is switched off, and no checkpoint is the best.
-        checks.require_of_asked(
-            !evaluated || eval.every_epochs > 0,
-            ["checkpoint.monitor", "eval.every_epochs"],
-            || format!("`checkpoint.monitor` is `{monitor}`, but evaluation is off: `eval.every_epochs` = 0"),
-            "switch evaluation on, or `checkpoint.monitor=null`",
-        );
-    }
 }
 
 #[cfg(test)]

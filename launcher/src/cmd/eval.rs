@@ -6,14 +6,18 @@ use dtrain_front::cli::EvalArgs;
 use dtrain_front::{Exit, Printer};
 use dtrain_trainer::run::{open_probed, write_reports};
 
-use super::{Failure, Weights};
+use super::{Failure, Wanted, Weights};
 use crate::context::with_ranks;
 use crate::logging;
 use crate::ui::evaluation_tables;
 
-/// Probes a checkpoint on train, val and test.
+/// Probes a checkpoint on train and on the parts that are reported on.
 pub fn run(args: &EvalArgs, printer: &Printer) -> Result<Exit, Failure> {
-    let weights = Weights::choose(&args.checkpoint, args.best, &args.overrides, &args.config)?;
+    let wanted = Wanted::best_or_as_set(args.best);
+    let mut weights = Weights::choose(&args.checkpoint, wanted, &args.overrides, &args.config)?;
+    if !args.parts.is_empty() {
+        weights.config.eval.parts.clone_from(&args.parts);
+    }
     logging::install(printer.rank());
     let comm = weights.config.comm.clone();
     with_ranks(printer, &comm, |ranks| {
@@ -33,12 +37,18 @@ pub fn run(args: &EvalArgs, printer: &Printer) -> Result<Exit, Failure> {
                 }
             }
         }
+        let evaluation = probed.full_evaluation(weights.which(), &evaluations);
         for evaluation in evaluations {
             metrics.extend(evaluation.metrics);
             heads.insert(evaluation.part, evaluation.heads);
         }
         if args.json {
-            let document = serde_json::json!({ "step": probed.step, "metrics": metrics, "heads": heads });
+            let document = serde_json::json!({
+                "step": probed.step,
+                "metrics": metrics,
+                "heads": heads,
+                "evaluation": evaluation,
+            });
             printer.data(&format!("{document:#}"));
         }
         Ok(Exit::Done)

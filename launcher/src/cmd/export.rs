@@ -4,14 +4,15 @@ use dtrain_front::cli::{ExportArgs, ExportPartName};
 use dtrain_front::{Exit, Printer};
 use dtrain_trainer::run::{ExportPart, export};
 
-use super::{Failure, Weights};
+use super::{Failure, Wanted, Weights};
 
 /// Writes weights for other programs; only rank 0 of a world does.
 pub fn run(args: &ExportArgs, printer: &Printer) -> Result<Exit, Failure> {
     if !printer.speaks() {
         return Ok(Exit::Done);
     }
-    let weights = Weights::choose(&args.checkpoint, args.best, &args.overrides, &args.config)?;
+    let weights =
+        Weights::choose(&args.checkpoint, Wanted::best_or_newest(args.best), &args.overrides, &args.config)?;
     let part = match args.part {
         ExportPartName::Backbone => ExportPart::Backbone,
         ExportPartName::All => ExportPart::All,

@@ -1,6 +1,6 @@
 //! `dtrain infer`.
 
-use dtrain_front::cli::{InferArgs, Part};
+use dtrain_front::cli::{ALL_PARTS, InferArgs};
 use dtrain_front::{Exit, Printer};
 use dtrain_trainer::run::{Asked, Columns, infer, open_checkpoint};
 
@@ -18,12 +18,9 @@ pub fn run(args: &InferArgs, printer: &Printer) -> Result<Exit, Failure> {
     let (config, origins) = dtrain_configs::load_with(&run_dir.config(), &settings, &args.config.options())?;
     logging::install(printer.rank());
     let comm = config.comm.clone();
-    let asked = match args.part {
+    let asked = match &args.part {
         None => Asked::Files(files),
-        Some(Part::All) => Asked::Part(None),
-        Some(Part::Train) => Asked::Part(Some("train")),
-        Some(Part::Val) => Asked::Part(Some("val")),
-        Some(Part::Test) => Asked::Part(Some("test")),
+        Some(part) => Asked::Part((part != ALL_PARTS).then(|| part.clone())),
     };
     let columns = Columns { top: args.top, probabilities: args.probabilities };
     with_ranks(printer, &comm, |ranks| {

@@ -17,7 +17,7 @@ mod weights;
 use dtrain_front::cli::{Cli, Verb};
 use dtrain_front::{Exit, Printer};
 
-pub use weights::Weights;
+pub use weights::{Wanted, Weights};
 
 use crate::failure::Failure;
 use crate::ui::listen;

@@ -25,6 +25,10 @@ impl Words {
         if in_f64 && !is_set("trainer.precision") {
             settings.push("trainer.precision=fp64".to_owned());
         }
+        // How many samples of an evaluation fit is measured by the clock of each run.
+        if !is_set("eval.budget") {
+            settings.push("eval.budget=0".to_owned());
+        }
         settings.push("trainer.max_epochs=null".to_owned());
         settings.push(format!("trainer.max_steps={steps}"));
         settings.push("track.every_steps=1".to_owned());
@@ -84,7 +88,8 @@ mod tests {
 
     #[test]
     fn what_the_user_set_stays() {
-        let always = "trainer.max_epochs=null trainer.max_steps=40 track.every_steps=1 run.resume=auto";
+        let always =
+            "eval.budget=0 trainer.max_epochs=null trainer.max_steps=40 track.every_steps=1 run.resume=auto";
         assert_eq!(words(&["seed=1"], false), format!("seed=1 checkpoint.every_steps=5 {always}"));
         assert_eq!(words(&[], true), format!("checkpoint.every_steps=5 trainer.precision=fp64 {always}"));
         let typed = ["++checkpoint.every_steps=3", "trainer.precision=fp32"];

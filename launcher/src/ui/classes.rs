@@ -1,7 +1,7 @@
 //! What a head took for what, for a terminal: precision, recall and F1 of each class beside the counts of what was predicted.
 
 use comfy_table::{Cell, CellAlignment, Table, presets};
-use dtrain_trainer::eval::HeadResult;
+use dtrain_trainer::eval::{HeadResult, Row};
 
 use super::percent::percent;
 
@@ -63,6 +63,37 @@ pub fn class_table(part: &str, head: &HeadResult) -> Option<String> {
     Some(table.to_string())
 }
 
+/// What the probes reach on each class of the target, one line per class and a column per probe; `None` where there are
+/// too many classes for a terminal, or a single one.
+pub fn probe_class_table(part: &str, rows: &[Row]) -> Option<String> {
+    let probes: Vec<&Row> = rows.iter().filter(|row| !row.by_class.is_empty()).collect();
+    let mut classes: Vec<&str> = Vec::new();
+    for class in probes.iter().flat_map(|row| &row.by_class) {
+        if !classes.contains(&class.class.as_str()) {
+            classes.push(&class.class);
+        }
+    }
+    let first = probes.first()?;
+    if !(2..=MAX_CLASSES).contains(&classes.len()) {
+        return None;
+    }
+    let hits = |row: &Row, class: &str| row.by_class.iter().find(|of| of.class == class).map(|of| of.hits);
+    let mut header = vec![Cell::new(format!("{} on {part}", first.label))];
+    header.extend(probes.iter().map(|row| right(row.probe_name())));
+    header.push(right("samples".to_owned()));
+    let mut table = Table::new();
+    table.load_style(presets::UTF8_HORIZONTAL_ONLY);
+    table.set_header(header);
+    for class in classes {
+        let mut row = vec![Cell::new(shortened(class))];
+        row.extend(probes.iter().map(|probe| percent(hits(probe, class).map(|hits| hits.accuracy()))));
+        let samples = probes.iter().filter_map(|probe| hits(probe, class)).map(|hits| hits.total).max();
+        row.push(right(samples.unwrap_or(0).to_string()));
+        table.add_row(row);
+    }
+    Some(table.to_string())
+}
+
 fn right(text: String) -> Cell {
     Cell::new(text).set_alignment(CellAlignment::Right)
 }
@@ -77,6 +108,7 @@ fn shortened(name: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use dtrain_trainer::eval::{Baselines, ClassHits, Hits, Probe, Protocol};
 
     fn head(names: &[&str], confusion: &[u64]) -> HeadResult {
         HeadResult::of_confusion("species", names.iter().map(|name| (*name).to_owned()).collect(), confusion)
@@ -126,5 +158,42 @@ mod tests {
         assert_eq!(class_table("test", &head(&names, &vec![1; 31 * 31])), None);
         assert_eq!(class_table("test", &head(&["only"], &[5])), None);
         assert!(!class_table("test", &head(&names[..13], &vec![1; 13 * 13])).unwrap().contains("taken for"));
+    }
+
+    #[test]
+    fn probes_stand_beside_each_other_for_each_class() {
+        let by_class = |counts: [(&str, u64, u64); 2]| {
+            let of = |(class, correct, total): (&str, u64, u64)| ClassHits {
+                class: class.to_owned(),
+                hits: Hits { correct, total },
+            };
+            counts.map(of).to_vec()
+        };
+        let row = |probe, by_class: Vec<ClassHits>| Row {
+            label: "species".into(),
+            probe,
+            setting: None,
+            untrained: None,
+            protocol: Protocol::Transfer,
+            train: None,
+            accuracy: 0.5,
+            baselines: Baselines { chance: 0.5, majority: 0.5 },
+            total: 14,
+            by_class,
+        };
+        let rows = [
+            row(Probe::Knn, by_class([("koel", 9, 10), ("rook", 0, 4)])),
+            row(Probe::Linear, by_class([("koel", 10, 10), ("rook", 1, 4)])),
+        ];
+        insta::assert_snapshot!(probe_class_table("test", &rows).unwrap(), @"
+        ────────────────────────────────────────────────
+         species on test       kNN     linear   samples 
+        ════════════════════════════════════════════════
+         koel              90.00 %   100.00 %        10 
+        ────────────────────────────────────────────────
+         rook               0.00 %    25.00 %         4 
+        ────────────────────────────────────────────────
+        ");
+        assert_eq!(probe_class_table("test", &[row(Probe::Knn, Vec::new())]), None);
     }
 }

@@ -4,9 +4,10 @@ use std::path::Path;
 
 use dtrain_front::Printer;
 use dtrain_trainer::coordinator::StopReason;
-use dtrain_trainer::eval::{Evaluation, HeadResult};
-use dtrain_trainer::run::{Banner, Observer, Progress};
+use dtrain_trainer::eval::{Coverage, Evaluation, HeadResult};
+use dtrain_trainer::run::{Banner, Evaluated, Observer, Progress};
 
+use super::percent::share_within;
 use super::{bar, evaluation_tables};
 
 /// Columns of the banner.
@@ -63,11 +64,12 @@ impl Observer for TerminalObserver {
         }
     }
 
-    fn evaluated(&mut self, evaluation: &Evaluation, step: u64, last: bool) {
-        if last {
+    fn evaluated(&mut self, evaluation: &Evaluation, step: u64, which: Evaluated) {
+        if which != Evaluated::During {
             let table = evaluation_tables(evaluation, evaluation.is_reported);
             if !std::mem::replace(&mut self.concludes, true) {
-                self.say(&format!("\nlast weights: step {step}"));
+                let weights = if which == Evaluated::Best { "best" } else { "last" };
+                self.say(&format!("\n{weights} weights: step {step}"));
             }
             self.say(&table);
             return;
@@ -77,14 +79,16 @@ impl Observer for TerminalObserver {
             evaluation.heads.iter().filter(|head| !in_rows(head)).map(brief).collect();
         for row in &evaluation.rows {
             parts.push(format!(
-                "{} {} {:.2} % (chance {:.2} %)",
+                "{} {} {} (chance {:.2} %)",
                 row.label,
-                row.probe.as_str(),
-                100.0 * row.accuracy,
+                row.probe_name(),
+                share_within(row.accuracy, row.interval()),
                 100.0 * row.baselines.chance
             ));
         }
-        self.say(&format!("step {step} {}: {}", evaluation.part, parts.join(", ")));
+        let stands_in = if evaluation.stands_in { " in place of val" } else { "" };
+        let looked_at = evaluation.coverage.map(looked_at).unwrap_or_default();
+        self.say(&format!("step {step} {}{stands_in}{looked_at}: {}", evaluation.part, parts.join(", ")));
     }
 
     fn saved(&mut self, path: &Path, step: u64) {
@@ -96,8 +100,14 @@ impl Observer for TerminalObserver {
     }
 }
 
-/// `thickness 98.20 %`, or the error where classes are steps of a scale.
+/// ` (1000 of 5000 samples, from 9000 of 45000)`, where an evaluation did not look at all of them.
+fn looked_at(Coverage { questions: (asked, all), bank }: Coverage) -> String {
+    let bank = bank.map_or_else(String::new, |(bank, all)| format!(", from {bank} of {all}"));
+    format!(" ({asked} of {all} samples{bank})")
+}
+
+/// `thickness 98.20 % [96.81, 98.99]`, with the error where classes are steps of a scale.
 fn brief(head: &HeadResult) -> String {
     let error = head.mean_error.map_or(String::new(), |error| format!(" (mean error {error:.3})"));
-    format!("{} {:.2} %{error}", head.name, 100.0 * head.accuracy)
+    format!("{} {}{error}", head.name, share_within(head.accuracy, head.interval))
 }

@@ -1,23 +1,40 @@
 //! Tables of what an evaluation found.
 
 use comfy_table::{Cell, CellAlignment, Table, presets};
-use dtrain_trainer::eval::{Evaluation, HeadResult, Protocol, Row};
+use dtrain_trainer::eval::{Evaluation, FewShot, HeadResult, Interval, Protocol, Row};
 use dtrain_trainer::run::Outcome;
 
-use super::classes::class_table;
-use super::percent::percent;
+use super::classes::{class_table, probe_class_table};
+use super::percent::{ends, percent};
+
+/// Above the ends of an interval, in percent.
+const INTERVAL: &str = "95 % interval";
+
+fn within(interval: Option<Interval>) -> Cell {
+    Cell::new(ends(interval).unwrap_or_else(|| "-".to_owned())).set_alignment(CellAlignment::Right)
+}
 
 /// What the heads predict and what probes read off the embeddings, whichever there is; `by_class`: the classes of the
 /// heads too.
 pub fn evaluation_tables(evaluation: &Evaluation, by_class: bool) -> String {
     let part = &evaluation.part;
     let mut tables = Vec::new();
+    if evaluation.stands_in {
+        tables.push(
+            "test in place of val: the data have no validation part, and `val/...` is measured on test"
+                .into(),
+        );
+    }
     if !evaluation.heads.is_empty() {
         tables.push(head_table(part, &evaluation.heads));
     }
     if !evaluation.rows.is_empty() {
         tables.push(accuracy_table(part, &evaluation.rows));
     }
+    if !evaluation.few_shot.is_empty() {
+        tables.push(few_shot_table(&evaluation.few_shot));
+    }
+    tables.extend(by_class.then(|| probe_class_table(part, &evaluation.rows)).flatten());
     tables.extend(evaluation.heads.iter().filter(|_| by_class).filter_map(|head| class_table(part, head)));
     tables.join("\n")
 }
@@ -30,7 +47,7 @@ fn head_table(part: &str, heads: &[HeadResult]) -> String {
     let has_train = heads.iter().any(|head| head.train_accuracy.is_some());
     let mut header = vec!["head"];
     header.extend(has_train.then_some("train"));
-    header.extend([part, "chance", "majority", "macro F1", "loss", "classes", "samples"]);
+    header.extend([part, INTERVAL, "chance", "majority", "macro F1", "loss", "classes", "samples"]);
     if has_values {
         header.extend(["mean error", "of range"]);
     }
@@ -41,6 +58,7 @@ fn head_table(part: &str, heads: &[HeadResult]) -> String {
         row.extend(has_train.then(|| percent(head.train_accuracy)));
         row.extend([
             percent(Some(head.accuracy)),
+            within(head.interval),
             percent(Some(head.chance)),
             percent(Some(head.majority)),
             percent(Some(head.macro_averages.f1)),
@@ -57,25 +75,51 @@ fn head_table(part: &str, heads: &[HeadResult]) -> String {
     table.to_string()
 }
 
-/// One line per label and probe, with what guessing reaches.
+/// One line per label and probe, with what guessing and, where it was asked, the untrained network reach.
 fn accuracy_table(part: &str, rows: &[Row]) -> String {
     let mut table = Table::new();
     table.load_style(presets::UTF8_HORIZONTAL_ONLY);
-    table.set_header(["label", "probe", "answers from", "train", part, "chance", "majority", "samples"]);
+    let has_untrained = rows.iter().any(|row| row.untrained.is_some());
+    let mut header = vec!["label", "probe", "answers from", "train", part, INTERVAL];
+    header.extend(has_untrained.then_some("untrained"));
+    header.extend(["chance", "majority", "samples"]);
+    table.set_header(header);
     for row in rows {
         let source = match row.protocol {
             Protocol::Transfer => "train".to_owned(),
             Protocol::WithinPart => format!("other clips of {part}"),
         };
-        table.add_row([
+        let mut cells = vec![
             Cell::new(&row.label),
-            Cell::new(row.probe.as_str()),
+            Cell::new(row.probe_name()),
             Cell::new(source),
             percent(row.train),
             percent(Some(row.accuracy)),
+            within(row.interval()),
+        ];
+        cells.extend(has_untrained.then(|| percent(row.untrained)));
+        cells.extend([
             percent(Some(row.baselines.chance)),
             percent(Some(row.baselines.majority)),
             Cell::new(row.total).set_alignment(CellAlignment::Right),
+        ]);
+        table.add_row(cells);
+    }
+    table.to_string()
+}
+
+/// One line per number of shots.
+fn few_shot_table(found: &[FewShot]) -> String {
+    let mut table = Table::new();
+    table.load_style(presets::UTF8_HORIZONTAL_ONLY);
+    table.set_header(["held-out classes", "accuracy", INTERVAL, "chance", "episodes"]);
+    for FewShot { ways, shots, episodes, accuracy, interval } in found {
+        table.add_row([
+            Cell::new(format!("{ways} classes, {shots} shot")),
+            percent(Some(*accuracy)),
+            within(*interval),
+            percent(Some(1.0 / *ways as f64)),
+            Cell::new(episodes).set_alignment(CellAlignment::Right),
         ]);
     }
     table.to_string()

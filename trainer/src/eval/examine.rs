@@ -5,6 +5,7 @@ use std::borrow::Cow;
 use tch::{Device, Tensor};
 
 use super::evaluator::{Asks, Conclusion, Evaluator, Role, Seen, Subject};
+use super::probes::Probes;
 use super::{Embeddings, Evaluation, Reading, Thoroughness, evaluators, room};
 use crate::engine::Engine;
 use crate::error::TrainError;
@@ -40,18 +41,43 @@ impl Examiner<'_> {
         parts: &[(&str, Cow<'_, [u32]>)],
         thoroughness: Thoroughness,
     ) -> Result<Findings, TrainError> {
-        let mut evaluators = evaluators(&self.subject);
-        let train = self.read(&mut evaluators, Role::Train, train, thoroughness)?;
+        self.examine_with(&mut evaluators(&self.subject), train, parts, thoroughness)
+    }
+
+    /// As [`Self::examine`], by the probes alone.
+    ///
+    /// # Errors
+    /// As [`Self::examine`].
+    pub fn probe(
+        &self,
+        train: &[u32],
+        parts: &[(&str, Cow<'_, [u32]>)],
+        thoroughness: Thoroughness,
+    ) -> Result<Findings, TrainError> {
+        let mut probes: [Box<dyn Evaluator + '_>; 1] = [Box::new(Probes::new(&self.subject))];
+        self.examine_with(&mut probes, train, parts, thoroughness)
+    }
+
+    fn examine_with(
+        &self,
+        evaluators: &mut Evaluators<'_>,
+        train: &[u32],
+        parts: &[(&str, Cow<'_, [u32]>)],
+        thoroughness: Thoroughness,
+    ) -> Result<Findings, TrainError> {
+        let train = self.read(evaluators, Role::Train, train, thoroughness)?;
         let mut findings = Findings { evaluations: Vec::new(), left_out: train.left_out.clone() };
+        let of_test = parts.iter().position(|(name, _)| *name == "test");
+        let reported = of_test.unwrap_or_else(|| parts.len().saturating_sub(1));
         for (index, (name, ids)) in parts.iter().enumerate() {
-            let part = self.read(&mut evaluators, Role::Examined, ids, thoroughness)?;
-            let is_reported = index + 1 == parts.len();
+            let part = self.read(evaluators, Role::Examined, ids, thoroughness)?;
+            let is_reported = index == reported;
             let mut evaluation =
                 Evaluation { part: (*name).to_owned(), is_reported, ..Evaluation::default() };
             let (engine, reading, dataset) = (self.engine, self.reading, self.subject.dataset);
             let read = Conclusion { engine, reading, dataset, ids, train: &train, part: &part, thoroughness };
             let mut unread = Vec::new();
-            for evaluator in &mut evaluators {
+            for evaluator in evaluators.iter_mut() {
                 unread.extend(evaluator.conclude(&read, &mut evaluation)?);
             }
             findings.evaluations.push(evaluation);

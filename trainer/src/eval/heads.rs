@@ -7,7 +7,7 @@ use serde::Serialize;
 use tch::{Device, Kind, TchError, Tensor};
 
 use super::classes::{ClassResult, MacroAverages, macro_averages, per_class};
-use super::{Baselines, Evaluation, Probe, Protocol, Row, names};
+use super::{Baselines, ClassHits, Evaluation, Hits, Interval, Probe, Protocol, Row, names};
 use crate::batch::Batch;
 use crate::error::TrainError;
 use crate::method::{HeadReading, HeadTask, Targets};
@@ -25,6 +25,8 @@ pub struct HeadResult {
     pub loss: f64,
     /// Share of right answers.
     pub accuracy: f64,
+    /// How far off it may be at 95 % confidence; `None` without samples.
+    pub interval: Option<Interval>,
     /// The same on the training part, as evaluation sees it; `None` where that was not asked for.
     pub train_accuracy: Option<f64>,
     /// Mean distance of the predicted value from the true one, in the label's units; `None` where classes have no values.
@@ -51,6 +53,18 @@ impl HeadResult {
         let task = HeadTask { name: name.to_owned(), num_classes: classes.len() as i64, values: Vec::new() };
         let confusion = confusion.iter().map(|&count| count as f64).collect();
         Sums { loss: 0.0, error: 0.0, confusion }.conclude(&task, classes, 1.0)
+    }
+}
+
+impl HeadResult {
+    /// Right answers on each class that occurs.
+    fn hits_by_class(&self) -> Vec<ClassHits> {
+        let right = self.confusion.iter().step_by(self.per_class.len() + 1);
+        let of_class = |(class, &correct): (&ClassResult, &u64)| ClassHits {
+            class: class.name.clone(),
+            hits: Hits { correct, total: class.samples },
+        };
+        self.per_class.iter().zip(right).map(of_class).filter(|class| class.hits.total > 0).collect()
     }
 }
 
@@ -158,6 +172,7 @@ impl Sums {
             total: total as u64,
             loss: self.loss / total,
             accuracy: right / total,
+            interval: Interval::of_accuracy(right / total, total as u64),
             train_accuracy: None,
             mean_error: (!task.values.is_empty()).then_some(self.error / total),
             span: task.span(),
@@ -239,14 +254,18 @@ impl Evaluation {
     /// Beside the probes of its label.
     fn add_row(&mut self, head: &HeadResult) {
         let Some(last) = self.rows.iter().rposition(|row| row.label == head.name) else { return };
+        let asked = self.rows.get(last).is_some_and(|row| !row.by_class.is_empty());
         let row = Row {
             label: head.name.clone(),
             probe: Probe::Classifier,
+            setting: None,
+            untrained: None,
             protocol: Protocol::Transfer,
             train: head.train_accuracy,
             accuracy: head.accuracy,
             baselines: Baselines { chance: head.chance, majority: head.majority },
             total: head.total,
+            by_class: if asked { head.hits_by_class() } else { Vec::new() },
         };
         self.rows.insert(last + 1, row);
     }
@@ -309,6 +328,9 @@ mod tests {
         alone.rows.push(Row {
             label: "a".into(),
             probe: Probe::Knn,
+            setting: None,
+            untrained: None,
+            by_class: Vec::new(),
             protocol: Protocol::Transfer,
             train: None,
             accuracy: 0.25,

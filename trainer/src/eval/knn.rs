@@ -3,10 +3,11 @@
 //! may stand in the bank itself (leave-one-out); it is then no neighbour of its own.
 
 use dtrain_comm::{Collective, CollectiveExt};
-use dtrain_configs::schema::KnnConfig;
+use dtrain_configs::schema::KnnVariant;
 use dtrain_data::progress::Work;
 use tch::{Kind, Tensor};
 
+use super::answers::Answers;
 use super::{Labelled, room};
 use crate::engine::{gather_i64, gather_rows};
 use crate::error::TrainError;
@@ -14,48 +15,29 @@ use crate::error::TrainError;
 /// Queries compared with the bank at once.
 const TILE: i64 = 256;
 
-/// Correct answers and questions over all ranks.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Hits {
-    /// Queries whose class won the vote.
-    pub correct: u64,
-    /// Queries with a label.
-    pub total: u64,
-}
-
-impl Hits {
-    /// Share of correct answers; NaN without questions.
-    pub fn accuracy(&self) -> f64 {
-        self.correct as f64 / self.total as f64
-    }
-}
-
-/// Classifies this rank's share of the queries against the bank of all ranks; every query counts once.
+/// Classifies this rank's share of the queries against the bank of all ranks, once for each of `variants`; every query counts
+/// once.
 ///
 /// # Shapes
 /// `bank.embeddings` and `queries.embeddings` are `[n, D]` with this rank's rows. Rows without a label are left out.
-pub fn classify(
+///
+/// # Errors
+/// When memory runs out or the ranks cannot talk.
+pub(super) fn classify(
     collective: &dyn Collective,
     bank: &Labelled,
     queries: &Labelled,
     num_classes: usize,
-    config: &KnnConfig,
-) -> Result<Hits, TrainError> {
+    variants: &[KnnVariant],
+) -> Result<Vec<Answers>, TrainError> {
     let per_rank = collective.all_gather_usize(bank.classes.len())?;
     let all = gather_rows(collective, &unit_rows(&bank.embeddings)?, &per_rank)?;
     let classes = gather_i64(collective, &bank.classes, &per_rank)?;
     let ids = gather_i64(collective, &bank.ids, &per_rank)?;
-    let local = vote(
-        &Bank { embeddings: &all, classes: &classes, ids: &ids },
-        &unit_rows(&queries.embeddings)?,
-        &queries.classes,
-        &queries.ids,
-        num_classes,
-        config,
-    )?;
-    let mut sums = [local.correct as f64, local.total as f64];
-    collective.sum_f64(&mut sums)?;
-    Ok(Hits { correct: sums[0] as u64, total: sums[1] as u64 })
+    let bank = Bank { embeddings: &all, classes: &classes, ids: &ids };
+    let mut answers = vote(&bank, queries, num_classes, variants)?;
+    Answers::over_ranks(collective, &mut answers)?;
+    Ok(answers)
 }
 
 struct Bank<'a> {
@@ -66,26 +48,29 @@ struct Bank<'a> {
 
 fn vote(
     bank: &Bank<'_>,
-    queries: &Tensor,
-    classes: &[i64],
-    ids: &[i64],
+    queries: &Labelled,
     num_classes: usize,
-    config: &KnnConfig,
-) -> Result<Hits, TrainError> {
-    let mut hits = Hits { correct: 0, total: classes.len() as u64 };
-    let size = bank.classes.len();
-    if size == 0 || classes.is_empty() {
-        return Ok(hits);
+    variants: &[KnnVariant],
+) -> Result<Vec<Answers>, TrainError> {
+    let mut answers = vec![Answers::none(num_classes); variants.len()];
+    let size = bank.classes.len() as i64;
+    let most = variants.iter().map(|variant| variant.k).max().unwrap_or(0);
+    let nearest = (most as i64).min(size);
+    if nearest == 0 || queries.classes.is_empty() {
+        // Nobody answers, and that is not right.
+        let nobody = vec![-1; queries.classes.len()];
+        answers.iter_mut().for_each(|answers| answers.add(&nobody, &queries.classes));
+        return Ok(answers);
     }
+    let units = unit_rows(&queries.embeddings)?;
     let position: std::collections::HashMap<i64, i64> = bank.ids.iter().copied().zip(0i64..).collect();
     let bank_classes = Tensor::from_slice(bank.classes);
-    let k = (config.k as i64).min(size as i64);
     let transposed = bank.embeddings.transpose(0, 1);
-    let work = Work::begin("finding nearest neighbours", "samples", classes.len() as u64);
+    let work = Work::begin("finding nearest neighbours", "samples", queries.classes.len() as u64);
     let mut begin = 0;
-    for (classes, ids) in classes.chunks(TILE as usize).zip(ids.chunks(TILE as usize)) {
+    for (classes, ids) in queries.classes.chunks(TILE as usize).zip(queries.ids.chunks(TILE as usize)) {
         let len = classes.len() as i64;
-        let mut similarity = queries.narrow(0, begin, len).f_matmul(&transposed).map_err(room)?;
+        let mut similarity = units.narrow(0, begin, len).f_matmul(&transposed).map_err(room)?;
         begin += len;
         let (rows, columns): (Vec<i64>, Vec<i64>) =
             (0i64..).zip(ids).filter_map(|(row, id)| position.get(id).map(|&column| (row, column))).unzip();
@@ -98,19 +83,20 @@ fn vote(
             );
             let _ = similarity.index_put_(&at, &never, false);
         }
-        let (similarity, index) = similarity.topk(k, 1, true, true);
-        let weights = ((similarity - 1.0) / config.temperature).exp().to_kind(Kind::Double);
-        let neighbours = bank_classes.index_select(0, &index.flatten(0, 1)).view([len, k]);
-        let votes = Tensor::zeros([len, num_classes as i64], (Kind::Double, weights.device())).scatter_add(
-            1,
-            &neighbours,
-            &weights,
-        );
-        let winner = Vec::<i64>::try_from(votes.argmax(1, false))?;
-        hits.correct += winner.iter().zip(classes).filter(|(a, b)| a == b).count() as u64;
+        let (similarity, index) = similarity.topk(nearest, 1, true, true);
+        let neighbours = bank_classes.index_select(0, &index.flatten(0, 1)).view([len, nearest]);
+        for (variant, answers) in variants.iter().zip(&mut answers) {
+            // They come in falling order.
+            let k = (variant.k as i64).min(nearest);
+            let (similarity, neighbours) = (similarity.narrow(1, 0, k), neighbours.narrow(1, 0, k));
+            let weights = ((similarity - 1.0) / variant.temperature).exp().to_kind(Kind::Double);
+            let zeros = Tensor::zeros([len, num_classes as i64], (Kind::Double, weights.device()));
+            let votes = zeros.scatter_add(1, &neighbours, &weights);
+            answers.add(&Vec::<i64>::try_from(votes.argmax(1, false))?, classes);
+        }
         work.add(len as u64);
     }
-    Ok(hits)
+    Ok(answers)
 }
 
 fn unit_rows(z: &Tensor) -> Result<Tensor, TrainError> {
@@ -120,10 +106,12 @@ fn unit_rows(z: &Tensor) -> Result<Tensor, TrainError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::eval::Hits;
     use dtrain_comm::Single;
+    use dtrain_configs::schema::KnnConfig;
 
     /// The definition, one pair at a time.
-    fn naive(bank: &Labelled, queries: &Labelled, num_classes: usize, config: &KnnConfig) -> Hits {
+    fn naive(bank: &Labelled, queries: &Labelled, num_classes: usize, config: KnnVariant) -> Hits {
         let rows = |l: &Labelled| -> Vec<Vec<f64>> {
             Vec::<Vec<f64>>::try_from(l.embeddings.to_kind(Kind::Double)).unwrap()
         };
@@ -159,30 +147,41 @@ mod tests {
         }
     }
 
+    fn variants(k: &[usize], temperature: &[f64]) -> Vec<KnnVariant> {
+        KnnConfig { k: k.to_vec().into(), temperature: temperature.to_vec().into() }.variants()
+    }
+
+    fn hits(bank: &Labelled, queries: &Labelled, variants: &[KnnVariant]) -> Vec<Hits> {
+        classify(&Single::new(), bank, queries, 3, variants).unwrap().iter().map(Answers::hits).collect()
+    }
+
     #[test]
-    fn equals_the_definition() {
-        let config = KnnConfig { k: 5, temperature: 0.2 };
+    fn each_of_several_equals_the_definition() {
+        let variants = variants(&[5, 1, 40], &[0.2, 0.01]);
         let (bank, queries) = (labelled(80, 0, 1), labelled(300, 1000, 2));
-        assert_eq!(
-            classify(&Single::new(), &bank, &queries, 3, &config).unwrap(),
-            naive(&bank, &queries, 3, &config)
-        );
+        let expected: Vec<Hits> =
+            variants.iter().map(|variant| naive(&bank, &queries, 3, *variant)).collect();
+        assert_eq!(hits(&bank, &queries, &variants), expected);
+        for (variant, expected) in variants.iter().zip(expected) {
+            assert_eq!(hits(&bank, &queries, &[*variant]), [expected], "alone");
+        }
     }
 
     #[test]
     fn a_query_is_not_its_own_neighbour() {
-        let config = KnnConfig { k: 5, temperature: 0.2 };
+        let variants = variants(&[5], &[0.2]);
         let bank = labelled(90, 0, 3);
-        let hits = classify(&Single::new(), &bank, &bank, 3, &config).unwrap();
-        assert_eq!(hits, naive(&bank, &bank, 3, &config));
+        let hits = hits(&bank, &bank, &variants)[0];
+        assert_eq!(hits, naive(&bank, &bank, 3, variants[0]));
         // With its own row as a neighbour at temperature 0.2, nearly every query would win.
         assert!(hits.accuracy() < 0.7, "{hits:?}");
     }
 
     #[test]
     fn more_neighbours_than_rows_is_no_error() {
-        let config = KnnConfig { k: 20, temperature: 0.07 };
         let (bank, queries) = (labelled(4, 0, 1), labelled(6, 10, 2));
-        assert_eq!(classify(&Single::new(), &bank, &queries, 3, &config).unwrap().total, 6);
+        assert_eq!(hits(&bank, &queries, &variants(&[20], &[0.07]))[0].total, 6);
+        let nobody = hits(&labelled(0, 0, 1), &queries, &variants(&[20], &[0.07]))[0];
+        assert_eq!(nobody, Hits { correct: 0, total: 6 });
     }
 }

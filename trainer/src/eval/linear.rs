@@ -5,11 +5,10 @@
 use std::collections::VecDeque;
 
 use dtrain_comm::{Collective, CollectiveExt};
-use dtrain_configs::schema::LinearProbeConfig;
 use dtrain_data::progress::Work;
 use tch::{Kind, Tensor};
 
-use super::knn::Hits;
+use super::answers::Answers;
 use super::{Labelled, room};
 use crate::error::TrainError;
 
@@ -29,12 +28,12 @@ pub struct LinearProbe {
 }
 
 impl LinearProbe {
-    /// Fits on this and all other ranks' rows.
+    /// Fits on this and all other ranks' rows in at most `iterations`.
     pub fn fit(
         collective: &dyn Collective,
         train: &Labelled,
         num_classes: usize,
-        config: &LinearProbeConfig,
+        (iterations, weight_decay): (usize, f64),
     ) -> Result<Self, TrainError> {
         let dim = train.embeddings.size().get(1).copied().unwrap_or(0);
         let (mean, scale, total) = standardization(collective, &train.embeddings)?;
@@ -47,26 +46,50 @@ impl LinearProbe {
             total: total.max(1.0),
             num_classes: num_classes as i64,
             dim,
-            weight_decay: config.weight_decay,
+            weight_decay,
         };
-        let theta = minimize(&problem, config.iterations)?;
+        let theta = minimize(&problem, iterations)?;
         let (weight, bias) = problem.split(&theta);
         Ok(Self { weight, bias, mean, scale })
     }
 
-    /// Correct answers over all ranks.
-    pub fn score(&self, collective: &dyn Collective, queries: &Labelled) -> Result<Hits, TrainError> {
+    /// A probe on features as they are, from one flat vector of its weights and biases.
+    pub(super) fn of_plain_features(
+        theta: &Tensor,
+        num_classes: i64,
+        dim: i64,
+        kind: Kind,
+    ) -> Result<Self, TrainError> {
+        let theta = theta.f_to_kind(kind)?;
+        let weights = num_classes * dim;
+        Ok(Self {
+            weight: theta.f_narrow(0, 0, weights)?.f_view([num_classes, dim])?,
+            bias: theta.f_narrow(0, weights, num_classes)?,
+            mean: Tensor::f_zeros([dim], (kind, theta.device()))?,
+            scale: Tensor::f_ones([dim], (kind, theta.device()))?,
+        })
+    }
+
+    /// Its weights, then its biases.
+    #[cfg(test)]
+    pub(super) fn parameters(&self) -> Vec<f64> {
+        let flat = Tensor::cat(&[self.weight.flatten(0, 1), self.bias.shallow_clone()], 0);
+        Vec::try_from(flat.to_kind(Kind::Double)).unwrap()
+    }
+
+    /// Answers over all ranks.
+    pub fn score(&self, collective: &dyn Collective, queries: &Labelled) -> Result<Answers, TrainError> {
         let x = queries.embeddings.f_sub(&self.mean).and_then(|x| x.f_mul(&self.scale)).map_err(room)?;
         let logits = x.matmul(&self.weight.transpose(0, 1)) + &self.bias;
-        let winner = if queries.classes.is_empty() {
-            Vec::new()
-        } else {
-            Vec::<i64>::try_from(logits.argmax(1, false))?
-        };
-        let correct = winner.iter().zip(&queries.classes).filter(|(a, b)| a == b).count();
-        let mut sums = [correct as f64, queries.classes.len() as f64];
-        collective.sum_f64(&mut sums)?;
-        Ok(Hits { correct: sums[0] as u64, total: sums[1] as u64 })
+        let num_classes = self.bias.size().first().copied().unwrap_or(0);
+        let mut answers = [Answers::none(num_classes as usize)];
+        let [own] = &mut answers;
+        if !queries.classes.is_empty() {
+            own.add(&Vec::<i64>::try_from(logits.argmax(1, false))?, &queries.classes);
+        }
+        Answers::over_ranks(collective, &mut answers)?;
+        let [answers] = answers;
+        Ok(answers)
     }
 }
 
@@ -96,14 +119,14 @@ fn standardization(collective: &dyn Collective, x: &Tensor) -> Result<(Tensor, T
 }
 
 /// Regularized mean cross-entropy as a function of one flat vector `[num_classes * dim + num_classes]`.
-struct Problem<'a> {
-    collective: &'a dyn Collective,
-    x: Tensor,
-    classes: Tensor,
-    total: f64,
-    num_classes: i64,
-    dim: i64,
-    weight_decay: f64,
+pub(super) struct Problem<'a> {
+    pub(super) collective: &'a dyn Collective,
+    pub(super) x: Tensor,
+    pub(super) classes: Tensor,
+    pub(super) total: f64,
+    pub(super) num_classes: i64,
+    pub(super) dim: i64,
+    pub(super) weight_decay: f64,
 }
 
 impl Problem<'_> {
@@ -117,7 +140,7 @@ impl Problem<'_> {
     }
 
     /// Loss and gradient in f64, equal on all ranks.
-    fn evaluate(&self, theta: &Tensor) -> Result<(f64, Tensor), TrainError> {
+    pub(super) fn evaluate(&self, theta: &Tensor) -> Result<(f64, Tensor), TrainError> {
         let (weight, bias) = self.split(theta);
         let log_probability = (self.x.matmul(&weight.transpose(0, 1)) + bias).log_softmax(1, self.x.kind());
         let picked = log_probability.gather(1, &self.classes.unsqueeze(1), false);
@@ -227,10 +250,9 @@ mod tests {
 
     #[test]
     fn the_gradient_vanishes_at_the_fit_and_blobs_are_told_apart() {
-        let config = LinearProbeConfig { every_epochs: 0, iterations: 200, weight_decay: 1e-3 };
         let train = blobs(150, 1);
         let single = Single::new();
-        let probe = LinearProbe::fit(&single, &train, 3, &config).unwrap();
+        let probe = LinearProbe::fit(&single, &train, 3, (200, 1e-3)).unwrap();
         let problem = Problem {
             collective: &single,
             x: (&train.embeddings - &probe.mean) * &probe.scale,
@@ -240,11 +262,10 @@ mod tests {
             dim: 3,
             weight_decay: 1e-3,
         };
-        let theta =
-            Tensor::cat(&[probe.weight.flatten(0, 1), probe.bias.shallow_clone()], 0).to_kind(Kind::Double);
+        let theta = Tensor::from_slice(&probe.parameters());
         let (_, gradient) = problem.evaluate(&theta).unwrap();
         assert!(gradient.norm().double_value(&[]) < 1e-3, "{gradient:?}");
-        assert!(probe.score(&single, &blobs(600, 2)).unwrap().accuracy() > 0.97);
+        assert!(probe.score(&single, &blobs(600, 2)).unwrap().hits().accuracy() > 0.97);
     }
 
     #[test]

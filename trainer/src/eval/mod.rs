@@ -1,17 +1,22 @@
 //! Probes on frozen embeddings (which labels can be read off them, and how well) and what a method's own heads predict.
 //! All in evaluation mode, distributed over the ranks, each sample once.
 
+mod answers;
 mod batches;
 mod classes;
 mod classifiers;
 mod embed;
 mod evaluator;
 mod examine;
+mod few_shot;
 mod heads;
+mod interval;
 mod knn;
+mod lightly;
 mod linear;
 mod losses;
 mod names;
+mod parts;
 mod predict;
 mod probes;
 mod protocol;
@@ -21,21 +26,25 @@ use std::collections::BTreeMap;
 
 use tch::{TchError, Tensor};
 
+pub use answers::Hits;
 pub use batches::Reading;
 pub use classes::{ClassResult, MacroAverages};
 pub use embed::{Embeddings, embed_part};
 pub use evaluator::{Asks, Conclusion, Evaluator, LossBatches, Role, Seen, Subject};
 pub use examine::{Examiner, Findings};
+pub use few_shot::FewShot;
 pub use heads::HeadResult;
-pub use knn::Hits;
+pub use interval::Interval;
 pub use losses::Losses;
-pub use names::{BEST, final_parts};
+pub use names::BEST;
+pub use parts::{HELD_OUT, final_parts, part_named, parts_at_end, test_stands_in, validation_part};
 pub use predict::{Answer, Prediction, predict};
 pub use protocol::{Baselines, Protocol};
 pub use statistics::{Measured, measure_statistics};
 
 use crate::error::TrainError;
 use classifiers::Classifiers;
+use few_shot::FewShots;
 use losses::Objectives;
 use probes::Probes;
 
@@ -66,6 +75,8 @@ pub enum Probe {
     Knn,
     /// Logistic regression.
     Linear,
+    /// Logistic regression as lightly's benchmarks fit it.
+    Lightly,
     /// The classifier that was trained.
     Classifier,
 }
@@ -76,6 +87,7 @@ impl Probe {
         match self {
             Probe::Knn => "kNN",
             Probe::Linear => "linear",
+            Probe::Lightly => "linear (lightly)",
             Probe::Classifier => "classifier",
         }
     }
@@ -88,31 +100,89 @@ pub struct Row {
     pub label: String,
     /// Which probe.
     pub probe: Probe,
+    /// With which setting, where several were tried: `k 200`, `weight decay 0.01`.
+    pub setting: Option<String>,
     /// Where the answers come from.
     pub protocol: Protocol,
     /// Accuracy on the training part; `None` where the protocol has none.
     pub train: Option<f64>,
     /// Accuracy on the evaluated part.
     pub accuracy: f64,
+    /// The same of the untrained network, where that was asked for.
+    pub untrained: Option<f64>,
     /// What guessing reaches.
     pub baselines: Baselines,
     /// Questions asked.
     pub total: u64,
+    /// Of each class that was asked about, for the target; none for other labels.
+    pub by_class: Vec<ClassHits>,
+}
+
+/// What a probe says of one class.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ClassHits {
+    /// Its name.
+    pub class: String,
+    /// Right answers and questions.
+    pub hits: Hits,
+}
+
+impl Row {
+    /// The probe, with its setting where several were tried.
+    pub fn probe_name(&self) -> String {
+        match &self.setting {
+            Some(setting) => format!("{}, {setting}", self.probe.as_str()),
+            None => self.probe.as_str().to_owned(),
+        }
+    }
+
+    /// How far off the accuracy may be; `None` without samples.
+    pub fn interval(&self) -> Option<Interval> {
+        Interval::of_accuracy(self.accuracy, self.total)
+    }
 }
 
 /// What an evaluation found; the same on all ranks.
 #[derive(Debug, Clone, Default)]
 pub struct Evaluation {
-    /// Part that was evaluated: `val` or `test`.
+    /// Part that was evaluated, such as `val` or `test`.
     pub part: String,
+    /// Whether `val/...` is measured on this part although it is the test part, for want of a validation part.
+    pub stands_in: bool,
+    /// How much of the parts was looked at, where that is not all.
+    pub coverage: Option<Coverage>,
     /// Accuracy table.
     pub rows: Vec<Row>,
     /// What the method's heads predict.
     pub heads: Vec<HeadResult>,
+    /// Of the classes that are held out of training, with one evaluation of several.
+    pub few_shot: Vec<FewShot>,
     /// Whether this is the part to report on: of several the test part.
     pub is_reported: bool,
     /// Flat metrics such as `val/knn_top1`.
     pub metrics: BTreeMap<String, f64>,
+}
+
+impl Evaluation {
+    /// Puts what the same probes find of the untrained network beside their lines and metrics.
+    pub fn put_beside(&mut self, untrained: &Evaluation) {
+        let of_probes = self.rows.iter_mut().filter(|row| row.probe != Probe::Classifier);
+        for (row, before) in of_probes.zip(&untrained.rows) {
+            row.untrained = Some(before.accuracy);
+        }
+        let of_part = format!("{}/", self.part);
+        let named = untrained.metrics.iter().filter(|(name, _)| name.starts_with(&of_part));
+        self.metrics.extend(named.filter_map(|(name, value)| Some((names::of_untrained(name)?, *value))));
+    }
+}
+
+/// What an evaluation looked at, of how much.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Coverage {
+    /// Samples of the part, and how many it has.
+    pub questions: (usize, usize),
+    /// The same of the training part; `None` where nothing is asked of it.
+    pub bank: Option<(usize, usize)>,
 }
 
 /// Which probes to run.
@@ -130,5 +200,6 @@ pub fn evaluators<'a>(subject: &Subject<'a>) -> Vec<Box<dyn Evaluator + 'a>> {
         Box::new(Probes::new(subject)),
         Box::new(Classifiers::new(subject)),
         Box::new(Objectives::new(subject)),
+        Box::new(FewShots::new(subject)),
     ]
 }

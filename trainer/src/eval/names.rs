@@ -1,6 +1,6 @@
 //! Names of the metrics of an evaluation, made here alone: what is measured and what may be asked for are the same words.
 
-use dtrain_data::Dataset;
+use dtrain_configs::schema::{EvalConfig, KnnConfig, KnnVariant};
 
 use super::{Probe, Thoroughness};
 use crate::method::HeadTask;
@@ -8,14 +8,23 @@ use crate::method::HeadTask;
 /// The best accuracy so far; kept over a resume with the other metrics.
 pub const BEST: &str = "val/acc_best";
 
-/// `{part}/{probe}_top1` for the target, `{part}/{label}_{probe}_top1` for other labels. `label`: `None` for the target.
-pub(super) fn of_probe(part: &str, label: Option<&str>, probe: Probe) -> String {
+/// `{part}/{probe}_top1` for the target, `{part}/{label}_{probe}_top1` for other labels. `label`: `None` for the target;
+/// `variant` sets a probe apart from another of its kind, and is empty for the first.
+pub(super) fn of_probe(part: &str, label: Option<&str>, probe: Probe, variant: &str) -> String {
     let name = match probe {
-        Probe::Knn => "knn_top1",
-        Probe::Linear => "linear_top1",
-        Probe::Classifier => "acc",
+        Probe::Knn => "knn",
+        Probe::Linear => "linear",
+        Probe::Lightly => "linear_lightly",
+        Probe::Classifier => return format!("{part}/{}acc", prefix(label)),
     };
-    format!("{part}/{}{name}", prefix(label))
+    let underscore = if variant.is_empty() { "" } else { "_" };
+    format!("{part}/{}{name}{underscore}{variant}_top1", prefix(label))
+}
+
+/// The variants of kNN as they are part of names: the first has the name of the probe.
+pub(super) fn of_variants(config: &KnnConfig) -> Vec<String> {
+    let names = config.variants().iter().map(KnnVariant::name).enumerate().collect::<Vec<_>>();
+    names.into_iter().map(|(at, name)| if at == 0 { String::new() } else { name }).collect()
 }
 
 /// What guessing reaches.
@@ -50,17 +59,36 @@ pub(super) fn of_losses<'a>(part: &str, losses: impl Iterator<Item = &'a str>) -
     std::iter::once(format!("{part}/loss")).chain(each.into_iter().filter(|_| several)).collect()
 }
 
+/// Of the untrained network: `val/untrained_knn_top1` stands beside `val/knn_top1`. `None` for what is not an accuracy on a
+/// part that is asked about.
+pub(super) fn of_untrained(name: &str) -> Option<String> {
+    let (part, probe) = name.split_once('/').filter(|(_, probe)| probe.ends_with("_top1"))?;
+    Some(format!("{part}/untrained_{probe}"))
+}
+
 /// Every metric of the probes on a part; `labels` has the target first.
-pub(super) fn of_probes(part: &str, labels: &[&str], thoroughness: Thoroughness) -> Vec<String> {
+pub(super) fn of_probes(
+    part: &str,
+    labels: &[&str],
+    thoroughness: Thoroughness,
+    config: &EvalConfig,
+) -> Vec<String> {
     let Thoroughness { linear, train } = thoroughness;
+    let mut probes: Vec<(Probe, String)> =
+        of_variants(&config.knn).into_iter().map(|variant| (Probe::Knn, variant)).collect();
+    probes.extend(linear.then(|| (Probe::Linear, String::new())));
+    probes.extend((linear && train && config.linear.lightly).then(|| (Probe::Lightly, String::new())));
     let mut names = Vec::new();
     for (index, name) in labels.iter().enumerate() {
         let label = (index > 0).then_some(*name);
         names.push(of_chance(part, label));
-        let probes = [(Probe::Knn, true), (Probe::Linear, linear)];
-        for (probe, _) in probes.into_iter().filter(|(_, runs)| *runs) {
-            names.push(of_probe(part, label, probe));
-            names.extend(train.then(|| of_probe("train", label, probe)));
+        for (probe, variant) in &probes {
+            names.push(of_probe(part, label, *probe, variant));
+            // The untrained network is probed where an evaluation is in full.
+            let untrained = names.last().filter(|_| train && config.baseline.is_some());
+            let untrained = untrained.and_then(|name| of_untrained(name));
+            names.extend(untrained);
+            names.extend(train.then(|| of_probe("train", label, *probe, variant)));
         }
     }
     names
@@ -82,12 +110,4 @@ pub(super) fn of_heads(part: &str, heads: &[HeadTask], train: bool) -> Vec<Strin
         names.extend(own.map(|name| format!("{part}/{prefix}{name}")));
     }
     names
-}
-
-/// Parts that the end of a run and `dtrain eval` report on: test, and val where there is one.
-pub fn final_parts(dataset: &Dataset) -> Vec<(&'static str, &[u32])> {
-    [("val", dataset.val.as_slice()), ("test", dataset.test.as_slice())]
-        .into_iter()
-        .filter(|(_, ids)| !ids.is_empty())
-        .collect()
 }

@@ -80,18 +80,26 @@ impl Baselines {
 
 /// Every other sample of each class (by id, over all ranks) in the first half, the rest in the second.
 pub fn halves(collective: &dyn Collective, rows: &Labelled) -> Result<(Labelled, Labelled), TrainError> {
+    hold_out(collective, rows, 2)
+}
+
+/// Holds out every `nth` sample of each class (by id, over all ranks): the others, then those.
+pub fn hold_out(
+    collective: &dyn Collective,
+    rows: &Labelled,
+    nth: usize,
+) -> Result<(Labelled, Labelled), TrainError> {
     let per_rank = collective.all_gather_usize(rows.ids.len())?;
     let ids = gather_i64(collective, &rows.ids, &per_rank)?;
     let classes = gather_i64(collective, &rows.classes, &per_rank)?;
     let mut order: Vec<(i64, i64)> = classes.into_iter().zip(ids).collect();
     order.sort_unstable();
     let mut second = std::collections::HashSet::new();
-    let mut previous = None;
-    let mut odd = false;
+    let (mut previous, mut place) = (None, 0);
     for (class, id) in order {
-        odd = previous == Some(class) && !odd;
+        place = if previous == Some(class) { place + 1 } else { 1 };
         previous = Some(class);
-        if odd {
+        if place % nth == 0 {
             second.insert(id);
         }
     }
@@ -126,6 +134,8 @@ mod tests {
         assert_eq!(first.ids, [10, 11, 13]);
         assert_eq!(second.ids, [12, 14]);
         assert_eq!(Vec::<f32>::try_from(second.embeddings.flatten(0, 1)).unwrap(), [2.0, 4.0]);
+        let (rest, third) = hold_out(&Single::new(), &rows, 3).unwrap();
+        assert_eq!((rest.ids, third.ids), (vec![10, 11, 12, 14], vec![13]));
     }
 
     #[test]

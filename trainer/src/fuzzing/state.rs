@@ -84,5 +84,6 @@ fn state(in_progress: bool) -> LoopState {
         },
         world_size: 2,
         unreported_finite: in_progress.then_some(true),
+        evaluated_samples: in_progress.then_some(12_000),
     }
 }

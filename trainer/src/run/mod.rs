@@ -19,19 +19,19 @@ mod train;
 
 pub use agree::agreed;
 pub use checkpoints::{
-    BestCheckpoint, DroppedSample, Entry, ExportPart, Exported, Inventory, LoopState, Pause, Pruned, Saver,
-    TierName, best_checkpoint, export, local_folder, look_at, require_best,
+    AskedBy, BestCheckpoint, DroppedSample, Entry, ExportPart, Exported, Inventory, LoopState, Pause, Pruned,
+    Saver, TierName, best_checkpoint, export, local_folder, look_at, require_best,
 };
 pub use directory::{
     Change, Holder, RunLock, Start, choose_run_dir, open_checkpoint, reserve_run_dir, run_id,
 };
 pub use dtrain_configs::RunDir;
-pub use evaluate::{Asked, Columns, Inferred, Probed, infer, open_probed, write_reports};
+pub use evaluate::{Asked, Columns, Inferred, Probed, full_evaluation, infer, open_probed, write_reports};
 pub use prepare::{
     Choice, Kept, Place, Prepared, Purpose, Resolved, connect_tensors, data_root, engine_settings, prepare,
     prepare_asked, resolve,
 };
-pub use report::{Banner, Line, Observer, Progress, Silent, Tracker};
+pub use report::{Banner, Evaluated, Line, Observer, Progress, Silent, Tracker};
 pub use start::{Extent, TrainRequest, train};
 pub use train::{Outcome, Session, StepRunner, Stepped, StopFlag, local_batch};
 

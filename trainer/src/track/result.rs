@@ -6,7 +6,7 @@ use dtrain_configs::schema::MonitorMode;
 use fs_err as fs;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-use super::{Metrics, TrackError, from_json_number, json_number};
+use super::{FullEvaluation, Metrics, TrackError, from_json_number, json_number};
 use crate::checkpoint::durable::write_atomic;
 
 /// The end of a run.
@@ -33,6 +33,9 @@ pub struct RunResult {
     /// The best weights; absent where no metric names them or no checkpoint has its value.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub best: Option<BestWeights>,
+    /// The evaluation in full that the run ended with, of the weights that `eval.weights` says; absent where it ended without.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub evaluation: Option<FullEvaluation>,
     /// Hash of the names, sizes and labels of the data, in hexadecimal digits: runs are compared on the same data only.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub data_fingerprint: Option<String>,
@@ -127,6 +130,7 @@ mod tests {
                 value: 0.5,
                 metrics,
             }),
+            evaluation: None,
             data_fingerprint: Some("00ab".into()),
         };
         result.write(&path).unwrap();

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use clap::{Args, ValueEnum};
+use clap::Args;
 
 use super::ConfigDir;
 
@@ -24,9 +24,9 @@ pub struct EmbedArgs {
     /// The run's best checkpoint by `checkpoint.monitor` instead of the newest
     #[arg(long)]
     pub best: bool,
-    /// Which samples
-    #[arg(long, value_enum, default_value = "all")]
-    pub part: Part,
+    /// Which samples: train, val, test, a part that the data bring under a name of its own, or all
+    #[arg(long, value_name = "PART", default_value = ALL_PARTS)]
+    pub part: String,
     /// File to write
     #[arg(long, value_name = "FILE")]
     pub out: PathBuf,
@@ -35,15 +35,5 @@ pub struct EmbedArgs {
     pub config: ConfigDir,
 }
 
-/// Parts of a data set.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum Part {
-    /// Every sample.
-    All,
-    /// What is learned from.
-    Train,
-    /// What is chosen by.
-    Val,
-    /// What is reported on.
-    Test,
-}
+/// Stands for every sample where a part is asked for.
+pub const ALL_PARTS: &str = "all";

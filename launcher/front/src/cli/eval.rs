@@ -12,6 +12,7 @@ use super::ConfigDir;
 Examples:
   mpirun -n 2 dtrain eval runs/first eval.knn.k=50 --json
   dtrain eval runs/first --best
+  dtrain eval runs/first --part test --part train
   dtrain eval runs/first --best checkpoint.monitor=val/loss    the best by another metric that was measured")]
 pub struct EvalArgs {
     /// Run directory (its newest checkpoint) or checkpoint folder
@@ -19,9 +20,13 @@ pub struct EvalArgs {
     /// Settings to change, such as `eval.knn.k=50` or `data.root=...`
     #[arg(value_name = "KEY=VALUE")]
     pub overrides: Vec<String>,
-    /// The run's best checkpoint by `checkpoint.monitor` instead of the newest
+    /// The run's best checkpoint by `checkpoint.monitor`, whatever `eval.weights` says
     #[arg(long)]
     pub best: bool,
+    /// A part to report on, in place of `eval.parts`: train, val, test, or one that the data bring under a name of its own;
+    /// may be given several times
+    #[arg(long = "part", value_name = "PART")]
+    pub parts: Vec<String>,
     /// Print the metrics as JSON to stdout
     #[arg(long)]
     pub json: bool,

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::Args;
 use dtrain_configs::shell_path;
 
-use super::{ConfigDir, Part};
+use super::ConfigDir;
 
 /// What can be typed after `dtrain infer`.
 #[derive(Debug, Args)]
@@ -22,9 +22,10 @@ pub struct InferArgs {
     /// Recordings, folders of recordings, or a folder with a set of images; and settings to change
     #[arg(value_name = "FILE | KEY=VALUE")]
     pub words: Vec<String>,
-    /// A part of the run's own data in place of files
-    #[arg(long, value_enum)]
-    pub part: Option<Part>,
+    /// A part of the run's own data in place of files: train, val, test, one that the data bring under a name of its own, or
+    /// all
+    #[arg(long, value_name = "PART")]
+    pub part: Option<String>,
     /// File to write
     #[arg(long, value_name = "FILE")]
     pub out: PathBuf,
@@ -64,7 +65,7 @@ impl InferArgs {
                 "name recordings or folders of them".into(),
             ));
         }
-        match (files.is_empty(), self.part) {
+        match (files.is_empty(), &self.part) {
             (true, None) => Some((
                 "there is nothing to predict for".into(),
                 format!("name files, or a part of the run's data: {example}"),
@@ -82,11 +83,11 @@ impl InferArgs {
 mod tests {
     use super::*;
 
-    fn args(words: &[&str], part: Option<Part>) -> InferArgs {
+    fn args(words: &[&str], part: Option<&str>) -> InferArgs {
         InferArgs {
             checkpoint: "runs/a".into(),
             words: words.iter().map(|&word| word.to_owned()).collect(),
-            part,
+            part: part.map(str::to_owned),
             out: "out.csv".into(),
             top: 1,
             probabilities: false,
@@ -107,9 +108,9 @@ mod tests {
         let problem = |words: &[&str], part| args(words, part).problem().map(|(what, _)| what);
         assert_eq!(problem(&[], None).unwrap(), "there is nothing to predict for");
         assert_eq!(problem(&["seed=1"], None).unwrap(), "there is nothing to predict for");
-        assert_eq!(problem(&["/"], Some(Part::Test)).unwrap(), "files and `--part` were given");
+        assert_eq!(problem(&["/"], Some("test")).unwrap(), "files and `--part` were given");
         assert_eq!(problem(&["gone.wav"], None).unwrap(), "`gone.wav` does not exist");
         assert_eq!(problem(&["/"], None), None);
-        assert_eq!(problem(&["seed=1"], Some(Part::Val)), None);
+        assert_eq!(problem(&["seed=1"], Some("val")), None);
     }
 }

@@ -31,7 +31,7 @@ pub use checkpoint::CheckpointAction;
 pub use compare::CompareArgs;
 pub use config_dir::ConfigDir;
 pub use data::{DataAction, Generator, InspectArgs};
-pub use embed::{EmbedArgs, Part};
+pub use embed::{ALL_PARTS, EmbedArgs};
 pub use equivalence::EquivalenceArgs;
 pub use eval::EvalArgs;
 pub use export::{ExportArgs, ExportPartName};

@@ -2,6 +2,7 @@
 //! of ranks. Nothing is set per epoch and nothing needs saving.
 
 mod balanced;
+mod by_class;
 mod distinct;
 mod permutation;
 mod shuffled;
@@ -9,6 +10,8 @@ mod shuffled;
 use std::fmt::Debug;
 use std::ops::Range;
 use std::sync::{Arc, Mutex, PoisonError};
+
+pub use by_class::draw_by_class;
 
 use crate::error::DataError;
 use crate::share::share;

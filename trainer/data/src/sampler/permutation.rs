@@ -27,6 +27,8 @@ pub(super) enum Purpose {
     FurtherRounds = 9,
     /// Batches that a part is evaluated in.
     Evaluation = 10,
+    /// Samples of a class that an evaluation looks at.
+    EvaluatedSamples = 11,
 }
 
 /// ChaCha8 (Bernstein 2008) whose 256-bit key is (seed, purpose, epoch, item) as little-endian words: streams are

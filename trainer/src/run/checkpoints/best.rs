@@ -19,6 +19,32 @@ pub struct BestCheckpoint {
     pub weights: BestWeights,
 }
 
+/// How somebody asks for the best checkpoint.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum AskedBy {
+    /// `--best`.
+    Option,
+    /// `eval.weights=best`.
+    Setting,
+}
+
+impl AskedBy {
+    /// What is typed.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Option => "--best",
+            Self::Setting => "eval.weights=best",
+        }
+    }
+
+    fn without(self) -> &'static str {
+        match self {
+            Self::Option => "without `--best`",
+            Self::Setting => "with `eval.weights=last`",
+        }
+    }
+}
+
 /// The best durable checkpoint of `run` by `config`, which its settings say or somebody who asks; `None` while no checkpoint
 /// knows the metric, or where none is named.
 ///
@@ -47,7 +73,11 @@ pub fn best_checkpoint(
 ///
 /// # Errors
 /// There is none; the reason and what there is.
-pub fn require_best(run: &RunDir, config: &CheckpointConfig) -> Result<BestCheckpoint, TrainError> {
+pub fn require_best(
+    run: &RunDir,
+    config: &CheckpointConfig,
+    asked: AskedBy,
+) -> Result<BestCheckpoint, TrainError> {
     if let Some(best) = best_checkpoint(run, config)? {
         return Ok(best);
     }
@@ -57,19 +87,21 @@ pub fn require_best(run: &RunDir, config: &CheckpointConfig) -> Result<BestCheck
     let Some(newest) = newest else {
         return Err(TrainError::config(
             format!("`{shown}` holds no checkpoint yet"),
-            "train first; without `--best` the newest checkpoint is taken",
+            format!("train first; {} the newest checkpoint is taken", asked.without()),
         ));
     };
     let measured: Vec<&str> =
         newest.metrics.keys().map(String::as_str).filter(|name| name.starts_with("val/")).collect();
     let hint = match measured.first() {
         Some(first) => format!(
-            "name one that was measured, such as `checkpoint.monitor={first}` behind `--best`; there are {}",
+            "name one that was measured, such as `checkpoint.monitor={first}` behind `{}`; there are {}",
+            asked.word(),
             measured.join(", ")
         ),
         None => format!(
-            "without `--best` the newest checkpoint is taken; `dtrain checkpoint ls {typed}` lists all, and each can be \
-             named by its folder"
+            "{} the newest checkpoint is taken; `dtrain checkpoint ls {typed}` lists all, and each can be named by its \
+             folder",
+            asked.without()
         ),
     };
     let why = match &config.monitor {

@@ -1,4 +1,4 @@
-//! Everything besides the engine that a run needs to go on exactly: one struct, saved with every checkpoint in three
+//! Everything besides the engine that a run needs to go on exactly: one struct, saved with every checkpoint in
 //! sections of `state.bin`.
 
 use std::collections::BTreeMap;
@@ -14,6 +14,8 @@ const COORDINATOR: FrameKind = FrameKind { name: "coordinator", tag: *b"COOR", v
 const LOOP: FrameKind = FrameKind { name: "loop", tag: *b"LOOP", version: 1 };
 /// Raised with every change of [`Resolved`].
 const RUN: FrameKind = FrameKind { name: "run", tag: *b"RUNS", version: 1 };
+/// Not there while there is nothing to say, as in checkpoints of old.
+const EVALUATION: FrameKind = FrameKind { name: "evaluation", tag: *b"EVAL", version: 1 };
 
 /// A sample that could not be read.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -45,11 +47,13 @@ pub struct LoopState {
     pub world_size: usize,
     /// Whether the last step was finite, where rank 0 has not heard it yet.
     pub unreported_finite: Option<bool>,
+    /// Samples of val and train together that evaluations during training look at, once that was decided.
+    pub evaluated_samples: Option<u64>,
 }
 
 impl LoopState {
     /// Names of its sections.
-    pub const SECTIONS: [&'static str; 3] = [COORDINATOR.name, LOOP.name, RUN.name];
+    pub const SECTIONS: [&'static str; 4] = [COORDINATOR.name, LOOP.name, RUN.name, EVALUATION.name];
 
     /// Adds its sections.
     ///
@@ -66,7 +70,11 @@ impl LoopState {
             resolved,
             world_size,
             unreported_finite,
+            evaluated_samples,
         } = self;
+        if let Some(samples) = evaluated_samples {
+            sections.put(&EVALUATION, samples)?;
+        }
         sections.put(&COORDINATOR, coordinator)?;
         sections.put(&LOOP, &(wall_secs, dropped, metrics, unreported_finite))?;
         sections.put(&RUN, &(data_fingerprint, resolved, world_size))
@@ -80,6 +88,8 @@ impl LoopState {
         let coordinator = sections.get(&COORDINATOR)?;
         let (wall_secs, dropped, metrics, unreported_finite) = sections.get(&LOOP)?;
         let (data_fingerprint, resolved, world_size) = sections.get(&RUN)?;
+        let is_decided = sections.contains(EVALUATION.name);
+        let evaluated_samples = is_decided.then(|| sections.get(&EVALUATION)).transpose()?;
         Ok(Self {
             coordinator,
             wall_secs,
@@ -89,6 +99,7 @@ impl LoopState {
             resolved,
             world_size,
             unreported_finite,
+            evaluated_samples,
         })
     }
 }
@@ -101,4 +112,5 @@ pub(crate) fn parse_section(payload: &[u8]) -> bool {
     decode::<CoordinatorState>(&COORDINATOR, &seal(&COORDINATOR, payload)).is_ok()
         || decode::<Loop>(&LOOP, &seal(&LOOP, payload)).is_ok()
         || decode::<(u64, Resolved, usize)>(&RUN, &seal(&RUN, payload)).is_ok()
+        || decode::<u64>(&EVALUATION, &seal(&EVALUATION, payload)).is_ok()
 }

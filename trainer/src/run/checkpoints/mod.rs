@@ -10,7 +10,7 @@ mod loop_state;
 mod saver;
 mod tiers;
 
-pub use best::{BestCheckpoint, best_checkpoint, require_best};
+pub use best::{AskedBy, BestCheckpoint, best_checkpoint, require_best};
 pub use export::{ExportPart, Exported, export};
 pub use inventory::{Entry, Inventory, Pruned, look_at};
 pub use loop_state::{DroppedSample, LoopState};

@@ -6,16 +6,20 @@ use std::path::Path;
 use std::sync::Arc;
 
 use dtrain_comm::{Collective, CollectiveExt, Stage};
+use dtrain_configs::schema::EvalWeights;
 use dtrain_configs::{Origins, RunConfig};
 
+use super::full::full_evaluation;
+use super::untrained::probe_untrained;
 use crate::checkpoint::durable::replace_atomic;
 use crate::checkpoint::{Dtype, TensorSpec, write_tensors};
 use crate::engine::{gather_i64, gather_rows};
 use crate::error::TrainError;
-use crate::eval::{Evaluation, Examiner, Thoroughness, embed_part, final_parts};
+use crate::eval::{Evaluation, Examiner, Thoroughness, embed_part, final_parts, part_named};
 use crate::run::agree::agreed;
 use crate::run::checkpoints::load_at;
 use crate::run::prepare::{Prepared, Purpose, prepare_asked, reading, subject};
+use crate::track::FullEvaluation;
 
 /// A checkpoint with its settings, ready to embed.
 pub struct Probed {
@@ -45,11 +49,14 @@ pub fn open(
 }
 
 impl Probed {
-    /// All probes on train, val and test, and what the method's heads predict there.
+    /// All probes on train and on the parts to report on, and what the method's heads predict there.
+    ///
+    /// # Errors
+    /// There is nothing to evaluate on, memory runs out, or the ranks cannot talk.
     pub fn evaluate(&self) -> Result<Vec<Evaluation>, TrainError> {
         let prepared = &self.prepared;
         let _stage = prepared.engine.collective().heartbeat().enter(Stage::Evaluating);
-        let parts = final_parts(&prepared.dataset);
+        let parts = final_parts(&prepared.dataset, &prepared.config.eval.parts);
         if parts.is_empty() {
             let split = &prepared.config.data.split;
             return Err(TrainError::config(
@@ -63,9 +70,19 @@ impl Probed {
         let examiner = Examiner { engine: &prepared.engine, reading: &reading, subject: subject(prepared) };
         let parts: Vec<_> = parts.into_iter().map(|(name, ids)| (name, Cow::Borrowed(ids))).collect();
         let thoroughness = Thoroughness { linear: true, train: true };
-        let findings = examiner.examine(&prepared.dataset.train, &parts, thoroughness)?;
+        let mut findings = examiner.examine(&prepared.dataset.train, &parts, thoroughness)?;
+        if prepared.config.eval.baseline.is_some() {
+            let untrained = probe_untrained(prepared, &prepared.dataset.train, &parts)?;
+            let both = findings.evaluations.iter_mut().zip(&untrained);
+            both.for_each(|(evaluation, untrained)| evaluation.put_beside(untrained));
+        }
         warn_of(&findings.left_out);
         Ok(findings.evaluations)
+    }
+
+    /// What [`Self::evaluate`] has found, as files keep it.
+    pub fn full_evaluation(&self, weights: EvalWeights, evaluations: &[Evaluation]) -> FullEvaluation {
+        full_evaluation(&self.prepared.dataset, weights, self.step, evaluations)
     }
 
     /// Writes the embeddings of `part` (`None`: every sample) to a safetensors file on rank 0; returns their number.
@@ -86,20 +103,17 @@ impl Probed {
     }
 
     /// The samples of `part`; `None`: every one.
+    ///
+    /// # Errors
+    /// A part that there is not, or that has no samples.
     pub(super) fn ids_of(&self, part: Option<&str>) -> Result<Vec<u32>, TrainError> {
-        let dataset = &self.prepared.dataset;
-        let ids = match part {
-            Some(name) => dataset.part(name).unwrap_or_default().to_vec(),
-            None => (0..dataset.num_samples() as u32).collect(),
-        };
-        if ids.is_empty() {
-            let split = &self.prepared.config.data.split;
-            return Err(TrainError::config(
-                format!("the {} part of `data.split` = {split} is empty", part.unwrap_or("whole")),
-                "choose another `--part`; `--part all` takes every sample",
-            ));
+        let prepared = &self.prepared;
+        match part {
+            Some(name) => {
+                Ok(part_named(&prepared.dataset, name, ("`--part`", &prepared.config.data.split))?.to_vec())
+            }
+            None => Ok((0..prepared.dataset.num_samples() as u32).collect()),
         }
-        Ok(ids)
     }
 
     fn write(&self, out: &Path, rows: &tch::Tensor, ids: &[i64]) -> Result<(), TrainError> {

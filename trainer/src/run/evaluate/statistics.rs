@@ -2,6 +2,7 @@
 
 use dtrain_configs::schema::BnStatistics;
 
+use crate::engine::Engine;
 use crate::error::TrainError;
 use crate::eval::{Measured, measure_statistics};
 use crate::model::batch_norm::MOMENTUM;
@@ -18,11 +19,19 @@ impl Prepared {
     /// # Errors
     /// When memory runs out or the ranks cannot talk.
     pub(crate) fn measure_statistics(&self) -> Result<Option<Measured>, TrainError> {
+        self.measure_statistics_of(&self.engine)
+    }
+
+    /// The same of a network of the same kind.
+    ///
+    /// # Errors
+    /// As [`Self::measure_statistics`].
+    pub(crate) fn measure_statistics_of(&self, engine: &Engine) -> Result<Option<Measured>, TrainError> {
         let model = &self.config.model;
         match model.bn_statistics {
             BnStatistics::Running => Ok(None),
             BnStatistics::Precise => {
-                measure_statistics(&self.engine, &reading(self), &self.dataset.train, model.bn_samples)
+                measure_statistics(engine, &reading(self), &self.dataset.train, model.bn_samples)
             }
         }
     }

@@ -37,7 +37,11 @@ pub(super) fn open_dataset(config: &RunConfig, root: &Path, purpose: Purpose) ->
 /// Labels of all images are read beforehand where something other than a batch asks for them.
 fn label_access(config: &RunConfig, purpose: Purpose) -> LabelAccess {
     match config.method.facts().labels {
-        LabelUse::EveryLabel if purpose == Purpose::Train && !config.eval.embeddings => {
+        LabelUse::EveryLabel
+            if purpose == Purpose::Train
+                && !config.eval.embeddings
+                && config.data.held_out_classes.is_empty() =>
+        {
             LabelAccess::WithSamples
         }
         _ => LabelAccess::All,

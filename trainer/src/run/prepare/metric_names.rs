@@ -3,11 +3,11 @@
 
 use std::collections::BTreeSet;
 
-use dtrain_configs::schema::{Auto, MetricSum};
+use dtrain_configs::schema::{Auto, EvalWeights, MetricSum};
 use dtrain_configs::{Origins, RunConfig, choice_hint};
 
 use crate::error::TrainError;
-use crate::eval::{BEST, Subject, Thoroughness, evaluators, final_parts};
+use crate::eval::{BEST, Subject, Thoroughness, evaluators, parts_at_end, test_stands_in};
 
 /// What a run logs besides what its method does, in the order of the file.
 const ALWAYS: [&str; 7] = [
@@ -76,11 +76,11 @@ impl MetricNames {
             let thoroughness = Thoroughness { linear, train: last };
             evaluators.iter().flat_map(|evaluator| evaluator.metrics(part, thoroughness)).collect()
         };
-        let parts = final_parts(subject.dataset);
+        let parts = parts_at_end(subject.dataset, &config.eval.parts);
         let mut at_end: BTreeSet<String> = parts.iter().flat_map(|(part, _)| names(part, true)).collect();
         // The first part is that of evaluations during training, under the name of a validation part.
         let first = if parts.is_empty() { BTreeSet::new() } else { names("val", false) };
-        if parts.first().is_some_and(|(part, _)| *part == "test") {
+        if test_stands_in(subject.dataset) {
             at_end.extend(names("val", true));
         }
         during.extend(first);
@@ -209,6 +209,32 @@ pub(super) fn check(
     }
     choose_directions(config);
     Ok(notes)
+}
+
+/// `eval.weights=best` needs a metric that names the best weights.
+///
+/// # Errors
+/// There is none, and the user asked for it.
+pub(super) fn check_weights(
+    config: &mut RunConfig,
+    origins: &Origins,
+    names: &MetricNames,
+    notes: &mut Vec<String>,
+) -> Result<(), TrainError> {
+    if config.eval.weights != EvalWeights::Best || config.checkpoint.monitored().is_some() {
+        return Ok(());
+    }
+    let what = "`eval.weights` is best, but no metric that this run measures names the best weights";
+    if origins.is_asked("eval.weights") {
+        let judging = names.judging(config);
+        let example = judging.iter().find(|name| names.during.contains(*name));
+        let example = example.map_or("train/loss", String::as_str);
+        let message = format!("{what}{}", origins.snippet("eval.weights"));
+        return Err(TrainError::config(message, format!("name one, such as `checkpoint.monitor={example}`")));
+    }
+    notes.push(format!("{what}: the last ones are evaluated"));
+    config.eval.weights = EvalWeights::Last;
+    Ok(())
 }
 
 /// Puts what was chosen for `auto` into the settings as they were asked for.

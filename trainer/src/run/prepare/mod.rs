@@ -7,6 +7,7 @@ mod data;
 mod data_root;
 mod groups;
 mod heads;
+mod hold_out;
 mod limits;
 mod metric_names;
 mod micro_batch;
@@ -18,6 +19,7 @@ mod probes;
 mod reading;
 mod resolve;
 mod transport;
+mod untrained;
 mod view_size;
 
 use std::sync::Arc;
@@ -84,6 +86,7 @@ pub fn prepare_asked(
     let root = data_root(&config.data, ranks)?;
     let mut dataset = agreed(ranks, open_dataset(&config, &root, purpose))?;
     same_data_everywhere(ranks, dataset.fingerprint)?;
+    agreed(ranks, hold_out::hold_out_classes(&mut dataset, &config))?;
     limits::limit(&mut dataset, &config.trainer);
     let dataset = Arc::new(dataset);
     let mut notes = Vec::new();
@@ -121,7 +124,8 @@ fn fit_monitors(
     method: &dyn Method,
 ) -> Result<(Vec<String>, Vec<String>), TrainError> {
     let names = MetricNames::of(config, &subject_of(config, dataset, method));
-    let notes = metric_names::check(config, origins, &names, method.monitors())?;
+    let mut notes = metric_names::check(config, origins, &names, method.monitors())?;
+    metric_names::check_weights(config, origins, &names, &mut notes)?;
     Ok((notes, names.judging(config)))
 }
 

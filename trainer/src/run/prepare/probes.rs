@@ -4,6 +4,7 @@ use dtrain_configs::{Origins, RunConfig};
 use dtrain_data::{Dataset, LabelColumn};
 
 use crate::error::TrainError;
+use crate::eval::part_named;
 
 pub(super) fn probe_labels<'a>(config: &RunConfig, dataset: &'a Dataset) -> Vec<&'a LabelColumn> {
     let recording = config.data.recording.iter();
@@ -16,7 +17,7 @@ pub(super) fn probe_labels<'a>(config: &RunConfig, dataset: &'a Dataset) -> Vec<
     names.into_iter().filter_map(|name| dataset.label(name)).collect()
 }
 
-/// Leaves out the probes that the data cannot answer and that an experiment brought along for its own data; says so in
+/// Refuses parts that there are not. Leaves out the probes that the data cannot answer and that an experiment brought along for its own data; says so in
 /// `notes`.
 pub(super) fn fit_probes(
     config: &mut RunConfig,
@@ -24,6 +25,10 @@ pub(super) fn fit_probes(
     dataset: &Dataset,
     notes: &mut Vec<String>,
 ) -> Result<(), TrainError> {
+    for part in &config.eval.parts {
+        part_named(dataset, part, ("`eval.parts`", &config.data.split))?;
+    }
+    check_neighbours(config, origins, dataset)?;
     let known: Vec<&str> = dataset.labels.iter().map(|label| label.name.as_str()).collect();
     let unknown: Vec<String> =
         config.eval.probes.iter().filter(|name| dataset.label(name).is_none()).cloned().collect();
@@ -43,4 +48,24 @@ pub(super) fn fit_probes(
         config.eval.probes.retain(|probe| *probe != name);
     }
     Ok(())
+}
+
+/// More neighbours than there are to choose from: a default or a recipe takes all there are, but who asks for a number means
+/// it.
+fn check_neighbours(config: &RunConfig, origins: &Origins, dataset: &Dataset) -> Result<(), TrainError> {
+    let label = dataset.label(&config.data.target).filter(|_| config.eval.embeddings);
+    let (Some(label), true) = (label, origins.is_asked("eval.knn.k")) else { return Ok(()) };
+    let has_label = |id: &&u32| label.of_sample.get(**id as usize).copied().flatten().is_some();
+    let samples = dataset.train.iter().filter(has_label).count();
+    match config.eval.knn.k.values().iter().find(|&&k| k > samples) {
+        None => Ok(()),
+        Some(k) => Err(TrainError::config(
+            format!(
+                "`eval.knn.k` has {k} neighbours vote, but the train part has {samples} samples with `{}`{}",
+                label.name,
+                origins.snippet("eval.knn.k")
+            ),
+            format!("give at most {samples}"),
+        )),
+    }
 }

@@ -9,6 +9,7 @@ use super::banner::Banner;
 use super::groups::describe_groups;
 use super::phases::describe_phases;
 use crate::bytes::Bytes;
+use crate::eval::test_stands_in;
 use crate::method::HeadTask;
 use crate::run::prepare::{Prepared, head_warnings};
 use crate::state::{Layout, Staging};
@@ -71,6 +72,25 @@ fn describe_data(banner: &mut Banner, prepared: &Prepared) {
             dataset.source.words(&prepared.config.data).parts,
         ),
     );
+    let eval = &prepared.config.eval;
+    let largest = dataset.train.len().max(dataset.val.len());
+    if eval.every_epochs > 0 && eval.budget > 0.0 && largest > eval.min_samples {
+        banner.line(
+            "evaluation",
+            format!("at most {} % of the training time between two", 100.0 * eval.budget),
+            format!(
+                "on {} samples of a part or more, drawn by class; on all of them at the end",
+                eval.min_samples
+            ),
+        );
+    }
+    if test_stands_in(dataset) && prepared.config.eval.every_epochs > 0 {
+        banner.line(
+            "validation",
+            "test in place of val",
+            "there is no val part: `val/...` is measured on test, and what is chosen by it is chosen on test",
+        );
+    }
 }
 
 /// The target, or every head of a method that learns all labels.

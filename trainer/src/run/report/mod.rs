@@ -10,7 +10,7 @@ mod phases;
 mod tracker;
 
 pub use banner::{Banner, Line};
-pub use observer::{Observer, Progress, Silent};
+pub use observer::{Evaluated, Observer, Progress, Silent};
 pub use tracker::Tracker;
 
 pub(crate) use describe::{describe, describe_saving};

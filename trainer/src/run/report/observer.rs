@@ -25,14 +25,25 @@ pub struct Progress {
     pub logged: bool,
 }
 
+/// Which weights an evaluation is of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Evaluated {
+    /// Those that are trained on.
+    During,
+    /// The last ones, at the end of the run and in full.
+    Last,
+    /// The best ones, at the end of the run and in full.
+    Best,
+}
+
 /// Hears what happens.
 pub trait Observer {
     /// Before the first step.
     fn started(&mut self, banner: &Banner);
     /// After each step.
     fn stepped(&mut self, progress: &Progress);
-    /// After an evaluation; `last` at the end of the run.
-    fn evaluated(&mut self, evaluation: &Evaluation, step: u64, last: bool);
+    /// After an evaluation of the weights of `step`.
+    fn evaluated(&mut self, evaluation: &Evaluation, step: u64, which: Evaluated);
     /// A checkpoint is durable.
     fn saved(&mut self, path: &Path, step: u64);
     /// The loop has ended.
@@ -46,7 +57,7 @@ pub struct Silent;
 impl Observer for Silent {
     fn started(&mut self, _: &Banner) {}
     fn stepped(&mut self, _: &Progress) {}
-    fn evaluated(&mut self, _: &Evaluation, _: u64, _: bool) {}
+    fn evaluated(&mut self, _: &Evaluation, _: u64, _: Evaluated) {}
     fn saved(&mut self, _: &Path, _: u64) {}
     fn ended(&mut self, _: &StopReason) {}
 }

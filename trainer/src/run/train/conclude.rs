@@ -1,17 +1,19 @@
 //! The end of a run: what its best weights reach beside the last ones, and its result.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
-use dtrain_comm::CollectiveExt;
+use dtrain_comm::{Collective, CollectiveExt};
 
-use super::evaluate::{Evaluator, sums};
+use super::evaluate::{Evaluator, awaits_best, sums};
 use super::record::Recorder;
 use crate::coordinator::StopReason;
 use crate::error::TrainError;
 use crate::run::agree::{agreed, on_rank_0, rank_0_says};
 use crate::run::checkpoints::{best_checkpoint, is_of_weights, load_at};
 use crate::run::prepare::Prepared;
-use crate::track::{BestWeights, Optimized, RunResult, SessionStatus};
+use crate::run::report::Observer;
+use crate::track::{BestWeights, FullEvaluation, Optimized, RunResult, SessionStatus};
 
 /// How a run ended.
 #[derive(Debug, Clone, PartialEq)]
@@ -35,21 +37,24 @@ pub struct Outcome {
 /// # Errors
 /// The same on all ranks.
 pub(super) fn conclude(
-    prepared: &Prepared,
+    prepared: &mut Prepared,
     evaluator: &mut Evaluator,
     recorder: &mut Recorder,
+    observer: &mut dyn Observer,
     mut outcome: Outcome,
     acted: bool,
 ) -> Result<Outcome, TrainError> {
-    let ranks = &**prepared.engine.collective();
+    let ranks = Arc::clone(prepared.engine.collective());
+    let ranks = &*ranks;
     let looks = ranks.world().rank == 0 && !acted;
     let earlier = if looks { earlier_result(prepared, recorder, &outcome) } else { None };
     if rank_0_says(ranks, earlier.is_some())? {
         outcome.best = earlier.and_then(|earlier| earlier.best);
         return Ok(outcome);
     }
-    outcome.best = best_weights(prepared, evaluator, recorder, &outcome)?;
-    on_rank_0(ranks, || write_result(prepared, recorder, &outcome))?;
+    outcome.best = best_weights(prepared, evaluator, recorder, observer, &outcome)?;
+    outcome.metrics.clone_from(recorder.metrics());
+    on_rank_0(ranks, || write_result(prepared, evaluator.full(), recorder, &outcome))?;
     Ok(outcome)
 }
 
@@ -68,42 +73,69 @@ fn earlier_result(prepared: &Prepared, recorder: &Recorder, outcome: &Outcome) -
 /// The best weights of the run. Where it has ended for good they are evaluated as the last ones have been, which they
 /// replace in the engine: nothing is trained after this.
 fn best_weights(
-    prepared: &Prepared,
+    prepared: &mut Prepared,
     evaluator: &mut Evaluator,
-    recorder: &Recorder,
+    recorder: &mut Recorder,
+    observer: &mut dyn Observer,
     outcome: &Outcome,
 ) -> Result<Option<BestWeights>, TrainError> {
-    let Some(run_dir) = &recorder.run_dir else { return Ok(None) };
-    let ranks = &**prepared.engine.collective();
+    let Some(run_dir) = recorder.run_dir.clone() else { return Ok(None) };
+    let ranks = Arc::clone(prepared.engine.collective());
+    let ranks = &*ranks;
     let is_rank_0 = ranks.world().rank == 0;
-    let here = if is_rank_0 { best_checkpoint(run_dir, &prepared.config.checkpoint) } else { Ok(None) };
+    let here = if is_rank_0 { best_checkpoint(&run_dir, &prepared.config.checkpoint) } else { Ok(None) };
     let here = agreed(ranks, here)?;
     // Only rank 0 knows how many steps were done.
     let found = here.as_ref().map(|best| (best.weights.step, best.weights.step == outcome.steps));
     let told = ranks.broadcast_bytes(serde_json::to_vec(&found).map_err(TrainError::internal)?, 0)?;
     let found: Option<(u64, bool)> = serde_json::from_slice(&told).map_err(TrainError::internal)?;
-    let Some((step, is_last)) = found else { return Ok(None) };
     let ends_for_good = matches!(outcome.reason, StopReason::Finished | StopReason::EarlyStopped);
     let evaluates = ends_for_good && prepared.config.eval.every_epochs > 0;
+    let is_reported = awaits_best(prepared, recorder);
+    let Some((step, is_last)) = found else {
+        if evaluates && is_reported {
+            if is_rank_0 {
+                tracing::warn!("no checkpoint is the best one, so that the last weights are evaluated");
+            }
+            evaluator.evaluate_last(prepared, recorder, observer, (last_step(ranks, outcome)?, true))?;
+        }
+        return Ok(None);
+    };
     let mut metrics = here.as_ref().map(|best| best.weights.metrics.clone()).unwrap_or_default();
-    if is_last {
+    if is_last && !is_reported {
         let measured = recorder.metrics().iter().filter(|(name, _)| evaluates && is_of_weights(name));
         metrics.extend(measured.map(|(name, value)| (name.clone(), *value)));
     } else if evaluates {
-        let path = here.as_ref().map_or_else(|| run_dir.path().to_owned(), |best| best.folder.clone());
-        load_at(ranks, &path)?.apply_weights(prepared)?;
-        tracing::debug!(step, "the best weights are evaluated");
-        for evaluation in evaluator.evaluations(prepared, step, true)? {
-            metrics.extend(evaluation.metrics);
+        if !is_last {
+            let path = here.as_ref().map_or_else(|| run_dir.path().to_owned(), |best| best.folder.clone());
+            load_at(ranks, &path)?.apply_weights(prepared)?;
+            // Weights of losses and whatever else is scheduled are those that these weights were trained with.
+            prepared.engine.freeze_as_before(step)?;
         }
+        tracing::debug!(step, "the best weights are evaluated");
+        metrics.extend(evaluator.evaluate_best(prepared, recorder, observer, step)?);
         let sums = sums(&prepared.config, |name| metrics.get(name).copied());
         metrics.extend(sums);
     }
     Ok(here.map(|best| BestWeights { metrics, ..best.weights }))
 }
 
-fn write_result(prepared: &Prepared, recorder: &mut Recorder, outcome: &Outcome) -> Result<(), TrainError> {
+/// Steps of the run, which only rank 0 knows.
+fn last_step(ranks: &dyn Collective, outcome: &Outcome) -> Result<u64, TrainError> {
+    let told = ranks.broadcast_bytes(outcome.steps.to_le_bytes().to_vec(), 0)?;
+    let bytes = <[u8; 8]>::try_from(told.as_slice()).map_err(TrainError::internal)?;
+    Ok(u64::from_le_bytes(bytes))
+}
+
+fn write_result(
+    prepared: &Prepared,
+    full: Option<&FullEvaluation>,
+    recorder: &mut Recorder,
+    outcome: &Outcome,
+) -> Result<(), TrainError> {
     let Some(run_dir) = &recorder.run_dir else { return Ok(()) };
+    let best = outcome.best.as_ref().filter(|_| awaits_best(prepared, recorder));
+    let evaluated = best.map_or(&outcome.metrics, |best| &best.metrics);
     let result = RunResult {
         world_size: prepared.engine.collective().world().world_size,
         stop_reason: outcome.reason.as_str().to_owned(),
@@ -112,11 +144,12 @@ fn write_result(prepared: &Prepared, recorder: &mut Recorder, outcome: &Outcome)
         samples_seen: outcome.samples_seen,
         wall_s: outcome.wall_secs,
         optimized: prepared.config.optimized_metric.clone().map(|name| Optimized {
-            value: outcome.metrics.get(&name).copied().filter(|value| value.is_finite()),
+            value: evaluated.get(&name).copied().filter(|value| value.is_finite()),
             name,
         }),
         metrics: outcome.metrics.clone(),
         best: outcome.best.clone(),
+        evaluation: full.cloned(),
         data_fingerprint: Some(format!("{:016x}", prepared.dataset.fingerprint)),
     };
     result.write(&run_dir.result())?;

@@ -1,17 +1,24 @@
 //! Evaluations in the loop and at its end, and what monitors make of them.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Instant;
 
-use dtrain_configs::schema::{MetricSum, MonitorMode};
+use dtrain_comm::CollectiveExt;
+use dtrain_configs::schema::{EvalWeights, MetricSum, MonitorMode};
 use dtrain_configs::{RunConfig, choice_hint};
-use dtrain_data::spread;
+use dtrain_data::{draw_by_class, spread};
 
+use super::budget::{Amount, Budget, Verdict};
 use super::record::Recorder;
 use crate::error::TrainError;
-use crate::eval::{BEST, Evaluation, Examiner, Findings, Thoroughness, final_parts};
-use crate::run::evaluate::write_reports;
+use crate::eval::{
+    BEST, Coverage, Evaluation, Examiner, Findings, Thoroughness, parts_at_end, test_stands_in,
+    validation_part,
+};
+use crate::run::evaluate::{full_evaluation, probe_untrained, write_reports};
 use crate::run::prepare::{Prepared, reading, subject};
-use crate::run::report::Observer;
+use crate::run::report::{Evaluated, Observer};
+use crate::track::FullEvaluation;
 
 /// Samples of each part that an evaluation looks at; `None` = all.
 #[derive(Debug, Clone, Copy, Default)]
@@ -36,16 +43,36 @@ pub(super) struct Evaluator {
     left_out: BTreeSet<String>,
     /// Monitors that an evaluation did not measure.
     missed: BTreeSet<String>,
+    /// How many samples evaluations during training look at.
+    budget: Budget,
+    /// What the probes find of the untrained network, once it was asked.
+    untrained: Option<Vec<Evaluation>>,
+    /// What an evaluation in full has found, for the result.
+    full: Option<FullEvaluation>,
 }
 
 impl Evaluator {
-    pub(super) fn new(limits: Limits) -> Self {
-        Self { limits, left_out: BTreeSet::new(), missed: BTreeSet::new() }
+    /// `fits`: what was decided about the samples of an evaluation before `step`.
+    pub(super) fn new(limits: Limits, fits: Option<u64>, step: u64) -> Self {
+        let budget = Budget::new(fits, step);
+        Self {
+            limits,
+            left_out: BTreeSet::new(),
+            missed: BTreeSet::new(),
+            budget,
+            untrained: None,
+            full: None,
+        }
+    }
+
+    /// What has been decided about the samples of an evaluation.
+    pub(super) fn decided(&self) -> Option<u64> {
+        self.budget.decided()
     }
 
     /// During training: kNN of the target and the other labels on `val` (or `test`, where the data have no validation
-    /// part), named `val/...`. At the end: kNN and linear probes on train, val and test. Besides, what the method's heads
-    /// predict.
+    /// part), named `val/...`. At the end in full: kNN and linear probes on train, val and test, unless it is the best weights
+    /// that are to be evaluated so. Besides, what the method's heads predict.
     ///
     /// # Errors
     /// When memory runs out or the ranks cannot talk.
@@ -56,10 +83,26 @@ impl Evaluator {
         observer: &mut dyn Observer,
         (step, last): (u64, bool),
     ) -> Result<MonitorValues, TrainError> {
+        let in_full = last && !awaits_best(prepared, recorder);
+        self.evaluate_last(prepared, recorder, observer, (step, in_full))
+    }
+
+    /// As [`Self::evaluate`], of the last weights; `in_full` whatever the settings say.
+    ///
+    /// # Errors
+    /// As [`Self::evaluate`].
+    pub(super) fn evaluate_last(
+        &mut self,
+        prepared: &Prepared,
+        recorder: &mut Recorder,
+        observer: &mut dyn Observer,
+        (step, in_full): (u64, bool),
+    ) -> Result<MonitorValues, TrainError> {
         let epoch = step.saturating_sub(1) / prepared.plan.steps_per_epoch.max(1);
-        let evaluations = self.evaluations(prepared, step, last)?;
-        if last && is_rank_0(prepared) {
-            report_heads(recorder, &evaluations);
+        let evaluations = self.evaluations(prepared, step, in_full)?;
+        let which = if in_full { Evaluated::Last } else { Evaluated::During };
+        if in_full {
+            self.keep_full(prepared, recorder, EvalWeights::Last, step, &evaluations);
         }
         for mut evaluation in evaluations {
             add_best(recorder, &mut evaluation);
@@ -68,7 +111,7 @@ impl Evaluator {
             if let Err(error) = recorder.tracker.confusions(step, &evaluation) {
                 recorder.fail_with(error.into());
             }
-            observer.evaluated(&evaluation, step, last);
+            observer.evaluated(&evaluation, step, which);
         }
         let sums = sums(&prepared.config, |name| recorder.value_after(step, name));
         if !sums.is_empty() {
@@ -77,19 +120,60 @@ impl Evaluator {
         Ok(self.monitor_values(prepared, recorder, step))
     }
 
+    /// The best weights, which the engine holds now, in full; the metrics of all parts.
+    ///
+    /// # Errors
+    /// As [`Self::evaluate`].
+    pub(super) fn evaluate_best(
+        &mut self,
+        prepared: &Prepared,
+        recorder: &mut Recorder,
+        observer: &mut dyn Observer,
+        step: u64,
+    ) -> Result<BTreeMap<String, f64>, TrainError> {
+        let evaluations = self.evaluations(prepared, step, true)?;
+        if awaits_best(prepared, recorder) {
+            self.keep_full(prepared, recorder, EvalWeights::Best, step, &evaluations);
+            for evaluation in &evaluations {
+                observer.evaluated(evaluation, step, Evaluated::Best);
+            }
+        }
+        Ok(evaluations.into_iter().flat_map(|evaluation| evaluation.metrics).collect())
+    }
+
+    /// What the last evaluation in full has found.
+    pub(super) fn full(&self) -> Option<&FullEvaluation> {
+        self.full.as_ref()
+    }
+
+    /// For the result, and as files.
+    fn keep_full(
+        &mut self,
+        prepared: &Prepared,
+        recorder: &mut Recorder,
+        weights: EvalWeights,
+        step: u64,
+        evaluations: &[Evaluation],
+    ) {
+        self.full = Some(full_evaluation(&prepared.dataset, weights, step, evaluations));
+        if is_rank_0(prepared) {
+            report_heads(recorder, evaluations);
+        }
+    }
+
     /// What the weights reach that the engine holds now, `step` steps old.
     ///
     /// # Errors
     /// As [`Self::evaluate`].
-    pub(super) fn evaluations(
+    fn evaluations(
         &mut self,
         prepared: &Prepared,
         step: u64,
-        last: bool,
+        in_full: bool,
     ) -> Result<Vec<Evaluation>, TrainError> {
         let measured = prepared.measure_statistics()?;
-        let found = self.examine(prepared, step, last);
-        let note = prepared.note_on_statistics(measured.as_ref()).filter(|_| last);
+        let found = self.examine(prepared, step, in_full);
+        let note = prepared.note_on_statistics(measured.as_ref()).filter(|_| in_full);
         // Training goes on with what it has learned.
         if let Some(measured) = measured {
             measured.put_back(&prepared.engine);
@@ -98,8 +182,8 @@ impl Evaluator {
             tracing::warn!("{note}");
         }
         let Findings { mut evaluations, left_out } = found?;
-        if let Some(evaluation) = evaluations.first_mut().filter(|evaluation| evaluation.part == "test") {
-            stand_in_for_val(evaluation, last);
+        if let Some(evaluation) = evaluations.first_mut().filter(|_| test_stands_in(&prepared.dataset)) {
+            stand_in_for_val(evaluation, in_full);
         }
         for recording in left_out {
             if self.left_out.insert(recording.clone()) {
@@ -109,18 +193,82 @@ impl Evaluator {
         Ok(evaluations)
     }
 
-    fn examine(&self, prepared: &Prepared, step: u64, last: bool) -> Result<Findings, TrainError> {
+    fn examine(&mut self, prepared: &Prepared, step: u64, in_full: bool) -> Result<Findings, TrainError> {
         let (dataset, config) = (&prepared.dataset, &prepared.config.eval);
-        let most = self.limits.eval_samples.unwrap_or(usize::MAX);
         let every = config.linear.every_epochs;
         let epochs = step / prepared.plan.steps_per_epoch.max(1);
-        let linear = last || (every > 0 && epochs.is_multiple_of(every));
-        let parts = final_parts(dataset).into_iter().take(if last { usize::MAX } else { 1 });
-        let parts: Vec<_> = parts.map(|(name, ids)| (name, spread(ids, most))).collect();
+        let linear = in_full || (every > 0 && epochs.is_multiple_of(every));
+        let thoroughness = Thoroughness { linear, train: in_full };
         let examiner =
             Examiner { engine: &prepared.engine, reading: &reading(prepared), subject: subject(prepared) };
-        let thoroughness = Thoroughness { linear, train: last };
-        examiner.examine(&spread(&dataset.train, most), &parts, thoroughness)
+        let parts = match in_full {
+            true => parts_at_end(dataset, &config.parts),
+            false => validation_part(dataset).into_iter().collect(),
+        };
+        if in_full || self.limits.eval_samples.is_some() {
+            let most = self.limits.eval_samples.unwrap_or(usize::MAX);
+            let parts: Vec<_> = parts.into_iter().map(|(name, ids)| (name, spread(ids, most))).collect();
+            let train = spread(&dataset.train, most);
+            let mut findings = examiner.examine(&train, &parts, thoroughness)?;
+            if in_full && config.baseline.is_some() {
+                if self.untrained.is_none() {
+                    self.untrained = Some(probe_untrained(prepared, &train, &parts)?);
+                }
+                let both = findings.evaluations.iter_mut().zip(self.untrained.iter().flatten());
+                both.for_each(|(evaluation, untrained)| evaluation.put_beside(untrained));
+            }
+            return Ok(findings);
+        }
+        let Some((name, ids)) = parts.first().copied() else {
+            return examiner.examine(&dataset.train, &[], thoroughness);
+        };
+        let classes = dataset.label(&prepared.config.data.target).map_or(&[][..], |label| &label.of_sample);
+        let examine = |amount: Amount| {
+            let draw = |ids, most| draw_by_class(ids, classes, most, prepared.config.seed);
+            let bank = draw(&dataset.train, amount.bank);
+            examiner.examine(&bank, &[(name, draw(ids, amount.questions))], thoroughness)
+        };
+        let bank = if config.embeddings { dataset.train.len() } else { 0 };
+        let whole = Amount { questions: ids.len(), bank };
+        if let Verdict::Measure(few) = self.budget.verdict(config, whole, step) {
+            self.measure(prepared, few, step, || examine(few))?;
+        }
+        let (Verdict::Known(amount) | Verdict::Measure(amount)) = self.budget.verdict(config, whole, step);
+        let mut findings = examine(amount)?;
+        let coverage = (amount != whole).then_some(Coverage {
+            questions: (amount.questions, whole.questions),
+            bank: config.embeddings.then_some((amount.bank, whole.bank)),
+        });
+        findings.evaluations.iter_mut().for_each(|evaluation| evaluation.coverage = coverage);
+        Ok(findings)
+    }
+
+    /// Times an evaluation of `few` samples; what follows from the clock of rank 0 holds on all ranks.
+    fn measure(
+        &mut self,
+        prepared: &Prepared,
+        few: Amount,
+        step: u64,
+        examine: impl FnOnce() -> Result<Findings, TrainError>,
+    ) -> Result<(), TrainError> {
+        let config = &prepared.config.eval;
+        let training_secs = self.budget.training_secs();
+        let began = Instant::now();
+        examine()?;
+        let secs = began.elapsed().as_secs_f64();
+        let interval = config.every_epochs * prepared.plan.steps_per_epoch;
+        let fits = self.budget.fits(config, (few, secs), (training_secs, step), interval);
+        let ranks = prepared.engine.collective();
+        let told = ranks.broadcast_bytes(fits.to_le_bytes().to_vec(), 0)?;
+        let told = <[u8; 8]>::try_from(told.as_slice()).map_err(TrainError::internal)?;
+        self.budget.decide(u64::from_le_bytes(told));
+        tracing::debug!(
+            secs,
+            training_secs,
+            fits,
+            "evaluations during training look at as many samples as fit"
+        );
+        Ok(())
     }
 
     fn monitor_values(&mut self, prepared: &Prepared, recorder: &mut Recorder, step: u64) -> MonitorValues {
@@ -163,16 +311,22 @@ pub(super) fn sums(config: &RunConfig, of: impl Fn(&str) -> Option<f64>) -> Vec<
     texts.into_iter().filter_map(value).collect()
 }
 
+/// Whether it is the best weights that the end of the run evaluates in full. A run without a directory keeps none.
+pub(super) fn awaits_best(prepared: &Prepared, recorder: &Recorder) -> bool {
+    prepared.config.eval.weights == EvalWeights::Best && recorder.run_dir.is_some()
+}
+
 fn is_rank_0(prepared: &Prepared) -> bool {
     prepared.engine.collective().world().rank == 0
 }
 
 /// Without a validation part the test part stands in, under the name that monitors expect.
-fn stand_in_for_val(evaluation: &mut Evaluation, last: bool) {
+fn stand_in_for_val(evaluation: &mut Evaluation, in_full: bool) {
+    evaluation.stands_in = true;
     let named = evaluation.metrics.iter();
     let renamed: Vec<(String, f64)> =
         named.filter_map(|(n, v)| Some((format!("val/{}", n.strip_prefix("test/")?), *v))).collect();
-    if !last {
+    if !in_full {
         evaluation.metrics.clear();
     }
     evaluation.metrics.extend(renamed);

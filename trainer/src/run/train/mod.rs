@@ -1,6 +1,7 @@
 //! THE loop, and what each directive does: a step, an evaluation, a checkpoint, the end.
 
 mod batches;
+mod budget;
 mod collate;
 mod conclude;
 mod dropped;

@@ -82,10 +82,15 @@ impl<'a> Session<'a> {
         let coordinator = state.map_or_else(CoordinatorState::default, |state| state.coordinator.clone());
         let dropped = state.map_or_else(Vec::new, |state| state.dropped.clone());
         let loader = start_loader(&prepared, coordinator.step, &dropped)?;
+        let coordinator_step = coordinator.step;
         Ok(Self {
             coordinator: Coordinator::new(prepared.plan.clone(), coordinator),
             batches: Batches::new(loader),
-            evaluator: Evaluator::new(parts.limits),
+            evaluator: Evaluator::new(
+                parts.limits,
+                state.and_then(|state| state.evaluated_samples),
+                coordinator_step,
+            ),
             saving: Saving { is_on: parts.run_dir.is_some(), saver: parts.saver },
             recorder: Recorder::new(parts.run_dir, parts.tracker, state),
             observer: parts.observer,
@@ -262,8 +267,8 @@ impl<'a> Session<'a> {
             dropped,
             recorder,
             last_step_finite,
+            evaluator,
             // Of the process and not of the run.
-            evaluator: _,
             saving: _,
             observer: _,
             stop_requests: _,
@@ -284,6 +289,7 @@ impl<'a> Session<'a> {
             resolved: prepared.resolved,
             world_size: prepared.engine.collective().world().world_size,
             unreported_finite: *last_step_finite,
+            evaluated_samples: evaluator.decided(),
         }
     }
 
@@ -303,7 +309,8 @@ impl<'a> Session<'a> {
             best: None,
             reason,
         };
-        conclude(&self.prepared, &mut self.evaluator, &mut self.recorder, outcome, self.acted)
+        let Self { mut prepared, mut evaluator, mut recorder, observer, acted, .. } = self;
+        conclude(&mut prepared, &mut evaluator, &mut recorder, observer, outcome, acted)
     }
 
     /// Tells the others what this rank is doing.

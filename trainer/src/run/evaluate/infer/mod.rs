@@ -22,7 +22,7 @@ use table::Table;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Asked {
     /// A part of the run's data; `None`: all of them.
-    Part(Option<&'static str>),
+    Part(Option<String>),
     /// Recordings and folders of them, or a folder with a set of images.
     Files(Vec<PathBuf>),
 }
@@ -102,7 +102,7 @@ impl Probed {
         }
         let samples = files.unwrap_or(&prepared.dataset);
         let ids = match asked {
-            Asked::Part(part) => self.ids_of(*part)?,
+            Asked::Part(part) => self.ids_of(part.as_deref())?,
             Asked::Files(_) => samples.test.clone(),
         };
         let tasks = prepared.engine.method().heads();
