@@ -16,7 +16,7 @@ pub fn of_error(class: ErrorClass) -> Exit {
 /// Of a run that has ended.
 pub fn of_end(reason: &StopReason) -> Exit {
     match reason {
-        StopReason::Finished | StopReason::EarlyStopped => Exit::Done,
+        StopReason::Finished | StopReason::EarlyStopped | StopReason::Alarm => Exit::Done,
         StopReason::Interrupted => Exit::Interrupted,
         StopReason::Requeue => Exit::Requeue,
         StopReason::NonFinite => Exit::Failed,

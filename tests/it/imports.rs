@@ -33,7 +33,7 @@ const LAYOUT: Layout = Layout {
         "bench",
         "fuzzing",
     ],
-    beside: &[("coordinator", &[]), ("checkpoint", &[]), ("track", &["checkpoint"])],
+    beside: &[("alarms", &[]), ("coordinator", &["alarms"]), ("checkpoint", &[]), ("track", &["checkpoint"])],
     reserved: &["tch", "torch_sys"],
 };
 

@@ -1,6 +1,7 @@
 //! Whole-program tests: one file for each thing that they prove.
 #![allow(clippy::expect_used, clippy::panic, clippy::unwrap_used, reason = "a test fails by panicking")]
 
+mod alarms;
 mod another_length;
 mod bad_input;
 mod best;

@@ -4,9 +4,10 @@
 //!
 //! ```text
 //! bytes -> torch_extra -> device -> state -> batch -> model -> loss -> method -> engine -> plan -> eval -> run -> verify -> bench -> fuzzing
-//!                coordinator, checkpoint and track stand beside them and use none of them
+//!                alarms, coordinator, checkpoint and track stand beside them and use none of them; the coordinator uses alarms
 //! ```
 
+pub mod alarms;
 pub mod batch;
 pub mod bench;
 pub mod bytes;

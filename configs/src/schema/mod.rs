@@ -1,5 +1,6 @@
 //! The typed settings of a run: the whole tree on one screen, one file per section.
 
+mod alarms;
 mod augment;
 mod auto;
 mod checkpoint;
@@ -22,6 +23,7 @@ mod stop;
 pub(crate) mod tagged;
 mod trainer;
 
+pub use alarms::{Alarm, AlarmAction, AlarmActions, AlarmsConfig};
 pub use augment::{AugmentConfig, ByView, ImageAugmentConfig, SmallViewsConfig, SpecAugmentConfig};
 pub use auto::Auto;
 pub use checkpoint::CheckpointConfig;
@@ -35,9 +37,9 @@ pub use eval::{
 };
 pub use heads::{HeadConfig, HeadLoss, HeadSettings, HeadsConfig};
 pub use method::{
-    ByolConfig, DinoConfig, DinoHeadConfig, LabelUse, MethodConfig, MethodFacts, PairExclusion, PairFacts,
-    PredictorConfig, ProjectorConfig, Sampling, SimclrConfig, SimsiamConfig, SupconConfig, SupervisedConfig,
-    TeacherFacts, ViewFacts,
+    BatchFacts, ByolConfig, DinoConfig, DinoHeadConfig, EntropyFacts, LabelUse, LossMarks, MethodConfig,
+    MethodFacts, PairExclusion, PairFacts, PredictorConfig, ProjectorConfig, Sampling, SimclrConfig,
+    SimsiamConfig, SupconConfig, SupervisedConfig, TeacherFacts, ViewFacts,
 };
 pub use model::{
     BnStatistics, CnnSmallConfig, ModelConfig, NetworkConfig, NetworkFacts, NetworkVariant, Norm,
@@ -99,6 +101,8 @@ pub struct RunConfig {
     pub phases: PhasesConfig,
     /// What ends the run before its last step.
     pub stop: StopConfig,
+    /// What is reported of collapse and shortcuts while it happens, and may end the run.
+    pub alarms: AlarmsConfig,
     /// How ranks talk to each other.
     pub comm: CommConfig,
     /// Probes during and after training.

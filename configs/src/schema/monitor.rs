@@ -17,7 +17,7 @@ pub enum MonitorMode {
 
 /// What a metric is called whose smaller values are better; the last word of a name, or the last two, is the metric, what
 /// stands before says of what.
-const LESS_IS_BETTER: [&str; 14] = [
+const LESS_IS_BETTER: [&str; 16] = [
     "loss",
     "error",
     "error_rate",
@@ -32,6 +32,8 @@ const LESS_IS_BETTER: [&str; 14] = [
     "wer",
     "cer",
     "brier",
+    "alignment",
+    "uniformity",
 ];
 
 impl MonitorMode {

@@ -41,6 +41,7 @@ const ROLES: &[(&str, Role)] = &[
     ("trainer.prefetch_batches", Role::Upkeep),
     ("trainer.prefetch_bytes", Role::Upkeep),
     ("stop", Role::Upkeep),
+    ("alarms", Role::Upkeep),
     ("eval", Role::Upkeep),
     ("checkpoint", Role::Upkeep),
     // The run is where it is.

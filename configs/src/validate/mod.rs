@@ -1,6 +1,7 @@
 //! Settings that are each of the right type and still cannot work, alone or together. All are found in one go, before
 //! any work; bounds are such that no setting makes the program allocate absurdly.
 
+mod alarms;
 mod augment;
 mod data;
 mod eval;
@@ -24,6 +25,7 @@ pub(crate) fn validate(config: &RunConfig) -> Vec<Conflict> {
     eval::check(config, &mut checks);
     phases::check(config, &mut checks);
     stop::check(config, &mut checks);
+    alarms::check(config, &mut checks);
     monitors::check(config, &mut checks);
     checks.found
 }

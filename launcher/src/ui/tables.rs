@@ -191,6 +191,7 @@ mod tests {
             wall_secs: 1.0,
             samples_seen: 640,
             best: Some(best),
+            alarms: Vec::new(),
         }
     }
 

@@ -139,6 +139,7 @@ pub(super) fn build(
         max_nonfinite_steps: config.trainer.max_nonfinite_steps,
         course: Course::whole(total_steps),
         early_stop: None,
+        alarms: config.alarms.clone(),
     };
     Engine::new(method, parameters, ways, engine_settings(config, resolved, &plan))
 }

@@ -1,19 +1,41 @@
 //! From reports to the next directive.
 
+use dtrain_configs::schema::AlarmAction;
+
 use super::{CoordinatorState, Directive, Interrupt, Report, RunPlan, SaveKind, StepPlan, StopReason};
+use crate::alarms::{AlarmEvent, AlarmStates};
 
 /// Decides what all ranks do next.
 #[derive(Debug, Clone)]
 pub struct Coordinator {
     plan: RunPlan,
     state: CoordinatorState,
+    alarms: AlarmStates,
+    /// Of alarms, until they are told.
+    events: Vec<AlarmEvent>,
     ending: Option<StopReason>,
 }
 
 impl Coordinator {
     /// At the beginning of a run, or where a checkpoint left off.
     pub fn new(plan: RunPlan, state: CoordinatorState) -> Self {
-        Self { plan, state, ending: None }
+        Self { plan, state, alarms: AlarmStates::default(), events: Vec::new(), ending: None }
+    }
+
+    /// With alarms as a checkpoint has them.
+    #[must_use]
+    pub fn with_alarms(self, alarms: AlarmStates) -> Self {
+        Self { alarms, ..self }
+    }
+
+    /// Alarms as a checkpoint keeps them.
+    pub fn alarms(&self) -> &AlarmStates {
+        &self.alarms
+    }
+
+    /// What has changed about alarms since the last call.
+    pub fn take_alarm_events(&mut self) -> Vec<AlarmEvent> {
+        std::mem::take(&mut self.events)
     }
 
     /// What a checkpoint keeps.
@@ -75,6 +97,10 @@ impl Coordinator {
             let phase = self.plan.course.index_of(step.saturating_sub(1));
             rule.judge(&mut self.state.judged, value, step, phase);
         }
+        for judgement in &first.alarms {
+            let patience = self.plan.alarms.patience(judgement.alarm);
+            self.events.extend(self.alarms.take_in(judgement, patience));
+        }
     }
 
     /// The order of precedence is told at [`super`].
@@ -87,12 +113,17 @@ impl Coordinator {
             (Some(reason), _) => Some(reason.clone()),
             (None, Some(request)) => Some(request.into()),
             (None, None) if self.state.step >= self.plan.total_steps => Some(StopReason::Finished),
-            (None, None) => self.out_of_patience().then_some(StopReason::EarlyStopped),
+            (None, None) if self.out_of_patience() => Some(StopReason::EarlyStopped),
+            (None, None) => self.is_stopped_by_alarm().then_some(StopReason::Alarm),
         }
     }
 
     fn out_of_patience(&self) -> bool {
         self.plan.early_stop.is_some_and(|rule| rule.is_exhausted(&self.state.judged))
+    }
+
+    fn is_stopped_by_alarm(&self) -> bool {
+        self.alarms.raised().any(|(alarm, _)| self.plan.alarms.action(alarm) == AlarmAction::Stop)
     }
 
     /// Whether an evaluation is due, and whether it is the one that ends the run.
@@ -102,7 +133,7 @@ impl Coordinator {
         }
         let step = self.state.step;
         match &self.ending {
-            Some(StopReason::Finished | StopReason::EarlyStopped) => {
+            Some(StopReason::Finished | StopReason::EarlyStopped | StopReason::Alarm) => {
                 (self.state.concluded_at != Some(step)).then_some(true)
             }
             Some(_) => None,
@@ -167,10 +198,11 @@ impl Coordinator {
 
 #[cfg(test)]
 mod tests {
-    use dtrain_configs::schema::MonitorMode;
+    use dtrain_configs::schema::{Alarm, AlarmActions, AlarmsConfig, MonitorMode};
 
     use super::super::{Course, EarlyStop};
     use super::*;
+    use crate::alarms::Judgement;
 
     fn plan(total_steps: u64) -> RunPlan {
         RunPlan {
@@ -183,6 +215,7 @@ mod tests {
             max_nonfinite_steps: 10,
             course: Course::whole(total_steps),
             early_stop: None,
+            alarms: AlarmsConfig::default(),
         }
     }
 
@@ -386,5 +419,43 @@ mod tests {
         }
         // Even a stop request of the same moment does not make it a run to go on with.
         assert_eq!(coordinator.next(&reports), Directive::Stop(StopReason::NonFinite));
+    }
+
+    /// With evidence from the evaluation after each of `steps` on.
+    fn told_of_evidence(coordinator: &mut Coordinator, steps: &[u64]) -> String {
+        told(coordinator, |report, step| {
+            let evidence = steps.contains(&step).then(|| "it has collapsed".to_owned());
+            report.alarms = vec![Judgement { alarm: Alarm::Uniformity, step, evidence }];
+        })
+    }
+
+    #[test]
+    fn an_alarm_that_warns_is_told_once_and_changes_nothing() {
+        let quiet = told_of_evidence(&mut Coordinator::new(plan(20), CoordinatorState::default()), &[]);
+        let mut coordinator = Coordinator::new(plan(20), CoordinatorState::default());
+        assert_eq!(told_of_evidence(&mut coordinator, &[4, 8, 12]), quiet);
+        let events: Vec<_> = coordinator
+            .take_alarm_events()
+            .into_iter()
+            .map(|e| (e.step, e.raised.map(|r| r.since)))
+            .collect();
+        assert_eq!(events, [(8, Some(4)), (16, None)]);
+        assert!(coordinator.take_alarm_events().is_empty());
+    }
+
+    #[test]
+    fn an_alarm_that_stops_ends_the_run_as_early_stopping_and_again_after_a_resume() {
+        let on = AlarmActions { uniformity: AlarmAction::Stop, ..AlarmActions::default() };
+        let stopping = RunPlan { alarms: AlarmsConfig { on, ..AlarmsConfig::default() }, ..plan(20) };
+        let mut coordinator = Coordinator::new(stopping.clone(), CoordinatorState::default());
+        let directives = told_of_evidence(&mut coordinator, &[4, 8, 12]);
+        assert!(directives.ends_with("step7 eval eval-last save-Final stop-Alarm"), "{directives}");
+        let again = |plan: RunPlan| {
+            let state = coordinator.state().clone();
+            let mut resumed = Coordinator::new(plan, state).with_alarms(coordinator.alarms().clone());
+            told_of_evidence(&mut resumed, &[])
+        };
+        assert_eq!(again(stopping), "stop-Alarm");
+        assert!(again(plan(20)).starts_with("step8 "), "an alarm that warns lets it go on");
     }
 }

@@ -80,6 +80,8 @@ pub enum StopReason {
     Interrupted,
     /// The metric of `stop.monitor` has not improved for long enough.
     EarlyStopped,
+    /// An alarm was raised that stops the run.
+    Alarm,
     /// SIGTERM, SIGUSR1 or the time limit: the machine is wanted back; saved, to be continued.
     Requeue,
     /// Too many non-finite steps in a row.
@@ -92,6 +94,7 @@ impl StopReason {
         match self {
             StopReason::Finished => "finished",
             StopReason::EarlyStopped => "early_stopped",
+            StopReason::Alarm => "alarm",
             StopReason::Interrupted => "interrupted",
             StopReason::Requeue => "requeue",
             StopReason::NonFinite => "non_finite",

@@ -7,11 +7,12 @@
 //! 2. the user's stop request (SIGINT, `dtrain stop`), which also turns a requeue into an end that is not restarted;
 //! 3. the request to be started again (SIGTERM, SIGUSR1, the time limit, `dtrain stop --requeue`);
 //! 4. all steps are done;
-//! 5. early stopping.
+//! 5. early stopping;
+//! 6. an alarm that stops the run.
 //!
 //! The first reason stays, except that the first two overrule weaker ones. A stop request is honoured before the next step, an
 //! evaluation that is due waits for the resumed run, and a checkpoint of this step is written unless there is one. The
-//! last two evaluate thoroughly before they save.
+//! last three evaluate thoroughly before they save.
 
 mod course;
 mod decide;

@@ -1,6 +1,6 @@
 //! What is known before the first step.
 
-use dtrain_configs::schema::MonitorMode;
+use dtrain_configs::schema::{AlarmsConfig, MonitorMode};
 use serde::{Deserialize, Serialize};
 
 use super::course::Course;
@@ -27,6 +27,8 @@ pub struct RunPlan {
     pub course: Course,
     /// What ends the run for want of improvement; `None` trains to the last step.
     pub early_stop: Option<EarlyStop>,
+    /// What alarms do, and after how much evidence.
+    pub alarms: AlarmsConfig,
 }
 
 impl RunPlan {

@@ -2,10 +2,13 @@
 
 use std::collections::BTreeSet;
 
-use dtrain_configs::schema::{MonitorMode, PhaseConfig, PhasesConfig};
+use dtrain_configs::schema::{
+    Alarm, AlarmAction, AlarmActions, AlarmsConfig, MonitorMode, PhaseConfig, PhasesConfig,
+};
 use proptest::prelude::*;
 
 use super::*;
+use crate::alarms::{AlarmStates, Judgement};
 
 /// What happens to a run from outside, as functions of where it stands.
 #[derive(Debug, Clone)]
@@ -36,6 +39,11 @@ impl Script {
                 monitored: value.filter(|_| evaluated),
                 // Only rank 0 is believed, whatever the others measure.
                 watched: value.filter(|_| evaluated).map(|value| value + rank as f64),
+                alarms: value
+                    .filter(|_| evaluated)
+                    .map(|value| evidence(value, done, rank))
+                    .into_iter()
+                    .collect(),
                 failed_samples: Vec::new(),
             })
             .collect()
@@ -44,6 +52,19 @@ impl Script {
     fn without_requests(&self) -> Self {
         Self { stop_requests: Vec::new(), ..self.clone() }
     }
+}
+
+/// Of an alarm whose metric is too large above 1. Ranks other than 0 say the opposite.
+fn evidence(value: f64, step: u64, rank: usize) -> Judgement {
+    let evidence = ((value > 1.0) == (rank == 0)).then(|| value.to_string());
+    Judgement { alarm: Alarm::Uniformity, step, evidence }
+}
+
+/// What a checkpoint keeps.
+#[derive(Debug, Clone, Default, PartialEq)]
+struct Saved {
+    state: CoordinatorState,
+    alarms: AlarmStates,
 }
 
 /// A rank that knows nothing but the directives that it has heard.
@@ -88,7 +109,7 @@ impl Rank {
 /// A run from a state to its end.
 struct History {
     /// Each directive with the state after it.
-    heard: Vec<(Directive, CoordinatorState)>,
+    heard: Vec<(Directive, Saved)>,
     /// The first stop request: the reports that bring it are followed by no step.
     requested_at: Option<usize>,
 }
@@ -109,9 +130,10 @@ impl History {
 }
 
 /// Runs to the end; `first` is the number of the first reports.
-fn simulate(plan: &RunPlan, state: &CoordinatorState, script: &Script, first: usize) -> History {
-    let mut coordinator = Coordinator::new(plan.clone(), state.clone());
-    let begun = state.step;
+fn simulate(plan: &RunPlan, saved: &Saved, script: &Script, first: usize) -> History {
+    let mut coordinator =
+        Coordinator::new(plan.clone(), saved.state.clone()).with_alarms(saved.alarms.clone());
+    let begun = saved.state.step;
     // Each step may bring an evaluation and a checkpoint of each tier, and the end one of each besides.
     let bound = 4 * (plan.total_steps - begun.min(plan.total_steps)) as usize + 5;
     let (mut heard, mut requested_at) = (Vec::new(), None);
@@ -131,7 +153,8 @@ fn simulate(plan: &RunPlan, state: &CoordinatorState, script: &Script, first: us
         stepped = matches!(directive, Directive::Step(_));
         evaluated = matches!(directive, Directive::Evaluate { .. });
         let stop = matches!(directive, Directive::Stop(_));
-        heard.push((directive, coordinator.state().clone()));
+        let saved = Saved { state: coordinator.state().clone(), alarms: coordinator.alarms().clone() };
+        heard.push((directive, saved));
         if stop {
             return History { heard, requested_at };
         }
@@ -145,27 +168,33 @@ fn plans() -> impl Strategy<Value = RunPlan> {
         (1_u64..6, 1_u64..30, prop::option::of(1_u64..7), prop::option::of(1_u64..4), 0_u64..3, 1_u64..5),
         early_stop,
         prop::collection::vec(0.05_f64..1.0, 1..5),
+        (any::<bool>(), 1_u64..4),
     )
-        .prop_map(|((steps_per_epoch, total_steps, save, local, eval, nonfinite), early_stop, fracs)| {
-            let mode = |max: bool| if max { MonitorMode::Max } else { MonitorMode::Min };
-            let list = vec![PhaseConfig::default(); fracs.len()];
-            let phases = PhasesConfig { enabled: true, fracs, list };
-            RunPlan {
-                steps_per_epoch,
-                total_steps,
-                save_every_steps: save,
-                local_save_every_steps: local,
-                eval_every_epochs: eval,
-                monitor_mode: MonitorMode::Max,
-                max_nonfinite_steps: nonfinite,
-                course: Course::new(&phases, total_steps, &[]).unwrap(),
-                early_stop: early_stop.map(|(max, patience, min_delta)| EarlyStop {
-                    mode: mode(max),
-                    patience,
-                    min_delta,
-                }),
-            }
-        })
+        .prop_map(
+            |((steps_per_epoch, total_steps, save, local, eval, nonfinite), early_stop, fracs, alarm)| {
+                let uniformity = if alarm.0 { AlarmAction::Stop } else { AlarmAction::Warn };
+                let on = AlarmActions { uniformity, ..AlarmActions::default() };
+                let mode = |max: bool| if max { MonitorMode::Max } else { MonitorMode::Min };
+                let list = vec![PhaseConfig::default(); fracs.len()];
+                let phases = PhasesConfig { enabled: true, fracs, list };
+                RunPlan {
+                    steps_per_epoch,
+                    total_steps,
+                    save_every_steps: save,
+                    local_save_every_steps: local,
+                    eval_every_epochs: eval,
+                    monitor_mode: MonitorMode::Max,
+                    max_nonfinite_steps: nonfinite,
+                    course: Course::new(&phases, total_steps, &[]).unwrap(),
+                    alarms: AlarmsConfig { on, patience: alarm.1, ..AlarmsConfig::default() },
+                    early_stop: early_stop.map(|(max, patience, min_delta)| EarlyStop {
+                        mode: mode(max),
+                        patience,
+                        min_delta,
+                    }),
+                }
+            },
+        )
 }
 
 fn scripts() -> impl Strategy<Value = Script> {
@@ -195,7 +224,7 @@ fn steps_of_phases(phases: &[u32], plan: &RunPlan) -> Vec<u64> {
 proptest! {
     #[test]
     fn ranks_never_part_and_every_run_ends(plan in plans(), script in scripts()) {
-        let history = simulate(&plan, &CoordinatorState::default(), &script, 0);
+        let history = simulate(&plan, &Saved::default(), &script, 0);
         let mut ranks: Vec<Rank> = (0..script.world_size).map(|_| Rank::default()).collect();
         for (directive, _) in &history.heard {
             ranks.iter_mut().for_each(|rank| rank.act(directive));
@@ -222,15 +251,19 @@ proptest! {
         prop_assert!(done.iter().zip(&planned).all(|(done, planned)| done <= planned));
         let is_sorted = rank.phases.is_sorted();
         prop_assert!(is_sorted);
-        let state = &history.heard.last().unwrap().1;
+        let state = &history.heard.last().unwrap().1.state;
         prop_assert_eq!((state.step, state.samples_seen), (rank.steps, rank.samples));
         match reason {
             StopReason::Finished => prop_assert_eq!(done, planned),
             StopReason::EarlyStopped => prop_assert!(plan.early_stop.is_some() && rank.steps < plan.total_steps),
             StopReason::NonFinite => prop_assert!(script.bad_steps.len() as u64 >= plan.max_nonfinite_steps),
+            StopReason::Alarm => {
+                prop_assert_eq!(plan.alarms.action(Alarm::Uniformity), AlarmAction::Stop);
+                prop_assert!(rank.steps < plan.total_steps);
+            }
             StopReason::Interrupted | StopReason::Requeue => prop_assert!(history.requested_at.is_some()),
         }
-        let ends_whole = matches!(reason, StopReason::Finished | StopReason::EarlyStopped);
+        let ends_whole = matches!(reason, StopReason::Finished | StopReason::EarlyStopped | StopReason::Alarm);
         let concluded = rank.evaluated.iter().any(|(_, last)| *last);
         if ends_whole {
             prop_assert_eq!(concluded, plan.eval_every_epochs > 0);
@@ -242,7 +275,7 @@ proptest! {
 
     #[test]
     fn a_stop_request_is_honoured_before_the_next_step(plan in plans(), script in scripts()) {
-        let history = simulate(&plan, &CoordinatorState::default(), &script, 0);
+        let history = simulate(&plan, &Saved::default(), &script, 0);
         let Some(at) = history.requested_at else { return Ok(()) };
         let rest = &history.heard[at..];
         prop_assert!(rest.len() <= 2, "{:?}", rest);
@@ -260,7 +293,7 @@ proptest! {
     fn a_coordinator_resumed_at_any_checkpoint_continues_as_the_uninterrupted_one(
         plan in plans(), script in scripts(),
     ) {
-        let whole = simulate(&plan, &CoordinatorState::default(), &script.without_requests(), 0);
+        let whole = simulate(&plan, &Saved::default(), &script.without_requests(), 0);
         for (index, (directive, state)) in whole.heard.iter().enumerate() {
             if matches!(directive, Directive::Save { .. }) {
                 let rest = simulate(&plan, state, &script.without_requests(), index + 1);
@@ -273,8 +306,8 @@ proptest! {
     fn a_run_that_is_stopped_again_and_again_does_what_the_undisturbed_one_does(
         plan in plans(), script in scripts(),
     ) {
-        let whole = simulate(&plan, &CoordinatorState::default(), &script.without_requests(), 0);
-        let mut state = CoordinatorState::default();
+        let whole = simulate(&plan, &Saved::default(), &script.without_requests(), 0);
+        let mut state = Saved::default();
         let mut work = Vec::new();
         let mut first = 0;
         // Each start outlives one stop request at least, so that the last one has none left.

@@ -2,6 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::alarms::Judgement;
+
 /// One rank's report.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Report {
@@ -16,6 +18,8 @@ pub struct Report {
     pub monitored: Option<f64>,
     /// The metric that early stopping watches, right after an evaluation.
     pub watched: Option<f64>,
+    /// What the rules of alarms say of what was recorded since the last report.
+    pub alarms: Vec<Judgement>,
     /// Samples of the next batch that could not be read: id and reason.
     pub failed_samples: Vec<(u32, String)>,
 }

@@ -5,7 +5,9 @@ mod answers;
 mod batches;
 mod classes;
 mod classifiers;
+mod effective_rank;
 mod embed;
+mod embedding_std;
 mod evaluator;
 mod examine;
 mod few_shot;
@@ -20,7 +22,9 @@ mod parts;
 mod predict;
 mod probes;
 mod protocol;
+mod rows;
 mod statistics;
+mod uniformity;
 
 use std::collections::BTreeMap;
 
@@ -44,9 +48,12 @@ pub use statistics::{Measured, measure_statistics};
 
 use crate::error::TrainError;
 use classifiers::Classifiers;
+use effective_rank::EffectiveRank;
+use embedding_std::EmbeddingStd;
 use few_shot::FewShots;
 use losses::Objectives;
 use probes::Probes;
+use uniformity::Uniformity;
 
 /// This rank's rows that have a label.
 pub struct Labelled {
@@ -201,5 +208,8 @@ pub fn evaluators<'a>(subject: &Subject<'a>) -> Vec<Box<dyn Evaluator + 'a>> {
         Box::new(Classifiers::new(subject)),
         Box::new(Objectives::new(subject)),
         Box::new(FewShots::new(subject)),
+        Box::new(EmbeddingStd::new(subject)),
+        Box::new(EffectiveRank::new(subject)),
+        Box::new(Uniformity::new(subject)),
     ]
 }

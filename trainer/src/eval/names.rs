@@ -52,6 +52,20 @@ pub(super) const ALSO_ALONE: [&str; 5] =
 /// As [`ALSO_ALONE`], of a head whose classes have values.
 pub(super) const ERROR: &str = "mae";
 
+/// Spread of the embeddings of a part.
+pub(super) const EMBEDDING_STD: &str = "embedding_std";
+/// RankMe.
+pub(super) const EFFECTIVE_RANK: &str = "effective_rank";
+/// Distance of samples of one class.
+pub(super) const ALIGNMENT: &str = "alignment";
+/// Spread over the sphere.
+pub(super) const UNIFORMITY: &str = "uniformity";
+
+/// Of a figure that a part has one of.
+pub(super) fn of_part(part: &str, name: &str) -> String {
+    format!("{part}/{name}")
+}
+
 /// The objective, then each of its losses where there are several.
 pub(super) fn of_losses<'a>(part: &str, losses: impl Iterator<Item = &'a str>) -> Vec<String> {
     let each: Vec<String> = losses.map(|loss| format!("{part}/{loss}_loss")).collect();

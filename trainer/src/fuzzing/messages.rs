@@ -1,8 +1,10 @@
 //! What ranks tell each other before each step.
 
+use dtrain_configs::schema::Alarm;
 use dtrain_fuzz_kit::{Parse, Target};
 
 use super::state::{FRAME_BYTES_PER_BYTE, FRAME_CONSTANT_BYTES, both_ways, parse_frame};
+use crate::alarms::Judgement;
 use crate::coordinator::{Directive, Interrupt, Report, SaveKind, StepPlan, StopReason};
 use crate::error::TrainError;
 use crate::run::{DIRECTIVE, Message, REPORT, Told};
@@ -42,6 +44,8 @@ fn message(in_trouble: bool) -> Message {
         message.report.last_step_finite = Some(false);
         message.report.monitored = Some(0.5);
         message.report.watched = Some(0.25);
+        let evidence = Some("`train/loss` is 2.3".into());
+        message.report.alarms = vec![Judgement { alarm: Alarm::LossAtChance, step: 7, evidence }];
         message.report.failed_samples = vec![(3, "`a.wav`: truncated".into())];
         message.failure = Some(Told::of(&TrainError::environment("the disk is full", "make room")));
     }

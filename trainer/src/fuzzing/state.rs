@@ -2,10 +2,11 @@
 
 use std::collections::BTreeMap;
 
-use dtrain_configs::schema::CommBackend;
+use dtrain_configs::schema::{Alarm, CommBackend};
 use dtrain_fuzz_kit::{Parse, Target};
 use serde::de::DeserializeOwned;
 
+use crate::alarms::{AlarmStates, Judgement};
 use crate::checkpoint::{FrameKind, STATE, Sections, decode, encode, format};
 use crate::coordinator::CoordinatorState;
 use crate::engine::Arithmetic;
@@ -26,14 +27,14 @@ pub const STATE_BIN: Target = Target {
         file || payload || parse_section(input)
     }),
     seeds: || [state(false), state(true)].iter().flat_map(files_and_payloads).collect(),
-    words: &["DTRN", "STAT", "coordinator", "loop", "run"],
+    words: &["DTRN", "STAT", "coordinator", "loop", "run", "alarms"],
     bytes_per_input_byte: FRAME_BYTES_PER_BYTE,
     constant_bytes: FRAME_CONSTANT_BYTES,
 };
 
 fn files_and_payloads(state: &LoopState) -> Vec<Vec<u8>> {
     let mut sections = Sections::default();
-    state.put(&mut sections).expect("three sections of different names");
+    state.put(&mut sections).expect("four sections of different names");
     let file = sections.to_bytes().expect("a small value can be framed");
     let frames = std::iter::once(file.as_slice()).chain(sections.raw().map(|(_, section)| section));
     let payloads = frames.map(|frame| frame.get(format::HEADER_BYTES..).unwrap_or_default().to_vec());
@@ -58,6 +59,10 @@ pub(super) fn both_ways<T: serde::Serialize>(kind: &FrameKind, values: &[&T]) ->
 }
 
 fn state(in_progress: bool) -> LoopState {
+    let judgement =
+        |step| Judgement { alarm: Alarm::Uniformity, step, evidence: in_progress.then(|| "it is 0".into()) };
+    let mut alarms = AlarmStates::default();
+    (1..4).for_each(|step| drop(alarms.take_in(&judgement(step), 2)));
     let dropped = DroppedSample { id: 17, step: 30, reason: "`a.wav`: truncated".into() };
     LoopState {
         coordinator: CoordinatorState {
@@ -85,5 +90,7 @@ fn state(in_progress: bool) -> LoopState {
         world_size: 2,
         unreported_finite: in_progress.then_some(true),
         evaluated_samples: in_progress.then_some(12_000),
+        alarms,
+        unreported_alarms: vec![judgement(40)],
     }
 }

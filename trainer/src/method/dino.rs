@@ -15,9 +15,6 @@ use crate::model::dino_head::DinoHead;
 use crate::model::{Backbone, ForwardContext};
 use crate::state::Stateful;
 
-/// Name of the mean entropy of the teacher's assignments, in nats: at ln K every class is as likely as the others, at 0 each view
-/// has one class. Towards either end, training collapses.
-const ENTROPY: &str = "teacher_entropy";
 /// Sum of the teacher's scores over rows, and the number of rows.
 const SCORES: &str = "scores";
 const ROWS: &str = "rows";
@@ -100,7 +97,7 @@ impl Method for Dino {
     }
 
     fn mean_names(&self) -> Vec<String> {
-        vec![ENTROPY.into()]
+        vec![DinoConfig::TEACHER_ENTROPY.into()]
     }
 
     fn monitors(&self) -> &'static [&'static str] {
@@ -135,7 +132,8 @@ impl Method for Dino {
         let mut statistics = Statistics::default();
         statistics.put(SCORES, &scores.f_sum_dim_intlist(0, true, Kind::Double)?)?;
         statistics.put(ROWS, &Tensor::from(scores.size()[0]).f_to_device(scores.device())?)?;
-        let entropy = Mean::new(ENTROPY, assignments.entropy.f_div_scalar(num_large as f64)?);
+        let entropy =
+            Mean::new(DinoConfig::TEACHER_ENTROPY, assignments.entropy.f_div_scalar(num_large as f64)?);
         let objective = Objective::mean_of(&losses, &part.targets)?;
         Ok(Objective { means: vec![entropy], statistics, ..objective })
     }

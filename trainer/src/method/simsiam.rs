@@ -3,7 +3,7 @@
 //!
 //! With predictions p and projections z, both of unit length, the loss of a sample is `-(p1 . z2 + p2 . z1) / 2`
 //! (equation 2), and no gradient goes through z. With small views besides it is the mean of `-p . z` over all pairs of a view and
-//! another, large one.
+//! another, large one. By choice (`method.stop_gradient=false`, section 4.1) gradients do go through z, and the network collapses.
 
 use dtrain_configs::schema::{Encoder, MethodFacts, SimsiamConfig};
 use tch::{TchError, Tensor};
@@ -19,6 +19,8 @@ pub struct Simsiam {
     backbone: Box<dyn Backbone>,
     projector: Projector,
     predictor: Predictor,
+    /// Whether projections are given.
+    stop_gradient: bool,
 }
 
 impl Simsiam {
@@ -31,7 +33,7 @@ impl Simsiam {
         let predictor = parameters.scope("predictor", |scope| {
             Predictor::new(&config.predictor, config.projector.out_dim, norm, scope)
         });
-        Self { facts, backbone, projector, predictor }
+        Self { facts, backbone, projector, predictor, stop_gradient: config.stop_gradient }
     }
 }
 
@@ -56,9 +58,10 @@ impl Method for Simsiam {
         let pass = context.pass();
         let projections =
             self.projector.forward(&views::embeddings(&*self.backbone, part, context)?, pass)?;
+        let given = if self.stop_gradient { projections.detach() } else { projections.shallow_clone() };
         let num_views = views::num_views(part);
         let predicted = views::by_view(&self.predictor.forward(&projections, pass)?, num_views)?;
-        let mut given = views::by_view(&projections.detach(), num_views)?;
+        let mut given = views::by_view(&given, num_views)?;
         given.truncate(part.groups()[0].num_views as usize);
         let (agreement, num_pairs) = views::agreement(&predicted, &given)?;
         Objective::mean_of(&agreement.f_mul_scalar(-1.0 / num_pairs as f64)?, &part.targets)

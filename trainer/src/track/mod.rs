@@ -26,7 +26,7 @@ pub use grid::{Color, Matrix};
 pub use jsonl::{MetricsFile, last_step};
 pub use palette::Rgb;
 pub use picture::Picture;
-pub use result::{BestWeights, Optimized, RunResult};
+pub use result::{BestWeights, Optimized, RaisedAlarm, RunResult};
 pub use tensorboard::{EventWriter, HparamValue, SessionStatus};
 
 use std::collections::BTreeMap;

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use dtrain_configs::schema::MonitorMode;
+use dtrain_configs::schema::{Alarm, MonitorMode};
 use fs_err as fs;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
@@ -36,6 +36,9 @@ pub struct RunResult {
     /// The evaluation in full that the run ended with, of the weights that `eval.weights` says; absent where it ended without.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub evaluation: Option<FullEvaluation>,
+    /// Alarms that were on at the end.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub alarms: Vec<RaisedAlarm>,
     /// Hash of the names, sizes and labels of the data, in hexadecimal digits: runs are compared on the same data only.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub data_fingerprint: Option<String>,
@@ -57,6 +60,19 @@ pub struct BestWeights {
     /// What these weights reach: as of the last ones where the run has ended for good, else what was measured on the way.
     #[serde(serialize_with = "metrics_to_json", deserialize_with = "metrics_from_json")]
     pub metrics: Metrics,
+}
+
+/// An alarm that was on.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RaisedAlarm {
+    /// Its name in `alarms.on`.
+    pub name: Alarm,
+    /// Optimizer steps done when it was raised.
+    pub step: u64,
+    /// When the evidence began.
+    pub since: u64,
+    /// What it was raised for.
+    pub evidence: String,
 }
 
 /// What a search over runs looks at.
@@ -131,6 +147,12 @@ mod tests {
                 metrics,
             }),
             evaluation: None,
+            alarms: vec![RaisedAlarm {
+                name: Alarm::LinearGap,
+                step: 1200,
+                since: 1200,
+                evidence: "a linear probe".into(),
+            }],
             data_fingerprint: Some("00ab".into()),
         };
         result.write(&path).unwrap();
@@ -138,6 +160,7 @@ mod tests {
         let json: serde_json::Value = serde_json::from_slice(&fs::read(&path).unwrap()).unwrap();
         assert_eq!(json["metrics"]["train/loss"], "Infinity");
         assert_eq!(json["metrics"]["val/knn_top1"], 0.5);
+        assert_eq!(json["alarms"][0]["name"], "linear_gap");
         fs::write(&path, "{\"world_size\": 1").unwrap();
         assert!(RunResult::read(&path).unwrap_err().to_string().contains("result.json"));
     }

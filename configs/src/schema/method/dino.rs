@@ -2,8 +2,12 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::super::{GroupConfig, RunConfig, Scheduled, ScheduledSetting, Span, TeacherMomentum, ValueRange};
-use super::{MethodConfig, MethodFacts, MethodSettings, TeacherFacts, ViewFacts};
+use super::super::{
+    GroupConfig, RunConfig, Scheduled, ScheduledSetting, ScheduledValues, Span, TeacherMomentum, ValueRange,
+};
+use super::{
+    BatchFacts, EntropyFacts, LossMarks, MethodConfig, MethodFacts, MethodSettings, TeacherFacts, ViewFacts,
+};
 use crate::checks::{Checks, MAX_DIM};
 
 /// Most classes of the head.
@@ -37,6 +41,9 @@ pub struct DinoConfig {
 impl DinoConfig {
     /// Name of the teacher's temperature among the values that are scheduled.
     pub const TEACHER_TEMPERATURE: &'static str = "teacher_temperature";
+    /// Name of the mean entropy of the teacher's assignments, in nats: at ln K every class is as likely as the others, at 0 each
+    /// view has one class.
+    pub const TEACHER_ENTROPY: &'static str = "teacher_entropy";
 }
 
 impl Default for DinoConfig {
@@ -102,6 +109,15 @@ impl MethodSettings for DinoConfig {
             schedule: self.teacher_temperature,
             range: ValueRange::Positive,
         }]
+    }
+
+    /// A student that tells nothing gives all classes the same probability.
+    fn loss_marks(&self, _batch: &BatchFacts, _values: &ScheduledValues) -> LossMarks {
+        LossMarks { chance: Some((self.head.out_dim as f64).ln()), minimum: None }
+    }
+
+    fn output_entropy(&self) -> Option<EntropyFacts> {
+        Some(EntropyFacts { metric: Self::TEACHER_ENTROPY, num_classes: self.head.out_dim })
     }
 
     fn groups(&self) -> Vec<GroupConfig> {

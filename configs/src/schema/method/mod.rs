@@ -5,6 +5,7 @@
 mod byol;
 mod dino;
 mod facts;
+mod marks;
 mod multihead;
 mod pairs;
 mod projector;
@@ -16,12 +17,13 @@ mod supervised;
 use serde::{Deserialize, Serialize};
 
 use super::tagged::tagged;
-use super::{GroupConfig, HeadsConfig, RunConfig, ScheduledSetting};
+use super::{GroupConfig, HeadsConfig, RunConfig, ScheduledSetting, ScheduledValues};
 use crate::checks::Checks;
 
 pub use byol::ByolConfig;
 pub use dino::{DinoConfig, DinoHeadConfig};
 pub use facts::{LabelUse, MethodFacts, PairFacts, Sampling, TeacherFacts, ViewFacts};
+pub use marks::{BatchFacts, EntropyFacts, LossMarks};
 pub use pairs::PairExclusion;
 pub use projector::{PredictorConfig, ProjectorConfig};
 pub use simclr::SimclrConfig;
@@ -66,6 +68,16 @@ pub(crate) trait MethodSettings {
         Vec::new()
     }
 
+    /// What is known of its training loss on such a batch, given the values of the step; alarms go by it.
+    fn loss_marks(&self, _batch: &BatchFacts, _values: &ScheduledValues) -> LossMarks {
+        LossMarks::default()
+    }
+
+    /// What it puts out as a distribution without labels, where it does; alarms go by it.
+    fn output_entropy(&self) -> Option<EntropyFacts> {
+        None
+    }
+
     /// Settings of `method` that cannot work, alone or with others.
     fn check(&self, config: &RunConfig, checks: &mut Checks);
 
@@ -99,6 +111,16 @@ impl MethodConfig {
     /// Groups of parameters that it trains in another way than the rest.
     pub(crate) fn groups(&self) -> Vec<GroupConfig> {
         self.settings().groups()
+    }
+
+    /// What is known of its training loss on such a batch, given the values of the step.
+    pub fn loss_marks(&self, batch: &BatchFacts, values: &ScheduledValues) -> LossMarks {
+        self.settings().loss_marks(batch, values)
+    }
+
+    /// What it puts out as a distribution without labels, where it does.
+    pub fn output_entropy(&self) -> Option<EntropyFacts> {
+        self.settings().output_entropy()
     }
 
     /// The settings of its heads, where it has one for each label.

@@ -2,8 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::super::{RunConfig, Scheduled, ScheduledSetting, ValueRange};
-use super::{PairFacts, ProjectorConfig};
+use super::super::{RunConfig, Scheduled, ScheduledSetting, ScheduledValues, ValueRange};
+use super::{LossMarks, PairFacts, ProjectorConfig, marks};
 use crate::checks::Checks;
 
 /// Rows of the memory queue in proofs.
@@ -26,6 +26,22 @@ pub enum PairExclusion {
 pub(super) fn temperature(schedule: Scheduled) -> ScheduledSetting {
     let range = ValueRange::Positive;
     ScheduledSetting { key: "method.temperature", name: PairFacts::TEMPERATURE, schedule, range }
+}
+
+/// What is known of a contrastive loss whose positives are the rows of a group, given the samples of each group. Of pairs that are
+/// left out nothing is known, since recordings differ from batch to batch.
+pub(super) fn loss_marks(
+    samples_of_groups: &[usize],
+    num_views: u32,
+    temperature: &Scheduled,
+    (queue_size, exclude_pairs): (usize, &[PairExclusion]),
+    values: &ScheduledValues,
+) -> LossMarks {
+    if !exclude_pairs.is_empty() {
+        return LossMarks::default();
+    }
+    let temperature = values.get(PairFacts::TEMPERATURE).unwrap_or_else(|| temperature.ends()[0]);
+    marks::of_contrast(samples_of_groups, num_views, temperature, queue_size)
 }
 
 /// The settings of a contrastive loss.

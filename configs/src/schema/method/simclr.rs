@@ -2,11 +2,11 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::super::{RunConfig, Scheduled, ScheduledSetting};
+use super::super::{RunConfig, Scheduled, ScheduledSetting, ScheduledValues};
 use super::pairs::{self, PairSettings, SHORT_QUEUE};
 use super::{
-    LabelUse, MethodConfig, MethodFacts, MethodSettings, PairExclusion, PairFacts, ProjectorConfig, Sampling,
-    ViewFacts,
+    BatchFacts, LabelUse, LossMarks, MethodConfig, MethodFacts, MethodSettings, PairExclusion, PairFacts,
+    ProjectorConfig, Sampling, ViewFacts,
 };
 use crate::checks::Checks;
 
@@ -60,6 +60,13 @@ impl MethodSettings for SimclrConfig {
 
     fn scheduled(&self) -> Vec<ScheduledSetting> {
         vec![pairs::temperature(self.temperature)]
+    }
+
+    fn loss_marks(&self, batch: &BatchFacts, values: &ScheduledValues) -> LossMarks {
+        // The views of one sample are each other's only positive.
+        let groups = vec![1; batch.num_samples()];
+        let apart = (self.queue_size, self.exclude_pairs.as_slice());
+        pairs::loss_marks(&groups, self.facts().views.total(), &self.temperature, apart, values)
     }
 
     fn check(&self, config: &RunConfig, checks: &mut Checks) {

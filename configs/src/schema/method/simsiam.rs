@@ -17,6 +17,9 @@ pub struct SimsiamConfig {
     /// Small views of each sample besides its two large ones (multi-crop), of which `augment.small_views` has the shape: from
     /// each of them the projections of the large ones are predicted.
     pub small_views: u32,
+    /// Take the projection that is predicted as given. `false` lets gradients go through it, and the network collapses: the
+    /// ablation of section 4.1 of the paper.
+    pub stop_gradient: bool,
 }
 
 impl Default for SimsiamConfig {
@@ -31,6 +34,7 @@ impl Default for SimsiamConfig {
             },
             predictor: PredictorConfig { hidden_dim: 512 },
             small_views: 0,
+            stop_gradient: true,
         }
     }
 }

@@ -2,11 +2,11 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::super::{Auto, RunConfig, Scheduled, ScheduledSetting};
+use super::super::{Auto, RunConfig, Scheduled, ScheduledSetting, ScheduledValues};
 use super::pairs::{self, PairSettings, SHORT_QUEUE};
 use super::{
-    LabelUse, MethodConfig, MethodFacts, MethodSettings, PairExclusion, PairFacts, ProjectorConfig, Sampling,
-    ViewFacts,
+    BatchFacts, LabelUse, LossMarks, MethodConfig, MethodFacts, MethodSettings, PairExclusion, PairFacts,
+    ProjectorConfig, Sampling, ViewFacts,
 };
 use crate::checks::Checks;
 
@@ -57,6 +57,14 @@ impl MethodSettings for SupconConfig {
 
     fn scheduled(&self) -> Vec<ScheduledSetting> {
         vec![pairs::temperature(self.temperature)]
+    }
+
+    fn loss_marks(&self, batch: &BatchFacts, values: &ScheduledValues) -> LossMarks {
+        // Without a label the views of one sample are each other's only positive.
+        let mut groups = batch.class_counts.clone();
+        groups.extend(vec![1; batch.unlabelled]);
+        let apart = (self.queue_size, self.exclude_pairs.as_slice());
+        pairs::loss_marks(&groups, self.facts().views.total(), &self.temperature, apart, values)
     }
 
     fn check(&self, config: &RunConfig, checks: &mut Checks) {

@@ -2,8 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::super::RunConfig;
-use super::{LabelUse, MethodConfig, MethodFacts, MethodSettings, Sampling};
+use super::super::{RunConfig, ScheduledValues};
+use super::{BatchFacts, LabelUse, LossMarks, MethodConfig, MethodFacts, MethodSettings, Sampling};
 use crate::checks::Checks;
 
 /// Cross-entropy on the target label.
@@ -27,6 +27,11 @@ impl MethodSettings for SupervisedConfig {
             labels: LabelUse::Target,
             ..MethodFacts::default()
         }
+    }
+
+    fn loss_marks(&self, batch: &BatchFacts, _: &ScheduledValues) -> LossMarks {
+        // All classes alike, also against a target that is smoothed.
+        LossMarks { chance: (batch.num_classes > 1).then(|| (batch.num_classes as f64).ln()), minimum: None }
     }
 
     fn check(&self, _config: &RunConfig, checks: &mut Checks) {

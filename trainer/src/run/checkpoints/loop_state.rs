@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use crate::alarms::{AlarmStates, Judgement};
 use crate::checkpoint::{CheckpointError, FrameKind, Sections};
 use crate::coordinator::CoordinatorState;
 use crate::run::prepare::Resolved;
@@ -16,6 +17,9 @@ const LOOP: FrameKind = FrameKind { name: "loop", tag: *b"LOOP", version: 1 };
 const RUN: FrameKind = FrameKind { name: "run", tag: *b"RUNS", version: 1 };
 /// Not there while there is nothing to say, as in checkpoints of old.
 const EVALUATION: FrameKind = FrameKind { name: "evaluation", tag: *b"EVAL", version: 1 };
+
+/// Raised with every change of [`AlarmStates`]. Checkpoints that are older than alarms do not have it.
+const ALARMS: FrameKind = FrameKind { name: "alarms", tag: *b"ALRM", version: 1 };
 
 /// A sample that could not be read.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -49,11 +53,16 @@ pub struct LoopState {
     pub unreported_finite: Option<bool>,
     /// Samples of val and train together that evaluations during training look at, once that was decided.
     pub evaluated_samples: Option<u64>,
+    /// Alarms, and the evidence before them.
+    pub alarms: AlarmStates,
+    /// Judgements that rank 0 has not heard of yet.
+    pub unreported_alarms: Vec<Judgement>,
 }
 
 impl LoopState {
     /// Names of its sections.
-    pub const SECTIONS: [&'static str; 4] = [COORDINATOR.name, LOOP.name, RUN.name, EVALUATION.name];
+    pub const SECTIONS: [&'static str; 5] =
+        [COORDINATOR.name, LOOP.name, RUN.name, EVALUATION.name, ALARMS.name];
 
     /// Adds its sections.
     ///
@@ -71,13 +80,16 @@ impl LoopState {
             world_size,
             unreported_finite,
             evaluated_samples,
+            alarms,
+            unreported_alarms,
         } = self;
         if let Some(samples) = evaluated_samples {
             sections.put(&EVALUATION, samples)?;
         }
         sections.put(&COORDINATOR, coordinator)?;
         sections.put(&LOOP, &(wall_secs, dropped, metrics, unreported_finite))?;
-        sections.put(&RUN, &(data_fingerprint, resolved, world_size))
+        sections.put(&RUN, &(data_fingerprint, resolved, world_size))?;
+        sections.put(&ALARMS, &(alarms, unreported_alarms))
     }
 
     /// Reads its sections.
@@ -90,6 +102,9 @@ impl LoopState {
         let (data_fingerprint, resolved, world_size) = sections.get(&RUN)?;
         let is_decided = sections.contains(EVALUATION.name);
         let evaluated_samples = is_decided.then(|| sections.get(&EVALUATION)).transpose()?;
+        let has_alarms = sections.contains(ALARMS.name);
+        let (alarms, unreported_alarms) =
+            if has_alarms { sections.get(&ALARMS)? } else { Default::default() };
         Ok(Self {
             coordinator,
             wall_secs,
@@ -100,6 +115,8 @@ impl LoopState {
             world_size,
             unreported_finite,
             evaluated_samples,
+            alarms,
+            unreported_alarms,
         })
     }
 }
@@ -113,4 +130,5 @@ pub(crate) fn parse_section(payload: &[u8]) -> bool {
         || decode::<Loop>(&LOOP, &seal(&LOOP, payload)).is_ok()
         || decode::<(u64, Resolved, usize)>(&RUN, &seal(&RUN, payload)).is_ok()
         || decode::<u64>(&EVALUATION, &seal(&EVALUATION, payload)).is_ok()
+        || decode::<(AlarmStates, Vec<Judgement>)>(&ALARMS, &seal(&ALARMS, payload)).is_ok()
 }

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeSet;
 
-use dtrain_configs::schema::{Auto, EvalWeights, MetricSum};
+use dtrain_configs::schema::{Alarm, Auto, EvalWeights, MetricSum};
 use dtrain_configs::{Origins, RunConfig, choice_hint};
 
 use crate::error::TrainError;
@@ -28,6 +28,9 @@ const SOMETIMES: [&str; 6] = [
     "perf/slowest_rank",
     "perf/straggling_s",
 ];
+
+/// Before the names of alarms, which are logged when one is raised or clears.
+const ALARMS: &str = "alarm/";
 
 /// What most people look at first.
 const JUDGING: [&str; 9] = [
@@ -57,6 +60,7 @@ impl MetricNames {
         let method = subject.method;
         let mut during: BTreeSet<String> = ALWAYS.iter().chain(&SOMETIMES).map(|&name| name.into()).collect();
         during.insert("train/loss".into());
+        during.extend(Alarm::ALL.map(|alarm| format!("{ALARMS}{}", alarm.as_str())));
         if config.phases.enabled {
             during.insert("train/phase".into());
         }
@@ -116,7 +120,7 @@ impl MetricNames {
             .during
             .union(&self.at_end)
             .map(String::as_str)
-            .filter(|known| !known.starts_with("perf/") && !known.starts_with("opt/"))
+            .filter(|known| ![ALARMS, "perf/", "opt/"].iter().any(|before| known.starts_with(before)))
             .collect();
         let as_here = in_our_words(name);
         match told.iter().find(|known| **known == as_here) {
@@ -339,7 +343,7 @@ mod tests {
             let (promised, written) = names_and_metrics(method, &folder, &more);
             let unexpected: Vec<_> = written.difference(&promised).collect();
             assert!(unexpected.is_empty(), "{method} writes {unexpected:?}, which nobody promised");
-            let sometimes = |name: &&String| !SOMETIMES.contains(&name.as_str());
+            let sometimes = |name: &&String| !SOMETIMES.contains(&name.as_str()) && !name.starts_with(ALARMS);
             let missing: Vec<_> = promised.difference(&written).filter(sometimes).collect();
             assert!(missing.is_empty(), "{method} never writes {missing:?}");
         }

@@ -51,6 +51,7 @@ pub(super) fn run_plan(
         max_nonfinite_steps: config.trainer.max_nonfinite_steps,
         course,
         early_stop: early_stop(config),
+        alarms: config.alarms.clone(),
     }
 }
 

@@ -80,6 +80,11 @@ pub(super) fn forget(changes: &[Change], state: &mut CoordinatorState) {
     }
 }
 
+/// Whether alarms are raised by other rules than before; what an alarm does is no rule.
+pub(super) fn alarm_rules_changed(changes: &[Change]) -> bool {
+    changes.iter().any(|change| change.key.starts_with("alarms.") && !change.key.starts_with("alarms.on."))
+}
+
 #[cfg(test)]
 mod tests {
     use dtrain_configs::{ComposeOptions, compose};
@@ -183,5 +188,7 @@ mod tests {
         assert_eq!(after(&["stop.patience=99"]), (false, false));
         assert_eq!(after(&["checkpoint.monitor=val/acc"]), (true, false));
         assert_eq!(after(&["stop.monitor=val/acc"]), (false, true));
+        let other_alarms = |more: &[&str]| alarm_rules_changed(&changes(&config(&[]), &config(more)));
+        assert!(other_alarms(&["alarms.patience=3"]) && !other_alarms(&["alarms.on.uniformity=stop"]));
     }
 }

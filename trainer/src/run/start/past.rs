@@ -6,7 +6,7 @@ use dtrain_comm::Collective;
 use dtrain_configs::schema::ResumeMode;
 use dtrain_configs::{RunConfig, RunDir, shell_path};
 
-use super::changes::{changes, forget, judge};
+use super::changes::{alarm_rules_changed, changes, forget, judge};
 use crate::coordinator::{CoordinatorState, Course};
 use crate::error::TrainError;
 use crate::run::agree::agreed;
@@ -50,7 +50,12 @@ impl Past {
     /// The loop's state, likewise.
     pub(super) fn into_state(self) -> Option<LoopState> {
         let coordinator = self.coordinator()?;
-        Some(LoopState { coordinator, ..self.restored?.state })
+        let rules_changed = alarm_rules_changed(&self.changes);
+        let mut state = LoopState { coordinator, ..self.restored?.state };
+        if rules_changed {
+            (state.alarms, state.unreported_alarms) = Default::default();
+        }
+        Some(state)
     }
 
     /// What the schedule was made for up to now, where `asked` changes that.

@@ -13,7 +13,7 @@ use crate::run::agree::{agreed, on_rank_0, rank_0_says};
 use crate::run::checkpoints::{best_checkpoint, is_of_weights, load_at};
 use crate::run::prepare::Prepared;
 use crate::run::report::Observer;
-use crate::track::{BestWeights, FullEvaluation, Optimized, RunResult, SessionStatus};
+use crate::track::{BestWeights, FullEvaluation, Optimized, RaisedAlarm, RunResult, SessionStatus};
 
 /// How a run ended.
 #[derive(Debug, Clone, PartialEq)]
@@ -30,6 +30,8 @@ pub struct Outcome {
     pub samples_seen: u64,
     /// The best weights, where a metric has chosen some; rank 0 knows them.
     pub best: Option<BestWeights>,
+    /// The alarms that are on; rank 0 knows them.
+    pub alarms: Vec<RaisedAlarm>,
 }
 
 /// Finds the best weights and writes the result, unless this start has not `acted` and there is a result already.
@@ -89,7 +91,8 @@ fn best_weights(
     let found = here.as_ref().map(|best| (best.weights.step, best.weights.step == outcome.steps));
     let told = ranks.broadcast_bytes(serde_json::to_vec(&found).map_err(TrainError::internal)?, 0)?;
     let found: Option<(u64, bool)> = serde_json::from_slice(&told).map_err(TrainError::internal)?;
-    let ends_for_good = matches!(outcome.reason, StopReason::Finished | StopReason::EarlyStopped);
+    let ends_for_good =
+        matches!(outcome.reason, StopReason::Finished | StopReason::EarlyStopped | StopReason::Alarm);
     let evaluates = ends_for_good && prepared.config.eval.every_epochs > 0;
     let is_reported = awaits_best(prepared, recorder);
     let Some((step, is_last)) = found else {
@@ -150,6 +153,7 @@ fn write_result(
         metrics: outcome.metrics.clone(),
         best: outcome.best.clone(),
         evaluation: full.cloned(),
+        alarms: outcome.alarms.clone(),
         data_fingerprint: Some(format!("{:016x}", prepared.dataset.fingerprint)),
     };
     result.write(&run_dir.result())?;
@@ -159,7 +163,9 @@ fn write_result(
     }
     // A run that will be continued has not ended for TensorBoard.
     match outcome.reason {
-        StopReason::Finished | StopReason::EarlyStopped => tracker.end(SessionStatus::Success)?,
+        StopReason::Finished | StopReason::EarlyStopped | StopReason::Alarm => {
+            tracker.end(SessionStatus::Success)?
+        }
         StopReason::NonFinite => tracker.end(SessionStatus::Failure)?,
         StopReason::Interrupted | StopReason::Requeue => {}
     }

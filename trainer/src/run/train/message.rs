@@ -7,9 +7,9 @@ use crate::coordinator::Report;
 use crate::run::agree::Told;
 
 /// From every rank to rank 0.
-pub(crate) const REPORT: FrameKind = FrameKind { name: "report", tag: *b"REPT", version: 2 };
+pub(crate) const REPORT: FrameKind = FrameKind { name: "report", tag: *b"REPT", version: 3 };
 /// From rank 0 to all.
-pub(crate) const DIRECTIVE: FrameKind = FrameKind { name: "directive", tag: *b"DIRV", version: 2 };
+pub(crate) const DIRECTIVE: FrameKind = FrameKind { name: "directive", tag: *b"DIRV", version: 3 };
 
 /// What a rank says before each directive.
 #[derive(Serialize, Deserialize)]

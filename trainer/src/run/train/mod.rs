@@ -1,5 +1,6 @@
 //! THE loop, and what each directive does: a step, an evaluation, a checkpoint, the end.
 
+mod alarms;
 mod batches;
 mod budget;
 mod collate;

@@ -6,7 +6,9 @@ use std::time::{Duration, Instant};
 
 use dtrain_comm::{CollectiveExt, Stage, StageGuard};
 use dtrain_configs::RunDir;
+use dtrain_configs::schema::Alarm;
 
+use super::alarms::Watch;
 use super::batches::{Batches, Ready};
 use super::collate::{local_batch, start_loader};
 use super::conclude::{Outcome, conclude};
@@ -18,6 +20,7 @@ use super::record::Recorder;
 use super::save::Saving;
 use super::stop::StopRequests;
 use super::window::Window;
+use crate::alarms::{AlarmStates, Raised};
 use crate::batch::Batch;
 use crate::checkpoint::{Written, decode, encode};
 use crate::coordinator::{Coordinator, CoordinatorState, Directive, Report, SaveKind, StepPlan, StopReason};
@@ -27,6 +30,7 @@ use crate::run::agree::{Told, settle};
 use crate::run::checkpoints::{DroppedSample, LoopState, Saver};
 use crate::run::prepare::{Prepared, explain};
 use crate::run::report::{Observer, Tracker, captions};
+use crate::track::RaisedAlarm;
 
 /// A run in progress on one rank.
 pub struct Session<'a> {
@@ -45,6 +49,7 @@ pub struct Session<'a> {
     last_step_finite: Option<bool>,
     /// Of the last evaluation, until they are reported.
     monitors: MonitorValues,
+    alarms: Watch,
     /// Whether this start has done anything.
     acted: bool,
     window: Window,
@@ -83,8 +88,10 @@ impl<'a> Session<'a> {
         let dropped = state.map_or_else(Vec::new, |state| state.dropped.clone());
         let loader = start_loader(&prepared, coordinator.step, &dropped)?;
         let coordinator_step = coordinator.step;
+        let alarms = state.map_or_else(Default::default, |state| state.alarms.clone());
+        let unreported = state.map_or_else(Vec::new, |state| state.unreported_alarms.clone());
         Ok(Self {
-            coordinator: Coordinator::new(prepared.plan.clone(), coordinator),
+            coordinator: Coordinator::new(prepared.plan.clone(), coordinator).with_alarms(alarms),
             batches: Batches::new(loader),
             evaluator: Evaluator::new(
                 parts.limits,
@@ -99,6 +106,7 @@ impl<'a> Session<'a> {
             in_flight: VecDeque::new(),
             last_step_finite: state.and_then(|state| state.unreported_finite),
             monitors: MonitorValues::default(),
+            alarms: Watch::new(&prepared, unreported),
             acted: false,
             window: Window::default(),
             prepared,
@@ -154,6 +162,9 @@ impl<'a> Session<'a> {
         let mut message = Vec::new();
         if ranks.world().rank == 0 {
             message = encode(&DIRECTIVE, &self.coordinator.next(&reports))?;
+            for event in self.coordinator.take_alarm_events() {
+                self.alarms.tell(&event, &self.prepared, &mut self.recorder);
+            }
             if self.coordinator.ending().is_some() {
                 self.stop_requests.agreed();
             }
@@ -180,6 +191,7 @@ impl<'a> Session<'a> {
             last_step_finite: self.last_step_finite.take(),
             monitored: checkpoint,
             watched: stop,
+            alarms: self.alarms.take(),
             failed_samples: self.batches.take_failures(),
         }
     }
@@ -235,7 +247,11 @@ impl<'a> Session<'a> {
                 "loss or gradient is not finite: the step is skipped on all ranks"
             );
         }
-        self.window.log(&self.prepared, (&plan, outcome), &mut self.recorder, self.observer)
+        let logged = self.window.log(&self.prepared, (&plan, outcome), &mut self.recorder, self.observer)?;
+        if logged {
+            self.alarms.after_step(&self.prepared, outcome.loss, plan.step + 1);
+        }
+        Ok(())
     }
 
     fn evaluate(&mut self, step: u64, last: bool) -> Result<(), TrainError> {
@@ -243,6 +259,7 @@ impl<'a> Session<'a> {
         tracing::debug!("evaluation begins");
         self.monitors =
             self.evaluator.evaluate(&self.prepared, &mut self.recorder, self.observer, (step, last))?;
+        self.alarms.after_evaluation(&self.prepared, &self.recorder, step);
         tracing::debug!("evaluation ends");
         Ok(())
     }
@@ -268,6 +285,7 @@ impl<'a> Session<'a> {
             recorder,
             last_step_finite,
             evaluator,
+            alarms,
             // Of the process and not of the run.
             saving: _,
             observer: _,
@@ -290,6 +308,8 @@ impl<'a> Session<'a> {
             world_size: prepared.engine.collective().world().world_size,
             unreported_finite: *last_step_finite,
             evaluated_samples: evaluator.decided(),
+            alarms: coordinator.alarms().clone(),
+            unreported_alarms: alarms.unreported().to_vec(),
         }
     }
 
@@ -307,6 +327,7 @@ impl<'a> Session<'a> {
             wall_secs: self.recorder.wall_secs(),
             metrics: self.recorder.metrics().clone(),
             best: None,
+            alarms: raised_alarms(self.coordinator.alarms()),
             reason,
         };
         let Self { mut prepared, mut evaluator, mut recorder, observer, acted, .. } = self;
@@ -327,6 +348,17 @@ impl<'a> Session<'a> {
             self.recorder.fail_with(error.into());
         }
     }
+}
+
+/// The alarms that are on, as the result has them.
+fn raised_alarms(alarms: &AlarmStates) -> Vec<RaisedAlarm> {
+    let told = |(alarm, raised): (Alarm, &Raised)| RaisedAlarm {
+        name: alarm,
+        step: raised.step,
+        since: raised.since,
+        evidence: raised.evidence.clone(),
+    };
+    alarms.raised().map(told).collect()
 }
 
 /// A checkpoint has become durable.

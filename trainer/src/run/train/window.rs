@@ -49,6 +49,7 @@ impl Window {
     }
 
     /// Records the metrics of a step whose turn it is, tells the observer of each, and begins anew after what was logged.
+    /// Returns whether it was logged.
     ///
     /// # Errors
     /// When the ranks cannot talk.
@@ -58,7 +59,7 @@ impl Window {
         (plan, outcome): (&StepPlan, &StepOutcome),
         recorder: &mut Recorder,
         observer: &mut dyn Observer,
-    ) -> Result<(), TrainError> {
+    ) -> Result<bool, TrainError> {
         let done = plan.step + 1;
         let every = prepared.config.track.every_steps.max(1);
         let last = done == prepared.plan.total_steps;
@@ -81,7 +82,7 @@ impl Window {
         if logged {
             *self = Self::default();
         }
-        Ok(())
+        Ok(logged)
     }
 
     fn trace(&self, outcome: &StepOutcome) {

@@ -1,0 +1,97 @@
+#!/usr/bin/env python3
+"""Makes the recordings anew that tests judge alarms by: real runs, some of which go wrong.
+
+    scripts/record_alarms.py             all of them, a quarter of an hour on two cores
+    scripts/record_alarms.py simclr ...  some, by the names of the files
+
+Each becomes `trainer/src/alarms/recordings/NAME.jsonl`: a line that says what was run and what alarms go by, then the
+metrics that rules look at. `trainer/src/alarms/recorded.rs` says which alarms are expected of which.
+"""
+
+import argparse
+import json
+import re
+import shlex
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+REPOSITORY = Path(__file__).resolve().parent.parent
+RECORDINGS = REPOSITORY / "trainer/src/alarms/recordings"
+
+RUNS = {
+    # Recordings in place of species.
+    "simclr_birdsong": "experiment=simclr_birdsong",
+    # Gradients through the projection that is predicted: everything becomes one point (Chen & He 2021, section 4.1).
+    "simsiam_without_stop_gradient": "experiment=simsiam_birdsong ~optimizer.groups method.stop_gradient=false"
+    " optimizer.lr=0.02 schedule=constant trainer.batch_size=32 trainer.max_epochs=6",
+    # A learning rate that moves nothing: the loss stays at ln 10, and the network knows recordings as any untrained one does.
+    "supervised_that_does_not_learn": "experiment=supervised_birdsong optimizer.lr=1e-9 trainer.max_epochs=3 track.every_steps=1",
+    # These go well.
+    "supervised_birdsong": "experiment=supervised_birdsong",
+    "supcon_birdsong": "experiment=supcon_birdsong trainer.max_epochs=6",
+    "simsiam_birdsong": "experiment=simsiam_birdsong trainer.max_epochs=5",
+}
+# What rules look at.
+KEPT = re.compile(
+    r"train/(loss|linear_top1)$|val/(chance|knn_top1|linear_top1|embedding_std|effective_rank|alignment|uniformity)$"
+    r"|val/recording_(knn_top1|chance)$"
+)
+FACT = re.compile(r'(embedding_width|full_rank|recording|loss_at_chance|loss_at_minimum)=("[^"]*"|[-+.\w]+)')
+
+
+def main() -> int:
+    """Records the runs that were asked for."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("names", nargs="*", metavar="NAME", help=", ".join(RUNS))
+    parser.add_argument("--dtrain", type=Path, default=REPOSITORY / "target/release/dtrain", help="default: %(default)s")
+    args = parser.parse_args()
+    unknown = [name for name in args.names if name not in RUNS]
+    if unknown:
+        parser.error(f"no recording is called `{unknown[0]}`; there are {', '.join(RUNS)}")
+    if not args.dtrain.is_file():
+        parser.error(f"no dtrain at `{args.dtrain}`: build it with `cargo build --release`")
+    for name in args.names or RUNS:
+        record(name, args.dtrain)
+    return 0
+
+
+def record(name: str, dtrain: Path) -> None:
+    """Runs one configuration, in a folder of its own, and keeps what rules look at."""
+    words = RUNS[name]
+    with tempfile.TemporaryDirectory() as folder:
+        run = Path(folder) / "run"
+        command = [str(dtrain), *shlex.split(words), f"run.dir={run}", "track.tensorboard=false"]
+        print(f"{name}: dtrain {words}", file=sys.stderr)
+        subprocess.run(command, check=True, cwd=REPOSITORY, stdout=subprocess.DEVNULL)
+        lines = [json.dumps({"command": f"dtrain {words}", **facts(run)}), *metrics(run)]
+    RECORDINGS.mkdir(exist_ok=True)
+    (RECORDINGS / f"{name}.jsonl").write_text("\n".join(lines) + "\n")
+
+
+def facts(run: Path) -> dict:
+    """What the log says that alarms go by."""
+    log = (run / "logs/rank_000.log").read_text().splitlines()
+    told = next((line for line in log if "what alarms go by" in line), "")
+    found = {key: json.loads(value) for key, value in FACT.findall(told)}
+    if "embedding_width" not in found:
+        sys.exit(f"the log of {run} does not say what alarms go by")
+    return found
+
+
+def metrics(run: Path) -> list[str]:
+    """Lines of `metrics.jsonl`, without what no rule looks at."""
+    kept = []
+    for text in (run / "metrics.jsonl").read_text().splitlines():
+        line = json.loads(text)
+        values = {key: value for key, value in line.items() if KEPT.match(key) and isinstance(value, int | float)}
+        if values:
+            # Six digits tell as much, and make the files small.
+            short = {key: float(f"{value:.6g}") for key, value in values.items()}
+            kept.append(json.dumps({"step": line["step"], "epoch": line["epoch"], **short}))
+    return kept
+
+
+if __name__ == "__main__":
+    sys.exit(main())
