@@ -24,8 +24,10 @@ RUNS = {
     # Recordings in place of species.
     "simclr_birdsong": "experiment=simclr_birdsong",
     # Gradients through the projection that is predicted: everything becomes one point (Chen & He 2021, section 4.1).
+    # Batch norm in the projector and the backbone would keep the embedding from following all the way.
     "simsiam_without_stop_gradient": "experiment=simsiam_birdsong ~optimizer.groups method.stop_gradient=false"
-    " optimizer.lr=0.02 schedule=constant trainer.batch_size=32 trainer.max_epochs=6",
+    " method.projector.batch_norm=false method.projector.last_batch_norm=false model.norm=group"
+    " optimizer.lr=0.01 schedule=constant trainer.batch_size=32 trainer.max_epochs=5",
     # A learning rate that moves nothing: the loss stays at ln 10, and the network knows recordings as any untrained one does.
     "supervised_that_does_not_learn": "experiment=supervised_birdsong optimizer.lr=1e-9 trainer.max_epochs=3 track.every_steps=1",
     # These go well.

@@ -78,7 +78,7 @@ fn runs_that_go_wrong_are_found_out_and_others_are_left_alone() {
         ("simclr_birdsong.jsonl", &[(Alarm::RecordingShortcut, 5)]),
         (
             "simsiam_without_stop_gradient.jsonl",
-            &[(Alarm::EffectiveRank, 5), (Alarm::EmbeddingStd, 5), (Alarm::Uniformity, 5)],
+            &[(Alarm::EffectiveRank, 2), (Alarm::EmbeddingStd, 2), (Alarm::Uniformity, 2)],
         ),
         ("supervised_that_does_not_learn.jsonl", &[(Alarm::LossAtChance, 2), (Alarm::RecordingShortcut, 3)]),
         ("supervised_birdsong.jsonl", &[]),
