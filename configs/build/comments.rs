@@ -192,6 +192,7 @@ fn form(ty: &Type) -> Option<(&'static str, String)> {
             _ => return None,
         },
         "Auto" => ("Auto", last_name(inner(0)?)?),
+        "Several" => ("Several", last_name(inner(0)?)?),
         "Vec" => ("List", last_name(inner(0)?)?),
         "BTreeMap" => ("Named", last_name(inner(1)?)?),
         _ => ("One", name),

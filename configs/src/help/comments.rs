@@ -27,6 +27,8 @@ pub(super) enum Form {
     Optional,
     Auto,
     List,
+    /// One, or a list of them.
+    Several,
     OptionalList,
     Pair,
     OptionalPair,

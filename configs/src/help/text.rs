@@ -100,6 +100,7 @@ pub(super) fn kind(value: &Value) -> String {
         Form::Optional => format!("`null`, or {one}"),
         Form::Auto => format!("`auto`, or {one}"),
         Form::List => format!("a list, `[a, b]`: {many}"),
+        Form::Several => format!("{one}, or a list, `[a, b]`: {many}"),
         Form::OptionalList => format!("`null`, or a list, `[a, b]`: {many}"),
         Form::Pair => "two numbers, `[low, high]`".to_owned(),
         Form::OptionalAuto => format!("`auto`, `null`, or {one}"),

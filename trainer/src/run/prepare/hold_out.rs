@@ -54,7 +54,7 @@ pub(super) fn hold_out_classes(dataset: &mut Dataset, config: &RunConfig) -> Res
         let counts = label.counts(&ids);
         let most = config.eval.few_shot.shots.values().iter().copied().max().unwrap_or(0);
         for &class in &classes {
-            let samples = counts.get(class as usize).map_or(0, |&count| count as usize);
+            let samples = counts.get(class as usize).copied().unwrap_or(0);
             if samples <= most {
                 let name = label.classes.get(class as usize).map_or("", String::as_str);
                 return Err(TrainError::config(

@@ -47,8 +47,18 @@ pub(super) fn build_parts(
     let of_groups = config.optimizer.groups().iter().any(|group| group.freezes().next().is_some());
     let freezes = (config.phases.enabled || of_groups) && config.model.bn_statistics == BnStatistics::Precise;
     let is_planned = purpose == Purpose::Train || freezes;
-    let sampler =
-        is_planned.then(|| sampler(config, dataset, method.facts().sampling)).transpose()?.map(Arc::new);
+    // Losses of an evaluation take what the method changes over the run as in the step of the weights. Of other data than those
+    // that were trained on, which may not make a batch, the length in steps is not known.
+    let is_scheduled = config.method.scheduled().iter().any(|own| own.schedule.constant().is_none());
+    let planned = || sampler(config, dataset, method.facts().sampling);
+    let sampler = if is_planned {
+        Some(planned()?)
+    } else if is_scheduled {
+        planned().ok()
+    } else {
+        None
+    };
+    let sampler = sampler.map(Arc::new);
     let steps_per_epoch = sampler.as_ref().map_or(1, |s| s.steps_per_epoch()).max(1);
     let total_steps = course::total_steps(config, steps_per_epoch);
     let course = if is_planned {
@@ -56,6 +66,8 @@ pub(super) fn build_parts(
         phases::check(config, &course, steps_per_epoch, &*method, &parameters)?;
         groups::check(config, &course, steps_per_epoch, &parameters)?;
         course
+    } else if sampler.is_some() {
+        course::plan(config, steps_per_epoch).unwrap_or_else(|_| Course::whole(total_steps))
     } else {
         Course::whole(total_steps)
     };
