@@ -187,3 +187,74 @@ fn check_by_view(key: &'static str, shares: &ByView, checks: &mut Checks) {
     checks.require(!shares.all().is_empty(), [key], || format!("`{key}` is an empty list"), None);
     shares.all().iter().for_each(|&share| checks.fraction(key, share));
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::schema::SmallViewsConfig;
+
+    fn messages(check: fn(&RunConfig, &mut Checks), change: impl FnOnce(&mut RunConfig)) -> Vec<String> {
+        let mut config = RunConfig::default();
+        change(&mut config);
+        let mut checks = Checks::default();
+        check(&config, &mut checks);
+        checks.found.into_iter().map(|conflict| conflict.message).collect()
+    }
+
+    #[test]
+    fn small_views_of_recordings_hold_a_frame_and_their_masks() {
+        assert_eq!(messages(check_small_sound, |_| ()), Vec::<String>::new());
+        for (small_views, part) in [
+            (
+                SmallViewsConfig { clip_fraction: 0.0, ..Default::default() },
+                "`augment.small_views.clip_fraction` must be above 0 and at most 1, not 0",
+            ),
+            (
+                // 256 of 16,000 samples: half of a transform, to its last sample.
+                SmallViewsConfig { clip_fraction: 0.016, max_time_width: Some(0), ..Default::default() },
+                "`augment.small_views.clip_fraction` = 0.016 of a clip is 256 samples, half of `data.features.n_fft` = 512 is 256",
+            ),
+            (
+                SmallViewsConfig { max_time_width: Some(43), ..Default::default() },
+                "`augment.small_views.max_time_width` = 43 can mask all 43 frames",
+            ),
+            (
+                SmallViewsConfig { max_freq_width: Some(64), ..Default::default() },
+                "`augment.small_views.max_freq_width` = 64 can mask all of `data.features.n_mels` = 64",
+            ),
+            (
+                SmallViewsConfig { gain_db: Some([3.0, -3.0]), ..Default::default() },
+                "`augment.small_views.gain_db` is a range",
+            ),
+            (
+                SmallViewsConfig { noise_probability: Some(2.0), ..Default::default() },
+                "`augment.small_views.noise_probability` is a fraction",
+            ),
+        ] {
+            let found = messages(check_small_sound, |config| config.augment.small_views = small_views);
+            assert!(found.len() == 1 && found[0].contains(part), "{found:?}: {part}");
+        }
+    }
+
+    #[test]
+    fn small_views_of_images_have_a_side_and_an_area() {
+        assert_eq!(messages(check_small_images, |_| ()), Vec::<String>::new());
+        for (small_views, part) in [
+            (
+                SmallViewsConfig { side_fraction: 1.5, ..Default::default() },
+                "`augment.small_views.side_fraction`",
+            ),
+            (
+                SmallViewsConfig { crop_scale: [0.0, 0.4], ..Default::default() },
+                "`augment.small_views.crop_scale`",
+            ),
+            (
+                SmallViewsConfig { blur_probability: Some(Vec::new().into()), ..Default::default() },
+                "`augment.small_views.blur_probability` is an empty list",
+            ),
+        ] {
+            let found = messages(check_small_images, |config| config.augment.small_views = small_views);
+            assert!(found.len() == 1 && found[0].contains(part), "{found:?}: {part}");
+        }
+    }
+}
