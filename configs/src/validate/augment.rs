@@ -4,6 +4,7 @@ use crate::checks::Checks;
 use crate::schema::{ByView, DataConfig, DataKind, RunConfig, SpecAugmentConfig};
 
 pub(super) fn check(config: &RunConfig, checks: &mut Checks) {
+    check_other_kind(config, checks);
     let has_small_views = config.method.facts().views.num_specs() > 1;
     match config.data.kind {
         DataKind::Images => {
@@ -18,6 +19,46 @@ pub(super) fn check(config: &RunConfig, checks: &mut Checks) {
                 check_small_sound(config, checks);
             }
         }
+    }
+}
+
+/// What a recipe for other data brings along is left unused; who asks for it should know.
+fn check_other_kind(config: &RunConfig, checks: &mut Checks) {
+    let (augment, image) = (&config.augment, &config.augment.image);
+    let (what, kind, hint, changes) = match config.data.kind {
+        DataKind::Images => (
+            "recordings",
+            "images",
+            "`augment=none`, or one for images, such as `augment=image_light`",
+            vec![
+                ("augment", augment.changes_sound()),
+                ("augment.random_crop", augment.random_crop),
+                ("augment.max_shift_fraction", augment.max_shift_fraction != 0.0),
+                ("augment.gain_db", augment.gain_db.is_some()),
+                ("augment.noise_probability", augment.noise_probability != 0.0),
+                ("augment.spec_augment.num_freq_masks", augment.spec_augment.num_freq_masks > 0),
+                ("augment.spec_augment.num_time_masks", augment.spec_augment.num_time_masks > 0),
+            ],
+        ),
+        DataKind::Sound => (
+            "images",
+            "sound",
+            "`augment=none`, or one for recordings, such as `augment=audio_light`",
+            vec![
+                ("augment", image.changes_anything()),
+                ("augment.image.crop_scale", image.crop_scale.is_some()),
+                ("augment.image.crop_padding", image.crop_padding > 0),
+                ("augment.image.flip_probability", image.flip_probability != 0.0),
+                ("augment.image.jitter_probability", image.jitter_probability != 0.0),
+                ("augment.image.grayscale_probability", image.grayscale_probability != 0.0),
+                ("augment.image.blur_probability", !image.blur_probability.is_zero()),
+                ("augment.image.solarize_probability", !image.solarize_probability.is_zero()),
+            ],
+        ),
+    };
+    for (key, is_on) in changes {
+        let message = || format!("`{key}` changes {what}, but `data.kind` is `{kind}`");
+        checks.require_of_asked(!is_on, [key, "data.kind"], message, hint);
     }
 }
 

@@ -52,19 +52,6 @@ fn check_images(config: &RunConfig, checks: &mut Checks) {
         || "`data.images.mean` and `data.images.std` are not of the same length".into(),
         "both have one number for each channel",
     );
-    // What a recipe for sound brings is left unused; who asks for it should know.
-    checks.require_of_asked(
-        data.kind == DataKind::Sound || !config.augment.changes_sound(),
-        ["augment", "data.kind"],
-        || "`augment` changes recordings, but `data.kind` is `images`".into(),
-        "`augment=none`, or one for images, such as `augment=image_light`",
-    );
-    checks.require_of_asked(
-        data.kind == DataKind::Images || !config.augment.image.changes_anything(),
-        ["augment", "data.kind"],
-        || "`augment.image` changes images, but `data.kind` is `sound`".into(),
-        "`augment=none`, or one for recordings, such as `augment=audio_light`",
-    );
 }
 
 fn check_label_maps(data: &DataConfig, checks: &mut Checks) {

@@ -41,11 +41,14 @@ fn methods_that_compare_views_want_images_that_change() {
 #[test]
 fn changes_of_the_other_kind_of_data_are_refused_where_they_are_asked_for() {
     let error = refused(&["experiment=cnn_mnist", "augment.gain_db=[-3, 3]"]);
+    assert!(error.contains("`augment.gain_db` changes recordings, but `data.kind` is `images`"), "{error}");
+    assert!(error.matches("changes recordings").count() == 1, "{error}");
+    let error = refused(&["experiment=cnn_mnist", "augment=audio_strong"]);
     assert!(error.contains("`augment` changes recordings, but `data.kind` is `images`"), "{error}");
     let error = refused(&["experiment=simclr_fsdd", "augment=image_simclr"]);
-    assert!(error.contains("`augment.image` changes images, but `data.kind` is `sound`"), "{error}");
+    assert!(error.contains("`augment` changes images, but `data.kind` is `sound`"), "{error}");
     let error = refused(&["experiment=simclr_fsdd", "augment.image.flip_probability=0.5"]);
-    assert!(error.contains("`augment.image` changes images"), "{error}");
+    assert!(error.contains("`augment.image.flip_probability` changes images"), "{error}");
 }
 
 #[test]

@@ -6,7 +6,6 @@ use std::time::Instant;
 
 use dtrain_comm::Collective;
 use dtrain_configs::RunConfig;
-use dtrain_configs::schema::DataKind;
 use dtrain_data::progress::Work;
 use dtrain_data::{ViewRequest, ViewSlot, Workspace};
 use serde::Serialize;
@@ -20,32 +19,26 @@ use crate::run::{Purpose, prepare};
 pub struct DataFigures {
     /// Views per second on one core, from decoded samples in memory.
     pub views_per_s_per_core: f64,
-    /// Files decoded and resampled per second on one core.
+    /// Recordings decoded and resampled, or images read, per second on one core.
     pub decoded_files_per_s: f64,
     /// Views that were timed.
     pub views: u64,
 }
 
-/// Files that are decoded, and views of each that are timed.
+/// Samples that are decoded, and views of each that are timed.
 const DATA_FILES: usize = 512;
 const DATA_VIEWS: u64 = 24;
 
 /// Times decoding, and then views of what is decoded, on the calling thread.
 pub fn data(config: RunConfig, ranks: &Arc<dyn Collective>) -> Result<DataFigures, TrainError> {
     let prepared = prepare(config, ranks, Purpose::Evaluate, None)?;
-    if prepared.config.data.kind != DataKind::Sound {
-        return Err(TrainError::config(
-            "`dtrain bench data` times recordings, and `data.kind` is `images`",
-            "choose a data set of recordings, such as `data=fsdd`",
-        ));
-    }
     let ids: Vec<u32> = prepared.dataset.train.iter().copied().take(DATA_FILES).collect();
     let maker = &prepared.maker;
     let mut workspace = Workspace::default();
     let mut view = vec![0.0; maker.shape().iter().product()];
 
     let decoding = Instant::now();
-    let work = Work::begin("decoding", "files", ids.len() as u64);
+    let work = Work::begin("decoding", "samples", ids.len() as u64);
     for &id in &ids {
         maker.load(&mut workspace, id)?;
         work.add(1);

@@ -168,7 +168,11 @@ fn batches(
     let num_samples = own.len() as i64;
     tch::manual_seed(collective.world().rank as i64);
     let make = |_| {
-        let group = |&GroupRequest { num_views, .. }: &GroupRequest| {
+        let group = |&GroupRequest { num_views, spec }: &GroupRequest| {
+            let [height, width] = [height, width].map(|side| match spec {
+                0 => side,
+                _ => config.augment.small_views.side(side as usize) as i64,
+            });
             let shape = [i64::from(num_views) * num_samples, channels, height, width];
             Ok(ViewGroup::new(num_views, Tensor::f_randn(shape, (engine.kind(), engine.device()))?))
         };
