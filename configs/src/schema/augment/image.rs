@@ -32,7 +32,7 @@ pub struct ImageAugmentConfig {
     pub blur_probability: ByView,
     /// Standard deviation of the blur in pixels, uniform.
     pub blur_sigma: [f64; 2],
-    /// Pixels over which the blur reaches, an odd number; `null`: the next one to a tenth of the height.
+    /// Pixels over which the blur reaches, an odd number; `null`: the next one to a tenth of the height, but 3 at least.
     pub blur_kernel: Option<usize>,
     /// Share of views whose bright pixels are inverted, as for `blur_probability`.
     pub solarize_probability: ByView,

@@ -2,8 +2,6 @@
 
 mod image_scale;
 mod image_spec;
-#[cfg(test)]
-mod image_tests;
 mod images;
 mod sound;
 mod sound_spec;

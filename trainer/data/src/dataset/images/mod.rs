@@ -6,5 +6,7 @@ mod open;
 mod source;
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod view_tests;
 
 pub(super) use open::{open, open_unlabelled};

@@ -9,9 +9,9 @@ use dtrain_configs::schema::{
 use proptest::prelude::*;
 use tempfile::TempDir;
 
-use super::{ViewError, ViewRequest, ViewSettings, ViewSlot, Views, Workspace};
+use super::super::{Dataset, LabelAccess};
 use crate::images::idx::{write_images, write_labels};
-use crate::{Dataset, LabelAccess};
+use crate::views::{ViewError, ViewRequest, ViewSettings, ViewSlot, Views, Workspace};
 
 /// Four images of random bytes in CIFAR-10's files, 3 x 32 x 32.
 fn objects() -> (TempDir, DataConfig) {
