@@ -252,8 +252,7 @@ mod tests {
         ] {
             assert_eq!(raised(&evidence), [alarm], "{evidence:?}");
             assert_eq!(raised(&quiet), [], "{quiet:?}");
-            let mut config = AlarmsConfig::default();
-            config.enabled = false;
+            let config = AlarmsConfig { enabled: false, ..AlarmsConfig::default() };
             assert_eq!(raised_by(&config, &evidence), []);
         }
     }

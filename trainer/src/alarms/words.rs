@@ -6,8 +6,11 @@ use dtrain_configs::schema::{Alarm, AlarmAction, LabelUse};
 use super::facts::AlarmFacts;
 use super::states::{AlarmEvent, Raised};
 
-/// What helps, the first first, with what a run has that does it already.
-const REMEDIES: [(&str, fn(LabelUse) -> bool); 5] = [
+/// Whether a method that takes this from the labels does it already.
+type IsDone = fn(LabelUse) -> bool;
+
+/// What helps, the first first.
+const REMEDIES: [(&str, IsDone); 5] = [
     ("supervised training (`method=supervised`)", LabelUse::classifies),
     ("SupCon (`method=supcon`)", |labels| labels != LabelUse::Unused),
     ("fine-tuning the whole model (`method=supervised init_from=RUN`)", |_| false),

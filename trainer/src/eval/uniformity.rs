@@ -137,7 +137,7 @@ mod tests {
 
     /// Every third sample has no label.
     fn class_of(id: u32) -> i64 {
-        if id % 3 == 0 { NONE } else { i64::from(id % 4) }
+        if id.is_multiple_of(3) { NONE } else { i64::from(id % 4) }
     }
 
     fn by_definition(all: &Embeddings) -> Found {
