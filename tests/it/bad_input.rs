@@ -359,7 +359,7 @@ fn nothing_to_evaluate_or_to_embed() {
     insta::assert_snapshot!(refusal(&sandbox, &words(&out), 2), @r"
     error: the test part of `data.split` = default is empty
 
-    hint: choose another `--part`; `--part all` takes every sample
+    hint: choose another `--part`; those with samples are train
     ");
     insta::assert_snapshot!(refusal(&sandbox, &words(&["embed", "run", "--out", "no/x.safetensors"]), 2), @r"
     error: `--out no/x.safetensors`: there is no folder `no`
