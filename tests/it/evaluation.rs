@@ -82,14 +82,56 @@ fn what_there_is_not_is_refused_by_name() {
     sandbox.dtrain(evaluated("supervised", &["checkpoint.monitor=null"])).finish().succeeded();
     let work = sandbox.path();
     let refused = |words: &[&str]| sandbox.dtrain(words.iter().copied()).finish().expect(2).error(work);
-    insta::assert_snapshot!(refused(&["eval", "run", "eval.weights=best"]), @"");
-    insta::assert_snapshot!(refused(&["eval", "run", "eval.weights=best", "checkpoint.monitor=auto"]), @"");
-    insta::assert_snapshot!(refused(&["eval", "run", "--part", "tset"]), @"");
-    insta::assert_snapshot!(refused(&["embed", "run", "--part", "noisy", "--out", "e.safetensors"]), @"");
-    insta::assert_snapshot!(refused(&["eval", "run", "eval.knn.k=100"]), @"");
-    insta::assert_snapshot!(refused(&["eval", "run", "eval.knn.k=[]"]), @"");
+    insta::assert_snapshot!(refused(&["eval", "run", "eval.weights=best"]), @r"
+    error: 1 problem in the configuration
+
+    `eval.weights` is best, but no metric names the best weights: `checkpoint.monitor` is null
+     --> override 1
+      | eval.weights=best
+      |              ^^^^
+     --> run/config.yaml:171:12
+      |   monitor: null
+      |            ^^^^
+    hint: name one, such as `checkpoint.monitor=val/knn_top1`, or leave it to the method: `checkpoint.monitor=auto`
+    ");
+    insta::assert_snapshot!(refused(&["eval", "run", "eval.weights=best", "checkpoint.monitor=auto"]), @r"
+    error: `run` has no best checkpoint: no metric names it (`checkpoint.monitor`)
+
+    hint: name one that was measured, such as `checkpoint.monitor=val/acc` behind `eval.weights=best`; there are val/acc, val/acc_best, val/chance, val/knn_top1, val/linear_top1, val/loss, val/macro_f1, val/macro_precision, val/macro_recall, val/majority
+    ");
+    insta::assert_snapshot!(refused(&["eval", "run", "--part", "tset"]), @r"
+    error: `eval.parts` is `tset`, which is not a part of `audio_folder`
+
+    hint: did you mean `test`? there are `train`, `val` and `test`
+    ");
+    insta::assert_snapshot!(refused(&["embed", "run", "--part", "noisy", "--out", "e.safetensors"]), @r"
+    error: `--part` is `noisy`, which is not a part of `audio_folder`
+
+    hint: there are `train`, `val` and `test`
+    ");
+    insta::assert_snapshot!(refused(&["eval", "run", "eval.knn.k=100"]), @r"
+    error: `eval.knn.k` has 100 neighbours vote, but the train part has 18 samples with `class`
+     --> override 1
+      | eval.knn.k=100
+      |            ^^^
+
+    hint: give at most 18
+    ");
+    insta::assert_snapshot!(refused(&["eval", "run", "eval.knn.k=[]"]), @r"
+    error: 1 problem in the configuration
+
+    `eval.knn.k` is an empty list
+     --> override 1
+      | eval.knn.k=[]
+      |            ^
+    hint: give one value or more
+    ");
     let without_val = ["eval", "run", "data.splits.default.val_fraction=0", "--part", "val"];
-    insta::assert_snapshot!(refused(&without_val), @"");
+    insta::assert_snapshot!(refused(&without_val), @r"
+    error: the val part of `data.split` = default is empty
+
+    hint: choose another `eval.parts`; those with samples are train, test
+    ");
 }
 
 #[test]
@@ -257,6 +299,14 @@ fn held_out_classes_are_told_apart_by_few_shots() {
         let words = evaluated("simclr", &[&["run.dir=other"], more].concat());
         sandbox.dtrain(words).finish().expect(2).error(sandbox.path())
     };
-    insta::assert_snapshot!(refused(&["data.held_out_classes=[rook,wren]", "eval.few_shot.shots=10"]), @"");
-    insta::assert_snapshot!(refused(&["data.held_out_classes=[rook,robin]"]), @"");
+    insta::assert_snapshot!(refused(&["data.held_out_classes=[rook,wren]", "eval.few_shot.shots=10"]), @r"
+    error: `eval.few_shot.shots` is 10, but the held-out class `rook` has 10 samples, of which one at least is asked about
+
+    hint: `eval.few_shot.shots=9` at most, or hold out other classes
+    ");
+    insta::assert_snapshot!(refused(&["data.held_out_classes=[rook,robin]"]), @r"
+    error: `data.held_out_classes` names `robin`, which is not a class of `class`
+
+    hint: there are `lark`, `rook` and `wren`
+    ");
 }

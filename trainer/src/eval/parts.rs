@@ -59,21 +59,16 @@ pub fn part_named<'a>(
 ) -> Result<&'a [u32], TrainError> {
     let filled: Vec<&str> =
         dataset.parts().filter(|(_, ids)| !ids.is_empty()).map(|(name, _)| name).collect();
-    let listed = filled.join(", ");
     match dataset.part(name) {
         Some([]) => Err(TrainError::config(
             format!("the {name} part of `data.split` = {split} is empty"),
-            format!("choose another {key}; those with samples are {listed}"),
+            format!("choose another {key}; those with samples are {}", filled.join(", ")),
         )),
         Some(ids) => Ok(ids),
-        None => {
-            let close = choice_hint(name, filled.iter().copied());
-            let hint = if close.starts_with("did you mean") { format!("{close} ") } else { String::new() };
-            Err(TrainError::config(
-                format!("{key} is `{name}`, which is not a part of `{}`", dataset.name),
-                format!("{hint}its parts are {listed}"),
-            ))
-        }
+        None => Err(TrainError::config(
+            format!("{key} is `{name}`, which is not a part of `{}`", dataset.name),
+            choice_hint(name, filled.iter().copied()),
+        )),
     }
 }
 
