@@ -64,13 +64,13 @@ impl Image<'_> {
 #[derive(Debug, Default)]
 pub struct ImageScratch {
     /// Rows that are halfway through.
-    pub rows: Vec<f32>,
+    rows: Vec<f32>,
     /// Weights of columns.
-    pub columns_taps: Taps,
+    columns_taps: Taps,
     /// Weights of rows.
-    pub rows_taps: Taps,
+    rows_taps: Taps,
     /// Weights of a blur.
-    pub kernel: Vec<f32>,
+    kernel: Vec<f32>,
 }
 
 /// What gives a view its size.
