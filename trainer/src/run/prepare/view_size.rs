@@ -87,8 +87,9 @@ mod tests {
 
     #[test]
     fn small_views_that_are_too_small_name_their_setting() {
+        let model = || ModelConfig::named("cnn_small").unwrap();
         for (kind, setting) in [(DataKind::Sound, "clip_fraction"), (DataKind::Images, "side_fraction")] {
-            let error = check(&config(ModelConfig::default(), kind), 1, [1, 64, 1]).unwrap_err();
+            let error = check(&config(model(), kind), 1, [1, 64, 1]).unwrap_err();
             assert!(error.to_string().starts_with("small views are 64 x 1"), "{error}");
             assert!(error.hint().is_some_and(|hint| hint.contains(setting)), "{error:?}");
         }
