@@ -146,7 +146,7 @@ mod tests {
             "a run that goes on knows it"
         );
         budget.decide(20);
-        let least = Amount { questions: 100, bank: 180.min(100) };
+        let least = Amount { questions: 100, bank: 100 };
         assert_eq!(budget.verdict(&config(), WHOLE, 80), Verdict::Known(least), "fewer say nothing");
         budget.decide(u64::MAX);
         assert_eq!(budget.verdict(&config(), WHOLE, 80), Verdict::Known(WHOLE));
