@@ -73,6 +73,7 @@ fn a_metric_without_labels_stops_a_run() {
     let stop = [
         "stop.monitor=val/effective_rank",
         "stop.patience=1",
+        "stop.min_delta=0.1",
         "optimizer.lr=1e-12",
         "model.norm=group",
         "alarms.enabled=false",
