@@ -46,7 +46,7 @@ impl StepFacts {
 }
 
 impl<'a> StepContext<'a> {
-    /// A pass on one rank without a run around it.
+    /// A pass on one rank without a run around it, the same for every group of views.
     pub fn alone(pass: ForwardContext) -> Self {
         Self { passes: vec![pass], ..Self::default() }
     }
@@ -89,7 +89,7 @@ impl<'a> StepContext<'a> {
 
     /// How layers behave on a group of views; groups are numbered as in [`LocalBatch::groups`].
     pub fn pass_of(&self, group: usize) -> &ForwardContext {
-        &self.passes[group]
+        self.passes.get(group).unwrap_or(&self.passes[0])
     }
 
     /// The sum of `values` over the ranks of this part of the batch, without graph, f64. Every rank calls it as often as the

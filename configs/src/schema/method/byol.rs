@@ -16,12 +16,12 @@ pub struct ByolConfig {
     pub projector: ProjectorConfig,
     /// What predicts the teacher's projections.
     pub predictor: PredictorConfig,
-    /// Small views of each sample besides its two large ones (multi-crop), of which `augment.small_views` has the shape: from
-    /// each of them the teacher's projections of the large ones are predicted.
+    /// Small views of each sample besides its two large ones (multi-crop), of which `augment.small_views` has the shape;
+    /// docs/configuration.md says which pairs count.
     pub small_views: u32,
     /// Share of its own weights that the teacher keeps. A number is that of the first step, from which it rises to 1 over the
-    /// run on half a cosine; the paper has 0.996 for 1000 epochs and 0.99 for 300. Another schedule is written in full, such as
-    /// `{from: 0.99, kind: constant}`.
+    /// run on half a cosine; BYOL's paper has 0.996 for 1000 epochs and 0.99 for 300, DINO's 0.996 for batches of 512 and more.
+    /// Another schedule is written in full, such as `{from: 0.99, kind: constant}`.
     pub momentum: TeacherMomentum,
 }
 

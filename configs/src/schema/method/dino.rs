@@ -20,8 +20,8 @@ const MAX_CLASSES: u64 = 1 << 22;
 pub struct DinoConfig {
     /// Head between embedding and loss.
     pub head: DinoHeadConfig,
-    /// Small views of each sample besides its two large ones (multi-crop), of which `augment.small_views` has the shape. The
-    /// teacher sees the large ones only; the paper has 8 small ones.
+    /// Small views of each sample besides its two large ones (multi-crop), of which `augment.small_views` has the shape;
+    /// docs/configuration.md says which pairs count.
     pub small_views: u32,
     /// Softmax temperature of the student.
     pub student_temperature: f64,
@@ -29,7 +29,8 @@ pub struct DinoConfig {
     /// `{from: 0.04, to: 0.07, kind: linear, over: 30 epochs}`, the paper's for long training.
     pub teacher_temperature: Scheduled,
     /// Share of its own weights that the teacher keeps. A number is that of the first step, from which it rises to 1 over the
-    /// run on half a cosine. Another schedule is written in full, such as `{from: 0.99, kind: constant}`.
+    /// run on half a cosine; BYOL's paper has 0.996 for 1000 epochs and 0.99 for 300, DINO's 0.996 for batches of 512 and more.
+    /// Another schedule is written in full, such as `{from: 0.99, kind: constant}`.
     pub momentum: TeacherMomentum,
     /// Share of itself that the centre of the teacher's outputs keeps in a step.
     pub center_momentum: f64,

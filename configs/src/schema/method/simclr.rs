@@ -18,8 +18,8 @@ pub struct SimclrConfig {
     pub temperature: Scheduled,
     /// Head between embedding and loss.
     pub projector: ProjectorConfig,
-    /// Small views of each sample besides its two large ones (multi-crop), of which `augment.small_views` has the shape; they
-    /// are rows like the others.
+    /// Small views of each sample besides its two large ones (multi-crop), of which `augment.small_views` has the shape;
+    /// docs/configuration.md says which pairs count.
     pub small_views: u32,
     /// Embeddings of earlier batches that are kept as further rows to compare with (MoCo's queue without its encoder);
     /// 0 = none.

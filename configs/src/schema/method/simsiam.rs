@@ -14,8 +14,8 @@ pub struct SimsiamConfig {
     pub projector: ProjectorConfig,
     /// What predicts the other view's projection; narrower than the projection.
     pub predictor: PredictorConfig,
-    /// Small views of each sample besides its two large ones (multi-crop), of which `augment.small_views` has the shape: from
-    /// each of them the projections of the large ones are predicted.
+    /// Small views of each sample besides its two large ones (multi-crop), of which `augment.small_views` has the shape;
+    /// docs/configuration.md says which pairs count.
     pub small_views: u32,
     /// Take the projection that is predicted as given. `false` lets gradients go through it, and the network collapses: the
     /// ablation of section 4.1 of the paper.
