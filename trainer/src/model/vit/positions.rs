@@ -7,6 +7,7 @@
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 
 use tch::{Kind, TchError, Tensor};
 
@@ -42,15 +43,15 @@ impl Positions {
         // [rows, columns, D]. Products and sums and no matrix products, which autocast would round to 16 bits.
         let own = patches.f_squeeze_dim(0)?.f_unflatten(0, self.grid)?;
         let mut matrices = self.matrices.borrow_mut();
-        if !matrices.contains_key(&grid) {
-            let [rows, columns] = [0, 1].map(|axis| matrix(self.grid[axis], grid[axis]));
-            let ready = |matrix: Tensor| -> Result<Tensor, TchError> {
-                matrix.f_to_kind(self.weight.kind())?.f_to_device(self.weight.device())
-            };
-            matrices.insert(grid, [ready(rows)?, ready(columns)?]);
-        }
-        let Some([rows, columns]) = matrices.get(&grid) else {
-            return Err(TchError::Torch("no positions for a grid".into()));
+        let [rows, columns] = match matrices.entry(grid) {
+            Entry::Occupied(known) => known.into_mut(),
+            Entry::Vacant(place) => {
+                let of_axis = |axis: usize| {
+                    let matrix = matrix(self.grid[axis], grid[axis]).f_to_kind(self.weight.kind())?;
+                    matrix.f_to_device(self.weight.device())
+                };
+                place.insert([of_axis(0)?, of_axis(1)?])
+            }
         };
         let of_rows = rows.f_unsqueeze(-1)?.f_unsqueeze(-1)?.f_mul(&own.f_unsqueeze(0)?)?;
         let of_rows = of_rows.f_sum_dim_intlist(1, false, None::<Kind>)?;
