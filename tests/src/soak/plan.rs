@@ -87,13 +87,14 @@ pub fn plan(num_runs: usize, kills_per_run: usize, seed: u64) -> Vec<RunPlan> {
                 })
                 .collect();
             spread(&mut kills);
-            // Each time round the other worlds, and every second time the other way to write.
-            let round = number / methods.len();
+            // Each method goes round the four pairs of a world and a way to write, however many methods there are.
+            let (round, method) = (number / methods.len(), number % methods.len());
+            let pair = (round + method) % 4;
             RunPlan {
                 number,
-                method: methods[number % methods.len()].name(),
-                world: 2 + (number + round) % 2,
-                asynchronous: (number / 2 + round / 2).is_multiple_of(2),
+                method: methods[method].name(),
+                world: 2 + pair % 2,
+                asynchronous: pair < 2,
                 supervision,
                 kills,
             }
