@@ -39,7 +39,7 @@ fn rows(text: &str, words: &[&str]) -> String {
 fn own_experiments_are_marked_and_have_the_command_that_runs_them() {
     let sandbox = with_own_files();
     let listed = done(&sandbox, &["ls", "--config-dir", "my"]).stdout;
-    insta::assert_snapshot!(rows(&listed, &["experiment ", " own", "=simclr_birdsong"]), @r"
+    insta::assert_snapshot!(rows(&listed, &["experiment ", " own", "recordings instead of species"]), @r"
     experiment | from | what it does | command
     copy | own | Copied. | dtrain --config-dir my experiment=copy
     night | own | Owls instead of larks. | dtrain --config-dir my experiment=night
