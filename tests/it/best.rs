@@ -6,23 +6,11 @@ use std::collections::BTreeMap;
 use dtrain_tests::{RunFiles, Weights};
 use serde_json::Value;
 
-use crate::small_runs::{settings, with_recordings};
+use crate::small_runs::{first_is_best, settings, with_recordings};
 
-/// Three epochs whose first is the best: the learning rate falls.
+/// A supervised run whose first epoch is the best.
 fn falling(more: &[&str]) -> Vec<String> {
-    let fixed = [
-        "run.dir=run",
-        "data.splits.default.val_fraction=0.2",
-        "data.splits.default.test_fraction=0.2",
-        "eval.every_epochs=1",
-        "trainer.batch_size=6",
-        "trainer.max_epochs=3",
-        "checkpoint.keep_last=1",
-        "checkpoint.monitor=opt/lr",
-        "schedule=cosine",
-        "schedule.warmup_epochs=0",
-    ];
-    settings("supervised", &fixed.into_iter().chain(more.iter().copied()).collect::<Vec<_>>())
+    first_is_best("supervised", more)
 }
 
 fn numbers(value: &Value) -> BTreeMap<String, f64> {

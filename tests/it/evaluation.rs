@@ -3,24 +3,7 @@
 use dtrain_tests::Sandbox;
 use serde_json::Value;
 
-use crate::small_runs::{settings, with_recordings};
-
-/// Three epochs whose first is the best by its learning rate, with a val and a test part.
-fn evaluated(method: &str, more: &[&str]) -> Vec<String> {
-    let fixed = [
-        "run.dir=run",
-        "data.splits.default.val_fraction=0.2",
-        "data.splits.default.test_fraction=0.2",
-        "eval.every_epochs=1",
-        "trainer.batch_size=6",
-        "trainer.max_epochs=3",
-        "checkpoint.keep_last=1",
-        "checkpoint.monitor=opt/lr",
-        "schedule=cosine",
-        "schedule.warmup_epochs=0",
-    ];
-    settings(method, &fixed.into_iter().chain(more.iter().copied()).collect::<Vec<_>>())
-}
+use crate::small_runs::{first_is_best, with_recordings};
 
 fn json(sandbox: &Sandbox, words: &[&str]) -> Value {
     let told = sandbox.dtrain(words.iter().copied()).finish().succeeded().stdout;
@@ -38,7 +21,7 @@ fn accuracies(evaluation: &Value) -> Vec<(String, String, Option<f64>)> {
 #[test]
 fn the_best_weights_are_evaluated_in_full_where_the_settings_say_so() {
     let sandbox = with_recordings(10);
-    let finished = sandbox.dtrain(evaluated("supervised", &["eval.weights=best"])).finish().succeeded();
+    let finished = sandbox.dtrain(first_is_best("supervised", &["eval.weights=best"])).finish().succeeded();
     let result = sandbox.run("run").result();
     let best = result["best"]["step"].as_u64().unwrap();
     assert_ne!(Some(best), result["step"].as_u64());
@@ -65,7 +48,7 @@ fn the_best_weights_are_evaluated_in_full_where_the_settings_say_so() {
 fn losses_of_the_best_weights_are_weighed_as_they_were_trained() {
     let sandbox = with_recordings(10);
     let more = ["method.temperature={from: 1.0, to: 0.1, kind: linear}"];
-    sandbox.dtrain(evaluated("simclr", &more)).finish().succeeded();
+    sandbox.dtrain(first_is_best("simclr", &more)).finish().succeeded();
     let run = sandbox.run("run");
     let at_end = run.result()["best"]["metrics"]["val/loss"].as_f64().unwrap();
     let of_best = json(&sandbox, &["eval", "run", "--best", "--json"]);
@@ -79,7 +62,7 @@ fn losses_of_the_best_weights_are_weighed_as_they_were_trained() {
 #[test]
 fn what_there_is_not_is_refused_by_name() {
     let sandbox = with_recordings(10);
-    sandbox.dtrain(evaluated("supervised", &["checkpoint.monitor=null"])).finish().succeeded();
+    sandbox.dtrain(first_is_best("supervised", &["checkpoint.monitor=null"])).finish().succeeded();
     let work = sandbox.path();
     let refused = |words: &[&str]| sandbox.dtrain(words.iter().copied()).finish().expect(2).error(work);
     let unnamed = refused(&["eval", "run", "eval.weights=best"]);
@@ -128,7 +111,7 @@ fn what_there_is_not_is_refused_by_name() {
 #[test]
 fn parts_are_chosen_and_probes_stand_beside_each_other() {
     let sandbox = with_recordings(10);
-    sandbox.dtrain(evaluated("supervised", &["trainer.max_epochs=1"])).finish().succeeded();
+    sandbox.dtrain(first_is_best("supervised", &["trainer.max_epochs=1"])).finish().succeeded();
     let of_test = json(&sandbox, &["eval", "run", "--part", "test", "--json"]);
     let parts: Vec<String> = accuracies(&of_test["evaluation"]).into_iter().map(|(part, ..)| part).collect();
     assert!(!parts.is_empty() && parts.iter().all(|part| part == "test"), "{parts:?}");
@@ -171,7 +154,7 @@ fn parts_are_chosen_and_probes_stand_beside_each_other() {
 fn accuracies_have_an_interval_and_a_test_part_that_stands_in_is_named() {
     let sandbox = with_recordings(10);
     let more = ["data.splits.default.val_fraction=0", "trainer.max_epochs=1"];
-    let finished = sandbox.dtrain(evaluated("supervised", &more)).finish().succeeded();
+    let finished = sandbox.dtrain(first_is_best("supervised", &more)).finish().succeeded();
     finished
         .says_once("validation               test in place of val")
         .says("test in place of val: the data have no validation part")
@@ -187,7 +170,7 @@ fn accuracies_have_an_interval_and_a_test_part_that_stands_in_is_named() {
     }
     assert_eq!(accuracies.len(), 3, "{evaluation}");
     let on_the_way = ["data.splits.default.val_fraction=0", "run.dir=longer", "trainer.max_epochs=2"];
-    let finished = sandbox.dtrain(evaluated("simclr", &on_the_way)).finish().succeeded();
+    let finished = sandbox.dtrain(first_is_best("simclr", &on_the_way)).finish().succeeded();
     finished.says(" test in place of val: class kNN ");
 }
 
@@ -195,7 +178,7 @@ fn accuracies_have_an_interval_and_a_test_part_that_stands_in_is_named() {
 fn looked_at(more: &[&str], ranks: usize) -> (Sandbox, String) {
     let sandbox = with_recordings(10);
     let shared = ["trainer.max_epochs=2", "trainer.precision=fp64", "checkpoint.monitor=null"];
-    let words = evaluated("simclr", &[&shared[..], more].concat());
+    let words = first_is_best("simclr", &[&shared[..], more].concat());
     let said = sandbox.dtrain(words).ranks(ranks).finish().succeeded().stderr;
     (sandbox, said)
 }
@@ -245,7 +228,7 @@ fn the_untrained_network_stands_beside_the_trained_one() {
         "eval.baseline=untrained",
         "checkpoint.monitor=null",
     ];
-    sandbox.dtrain(evaluated("simclr", &more)).finish().succeeded().says("untrained");
+    sandbox.dtrain(first_is_best("simclr", &more)).finish().succeeded().says("untrained");
     let result = sandbox.run("run").result();
     for name in ["val/knn_top1", "val/linear_top1", "test/knn_top1", "test/linear_top1"] {
         let beside = name.replace('/', "/untrained_");
@@ -266,7 +249,7 @@ fn held_out_classes_are_told_apart_by_few_shots() {
     let held_out = ["data.held_out_classes=[rook,wren]", "eval.few_shot.episodes=40"];
     let more = [&held_out[..], &["trainer.max_epochs=1", "trainer.batch_size=3", "checkpoint.monitor=null"]]
         .concat();
-    let finished = sandbox.dtrain(evaluated("simclr", &more)).finish().succeeded();
+    let finished = sandbox.dtrain(first_is_best("simclr", &more)).finish().succeeded();
     finished.says("held-out classes").says("2 classes, 5 shot");
     let result = sandbox.run("run").result();
     let [one, five] = ["held_out/fewshot_2way_1shot", "held_out/fewshot_2way_5shot"].map(|name| {
@@ -287,7 +270,7 @@ fn held_out_classes_are_told_apart_by_few_shots() {
         .says("; 20 embeddings");
 
     let refused = |more: &[&str]| {
-        let words = evaluated("simclr", &[&["run.dir=other"], more].concat());
+        let words = first_is_best("simclr", &[&["run.dir=other"], more].concat());
         sandbox.dtrain(words).finish().expect(2).error(sandbox.path())
     };
     insta::assert_snapshot!(refused(&["data.held_out_classes=[rook,wren]", "eval.few_shot.shots=10"]), @r"

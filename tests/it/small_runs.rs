@@ -40,3 +40,20 @@ pub fn settings(name: &str, more: &[&str]) -> Vec<String> {
     all.extend(more);
     all.into_iter().map(str::to_owned).collect()
 }
+
+/// As [`settings`]: three epochs whose first is the best by its learning rate, which falls, with a val and a test part.
+pub fn first_is_best(method: &str, more: &[&str]) -> Vec<String> {
+    let fixed = [
+        "run.dir=run",
+        "data.splits.default.val_fraction=0.2",
+        "data.splits.default.test_fraction=0.2",
+        "eval.every_epochs=1",
+        "trainer.batch_size=6",
+        "trainer.max_epochs=3",
+        "checkpoint.keep_last=1",
+        "checkpoint.monitor=opt/lr",
+        "schedule=cosine",
+        "schedule.warmup_epochs=0",
+    ];
+    settings(method, &fixed.into_iter().chain(more.iter().copied()).collect::<Vec<_>>())
+}

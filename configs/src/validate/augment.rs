@@ -231,16 +231,9 @@ fn check_by_view(key: &'static str, shares: &ByView, checks: &mut Checks) {
 
 #[cfg(test)]
 mod tests {
+    use super::super::messages;
     use super::*;
     use crate::schema::SmallViewsConfig;
-
-    fn messages(check: fn(&RunConfig, &mut Checks), change: impl FnOnce(&mut RunConfig)) -> Vec<String> {
-        let mut config = RunConfig::default();
-        change(&mut config);
-        let mut checks = Checks::default();
-        check(&config, &mut checks);
-        checks.found.into_iter().map(|conflict| conflict.message).collect()
-    }
 
     #[test]
     fn small_views_of_recordings_hold_a_frame_and_their_masks() {

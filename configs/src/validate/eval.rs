@@ -98,11 +98,7 @@ mod tests {
     use crate::schema::Auto;
 
     fn messages(change: impl FnOnce(&mut RunConfig)) -> Vec<String> {
-        let mut config = RunConfig::default();
-        change(&mut config);
-        let mut checks = Checks::default();
-        check(&config, &mut checks);
-        checks.found.into_iter().map(|conflict| conflict.message).collect()
+        super::super::messages(check, change)
     }
 
     #[test]

@@ -29,3 +29,13 @@ pub(crate) fn validate(config: &RunConfig) -> Vec<Conflict> {
     monitors::check(config, &mut checks);
     checks.found
 }
+
+/// What a check says of the default settings after a change, for tests.
+#[cfg(test)]
+fn messages(check: fn(&RunConfig, &mut Checks), change: impl FnOnce(&mut RunConfig)) -> Vec<String> {
+    let mut config = RunConfig::default();
+    change(&mut config);
+    let mut checks = Checks::default();
+    check(&config, &mut checks);
+    checks.found.into_iter().map(|conflict| conflict.message).collect()
+}

@@ -10,9 +10,8 @@
 use dtrain_comm::{Collective, CollectiveExt};
 use tch::Tensor;
 
-use super::evaluator::{Asks, Conclusion, Evaluator, Role, Subject};
 use super::rows::spread_rows;
-use super::{Embeddings, Evaluation, Thoroughness, names, room};
+use super::{Embeddings, room};
 use crate::error::TrainError;
 
 /// Samples of the paper.
@@ -20,41 +19,16 @@ const MAX_ROWS: usize = 25_600;
 /// Of the paper, so that no logarithm is infinite.
 const EPSILON: f64 = 1e-7;
 
-/// Of the embeddings of each part.
-pub(super) struct EffectiveRank {
-    is_on: bool,
+/// RankMe; NaN without rows, of rows that are all zero and of rows that are not finite.
+///
+/// # Errors
+/// When memory runs out or the ranks cannot talk.
+pub(super) fn effective_rank(collective: &dyn Collective, part: &Embeddings) -> Result<f64, TrainError> {
+    of_at_most(collective, part, MAX_ROWS)
 }
 
-impl EffectiveRank {
-    pub(super) fn new(subject: &Subject<'_>) -> Self {
-        Self { is_on: subject.config.embeddings }
-    }
-}
-
-impl Evaluator for EffectiveRank {
-    fn metrics(&self, part: &str, _: Thoroughness) -> Vec<String> {
-        if self.is_on { vec![names::of_part(part, names::EFFECTIVE_RANK)] } else { Vec::new() }
-    }
-
-    fn asks(&self, role: Role, _: Thoroughness) -> Asks {
-        Asks { embeddings: self.is_on && role == Role::Examined, ..Asks::default() }
-    }
-
-    fn conclude(
-        &mut self,
-        read: &Conclusion<'_>,
-        evaluation: &mut Evaluation,
-    ) -> Result<Vec<String>, TrainError> {
-        if self.is_on {
-            let value = effective_rank(&**read.engine.collective(), read.part, MAX_ROWS)?;
-            evaluation.metrics.insert(names::of_part(&evaluation.part, names::EFFECTIVE_RANK), value);
-        }
-        Ok(Vec::new())
-    }
-}
-
-/// RankMe of at most `most` rows of all ranks; NaN without rows, of rows that are all zero and of rows that are not finite.
-fn effective_rank(collective: &dyn Collective, part: &Embeddings, most: usize) -> Result<f64, TrainError> {
+/// The same of at most `most` rows of all ranks.
+fn of_at_most(collective: &dyn Collective, part: &Embeddings, most: usize) -> Result<f64, TrainError> {
     let rows = spread_rows(collective, part, most)?;
     let width = rows.embeddings.size().get(1).copied().unwrap_or(0);
     let gram = rows.embeddings.tr().f_matmul(&rows.embeddings).map_err(room)?;
@@ -144,8 +118,7 @@ mod tests {
             let all = embeddings(n, 6, 2);
             let expected = by_definition(&all);
             for shares in shares {
-                for found in on_ranks(&all, &shares, |ranks, part| effective_rank(ranks, part, 100).unwrap())
-                {
+                for found in on_ranks(&all, &shares, |ranks, part| of_at_most(ranks, part, 100).unwrap()) {
                     assert!((found - expected).abs() < 1e-6, "{n} {shares:?}: {found} and {expected}");
                 }
             }
@@ -158,7 +131,7 @@ mod tests {
             let ids = (0..rows.size()[0] as u32).collect::<Vec<u32>>();
             let share = ids.len();
             let part = Embeddings { embeddings: rows, ids, left_out: Vec::new() };
-            on_ranks(&part, &[share], |ranks, part| effective_rank(ranks, part, MAX_ROWS).unwrap())[0]
+            on_ranks(&part, &[share], |ranks, part| effective_rank(ranks, part).unwrap())[0]
         };
         let options = (Kind::Float, tch::Device::Cpu);
         let point = of(Tensor::ones([50, 16], options));
@@ -185,7 +158,7 @@ mod tests {
             ids: chosen.iter().map(|&id| id as u32).collect(),
             left_out: Vec::new(),
         };
-        let found = on_ranks(&all, &[31, 29], |ranks, part| effective_rank(ranks, part, 12).unwrap());
+        let found = on_ranks(&all, &[31, 29], |ranks, part| of_at_most(ranks, part, 12).unwrap());
         assert!((found[0] - by_definition(&few)).abs() < 1e-6);
     }
 }

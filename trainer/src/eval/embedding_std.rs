@@ -7,49 +7,18 @@
 use dtrain_comm::{Collective, CollectiveExt};
 use tch::{Kind, Tensor};
 
-use super::evaluator::{Asks, Conclusion, Evaluator, Role, Subject};
 use super::rows::unit_rows;
-use super::{Embeddings, Evaluation, Thoroughness, names, room};
+use super::{Embeddings, room};
 use crate::error::TrainError;
 
 /// Rows that are summed at once.
 const TILE: i64 = 4096;
 
-/// Of the embeddings of each part.
-pub(super) struct EmbeddingStd {
-    is_on: bool,
-}
-
-impl EmbeddingStd {
-    pub(super) fn new(subject: &Subject<'_>) -> Self {
-        Self { is_on: subject.config.embeddings }
-    }
-}
-
-impl Evaluator for EmbeddingStd {
-    fn metrics(&self, part: &str, _: Thoroughness) -> Vec<String> {
-        if self.is_on { vec![names::of_part(part, names::EMBEDDING_STD)] } else { Vec::new() }
-    }
-
-    fn asks(&self, role: Role, _: Thoroughness) -> Asks {
-        Asks { embeddings: self.is_on && role == Role::Examined, ..Asks::default() }
-    }
-
-    fn conclude(
-        &mut self,
-        read: &Conclusion<'_>,
-        evaluation: &mut Evaluation,
-    ) -> Result<Vec<String>, TrainError> {
-        if self.is_on {
-            let value = embedding_std(&**read.engine.collective(), read.part)?;
-            evaluation.metrics.insert(names::of_part(&evaluation.part, names::EMBEDDING_STD), value);
-        }
-        Ok(Vec::new())
-    }
-}
-
 /// The mean over channels, by sums over all ranks; NaN of fewer than two samples.
-fn embedding_std(collective: &dyn Collective, part: &Embeddings) -> Result<f64, TrainError> {
+///
+/// # Errors
+/// When memory runs out or the ranks cannot talk.
+pub(super) fn embedding_std(collective: &dyn Collective, part: &Embeddings) -> Result<f64, TrainError> {
     let width = part.embeddings.size().get(1).copied().unwrap_or(0);
     let zeros = || Tensor::f_zeros([width], (Kind::Double, tch::Device::Cpu)).map_err(room);
     let (mut sums, mut squares) = (zeros()?, zeros()?);

@@ -11,6 +11,7 @@ mod embedding_std;
 mod evaluator;
 mod examine;
 mod few_shot;
+mod figure;
 mod heads;
 mod interval;
 mod knn;
@@ -48,9 +49,10 @@ pub use statistics::{Measured, measure_statistics};
 
 use crate::error::TrainError;
 use classifiers::Classifiers;
-use effective_rank::EffectiveRank;
-use embedding_std::EmbeddingStd;
+use effective_rank::effective_rank;
+use embedding_std::embedding_std;
 use few_shot::FewShots;
+use figure::Figure;
 use losses::Objectives;
 use probes::Probes;
 use uniformity::Uniformity;
@@ -208,8 +210,8 @@ pub fn evaluators<'a>(subject: &Subject<'a>) -> Vec<Box<dyn Evaluator + 'a>> {
         Box::new(Classifiers::new(subject)),
         Box::new(Objectives::new(subject)),
         Box::new(FewShots::new(subject)),
-        Box::new(EmbeddingStd::new(subject)),
-        Box::new(EffectiveRank::new(subject)),
+        Box::new(Figure::new(subject, names::EMBEDDING_STD, embedding_std)),
+        Box::new(Figure::new(subject, names::EFFECTIVE_RANK, effective_rank)),
         Box::new(Uniformity::new(subject)),
     ]
 }

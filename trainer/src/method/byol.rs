@@ -76,10 +76,7 @@ impl Method for Byol {
     }
 
     fn embed(&self, inputs: &Tensor, encoder: Encoder, pass: &ForwardContext) -> Result<Tensor, TchError> {
-        match encoder {
-            Encoder::Online => self.backbone.forward(inputs, pass),
-            Encoder::Teacher => self.teacher.0.forward(inputs, pass),
-        }
+        views::encoder(&*self.backbone, &*self.teacher.0, encoder).forward(inputs, pass)
     }
 }
 

@@ -1,5 +1,6 @@
 //! What methods that compare views of a sample share: one pass for each shape of view, and which views are compared.
 
+use dtrain_configs::schema::Encoder;
 use tch::{Kind, TchError, Tensor};
 
 use super::{LocalBatch, StepContext, normalize};
@@ -23,6 +24,18 @@ pub(super) fn embeddings(
     match rows.len() {
         1 => Ok(rows.remove(0)),
         _ => Tensor::f_cat(&rows, 0),
+    }
+}
+
+/// The network that evaluations embed with.
+pub(super) fn encoder<'a>(
+    student: &'a dyn Backbone,
+    teacher: &'a dyn Backbone,
+    encoder: Encoder,
+) -> &'a dyn Backbone {
+    match encoder {
+        Encoder::Online => student,
+        Encoder::Teacher => teacher,
     }
 }
 
