@@ -34,6 +34,16 @@ impl RunDir {
         self.root.join("history.jsonl")
     }
 
+    /// How the run has gone back, where it has.
+    pub fn rollback(&self) -> PathBuf {
+        self.root.join("rollback.json")
+    }
+
+    /// What the run had done before it went back.
+    pub fn rolled_back(&self) -> PathBuf {
+        self.root.join("rolled_back")
+    }
+
     /// Identity of the run.
     pub fn run_id(&self) -> PathBuf {
         self.root.join("run_id")

@@ -16,7 +16,10 @@ pub fn of_error(class: ErrorClass) -> Exit {
 /// Of a run that has ended.
 pub fn of_end(reason: &StopReason) -> Exit {
     match reason {
-        StopReason::Finished | StopReason::EarlyStopped | StopReason::Alarm => Exit::Done,
+        // A run that goes back goes on: nobody sees that end.
+        StopReason::Finished | StopReason::EarlyStopped | StopReason::Alarm | StopReason::Rollback(_) => {
+            Exit::Done
+        }
         StopReason::Interrupted => Exit::Interrupted,
         StopReason::Requeue => Exit::Requeue,
         StopReason::NonFinite => Exit::Failed,

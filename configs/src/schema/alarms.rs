@@ -11,6 +11,8 @@ pub struct AlarmsConfig {
     pub enabled: bool,
     /// What each alarm does.
     pub on: AlarmActions,
+    /// What a run that goes back by `rollback` does otherwise from there on, as on the command line: `[optimizer.lr=0.0003]`.
+    pub rollback_set: Vec<String>,
     /// Evaluations in a row whose metrics are evidence before an alarm is raised; of `linear_gap` one is enough.
     pub patience: u64,
     /// Logged training steps in a row that are evidence before `loss_at_chance` is raised; those of the first epoch do not count.
@@ -44,6 +46,7 @@ impl Default for AlarmsConfig {
         Self {
             enabled: true,
             on: AlarmActions::default(),
+            rollback_set: Vec::new(),
             patience: 2,
             loss_patience: 10,
             min_embedding_std: 0.06,
@@ -68,6 +71,9 @@ pub enum AlarmAction {
     Warn,
     /// It is told, and the run ends as by early stopping.
     Stop,
+    /// It is told, and the run goes on from its last checkpoint before the evidence began, with `alarms.rollback_set`; once, and
+    /// from there on it is `stop`.
+    Rollback,
 }
 
 /// An action for each alarm.
@@ -159,6 +165,31 @@ impl AlarmsConfig {
         if self.enabled { action } else { AlarmAction::Ignore }
     }
 
+    /// The alarms that the run goes back for.
+    pub fn rolling_back(&self) -> impl Iterator<Item = Alarm> {
+        Alarm::ALL.into_iter().filter(|alarm| self.action(*alarm) == AlarmAction::Rollback)
+    }
+
+    /// Once the run has gone back: it does not do so again.
+    pub(crate) fn forget_rollback(&mut self) {
+        let on = &mut self.on;
+        for action in [
+            &mut on.embedding_std,
+            &mut on.effective_rank,
+            &mut on.uniformity,
+            &mut on.output_entropy,
+            &mut on.loss_at_chance,
+            &mut on.loss_at_minimum,
+            &mut on.linear_gap,
+            &mut on.recording_shortcut,
+        ] {
+            if *action == AlarmAction::Rollback {
+                *action = AlarmAction::Stop;
+            }
+        }
+        self.rollback_set.clear();
+    }
+
     /// Judgements in a row that are evidence before an alarm is raised.
     pub fn patience(&self, alarm: Alarm) -> u64 {
         match alarm {
@@ -191,6 +222,22 @@ mod tests {
             assert_eq!(serde_json::to_value(alarm).unwrap(), alarm.as_str());
             let off = AlarmsConfig { enabled: false, ..config };
             assert_eq!(off.action(alarm), AlarmAction::Ignore);
+        }
+    }
+
+    #[test]
+    fn what_was_a_rollback_is_a_stop_afterwards() {
+        for alarm in Alarm::ALL {
+            let text = format!("{{\"{}\": \"rollback\"}}", alarm.as_str());
+            let on: AlarmActions = serde_json::from_str(&text).unwrap();
+            let mut config =
+                AlarmsConfig { on, rollback_set: vec!["seed=1".into()], ..AlarmsConfig::default() };
+            assert_eq!(config.rolling_back().collect::<Vec<_>>(), [alarm]);
+            config.forget_rollback();
+            let actions = Alarm::ALL.map(|other| config.action(other));
+            let expected =
+                Alarm::ALL.map(|other| if other == alarm { AlarmAction::Stop } else { AlarmAction::Warn });
+            assert_eq!((actions, config.rollback_set.len()), (expected, 0));
         }
     }
 }

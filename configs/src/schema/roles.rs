@@ -54,6 +54,14 @@ const ROLES: &[(&str, Role)] = &[
     ("checkpoint.local_dir", Role::Start),
 ];
 
+/// Settings of the recipe that may change in the middle of a run, where an alarm takes it back: no shape of a tensor and no
+/// sample depends on them. What a method schedules is among them too.
+const OF_A_ROLLBACK: [&str; 5] =
+    ["optimizer", "schedule", "augment", "trainer.grad_clip", "trainer.grad_clip_norm"];
+
+/// And of those these may not.
+const NOT_OF_A_ROLLBACK: [&str; 3] = ["optimizer.name", "optimizer.groups", "schedule.made_for"];
+
 /// Settings that are paths; `*` is a name that the user gives. Those of `data.labels` and `data.splits` are relative to
 /// `data.root`, the others to the working directory.
 const PATHS: [&str; 9] = [
@@ -81,10 +89,23 @@ pub(crate) fn is_path(key: &str) -> bool {
 impl Role {
     /// The role of a dotted key.
     pub fn of(key: &str) -> Self {
-        let covers =
-            |of: &str| key.strip_prefix(of).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'));
-        let named = ROLES.iter().filter(|(of, _)| covers(of)).max_by_key(|(of, _)| of.len());
+        let named = ROLES.iter().filter(|(of, _)| covers(of, key)).max_by_key(|(of, _)| of.len());
         named.map_or(Role::Recipe, |(_, role)| *role)
+    }
+}
+
+/// Whether `key` is `of` or lies below it.
+fn covers(of: &str, key: &str) -> bool {
+    key.strip_prefix(of).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
+}
+
+impl RunConfig {
+    /// Whether `key` may change where an alarm takes the run back.
+    pub(crate) fn may_change_at_a_rollback(&self, key: &str) -> bool {
+        let is_scheduled = self.method.scheduled().iter().any(|setting| covers(setting.key, key));
+        let is_listed = OF_A_ROLLBACK.iter().any(|of| covers(of, key))
+            && !NOT_OF_A_ROLLBACK.iter().any(|of| covers(of, key));
+        is_scheduled || is_listed || Role::of(key) == Role::Upkeep
     }
 }
 
@@ -137,7 +158,8 @@ mod tests {
     #[test]
     fn every_row_is_about_a_setting_that_exists() {
         let known = reference(|_| "");
-        for (key, _) in ROLES {
+        let listed = ROLES.iter().map(|(key, _)| *key).chain(OF_A_ROLLBACK).chain(NOT_OF_A_ROLLBACK);
+        for key in listed {
             assert!(known.get(&split_key(key)).is_some(), "`{key}` is no setting");
         }
     }

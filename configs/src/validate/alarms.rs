@@ -29,18 +29,36 @@ pub(super) fn check(config: &RunConfig, checks: &mut Checks) {
         );
     }
     let of_evaluations = Alarm::ALL.into_iter().filter(|alarm| *alarm != Alarm::LossAtChance);
-    let stops = of_evaluations.filter(|alarm| alarms.action(*alarm) == AlarmAction::Stop);
-    for alarm in stops.filter(|_| config.eval.every_epochs == 0) {
+    for alarm in of_evaluations.filter(|_| config.eval.every_epochs == 0) {
+        let action = match alarms.action(alarm) {
+            AlarmAction::Stop => "stop",
+            AlarmAction::Rollback => "rollback",
+            AlarmAction::Ignore | AlarmAction::Warn => continue,
+        };
         let alarm = alarm.as_str();
         checks.require(
             false,
             ["alarms.on", "eval.every_epochs"],
             || {
                 format!(
-                    "`alarms.on.{alarm}` is `stop`, but evaluation is off: `eval.every_epochs` = 0 and nothing would ever be judged"
+                    "`alarms.on.{alarm}` is `{action}`, but evaluation is off: `eval.every_epochs` = 0 and nothing would ever be \
+                     judged"
                 )
             },
             "switch evaluation on, or leave the alarm at `warn`",
         );
     }
+    let Some(alarm) = alarms.rolling_back().next().map(Alarm::as_str) else { return };
+    checks.require(
+        config.checkpoint.every_steps != Some(0),
+        ["alarms.on", "checkpoint.every_steps"],
+        || format!("`alarms.on.{alarm}` is `rollback`, but nothing is saved: `checkpoint.every_steps` = 0"),
+        "a run goes back to a checkpoint: leave `checkpoint.every_steps` at its default or set a number of steps",
+    );
+    checks.require(
+        !alarms.rollback_set.is_empty(),
+        ["alarms.on", "alarms.rollback_set"],
+        || format!("`alarms.on.{alarm}` is `rollback`, but `alarms.rollback_set` changes nothing: the run would go the same way again"),
+        "say what is done otherwise, such as `alarms.rollback_set=[optimizer.lr=0.0003]`",
+    );
 }

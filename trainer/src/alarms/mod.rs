@@ -10,3 +10,4 @@ mod words;
 pub use facts::{AlarmFacts, Measured, Score};
 pub use rules::{judge_evaluation, judge_step};
 pub use states::{AlarmEvent, AlarmStates, Judgement, Raised};
+pub use words::Consequence;

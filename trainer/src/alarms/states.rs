@@ -79,6 +79,11 @@ impl AlarmStates {
         Some(AlarmEvent { alarm: *alarm, step: *step, raised: Some(raised) })
     }
 
+    /// Step of the first of the last judgements in a row that are evidence; `None` where the last one was not.
+    pub fn evidence_since(&self, alarm: Alarm) -> Option<u64> {
+        self.0.get(&alarm).filter(|state| state.in_a_row > 0).map(|state| state.since)
+    }
+
     /// The alarms that are on.
     pub fn raised(&self) -> impl Iterator<Item = (Alarm, &Raised)> {
         self.0.iter().filter_map(|(alarm, state)| Some((*alarm, state.raised.as_ref()?)))

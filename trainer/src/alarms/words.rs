@@ -1,7 +1,7 @@
 //! What is told of an alarm: its evidence, where to look, and what helps in which order. The order of the remedies, and the
 //! three that do not help, are those of the study of 397 bird species whose SimCLR learned recordings.
 
-use dtrain_configs::schema::{Alarm, AlarmAction, LabelUse};
+use dtrain_configs::schema::{Alarm, LabelUse};
 
 use super::facts::AlarmFacts;
 use super::states::{AlarmEvent, Raised};
@@ -21,16 +21,43 @@ const REMEDIES: [(&str, IsDone); 5] = [
 /// What is tried first and changes nothing.
 const NO_REMEDIES: &str = "more epochs, other augmentations and another linear probe will not help";
 
+/// What follows from an alarm that is raised.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Consequence<'a> {
+    /// Nothing besides the message.
+    None,
+    /// The run ends.
+    Ends,
+    /// The run goes back and on from there.
+    GoesBack {
+        /// The last step whose weights count as healthy.
+        last_healthy: u64,
+        /// What it does otherwise.
+        set: &'a [String],
+    },
+    /// The run would go back, and there is no checkpoint from before.
+    NoWayBack,
+}
+
 impl AlarmEvent {
     /// What rank 0 says.
-    pub fn message(&self, facts: &AlarmFacts, action: AlarmAction) -> String {
+    pub fn message(&self, facts: &AlarmFacts, consequence: Consequence<'_>) -> String {
         let name = self.alarm.as_str();
         let Some(Raised { since, evidence, .. }) = &self.raised else {
             return format!("alarm `{name}` has cleared at step {}", self.step);
         };
-        let ending = match action {
-            AlarmAction::Stop => format!("the run ends, as `alarms.on.{name}=stop` asks"),
-            AlarmAction::Warn | AlarmAction::Ignore => {
+        let ending = match consequence {
+            Consequence::Ends => format!("the run ends, as `alarms.on.{name}=stop` asks"),
+            Consequence::GoesBack { last_healthy, set } => format!(
+                "the run goes back to its newest checkpoint up to step {last_healthy} and on from there with {}, as \
+                 `alarms.on.{name}=rollback` asks",
+                set.iter().map(|word| format!("`{word}`")).collect::<Vec<_>>().join(" ")
+            ),
+            Consequence::NoWayBack => format!(
+                "the run ends: `alarms.on.{name}=rollback` has no checkpoint from before to go back to; start a new run with \
+                 what `alarms.rollback_set` names, or save more often (`checkpoint.every_steps`)"
+            ),
+            Consequence::None => {
                 format!("`alarms.on.{name}=stop` would end the run, `alarms.on.{name}=ignore` silences this")
             }
         };
@@ -77,7 +104,7 @@ mod tests {
 
     #[test]
     fn the_message_names_evidence_remedies_in_order_and_what_does_not_help() {
-        let text = event(Alarm::RecordingShortcut).message(&facts(LabelUse::Unused), AlarmAction::Warn);
+        let text = event(Alarm::RecordingShortcut).message(&facts(LabelUse::Unused), Consequence::None);
         assert_eq!(
             text,
             "alarm `recording_shortcut`, evidence since step 6: it is so\n  what helps, in this order: 1. supervised training \
@@ -87,20 +114,38 @@ mod tests {
              `alarms.on.recording_shortcut=stop` would end the run, `alarms.on.recording_shortcut=ignore` silences this"
         );
         for alarm in Alarm::ALL {
-            let text = event(alarm).message(&facts(LabelUse::Unused), AlarmAction::Stop);
+            let text = event(alarm).message(&facts(LabelUse::Unused), Consequence::Ends);
             assert!(text.contains("1. supervised training") && text.contains("will not help"), "{text}");
             assert!(text.ends_with(&format!("the run ends, as `alarms.on.{}=stop` asks", alarm.as_str())));
         }
     }
 
     #[test]
+    fn a_way_back_names_its_end_and_what_changes() {
+        let says = |consequence| {
+            let text = event(Alarm::Uniformity).message(&facts(LabelUse::Unused), consequence);
+            text.lines().last().unwrap().trim().to_owned()
+        };
+        let set = ["optimizer.lr=0.1".to_owned(), "schedule.warmup_epochs=2".to_owned()];
+        assert_eq!(
+            says(Consequence::GoesBack { last_healthy: 40, set: &set }),
+            "the run goes back to its newest checkpoint up to step 40 and on from there with `optimizer.lr=0.1` \
+             `schedule.warmup_epochs=2`, as `alarms.on.uniformity=rollback` asks"
+        );
+        assert!(
+            says(Consequence::NoWayBack)
+                .starts_with("the run ends: `alarms.on.uniformity=rollback` has no checkpoint")
+        );
+    }
+
+    #[test]
     fn what_a_run_does_already_is_no_remedy() {
-        let text = event(Alarm::EmbeddingStd).message(&facts(LabelUse::Groups), AlarmAction::Warn);
+        let text = event(Alarm::EmbeddingStd).message(&facts(LabelUse::Groups), Consequence::None);
         assert!(text.contains("1. supervised") && !text.contains("method=supcon"), "{text}");
-        let text = event(Alarm::LossAtChance).message(&facts(LabelUse::Target), AlarmAction::Warn);
+        let text = event(Alarm::LossAtChance).message(&facts(LabelUse::Target), Consequence::None);
         assert!(text.contains("learning rate") && !text.contains("1024"), "{text}");
         let cleared = AlarmEvent { raised: None, ..event(Alarm::Uniformity) };
-        let text = cleared.message(&facts(LabelUse::Unused), AlarmAction::Warn);
+        let text = cleared.message(&facts(LabelUse::Unused), Consequence::None);
         assert_eq!(text, "alarm `uniformity` has cleared at step 9");
     }
 }

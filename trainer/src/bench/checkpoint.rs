@@ -197,7 +197,11 @@ impl Bench<'_> {
 }
 
 fn only_the_newest() -> Retention {
-    Retention { policy: RetentionPolicy { keep_last: 1, mode: MonitorMode::Max }, monitor: None }
+    Retention {
+        policy: RetentionPolicy { keep_last: 1, mode: MonitorMode::Max },
+        monitor: None,
+        keeps: Vec::new(),
+    }
 }
 
 /// A folder that goes with the value.

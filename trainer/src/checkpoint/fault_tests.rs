@@ -257,7 +257,7 @@ fn retention_keeps_the_last_and_the_best_and_refuses_the_last_good_one() {
         save(&store, step);
     }
     let policy = RetentionPolicy { keep_last: 1, mode: MonitorMode::Min };
-    let actions = store.plan(&policy, Some("val/acc")).unwrap();
+    let actions = store.plan(&policy, Some("val/acc"), &[]).unwrap();
     assert_eq!(actions, [20, 30].map(|step| RetentionAction::Delete { step }));
     store.apply(&actions).unwrap();
     let list = store.list(Validation::Full).unwrap();
@@ -304,7 +304,7 @@ fn save_loop_of_the_child() {
         let salt = if step == start { u64::from(std::process::id()) } else { 0 };
         save_with(&store, step, salt);
         println!("\ndurable {step}");
-        store.apply(&store.plan(&policy, Some("val/acc")).unwrap()).unwrap();
+        store.apply(&store.plan(&policy, Some("val/acc"), &[]).unwrap()).unwrap();
     }
 }
 

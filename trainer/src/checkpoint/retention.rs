@@ -40,9 +40,14 @@ impl RetentionPolicy {
     }
 
     /// What to delete, oldest first. `latest` is the step that resuming would start from; it always stays, and so do
-    /// the newest valid one and damaged ones that are newer than it.
-    pub fn plan(&self, existing: &[Existing], latest: Option<u64>) -> Vec<RetentionAction> {
-        let best = self.best(existing);
+    /// the newest valid one and damaged ones that are newer than it. The newest valid one up to each step of `keeps` stays too.
+    pub fn plan(&self, existing: &[Existing], latest: Option<u64>, keeps: &[u64]) -> Vec<RetentionAction> {
+        let newest_up_to = |step: &u64| {
+            let valid = existing.iter().filter(|checkpoint| checkpoint.valid && checkpoint.step <= *step);
+            valid.map(|checkpoint| checkpoint.step).max()
+        };
+        let mut kept: Vec<u64> = keeps.iter().filter_map(newest_up_to).collect();
+        kept.extend(self.best(existing).into_iter().chain(latest));
         let mut newest_first: Vec<&Existing> = existing.iter().collect();
         newest_first.sort_by_key(|checkpoint| std::cmp::Reverse(checkpoint.step));
         let mut num_kept = 0;
@@ -50,7 +55,7 @@ impl RetentionPolicy {
         for checkpoint in newest_first {
             if num_kept < self.keep_last.max(1) {
                 num_kept += usize::from(checkpoint.valid);
-            } else if Some(checkpoint.step) != best && Some(checkpoint.step) != latest {
+            } else if !kept.contains(&checkpoint.step) {
                 delete.push(RetentionAction::Delete { step: checkpoint.step });
             }
         }
@@ -97,9 +102,20 @@ mod tests {
     fn the_last_two_and_the_best_stay() {
         let rows =
             existing(&[(1, Some(0.2)), (2, Some(0.9)), (3, Some(f64::NAN)), (4, Some(0.5)), (5, None)]);
-        assert_eq!(steps(&policy(2, MonitorMode::Max).plan(&rows, Some(5))), [1, 3]);
-        assert_eq!(steps(&policy(2, MonitorMode::Min).plan(&rows, Some(5))), [2, 3]);
-        assert_eq!(steps(&policy(9, MonitorMode::Min).plan(&rows, Some(5))), Vec::<u64>::new());
+        assert_eq!(steps(&policy(2, MonitorMode::Max).plan(&rows, Some(5), &[])), [1, 3]);
+        assert_eq!(steps(&policy(2, MonitorMode::Min).plan(&rows, Some(5), &[])), [2, 3]);
+        assert_eq!(steps(&policy(9, MonitorMode::Min).plan(&rows, Some(5), &[])), Vec::<u64>::new());
+    }
+
+    #[test]
+    fn the_newest_valid_one_up_to_a_step_stays() {
+        let mut rows = existing(&[(10, None), (20, None), (30, None), (40, None), (50, None)]);
+        rows[2].valid = false;
+        let deleted = |keeps: &[u64]| steps(&policy(1, MonitorMode::Max).plan(&rows, Some(50), keeps));
+        assert_eq!(deleted(&[]), [10, 20, 30, 40]);
+        assert_eq!(deleted(&[39]), [10, 30, 40], "step 30 is damaged");
+        assert_eq!(deleted(&[5]), [10, 20, 30, 40]);
+        assert_eq!(deleted(&[19, 40]), [20, 30]);
     }
 
     #[test]
@@ -113,8 +129,8 @@ mod tests {
         let mut rows = existing(&[(1, None), (2, None), (3, None), (4, None)]);
         rows[3].valid = false;
         rows[1].valid = false;
-        assert_eq!(steps(&policy(1, MonitorMode::Max).plan(&rows, None)), [1, 2]);
-        assert_eq!(steps(&policy(2, MonitorMode::Max).plan(&rows, None)), Vec::<u64>::new());
+        assert_eq!(steps(&policy(1, MonitorMode::Max).plan(&rows, None, &[])), [1, 2]);
+        assert_eq!(steps(&policy(2, MonitorMode::Max).plan(&rows, None, &[])), Vec::<u64>::new());
     }
 
     proptest! {
@@ -130,7 +146,7 @@ mod tests {
                 .map(|(step, (valid, value))| Existing { step, valid, value: value.map(f64::from) })
                 .collect();
             let policy = policy(keep_last, if max { MonitorMode::Max } else { MonitorMode::Min });
-            let deleted = steps(&policy.plan(&rows, latest));
+            let deleted = steps(&policy.plan(&rows, latest, &[]));
             let valid: Vec<_> = rows.iter().filter(|row| row.valid).map(|row| row.step).collect();
             for kept in valid.iter().rev().take(keep_last.max(1)).chain(&policy.best(&rows)).chain(&latest) {
                 prop_assert!(!deleted.contains(kept));

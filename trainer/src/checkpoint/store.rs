@@ -187,7 +187,8 @@ impl CheckpointStore {
         Ok(self.steps()?.into_iter().map(list).collect())
     }
 
-    /// What `policy` would delete now; `monitor` names the metric in the manifests.
+    /// What `policy` would delete now; `monitor` names the metric in the manifests, and the newest checkpoint up to each step of
+    /// `keeps` stays.
     ///
     /// # Errors
     /// When the folder cannot be read.
@@ -195,6 +196,7 @@ impl CheckpointStore {
         &self,
         policy: &RetentionPolicy,
         monitor: Option<&str>,
+        keeps: &[u64],
     ) -> Result<Vec<RetentionAction>, CheckpointError> {
         let list = self.list(Validation::Quick)?;
         let latest = list.iter().find(|listed| listed.is_latest).map(|listed| listed.step);
@@ -207,7 +209,7 @@ impl CheckpointStore {
                 value: listed.manifest.as_ref().ok().and_then(value),
             })
             .collect();
-        Ok(policy.plan(&existing, latest))
+        Ok(policy.plan(&existing, latest, keeps))
     }
 
     /// Performs `actions`.
@@ -236,6 +238,30 @@ impl CheckpointStore {
             }
         }
         Ok(())
+    }
+
+    /// Makes the checkpoint of `step` the newest one: later ones are moved into the folder `aside`, on the same disk.
+    ///
+    /// # Errors
+    /// I/O errors; what was moved before stays moved, and another call goes on.
+    pub fn go_back_to(&self, step: u64, aside: &Path) -> Result<(), CheckpointError> {
+        fs::create_dir_all(aside)?;
+        self.point_latest_to(step)?;
+        for later in self.steps()?.into_iter().filter(|&later| later > step) {
+            disk::rename(&self.folder(later), &aside.join(step_folder(later)))?;
+        }
+        fsync_dir(aside)?;
+        Ok(fsync_dir(&self.dir)?)
+    }
+
+    /// Step of the newest valid checkpoint up to and including `step`.
+    ///
+    /// # Errors
+    /// When the folder cannot be read.
+    pub fn newest_up_to(&self, step: u64) -> Result<Option<u64>, CheckpointError> {
+        let list = self.list(Validation::Full)?;
+        let valid = list.into_iter().rev().find(|listed| listed.step <= step && listed.manifest.is_ok());
+        Ok(valid.map(|listed| listed.step))
     }
 
     pub(super) fn point_latest_to(&self, step: u64) -> Result<(), CheckpointError> {

@@ -45,13 +45,15 @@ pub struct Retention {
     pub policy: RetentionPolicy,
     /// Metric that names the best one.
     pub monitor: Option<String>,
+    /// Steps of which the newest checkpoint up to each stays as well.
+    pub keeps: Vec<u64>,
 }
 
 impl Retention {
     /// By the settings.
     pub fn of(config: &CheckpointConfig) -> Self {
         let monitor = config.monitored().map(|(name, _)| name.to_owned());
-        Self { policy: RetentionPolicy::of(config), monitor }
+        Self { policy: RetentionPolicy::of(config), monitor, keeps: Vec::new() }
     }
 }
 
@@ -99,7 +101,7 @@ pub fn write_and_retain(
     let (begin, step) = (Instant::now(), content.step);
     let folder = store.save(content)?;
     let written = Written { folder, step, secs: begin.elapsed().as_secs_f64() };
-    store.apply(&store.plan(&retention.policy, retention.monitor.as_deref())?)?;
+    store.apply(&store.plan(&retention.policy, retention.monitor.as_deref(), &retention.keeps)?)?;
     Ok(written)
 }
 
@@ -259,7 +261,7 @@ mod tests {
             optimizer: placed("m", 6),
             state: vec![9; 5],
             info: ManifestInfo::default(),
-            retention: Retention { policy, monitor: None },
+            retention: Retention { policy, monitor: None, keeps: Vec::new() },
         };
         (job, gate)
     }

@@ -2,7 +2,9 @@
 
 use dtrain_configs::schema::AlarmAction;
 
-use super::{CoordinatorState, Directive, Interrupt, Report, RunPlan, SaveKind, StepPlan, StopReason};
+use super::{
+    Cause, CoordinatorState, Directive, Interrupt, Report, RunPlan, SaveKind, StepPlan, StopReason, WayBack,
+};
 use crate::alarms::{AlarmEvent, AlarmStates};
 
 /// Decides what all ranks do next.
@@ -11,6 +13,7 @@ pub struct Coordinator {
     plan: RunPlan,
     state: CoordinatorState,
     alarms: AlarmStates,
+    way_back: WayBack,
     /// Of alarms, until they are told.
     events: Vec<AlarmEvent>,
     ending: Option<StopReason>,
@@ -19,18 +22,24 @@ pub struct Coordinator {
 impl Coordinator {
     /// At the beginning of a run, or where a checkpoint left off.
     pub fn new(plan: RunPlan, state: CoordinatorState) -> Self {
-        Self { plan, state, alarms: AlarmStates::default(), events: Vec::new(), ending: None }
+        let (alarms, way_back) = Default::default();
+        Self { plan, state, alarms, way_back, events: Vec::new(), ending: None }
     }
 
     /// With alarms as a checkpoint has them.
     #[must_use]
-    pub fn with_alarms(self, alarms: AlarmStates) -> Self {
-        Self { alarms, ..self }
+    pub fn with_alarms(self, alarms: AlarmStates, way_back: WayBack) -> Self {
+        Self { alarms, way_back, ..self }
     }
 
     /// Alarms as a checkpoint keeps them.
     pub fn alarms(&self) -> &AlarmStates {
         &self.alarms
+    }
+
+    /// What the run may go back to, as a checkpoint keeps it.
+    pub fn way_back(&self) -> &WayBack {
+        &self.way_back
     }
 
     /// What has changed about alarms since the last call.
@@ -67,6 +76,7 @@ impl Coordinator {
         }
         if self.save_is_due() {
             self.state.saved_at = Some(step);
+            self.way_back.saved(step);
             let kind = if self.ending.is_some() { SaveKind::Final } else { SaveKind::Periodic };
             return Directive::Save { step, kind };
         }
@@ -99,6 +109,7 @@ impl Coordinator {
         }
         for judgement in &first.alarms {
             let patience = self.plan.alarms.patience(judgement.alarm);
+            self.way_back.take_in(judgement);
             self.events.extend(self.alarms.take_in(judgement, patience));
         }
     }
@@ -114,7 +125,7 @@ impl Coordinator {
             (None, Some(request)) => Some(request.into()),
             (None, None) if self.state.step >= self.plan.total_steps => Some(StopReason::Finished),
             (None, None) if self.out_of_patience() => Some(StopReason::EarlyStopped),
-            (None, None) => self.is_stopped_by_alarm().then_some(StopReason::Alarm),
+            (None, None) => self.end_by_alarm(),
         }
     }
 
@@ -122,8 +133,18 @@ impl Coordinator {
         self.plan.early_stop.is_some_and(|rule| rule.is_exhausted(&self.state.judged))
     }
 
-    fn is_stopped_by_alarm(&self) -> bool {
-        self.alarms.raised().any(|(alarm, _)| self.plan.alarms.action(alarm) == AlarmAction::Stop)
+    /// An alarm that stops the run is stronger than one that takes it back, which stops it where there is no way back.
+    fn end_by_alarm(&self) -> Option<StopReason> {
+        let raised_for =
+            |action| self.alarms.raised().filter(move |(alarm, _)| self.plan.alarms.action(*alarm) == action);
+        if raised_for(AlarmAction::Stop).next().is_some() {
+            return Some(StopReason::Alarm);
+        }
+        let (alarm, raised) = raised_for(AlarmAction::Rollback).next()?;
+        let last_healthy = self.way_back.last_healthy(alarm, raised.since);
+        Some(last_healthy.map_or(StopReason::Alarm, |last_healthy| {
+            StopReason::Rollback(Cause { alarm, since: raised.since, step: self.state.step, last_healthy })
+        }))
     }
 
     /// Whether an evaluation is due, and whether it is the one that ends the run.
@@ -152,7 +173,7 @@ impl Coordinator {
         }
         match &self.ending {
             // Weights that became non-finite are not worth a checkpoint: the last good one stays the newest.
-            Some(StopReason::NonFinite) => false,
+            Some(StopReason::NonFinite | StopReason::Rollback(_)) => false,
             Some(_) => step > 0,
             None => {
                 let asked_for = self.plan.last_save_asked_for(step) > self.state.saved_at.unwrap_or(0);

@@ -1,5 +1,6 @@
 //! What all ranks are told to do.
 
+use dtrain_configs::schema::Alarm;
 use serde::{Deserialize, Serialize};
 
 use super::Interrupt;
@@ -82,10 +83,25 @@ pub enum StopReason {
     EarlyStopped,
     /// An alarm was raised that stops the run.
     Alarm,
+    /// An alarm was raised that takes the run back: it ends here, to go on from a checkpoint of before.
+    Rollback(Cause),
     /// SIGTERM, SIGUSR1 or the time limit: the machine is wanted back; saved, to be continued.
     Requeue,
     /// Too many non-finite steps in a row.
     NonFinite,
+}
+
+/// Why a run goes back, and how far.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Cause {
+    /// Whose rule.
+    pub alarm: Alarm,
+    /// Step at which its evidence began.
+    pub since: u64,
+    /// Steps done.
+    pub step: u64,
+    /// The last step whose weights count as healthy.
+    pub last_healthy: u64,
 }
 
 impl StopReason {
@@ -95,6 +111,7 @@ impl StopReason {
             StopReason::Finished => "finished",
             StopReason::EarlyStopped => "early_stopped",
             StopReason::Alarm => "alarm",
+            StopReason::Rollback(_) => "rollback",
             StopReason::Interrupted => "interrupted",
             StopReason::Requeue => "requeue",
             StopReason::NonFinite => "non_finite",

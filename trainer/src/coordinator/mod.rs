@@ -8,11 +8,11 @@
 //! 3. the request to be started again (SIGTERM, SIGUSR1, the time limit, `dtrain stop --requeue`);
 //! 4. all steps are done;
 //! 5. early stopping;
-//! 6. an alarm that stops the run.
+//! 6. an alarm that stops the run or takes it back.
 //!
 //! The first reason stays, except that the first two overrule weaker ones. A stop request is honoured before the next step, an
 //! evaluation that is due waits for the resumed run, and a checkpoint of this step is written unless there is one. The
-//! last three evaluate thoroughly before they save.
+//! last three evaluate thoroughly before they save; a run that goes back does neither.
 
 mod course;
 mod decide;
@@ -22,15 +22,17 @@ mod plan;
 mod report;
 mod state;
 mod stopping;
+mod way_back;
 
 pub use course::{Course, Leg};
 pub use decide::Coordinator;
-pub use directive::{Directive, SaveKind, StepPlan, StopReason};
+pub use directive::{Cause, Directive, SaveKind, StepPlan, StopReason};
 pub use phases::{Phase, PhaseError, Phases};
 pub use plan::RunPlan;
 pub use report::{Interrupt, Report};
 pub use state::CoordinatorState;
 pub use stopping::{EarlyStop, Judged};
+pub use way_back::WayBack;
 
 #[cfg(test)]
 mod properties;

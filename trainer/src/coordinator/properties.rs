@@ -65,6 +65,7 @@ fn evidence(value: f64, step: u64, rank: usize) -> Judgement {
 struct Saved {
     state: CoordinatorState,
     alarms: AlarmStates,
+    way_back: WayBack,
 }
 
 /// A rank that knows nothing but the directives that it has heard.
@@ -131,8 +132,8 @@ impl History {
 
 /// Runs to the end; `first` is the number of the first reports.
 fn simulate(plan: &RunPlan, saved: &Saved, script: &Script, first: usize) -> History {
-    let mut coordinator =
-        Coordinator::new(plan.clone(), saved.state.clone()).with_alarms(saved.alarms.clone());
+    let Saved { state, alarms, way_back } = saved.clone();
+    let mut coordinator = Coordinator::new(plan.clone(), state).with_alarms(alarms, way_back);
     let begun = saved.state.step;
     // Each step may bring an evaluation and a checkpoint of each tier, and the end one of each besides.
     let bound = 4 * (plan.total_steps - begun.min(plan.total_steps)) as usize + 5;
@@ -153,7 +154,11 @@ fn simulate(plan: &RunPlan, saved: &Saved, script: &Script, first: usize) -> His
         stepped = matches!(directive, Directive::Step(_));
         evaluated = matches!(directive, Directive::Evaluate { .. });
         let stop = matches!(directive, Directive::Stop(_));
-        let saved = Saved { state: coordinator.state().clone(), alarms: coordinator.alarms().clone() };
+        let saved = Saved {
+            state: coordinator.state().clone(),
+            alarms: coordinator.alarms().clone(),
+            way_back: coordinator.way_back().clone(),
+        };
         heard.push((directive, saved));
         if stop {
             return History { heard, requested_at };
@@ -168,12 +173,11 @@ fn plans() -> impl Strategy<Value = RunPlan> {
         (1_u64..6, 1_u64..30, prop::option::of(1_u64..7), prop::option::of(1_u64..4), 0_u64..3, 1_u64..5),
         early_stop,
         prop::collection::vec(0.05_f64..1.0, 1..5),
-        (any::<bool>(), 1_u64..4),
+        (prop::sample::select(vec![AlarmAction::Warn, AlarmAction::Stop, AlarmAction::Rollback]), 1_u64..4),
     )
         .prop_map(
             |((steps_per_epoch, total_steps, save, local, eval, nonfinite), early_stop, fracs, alarm)| {
-                let uniformity = if alarm.0 { AlarmAction::Stop } else { AlarmAction::Warn };
-                let on = AlarmActions { uniformity, ..AlarmActions::default() };
+                let on = AlarmActions { uniformity: alarm.0, ..AlarmActions::default() };
                 let mode = |max: bool| if max { MonitorMode::Max } else { MonitorMode::Min };
                 let list = vec![PhaseConfig::default(); fracs.len()];
                 let phases = PhasesConfig { enabled: true, fracs, list };
@@ -258,8 +262,14 @@ proptest! {
             StopReason::EarlyStopped => prop_assert!(plan.early_stop.is_some() && rank.steps < plan.total_steps),
             StopReason::NonFinite => prop_assert!(script.bad_steps.len() as u64 >= plan.max_nonfinite_steps),
             StopReason::Alarm => {
-                prop_assert_eq!(plan.alarms.action(Alarm::Uniformity), AlarmAction::Stop);
+                prop_assert_ne!(plan.alarms.action(Alarm::Uniformity), AlarmAction::Warn);
                 prop_assert!(rank.steps < plan.total_steps);
+            }
+            StopReason::Rollback(cause) => {
+                prop_assert_eq!(plan.alarms.action(Alarm::Uniformity), AlarmAction::Rollback);
+                prop_assert!(cause.last_healthy < cause.since && cause.since <= rank.steps);
+                prop_assert_eq!(cause.step, rank.steps);
+                prop_assert!(rank.saved.iter().any(|step| *step <= cause.last_healthy));
             }
             StopReason::Interrupted | StopReason::Requeue => prop_assert!(history.requested_at.is_some()),
         }
@@ -268,7 +278,7 @@ proptest! {
         if ends_whole {
             prop_assert_eq!(concluded, plan.eval_every_epochs > 0);
         }
-        if reason != StopReason::NonFinite && rank.steps > 0 {
+        if !matches!(reason, StopReason::NonFinite | StopReason::Rollback(_)) && rank.steps > 0 {
             prop_assert_eq!(rank.saved.last(), Some(&rank.steps));
         }
     }

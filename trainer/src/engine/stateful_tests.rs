@@ -128,8 +128,14 @@ impl Files {
         let store = CheckpointStore::open(dir.path()).unwrap();
         let policy = RetentionPolicy { keep_last: 1, mode: Default::default() };
         let snapshot = Snapshot::of(&engine.stateful()).unwrap();
-        let written =
-            snapshot.write(&store, 1, ManifestInfo::default(), &Retention { policy, monitor: None }).unwrap();
+        let written = snapshot
+            .write(
+                &store,
+                1,
+                ManifestInfo::default(),
+                &Retention { policy, monitor: None, keeps: Vec::new() },
+            )
+            .unwrap();
         let read = |name: &str| std::fs::read(written.folder.join(name)).unwrap();
         Self {
             sections: Sections::parse(&read(STATE_FILE)).unwrap(),

@@ -8,7 +8,7 @@ use serde::de::DeserializeOwned;
 
 use crate::alarms::{AlarmStates, Judgement};
 use crate::checkpoint::{FrameKind, STATE, Sections, decode, encode, format};
-use crate::coordinator::CoordinatorState;
+use crate::coordinator::{CoordinatorState, WayBack};
 use crate::engine::Arithmetic;
 use crate::run::{DroppedSample, LoopState, Resolved, parse_section};
 
@@ -92,5 +92,6 @@ fn state(in_progress: bool) -> LoopState {
         evaluated_samples: in_progress.then_some(12_000),
         alarms,
         unreported_alarms: vec![judgement(40)],
+        way_back: in_progress.then(|| WayBack::from_checkpoint(10)),
     }
 }

@@ -251,9 +251,39 @@ fn an_alarm_that_stops_ends_the_run_as_early_stopping_and_again_after_a_resume()
     assert!(directives.ends_with("step7 eval eval-last save-Final stop-Alarm"), "{directives}");
     let again = |plan: RunPlan| {
         let state = coordinator.state().clone();
-        let mut resumed = Coordinator::new(plan, state).with_alarms(coordinator.alarms().clone());
+        let (alarms, way_back) = (coordinator.alarms().clone(), coordinator.way_back().clone());
+        let mut resumed = Coordinator::new(plan, state).with_alarms(alarms, way_back);
         told_of_evidence(&mut resumed, &[])
     };
     assert_eq!(again(stopping), "stop-Alarm");
     assert!(again(plan(20)).starts_with("step8 "), "an alarm that warns lets it go on");
+}
+
+/// Saved every 3 steps, judged every 4.
+#[test]
+fn an_alarm_that_goes_back_ends_the_loop_with_nothing_evaluated_or_saved() {
+    let on = AlarmActions { uniformity: AlarmAction::Rollback, ..AlarmActions::default() };
+    let going_back = RunPlan { alarms: AlarmsConfig { on, ..AlarmsConfig::default() }, ..plan(20) };
+    let end = |evidence: &[u64]| {
+        let mut coordinator = Coordinator::new(going_back.clone(), CoordinatorState::default());
+        let directives = told_of_evidence(&mut coordinator, evidence);
+        (directives, coordinator.ending().cloned())
+    };
+    let (directives, ending) = end(&[8, 12]);
+    assert!(directives.contains("step11 eval stop-Rollback"), "{directives}");
+    let cause = Cause { alarm: Alarm::Uniformity, since: 8, step: 12, last_healthy: 4 };
+    assert_eq!(
+        ending,
+        Some(StopReason::Rollback(cause)),
+        "step 6 was saved, and nobody knows whether it was healthy"
+    );
+    // Never quiet: whatever was saved before the evidence.
+    let (_, ending) = end(&[4, 8]);
+    let cause = Cause { alarm: Alarm::Uniformity, since: 4, step: 8, last_healthy: 3 };
+    assert_eq!(ending, Some(StopReason::Rollback(cause)));
+    // Nothing was saved before: it ends as by an alarm that stops.
+    let late = RunPlan { save_every_steps: Some(5), ..going_back };
+    let mut coordinator = Coordinator::new(late, CoordinatorState::default());
+    let directives = told_of_evidence(&mut coordinator, &[4, 8]);
+    assert!(directives.ends_with("eval-last save-Final stop-Alarm"), "{directives}");
 }

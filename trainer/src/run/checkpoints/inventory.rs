@@ -70,7 +70,7 @@ impl Inventory {
 
     /// Of the run's own folder alone.
     pub fn durable(run: &RunDir, config: &CheckpointConfig) -> Self {
-        let Retention { policy, monitor } = Retention::of(config);
+        let Retention { policy, monitor, .. } = Retention::of(config);
         Self {
             stores: vec![(TierName::Durable, CheckpointStore::inspect(run.checkpoints()))],
             monitor,
@@ -139,7 +139,7 @@ impl Inventory {
             })
             .collect();
         let latest = entries.iter().find(|entry| entry.is_latest).and_then(|entry| entry.step);
-        let actions = RetentionPolicy { keep_last, ..self.policy }.plan(&existing, latest);
+        let actions = RetentionPolicy { keep_last, ..self.policy }.plan(&existing, latest, &[]);
         let goes =
             |entry: &Entry| actions.iter().any(|RetentionAction::Delete { step }| entry.step == Some(*step));
         let (deleted, kept): (Vec<Entry>, Vec<Entry>) = entries.into_iter().partition(goes);

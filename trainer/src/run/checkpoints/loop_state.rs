@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::alarms::{AlarmStates, Judgement};
 use crate::checkpoint::{CheckpointError, FrameKind, Sections};
-use crate::coordinator::CoordinatorState;
+use crate::coordinator::{CoordinatorState, WayBack};
 use crate::run::prepare::Resolved;
 
 /// Raised with every change of [`CoordinatorState`].
@@ -20,6 +20,8 @@ const EVALUATION: FrameKind = FrameKind { name: "evaluation", tag: *b"EVAL", ver
 
 /// Raised with every change of [`AlarmStates`]. Checkpoints that are older than alarms do not have it.
 const ALARMS: FrameKind = FrameKind { name: "alarms", tag: *b"ALRM", version: 1 };
+/// Not there in a run that does not go back. Raised with every change of [`WayBack`].
+const WAY_BACK: FrameKind = FrameKind { name: "way_back", tag: *b"BACK", version: 1 };
 
 /// A sample that could not be read.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -57,12 +59,14 @@ pub struct LoopState {
     pub alarms: AlarmStates,
     /// Judgements that rank 0 has not heard of yet.
     pub unreported_alarms: Vec<Judgement>,
+    /// What an alarm may take the run back to, where one does.
+    pub way_back: Option<WayBack>,
 }
 
 impl LoopState {
     /// Names of its sections.
-    pub const SECTIONS: [&'static str; 5] =
-        [COORDINATOR.name, LOOP.name, RUN.name, EVALUATION.name, ALARMS.name];
+    pub const SECTIONS: [&'static str; 6] =
+        [COORDINATOR.name, LOOP.name, RUN.name, EVALUATION.name, ALARMS.name, WAY_BACK.name];
 
     /// Adds its sections.
     ///
@@ -82,7 +86,11 @@ impl LoopState {
             evaluated_samples,
             alarms,
             unreported_alarms,
+            way_back,
         } = self;
+        if let Some(way_back) = way_back {
+            sections.put(&WAY_BACK, way_back)?;
+        }
         if let Some(samples) = evaluated_samples {
             sections.put(&EVALUATION, samples)?;
         }
@@ -105,6 +113,8 @@ impl LoopState {
         let has_alarms = sections.contains(ALARMS.name);
         let (alarms, unreported_alarms) =
             if has_alarms { sections.get(&ALARMS)? } else { Default::default() };
+        let has_way_back = sections.contains(WAY_BACK.name);
+        let way_back = has_way_back.then(|| sections.get(&WAY_BACK)).transpose()?;
         Ok(Self {
             coordinator,
             wall_secs,
@@ -117,6 +127,7 @@ impl LoopState {
             evaluated_samples,
             alarms,
             unreported_alarms,
+            way_back,
         })
     }
 }
@@ -131,4 +142,5 @@ pub(crate) fn parse_section(payload: &[u8]) -> bool {
         || decode::<(u64, Resolved, usize)>(&RUN, &seal(&RUN, payload)).is_ok()
         || decode::<u64>(&EVALUATION, &seal(&EVALUATION, payload)).is_ok()
         || decode::<(AlarmStates, Vec<Judgement>)>(&ALARMS, &seal(&ALARMS, payload)).is_ok()
+        || decode::<WayBack>(&WAY_BACK, &seal(&WAY_BACK, payload)).is_ok()
 }

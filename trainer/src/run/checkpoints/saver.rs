@@ -68,7 +68,7 @@ impl Saver {
         let retention = Retention::of(config);
         let durable = Tier::open(run.checkpoints(), retention, need)?;
         let policy = RetentionPolicy { keep_last: 1, ..RetentionPolicy::of(config) };
-        let retention = Retention { policy, monitor: None };
+        let retention = Retention { policy, monitor: None, keeps: Vec::new() };
         let local = config.local_dir.as_ref().filter(|_| config.local_every_steps.is_some());
         let local = local.map(|dir| Tier::open(local_folder(dir, &run_id), retention, need)).transpose()?;
         let mode = if config.asynchronous {
@@ -85,7 +85,7 @@ impl Saver {
     }
 
     /// Saves `snapshot`, and waits for the disk where it is the last one. Checkpoints that became durable meanwhile are
-    /// added to `written`.
+    /// added to `written`. Of the durable ones the newest up to each step of `keeps` stays.
     ///
     /// # Errors
     /// Those of the disk, also of the checkpoint before; what was durable stays.
@@ -94,12 +94,14 @@ impl Saver {
         (kind, step): (SaveKind, u64),
         snapshot: &Snapshot,
         mut info: ManifestInfo,
+        keeps: Vec<u64>,
         written: &mut Vec<Written>,
     ) -> Result<Pause, TrainError> {
         let begin = Instant::now();
         written.extend(self.finish()?);
         let wait_secs = begin.elapsed().as_secs_f64();
         info.metadata.insert(RUN_ID_KEY.into(), self.run_id.clone().into());
+        self.durable.retention.keeps = keeps;
         let tier = match (kind, &self.local) {
             (SaveKind::Local, Some(local)) => local,
             (SaveKind::Local | SaveKind::Periodic | SaveKind::Final, _) => &self.durable,

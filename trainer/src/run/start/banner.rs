@@ -10,6 +10,7 @@ use super::past::Past;
 use crate::coordinator::{CoordinatorState, Course};
 use crate::plan::ScalingPlan;
 use crate::run::checkpoints::{Matched, Restored};
+use crate::run::directory::Rollback;
 use crate::run::prepare::{Prepared, bound_to_length};
 use crate::run::report::{Banner, describe, describe_saving};
 use crate::state::Layout;
@@ -41,6 +42,11 @@ impl Told<'_> {
         }
         if let Some(restored) = &past.restored {
             describe_checkpoint(&mut banner, prepared, restored);
+        }
+        if let Some(rollback) = &past.rolled_back {
+            let Rollback { alarm, since, from_step, to_step, .. } = rollback;
+            let why = format!("alarm `{}`, evidence since step {since}", alarm.as_str());
+            banner.line("went back", format!("from step {from_step} to step {to_step}"), why);
         }
         if let Some((matched, path)) = self.init {
             banner.line("starts from", path.display(), matched);

@@ -4,6 +4,7 @@ mod banner;
 mod changes;
 mod claim;
 mod past;
+mod rollback;
 mod run_files;
 mod scaling;
 
@@ -18,6 +19,7 @@ use dtrain_configs::{Origins, RunConfig, RunDir};
 use banner::{Told, add_plan};
 use claim::Claim;
 use past::{Past, continue_run};
+use rollback::go_back;
 use run_files::{Begun, write_run_files};
 use scaling::plan_for;
 
@@ -28,6 +30,7 @@ use super::report::{Observer, Tracker};
 use super::train::{
     Deadline, Limits, Outcome, Pace, Session, SessionParts, StopFile, StopFlag, StopRequests,
 };
+use crate::coordinator::StopReason;
 use crate::error::TrainError;
 
 /// What a training run is asked for.
@@ -77,23 +80,43 @@ const FAST_DEV_EVAL_SAMPLES: usize = 256;
 /// # Errors
 /// Anything that keeps the run from starting or going on, known to all ranks.
 pub fn train(mut request: TrainRequest<'_>) -> Result<Option<Outcome>, TrainError> {
-    let (started, wall_clock) = (Instant::now(), SystemTime::now());
-    let ranks = Arc::clone(&request.collective);
-    let preparing = ranks.heartbeat().enter(Stage::Preparing);
+    let began = (Instant::now(), SystemTime::now());
     if let Extent::FastDev { steps } = request.extent {
         shorten(&mut request.config, steps);
     }
+    let ranks = Arc::clone(&request.collective);
     let mut claim = match request.extent {
         Extent::Full => Some(Claim::new(&request.config, &*ranks)?),
         Extent::FastDev { .. } | Extent::DryRun { .. } => None,
     };
+    loop {
+        let outcome = train_once(&mut request, claim.as_mut(), began)?;
+        match (outcome.as_ref().map(|outcome| &outcome.reason), &mut claim) {
+            (Some(StopReason::Rollback(cause)), Some(claim)) => {
+                go_back(&request.config, &*ranks, &claim.run_dir, *cause)?;
+                claim.continues = true;
+            }
+            _ => return Ok(outcome),
+        }
+    }
+}
+
+/// From settings to the end of the loop. A run that an alarm takes back does it again.
+fn train_once(
+    request: &mut TrainRequest<'_>,
+    mut claim: Option<&mut Claim>,
+    (started, wall_clock): (Instant, SystemTime),
+) -> Result<Option<Outcome>, TrainError> {
+    let ranks = Arc::clone(&request.collective);
+    let preparing = ranks.heartbeat().enter(Stage::Preparing);
+    let mut config = request.config.clone();
     let past = match &claim {
-        Some(claim) if claim.continues => continue_run(&mut request.config, &ranks, &claim.run_dir)?,
+        Some(claim) if claim.continues => continue_run(&mut config, &ranks, &claim.run_dir)?,
         _ => Past::default(),
     };
-    let word = request.config.schedule.length.take();
-    let asked = request.config.clone();
-    let mut prepared = prepare_asked(request.config, &request.origins, &ranks, Purpose::Train, past.kept())?;
+    let word = config.schedule.length.take();
+    let asked = config.clone();
+    let mut prepared = prepare_asked(config, &request.origins, &ranks, Purpose::Train, past.kept())?;
     if !matches!(request.extent, Extent::FastDev { .. }) {
         check_lengths(&prepared)?;
     }
@@ -133,6 +156,7 @@ pub fn train(mut request: TrainRequest<'_>) -> Result<Option<Outcome>, TrainErro
         origins: &request.origins,
         overrides: &request.overrides,
         changes: &past.changes,
+        rolled_back: past.just_rolled_back(),
         resume_at: past.resume_at(),
         git_revision: request.git_revision,
     };
@@ -143,17 +167,14 @@ pub fn train(mut request: TrainRequest<'_>) -> Result<Option<Outcome>, TrainErro
         run_dir,
         tracker,
         saver,
-        observer: request.observer,
-        stop_requests: StopRequests { flag: request.stop, file, deadline, pace },
+        observer: &mut *request.observer,
+        stop_requests: StopRequests { flag: request.stop.clone(), file, deadline, pace },
         limits: limits_of(request.extent),
         state: past.into_state(),
     };
     let session = Session::new(prepared, parts)?;
     drop(preparing);
-    let outcome = session.run();
-    // Nothing is written after this.
-    drop(claim);
-    outcome.map(Some)
+    session.run().map(Some)
 }
 
 /// The settings of a fast development run of `steps` steps.

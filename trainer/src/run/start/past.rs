@@ -7,11 +7,12 @@ use dtrain_configs::schema::ResumeMode;
 use dtrain_configs::{RunConfig, RunDir, shell_path};
 
 use super::changes::{alarm_rules_changed, changes, forget, judge};
+use super::rollback::{apply, take_over};
 use crate::coordinator::{CoordinatorState, Course};
 use crate::error::TrainError;
 use crate::run::agree::agreed;
 use crate::run::checkpoints::{LoopState, Restored, load_newest};
-use crate::run::directory::Change;
+use crate::run::directory::{Change, Rollback};
 use crate::run::prepare::{Kept, Prepared, course_of, made_for};
 use crate::track::last_step;
 
@@ -22,6 +23,8 @@ pub(super) struct Past {
     pub(super) restored: Option<Restored>,
     /// What it is asked to do otherwise from now on.
     pub(super) changes: Vec<Change>,
+    /// How it has gone back.
+    pub(super) rolled_back: Option<Rollback>,
     /// Its settings until now.
     stored: Option<RunConfig>,
     /// The last step of its metrics; rank 0 knows it.
@@ -38,6 +41,11 @@ impl Past {
     /// The step that the run goes on at.
     pub(super) fn resume_at(&self) -> Option<u64> {
         self.restored.as_ref().map(|restored| restored.state.coordinator.step)
+    }
+
+    /// The way back that ends where the run goes on.
+    pub(super) fn just_rolled_back(&self) -> Option<&Rollback> {
+        self.rolled_back.as_ref().filter(|rollback| self.resume_at() == Some(rollback.to_step))
     }
 
     /// The coordinator's state, without what was judged by rules that have changed.
@@ -92,6 +100,8 @@ pub(super) fn continue_run(
             "choose another `run.dir`, or `run.resume=auto` to go on with it",
         ));
     }
+    // Before anything is loaded: what is later than that is put aside.
+    let rolled_back = take_over(config, &**ranks, run_dir)?;
     let restored = load_newest(&**ranks, run_dir, config.checkpoint.local_dir.as_deref())?;
     let mut stored = agreed(
         &**ranks,
@@ -108,12 +118,20 @@ pub(super) fn continue_run(
         restored.state.resolved.fill_in(&mut now);
         restored.state.resolved.fill_in(&mut stored);
     }
-    let changes = changes(&stored, &now);
+    if let Some(rollback) = &rolled_back {
+        agreed(&**ranks, apply(rollback, &mut stored))?;
+    }
+    let mut changes = changes(&stored, &now);
     judge(&changes, config, run_dir.path(), restored.is_some())?;
     agreed(&**ranks, data_are_there(config, run_dir))?;
     let had_been = if ranks.world().rank == 0 { last_step(&run_dir.metrics()) } else { Ok(None) };
     let had_been = agreed(&**ranks, had_been.map_err(TrainError::from))?;
-    Ok(Past { restored, changes, stored: Some(stored), had_been })
+    let mut past = Past { restored, changes: Vec::new(), rolled_back, stored: Some(stored), had_been };
+    // Known from the settings of before only until the first start has written down those of after.
+    let of_rollback = past.just_rolled_back().map_or_else(Vec::new, |rollback| rollback.changes.clone());
+    changes.extend(of_rollback);
+    past.changes = changes;
+    Ok(past)
 }
 
 /// A run that goes on has its data somewhere.

@@ -5,7 +5,7 @@ use dtrain_configs::{Origins, RunConfig, RunDir, told_settings};
 
 use crate::checkpoint::durable::write_atomic;
 use crate::error::TrainError;
-use crate::run::directory::{Change, Start};
+use crate::run::directory::{Change, Rollback, Start};
 use crate::run::prepare::{Prepared, fill_in_monitors};
 use crate::run::report::Tracker;
 use crate::track::{Environment, HparamValue, Versions};
@@ -20,6 +20,8 @@ pub(super) struct Begun<'a> {
     pub(super) origins: &'a Origins,
     pub(super) overrides: &'a [String],
     pub(super) changes: &'a [Change],
+    /// Where this start is the first after it.
+    pub(super) rolled_back: Option<&'a Rollback>,
     pub(super) resume_at: Option<u64>,
     pub(super) git_revision: Option<&'static str>,
 }
@@ -30,12 +32,13 @@ pub(super) fn write_run_files(
     prepared: &Prepared,
     begun: Begun<'_>,
 ) -> Result<Tracker, TrainError> {
-    let Begun { asked, origins, overrides, changes, resume_at, git_revision } = begun;
+    let Begun { asked, origins, overrides, changes, rolled_back, resume_at, git_revision } = begun;
     let steps_per_epoch = prepared.plan.steps_per_epoch;
     let mut tracker = Tracker::open(run_dir, &prepared.config.track, resume_at, steps_per_epoch)?;
     let told = hparams(&asked, origins);
     let world_size = prepared.engine.collective().world().world_size;
-    Start::now(resume_at.unwrap_or(0), world_size, overrides, changes).append(run_dir)?;
+    let start = Start::now(resume_at.unwrap_or(0), world_size, overrides, changes);
+    Start { rolled_back: rolled_back.cloned(), ..start }.append(run_dir)?;
     let mut config = asked;
     prepared.resolved.write_into(&mut config);
     fill_in_monitors(&mut config, &prepared.config);

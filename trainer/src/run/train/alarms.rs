@@ -3,11 +3,12 @@
 use std::collections::BTreeMap;
 
 use dtrain_configs::RunConfig;
-use dtrain_configs::schema::{Alarm, BatchFacts, LabelUse, LossMarks};
+use dtrain_configs::schema::{Alarm, AlarmAction, BatchFacts, LabelUse, LossMarks};
 use dtrain_data::Dataset;
 
 use super::record::Recorder;
-use crate::alarms::{AlarmEvent, AlarmFacts, Judgement, Measured, judge_evaluation, judge_step};
+use crate::alarms::{AlarmEvent, AlarmFacts, Consequence, Judgement, Measured, judge_evaluation, judge_step};
+use crate::coordinator::StopReason;
 use crate::eval::validation_part;
 use crate::run::prepare::Prepared;
 
@@ -69,9 +70,24 @@ impl Watch {
         std::mem::take(&mut self.unreported)
     }
 
-    /// Writes down what has changed, and says it.
-    pub(super) fn tell(&self, event: &AlarmEvent, prepared: &Prepared, recorder: &mut Recorder) {
-        let message = event.message(&self.facts, prepared.config.alarms.action(event.alarm));
+    /// Writes down what has changed, and says it. `ending`: what the coordinator has decided.
+    pub(super) fn tell(
+        &self,
+        event: &AlarmEvent,
+        ending: Option<&StopReason>,
+        prepared: &Prepared,
+        recorder: &mut Recorder,
+    ) {
+        let alarms = &prepared.config.alarms;
+        let consequence = match (alarms.action(event.alarm), ending) {
+            (AlarmAction::Rollback, Some(StopReason::Rollback(cause))) => {
+                Consequence::GoesBack { last_healthy: cause.last_healthy, set: &alarms.rollback_set }
+            }
+            (AlarmAction::Rollback, Some(StopReason::Alarm)) => Consequence::NoWayBack,
+            (AlarmAction::Stop, _) | (AlarmAction::Rollback, _) => Consequence::Ends,
+            (AlarmAction::Warn | AlarmAction::Ignore, _) => Consequence::None,
+        };
+        let message = event.message(&self.facts, consequence);
         match event.raised {
             Some(_) => tracing::warn!("{message}"),
             None => tracing::info!("{message}"),

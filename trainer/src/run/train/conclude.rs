@@ -167,7 +167,7 @@ fn write_result(
             tracker.end(SessionStatus::Success)?
         }
         StopReason::NonFinite => tracker.end(SessionStatus::Failure)?,
-        StopReason::Interrupted | StopReason::Requeue => {}
+        StopReason::Interrupted | StopReason::Requeue | StopReason::Rollback(_) => {}
     }
     Ok(())
 }

@@ -21,7 +21,7 @@ pub(super) struct Saving {
 }
 
 impl Saving {
-    /// Rank 0 saves what `metrics` were measured of; the others give it their parts, and wait for the copy only, unless it is
+    /// Rank 0 saves what `metrics` were measured of, and keeps the newest checkpoint up to each step of `keeps`; the others give it their parts, and wait for the copy only, unless it is
     /// the last checkpoint. What it cost rank 0.
     ///
     /// # Errors
@@ -30,7 +30,7 @@ impl Saving {
         &mut self,
         prepared: &mut Prepared,
         (kind, step): (SaveKind, u64),
-        state: &LoopState,
+        (state, keeps): (&LoopState, Vec<u64>),
         metrics: BTreeMap<String, f64>,
         tell: &mut dyn FnMut(&Written),
     ) -> Result<Option<Pause>, TrainError> {
@@ -51,7 +51,7 @@ impl Saving {
         on_rank_0(&*ranks, || {
             let Some(saver) = &mut self.saver else { return Ok(()) };
             let mut written = Vec::new();
-            let pause = saver.save((kind, step), &snapshot, info, &mut written);
+            let pause = saver.save((kind, step), &snapshot, info, keeps, &mut written);
             written.iter().for_each(tell);
             let Pause { wait_secs, pause_secs } = pause?;
             cost = Some(Pause { wait_secs, pause_secs: pause_secs + gather_secs });

@@ -23,7 +23,9 @@ use super::window::Window;
 use crate::alarms::{AlarmStates, Raised};
 use crate::batch::Batch;
 use crate::checkpoint::{Written, decode, encode};
-use crate::coordinator::{Coordinator, CoordinatorState, Directive, Report, SaveKind, StepPlan, StopReason};
+use crate::coordinator::{
+    Coordinator, CoordinatorState, Directive, Report, SaveKind, StepPlan, StopReason, WayBack,
+};
 use crate::engine::StepOutcome;
 use crate::error::TrainError;
 use crate::run::agree::{Told, settle};
@@ -90,8 +92,13 @@ impl<'a> Session<'a> {
         let coordinator_step = coordinator.step;
         let alarms = state.map_or_else(Default::default, |state| state.alarms.clone());
         let unreported = state.map_or_else(Vec::new, |state| state.unreported_alarms.clone());
+        // Whoever goes on does so from a checkpoint.
+        let way_back = state.map_or_else(WayBack::default, |state| {
+            let here = || WayBack::from_checkpoint(state.coordinator.step);
+            state.way_back.clone().unwrap_or_else(here)
+        });
         Ok(Self {
-            coordinator: Coordinator::new(prepared.plan.clone(), coordinator).with_alarms(alarms),
+            coordinator: Coordinator::new(prepared.plan.clone(), coordinator).with_alarms(alarms, way_back),
             batches: Batches::new(loader),
             evaluator: Evaluator::new(
                 parts.limits,
@@ -163,7 +170,8 @@ impl<'a> Session<'a> {
         if ranks.world().rank == 0 {
             message = encode(&DIRECTIVE, &self.coordinator.next(&reports))?;
             for event in self.coordinator.take_alarm_events() {
-                self.alarms.tell(&event, &self.prepared, &mut self.recorder);
+                let ending = self.coordinator.ending();
+                self.alarms.tell(&event, ending, &self.prepared, &mut self.recorder);
             }
             if self.coordinator.ending().is_some() {
                 self.stop_requests.agreed();
@@ -267,9 +275,11 @@ impl<'a> Session<'a> {
     fn save(&mut self, step: u64, kind: SaveKind) -> Result<(), TrainError> {
         let _stage = self.enter(Stage::Saving);
         let (state, metrics) = (self.loop_state(), self.recorder.measured_at(step));
+        let coordinator = &self.coordinator;
+        let keeps = coordinator.way_back().keeps(&self.prepared.config.alarms, coordinator.alarms());
         let Self { prepared, saving, observer, stop_requests, window, .. } = self;
         let mut tell = |written: &Written| told(&mut **observer, &mut stop_requests.pace, written);
-        if let Some(pause) = saving.save(prepared, (kind, step), &state, metrics, &mut tell)? {
+        if let Some(pause) = saving.save(prepared, (kind, step), (&state, keeps), metrics, &mut tell)? {
             window.saved(pause);
         }
         Ok(())
@@ -298,6 +308,7 @@ impl<'a> Session<'a> {
             monitors: _,
             window: _,
         } = self;
+        let goes_back = prepared.config.alarms.rolling_back().next().is_some();
         LoopState {
             coordinator: coordinator.state().clone(),
             wall_secs: recorder.wall_secs(),
@@ -310,15 +321,17 @@ impl<'a> Session<'a> {
             evaluated_samples: evaluator.decided(),
             alarms: coordinator.alarms().clone(),
             unreported_alarms: alarms.unreported().to_vec(),
+            way_back: goes_back.then(|| coordinator.way_back().clone()),
         }
     }
 
-    /// The last checkpoint becomes durable, and the result is written.
+    /// The last checkpoint becomes durable, and the result is written, unless the run goes on from an earlier one.
     fn finish(mut self, reason: StopReason) -> Result<Outcome, TrainError> {
         let _stage = self.enter(Stage::Concluding);
         let Self { prepared, saving, observer, stop_requests, .. } = &mut self;
         let mut tell = |written: &Written| told(&mut **observer, &mut stop_requests.pace, written);
-        saving.finish(prepared, reason != StopReason::NonFinite, &mut tell)?;
+        let is_saved = !matches!(reason, StopReason::NonFinite | StopReason::Rollback(_));
+        saving.finish(prepared, is_saved, &mut tell)?;
         self.observer.ended(&reason);
         let state = self.coordinator.state();
         let outcome = Outcome {
@@ -330,6 +343,9 @@ impl<'a> Session<'a> {
             alarms: raised_alarms(self.coordinator.alarms()),
             reason,
         };
+        if matches!(outcome.reason, StopReason::Rollback(_)) {
+            return Ok(outcome);
+        }
         let Self { mut prepared, mut evaluator, mut recorder, observer, acted, .. } = self;
         conclude(&mut prepared, &mut evaluator, &mut recorder, observer, outcome, acted)
     }
