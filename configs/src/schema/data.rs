@@ -131,6 +131,8 @@ pub enum GeneratorKind {
     Birdsong,
     /// Formant-synthesized digits of several speakers in the layout of the Free Spoken Digit Dataset.
     SpokenDigits,
+    /// Ten classes of sounds in the layout of ESC-50.
+    EnvironmentalSounds,
     /// Drawn digits in MNIST's files, with stroke thickness and smoothness as further labels.
     Digits,
     /// Spectrograms of synthesized resonators in VIMH files, labelled with note number and velocity.
@@ -145,7 +147,7 @@ impl GeneratorKind {
     /// What it makes.
     pub fn makes(self) -> DataKind {
         match self {
-            Self::Birdsong | Self::SpokenDigits => DataKind::Sound,
+            Self::Birdsong | Self::SpokenDigits | Self::EnvironmentalSounds => DataKind::Sound,
             Self::Digits | Self::Vimh | Self::Cifar10 | Self::Cifar100mh => DataKind::Images,
         }
     }
@@ -166,6 +168,9 @@ pub struct LabelsConfig {
     pub csv: PathBuf,
     /// CSV source: column with the file's path.
     pub csv_file_column: String,
+    /// CSV source: rows that count, as `COLUMN=VALUE`; of several values of one column any, of several columns all. `[]`: all
+    /// rows.
+    pub rows: Vec<String>,
     /// CSV source: the folder that these paths are in, relative to `root`; columns of the table stand in braces, as in
     /// `audio/fold{fold}`. `null`: the table's folder, or `root` where that has none of the files.
     pub csv_folder: Option<PathBuf>,
@@ -184,6 +189,7 @@ impl Default for LabelsConfig {
             columns: None,
             csv: PathBuf::from("labels.csv"),
             csv_file_column: "file".into(),
+            rows: Vec::new(),
             csv_folder: None,
             pattern: String::new(),
             leave_out: Vec::new(),

@@ -51,7 +51,7 @@ fn check_generator(data: &DataConfig, checks: &mut Checks) {
         generate.kind.makes() == data.kind,
         ["data.generate.kind", "data.kind"],
         || "`data.generate.kind` does not make what `data.kind` asks for".into(),
-        "`birdsong` and `spoken-digits` make sound, the others images",
+        "`birdsong`, `spoken-digits` and `environmental-sounds` make sound, the others images",
     );
 }
 
@@ -94,6 +94,18 @@ fn check_labels(config: &RunConfig, checks: &mut Checks) {
         LabelSource::Csv => {
             checks.filled("data.labels.csv", &labels.csv.to_string_lossy());
             checks.filled("data.labels.csv_file_column", &labels.csv_file_column);
+            let unclear = labels.rows.iter().find(|row| !row.contains('='));
+            checks.require(
+                unclear.is_none(),
+                ["data.labels.rows"],
+                || {
+                    format!(
+                        "`data.labels.rows` has `{}`, which names no value",
+                        unclear.map_or("", String::as_str)
+                    )
+                },
+                "write `COLUMN=VALUE`, such as `data.labels.rows=[esc10=True]`",
+            );
             if let Some(folder) = &labels.csv_folder {
                 checks.filled("data.labels.csv_folder", &folder.to_string_lossy());
             }

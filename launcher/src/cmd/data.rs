@@ -40,6 +40,9 @@ fn make(kind: Generator, out: Option<PathBuf>, seed: u64, scale: f64) -> Result<
     match kind {
         Generator::Birdsong => recordings(RecordingSetKind::Birdsong, "birdsong"),
         Generator::SpokenDigits => recordings(RecordingSetKind::SpokenDigits, "spoken-digits"),
+        Generator::EnvironmentalSounds => {
+            recordings(RecordingSetKind::EnvironmentalSounds, "environmental-sounds")
+        }
         Generator::Digits => images(ImageSetKind::Digits),
         Generator::Vimh => images(ImageSetKind::Vimh),
         Generator::Cifar10 => images(ImageSetKind::Cifar10),

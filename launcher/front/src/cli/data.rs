@@ -7,7 +7,7 @@ use clap::{Args, Subcommand, ValueEnum};
 /// What can be typed after `dtrain data`.
 #[derive(Debug, Subcommand)]
 pub enum DataAction {
-    /// Generate recordings (birdsong, spoken-digits) or images (digits, vimh, cifar10, cifar100mh)
+    /// Generate recordings (birdsong, spoken-digits, environmental-sounds) or images (digits, vimh, cifar10, cifar100mh)
     #[command(after_help = "\
 Example:
   dtrain data make birdsong --out data/birdsong --seed 1")]
@@ -72,6 +72,8 @@ pub enum Generator {
     Birdsong,
     /// Digits in the layout of the Free Spoken Digit Dataset.
     SpokenDigits,
+    /// Ten classes of sounds in the layout of ESC-50.
+    EnvironmentalSounds,
     /// Drawn digits in the files of MNIST, with thickness and smoothness.
     Digits,
     /// Spectrograms of struck resonators as VIMH, with note, velocity and decay.

@@ -1,6 +1,6 @@
 //! Labels from a table with one row for each recording.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::path::{Component, Path, PathBuf};
 
 use csv::StringRecord;
@@ -24,7 +24,7 @@ use crate::texts::{NUM_LISTED, listed};
 pub(super) fn list(config: &LabelsConfig, root: &Path) -> Result<Listing, DataError> {
     check_root(root)?;
     let file_column = config.csv_file_column.as_str();
-    let table = Table::read(&root.join(&config.csv), file_column).map_err(|error| match error {
+    let mut table = Table::read(&root.join(&config.csv), file_column).map_err(|error| match error {
         DataError::TableMissing { path, .. } => DataError::TableMissing { path, nearby: tables_below(root) },
         other => other,
     })?;
@@ -33,6 +33,7 @@ pub(super) fn list(config: &LabelsConfig, root: &Path) -> Result<Listing, DataEr
         let (path, columns) = (table.path, table.columns);
         return Err(DataError::NoFileColumn { path, column: file_column.to_owned(), columns, guess });
     };
+    keep_rows(&mut table, &config.rows)?;
     let labels: Vec<usize> = (0..table.columns.len()).filter(|&at| is_label(&table, at, file_at)).collect();
     let names: Vec<String> = labels.iter().filter_map(|&at| table.columns.get(at).cloned()).collect();
     if let Some(label) = first_duplicate(&names) {
@@ -45,6 +46,36 @@ pub(super) fn list(config: &LabelsConfig, root: &Path) -> Result<Listing, DataEr
     rows.sort_by(|a, b| a.relative.cmp(&b.relative));
     let notes = nameless_note(&table, file_at).into_iter().collect();
     Ok(Listing { labels: names, rows, notes, ..Listing::default() })
+}
+
+/// Leaves out the rows that `conditions` (`COLUMN=VALUE`) do not name: of several values of one column any will do, and every
+/// column counts.
+fn keep_rows(table: &mut Table, conditions: &[String]) -> Result<(), DataError> {
+    let mut wanted: BTreeMap<usize, Vec<&str>> = BTreeMap::new();
+    for condition in conditions {
+        let (name, value) = condition.split_once('=').unwrap_or((condition, ""));
+        let Some(column) = table.columns.iter().position(|column| column == name) else {
+            return Err(DataError::UnknownLabel {
+                key: "data.labels.rows".into(),
+                label: name.to_owned(),
+                labels: table.columns.clone(),
+            });
+        };
+        wanted.entry(column).or_default().push(value);
+    }
+    let num_rows = table.rows.len();
+    let is_wanted = |record: &StringRecord| {
+        wanted.iter().all(|(column, values)| values.contains(&record.get(*column).unwrap_or_default()))
+    };
+    table.rows.retain(|(_, record)| is_wanted(record));
+    if table.rows.is_empty() && num_rows > 0 {
+        let reason = format!(
+            "none of its {num_rows} rows has what `data.labels.rows=[{}]` asks for",
+            conditions.join(", ")
+        );
+        return Err(DataError::Table { path: table.path.clone(), reason });
+    }
+    Ok(())
 }
 
 fn is_label(table: &Table, at: usize, file_at: usize) -> bool {
@@ -247,6 +278,30 @@ mod tests {
             missing.hint().unwrap().contains("`data.labels.csv=meta/labels.csv`"),
             "{:?}",
             missing.hint()
+        );
+    }
+
+    #[test]
+    fn rows_are_chosen_by_the_values_of_columns() {
+        let table = "file,esc10,fold\n../a.wav,True,1\n../b.wav,False,1\n../c.wav,True,2\n../d.wav,True,3\n";
+        let list_of = |rows: &[&str]| {
+            // Files of rows that do not count may be missing.
+            let dir = folder_with(table, &["a.wav", "c.wav", "d.wav"]);
+            let rows = rows.iter().map(|&row| row.to_owned()).collect();
+            let config = LabelsConfig { rows, ..config("meta/labels.csv", None) };
+            list(&config, dir.path()).map_err(|error| format!("{error} {}", error.hint().unwrap_or_default()))
+        };
+        let files = |rows: &[&str]| -> Vec<String> {
+            list_of(rows).unwrap().rows.into_iter().map(|row| row.relative).collect()
+        };
+        assert_eq!(files(&["esc10=True"]), ["a.wav", "c.wav", "d.wav"]);
+        assert_eq!(files(&["esc10=True", "fold=1", "fold=3"]), ["a.wav", "d.wav"]);
+        let unknown = list_of(&["esc_10=True"]).unwrap_err();
+        assert!(unknown.contains("`esc_10`") && unknown.contains("did you mean `esc10`?"), "{unknown}");
+        let none = list_of(&["esc10=true"]).unwrap_err();
+        assert!(
+            none.contains("none of its 4 rows has what `data.labels.rows=[esc10=true]` asks for"),
+            "{none}"
         );
     }
 

@@ -4,6 +4,7 @@
 mod birdsong;
 mod digits;
 mod dsp;
+mod environmental_sounds;
 mod image_sets;
 #[cfg(test)]
 mod nearest;
@@ -39,6 +40,8 @@ pub enum RecordingSetKind {
     Birdsong,
     /// Digits of several speakers in the layout of the Free Spoken Digit Dataset.
     SpokenDigits,
+    /// Ten classes of sounds in the layout of ESC-50.
+    EnvironmentalSounds,
 }
 
 /// What was generated.
@@ -106,6 +109,7 @@ pub fn generate(
     let collection = match kind {
         RecordingSetKind::Birdsong => birdsong::collection(seed, scale),
         RecordingSetKind::SpokenDigits => spoken_digits::collection(seed, scale),
+        RecordingSetKind::EnvironmentalSounds => environmental_sounds::collection(seed, scale),
     };
     let staging = Staging::beside(out)?;
     for relative in &collection.recordings {
@@ -229,7 +233,8 @@ mod tests {
 
     use super::*;
 
-    const KINDS: [RecordingSetKind; 2] = [RecordingSetKind::Birdsong, RecordingSetKind::SpokenDigits];
+    const KINDS: [RecordingSetKind; 3] =
+        [RecordingSetKind::Birdsong, RecordingSetKind::SpokenDigits, RecordingSetKind::EnvironmentalSounds];
 
     fn contents(root: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
         let mut files = BTreeMap::new();
@@ -270,7 +275,7 @@ mod tests {
     fn an_existing_set_is_reused_and_another_one_left_alone() {
         let dir = tempfile::tempdir().unwrap();
         let out = dir.path().join("deep/er/set");
-        let [kind, other_kind] = KINDS;
+        let [kind, other_kind, _] = KINDS;
         let first = ensure(kind, 0, 0.05, &out).unwrap();
         let second = ensure(kind, 0, 0.05, &out).unwrap();
         assert_eq!(second, GenerateReport { reused: true, ..first });
