@@ -1,11 +1,12 @@
 #!/usr/bin/env python3
 """Makes the recordings anew that tests judge alarms by: real runs, some of which go wrong.
 
-    scripts/record_alarms.py             all of them, a quarter of an hour on two cores
+    scripts/record_alarms.py             all of them, three quarters of an hour on two cores
     scripts/record_alarms.py simclr ...  some, by the names of the files
+    scripts/record_alarms.py healthy     each method on two generated sets without a trap, three seeds each
 
 Each becomes `trainer/src/alarms/recordings/NAME.jsonl`: a line that says what was run and what alarms go by, then the
-metrics that rules look at. `trainer/src/alarms/recorded.rs` says which alarms are expected of which.
+metrics that rules look at. `trainer/src/alarms/recorded.rs` says which alarms are expected of which; those in `healthy/` are silent.
 """
 
 import argparse
@@ -30,17 +31,29 @@ RUNS = {
     " optimizer.lr=0.01 schedule=constant trainer.batch_size=32 trainer.max_epochs=5",
     # A learning rate that moves nothing: the loss stays at ln 10, and the network knows recordings as any untrained one does.
     "supervised_that_does_not_learn": "experiment=supervised_birdsong optimizer.lr=1e-9 trainer.max_epochs=3 track.every_steps=1",
+    # The centre stays at 0, and every view is of one class (Caron et al. 2021, section 5.3).
+    "dino_without_centering": "experiment=dino_birdsong method.center_momentum=0.999999 trainer.max_epochs=8",
+    # A head without batch norm on a small network, at twice the rate: every view is of all classes alike.
+    "dino_that_becomes_uniform": "experiment=dino_birdsong method.head.batch_norm=false optimizer.lr=0.002 trainer.max_epochs=8",
     # These go well.
     "supervised_birdsong": "experiment=supervised_birdsong",
     "supcon_birdsong": "experiment=supcon_birdsong trainer.max_epochs=6",
     "simsiam_birdsong": "experiment=simsiam_birdsong trainer.max_epochs=5",
 }
+# Every method on spoken digits and on environmental sounds, where nothing is to be found out.
+HEALTHY = {
+    f"healthy/{method}_{data}_seed{seed}": f"experiment={method}_{data} data.generate.scale=0.5 trainer.batch_size=32"
+    f" trainer.max_epochs={epochs} eval.every_epochs={epochs // 4} schedule.warmup_epochs=1 seed={seed}"
+    for data, epochs in (("fsdd", 8), ("esc10", 12))
+    for method in ("simclr", "supcon", "byol", "simsiam", "dino", "supervised")
+    for seed in (0, 1, 2)
+}
 # What rules look at.
 KEPT = re.compile(
-    r"train/(loss|linear_top1)$|val/(chance|knn_top1|linear_top1|embedding_std|effective_rank|alignment|uniformity)$"
+    r"train/(loss|linear_top1|teacher_entropy)$|val/(chance|knn_top1|linear_top1|embedding_std|effective_rank|alignment|uniformity)$"
     r"|val/recording_(knn_top1|chance)$"
 )
-FACT = re.compile(r'(embedding_width|full_rank|recording|loss_at_chance|loss_at_minimum)=("[^"]*"|[-+.\w]+)')
+FACT = re.compile(r'(embedding_width|full_rank|recording|entropy_metric|num_classes|loss_at_chance|loss_at_minimum)=("[^"]*"|[-+.\w]+)')
 
 
 def main() -> int:
@@ -49,27 +62,29 @@ def main() -> int:
     parser.add_argument("names", nargs="*", metavar="NAME", help=", ".join(RUNS))
     parser.add_argument("--dtrain", type=Path, default=REPOSITORY / "target/release/dtrain", help="default: %(default)s")
     args = parser.parse_args()
-    unknown = [name for name in args.names if name not in RUNS]
+    runs = {**RUNS, **HEALTHY}
+    names = [name for asked in args.names or runs for name in (HEALTHY if asked == "healthy" else [asked])]
+    unknown = [name for name in names if name not in runs]
     if unknown:
-        parser.error(f"no recording is called `{unknown[0]}`; there are {', '.join(RUNS)}")
+        parser.error(f"no recording is called `{unknown[0]}`; there are {', '.join(runs)}")
     if not args.dtrain.is_file():
         parser.error(f"no dtrain at `{args.dtrain}`: build it with `cargo build --release`")
-    for name in args.names or RUNS:
-        record(name, args.dtrain)
+    for name in names:
+        record(name, runs[name], args.dtrain)
     return 0
 
 
-def record(name: str, dtrain: Path) -> None:
+def record(name: str, words: str, dtrain: Path) -> None:
     """Runs one configuration, in a folder of its own, and keeps what rules look at."""
-    words = RUNS[name]
     with tempfile.TemporaryDirectory() as folder:
         run = Path(folder) / "run"
         command = [str(dtrain), *shlex.split(words), f"run.dir={run}", "track.tensorboard=false"]
         print(f"{name}: dtrain {words}", file=sys.stderr)
         subprocess.run(command, check=True, cwd=REPOSITORY, stdout=subprocess.DEVNULL)
         lines = [json.dumps({"command": f"dtrain {words}", **facts(run)}), *metrics(run)]
-    RECORDINGS.mkdir(exist_ok=True)
-    (RECORDINGS / f"{name}.jsonl").write_text("\n".join(lines) + "\n")
+    path = RECORDINGS / f"{name}.jsonl"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text("\n".join(lines) + "\n")
 
 
 def facts(run: Path) -> dict:

@@ -3,7 +3,7 @@
 use crate::node::{Node, Value};
 use crate::schema::{
     DataConfig, GenerateConfig, GroupConfig, HeadConfig, LabelMapConfig, MethodConfig, ModelConfig,
-    NetworkConfig, OptimizerConfig, PhaseConfig, RunConfig, SplitConfig,
+    NetworkConfig, OptimizerConfig, PhaseConfig, PoolConfig, RunConfig, SplitConfig,
 };
 use crate::serialize::to_node;
 
@@ -49,6 +49,7 @@ pub(crate) fn list_entry(list: &str) -> Node {
     match list {
         "phases.list" => to_node(&PhaseConfig::default()),
         "optimizer.groups" => to_node(&GroupConfig::default()),
+        "data.pools" => to_node(&PoolConfig::default()),
         _ => Node::null(),
     }
 }

@@ -23,6 +23,7 @@ mod launch;
 mod own_files;
 mod pack;
 mod phases;
+mod pools;
 mod published_data;
 mod ranks_equal_one;
 mod resume_exact;

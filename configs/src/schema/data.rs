@@ -5,6 +5,8 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
+use super::Scheduled;
+
 /// A data set of recordings or of images.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -32,6 +34,8 @@ pub struct DataConfig {
     pub split: String,
     /// Named ways to split into train, val and test.
     pub splits: BTreeMap<String, SplitConfig>,
+    /// Samples that have places of their own in every batch: the last ones, pool by pool. An epoch is a pass over the others.
+    pub pools: Vec<PoolConfig>,
     /// How recordings are decoded and cut.
     pub audio: AudioConfig,
     /// The log-mel spectrograms that the network sees of recordings.
@@ -58,6 +62,7 @@ impl Default for DataConfig {
             recording: None,
             split: "default".into(),
             splits: BTreeMap::from([("default".into(), SplitConfig::default())]),
+            pools: Vec::new(),
             audio: AudioConfig::default(),
             features: FeatureConfig::default(),
             images: ImagesConfig::default(),
@@ -103,6 +108,18 @@ pub struct LabelMapConfig {
     pub num_classes: Option<usize>,
     /// Names of its classes, all or none.
     pub names: Vec<String>,
+}
+
+/// Training samples that have places of their own in every batch.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct PoolConfig {
+    /// The label that tells which samples they are.
+    pub label: String,
+    /// Its values.
+    pub values: Vec<String>,
+    /// Places in a batch: a number or a schedule, which counts in steps or epochs.
+    pub count: Scheduled,
 }
 
 /// A stand-in for real data, made by seed.

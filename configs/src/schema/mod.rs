@@ -30,7 +30,7 @@ pub use checkpoint::CheckpointConfig;
 pub use comm::{CommBackend, CommConfig};
 pub use data::{
     AudioConfig, DataConfig, DataKind, FeatureConfig, GenerateConfig, GeneratorKind, ImagesConfig,
-    LabelMapConfig, LabelSource, LabelsConfig, MelNorm, MelScale, Normalize, SplitConfig,
+    LabelMapConfig, LabelSource, LabelsConfig, MelNorm, MelScale, Normalize, PoolConfig, SplitConfig,
 };
 pub use eval::{
     Baseline, Encoder, EvalConfig, EvalWeights, FewShotConfig, KnnConfig, KnnVariant, LinearProbeConfig,

@@ -22,6 +22,8 @@ impl RunConfig {
             let keyed = |(key, schedule)| (format!("optimizer.groups[{index}].{key}"), schedule);
             all.extend(group.scheduled().map(keyed));
         }
+        let of_pools = self.data.pools.iter().enumerate();
+        all.extend(of_pools.map(|(index, pool)| (format!("data.pools[{index}].count"), pool.count)));
         let of_method = self.method.scheduled().into_iter();
         all.extend(of_method.map(|own| (format!("method.{}", own.name), own.schedule)));
         let phases = if self.phases.enabled { self.phases.list.as_slice() } else { &[] };

@@ -8,6 +8,7 @@ mod eval;
 mod heads;
 mod monitors;
 mod phases;
+mod pools;
 mod schedules;
 mod stop;
 mod training;
@@ -19,6 +20,7 @@ use crate::schema::RunConfig;
 pub(crate) fn validate(config: &RunConfig) -> Vec<Conflict> {
     let mut checks = Checks::default();
     data::check(config, &mut checks);
+    pools::check(config, &mut checks);
     augment::check(config, &mut checks);
     heads::check(config, &mut checks);
     training::check(config, &mut checks);

@@ -71,6 +71,7 @@ fn check_length(config: &RunConfig, key: &str, span: Span, checks: &mut Checks) 
 
 /// The setting that holds the key, as origins know it.
 fn section_of(key: &str) -> &'static str {
-    const HOLDERS: [&str; 4] = ["optimizer.groups", "phases.list", "optimizer.weight_decay", "method"];
+    const HOLDERS: [&str; 5] =
+        ["data.pools", "optimizer.groups", "phases.list", "optimizer.weight_decay", "method"];
     HOLDERS.into_iter().find(|holder| key.starts_with(holder)).unwrap_or("optimizer")
 }

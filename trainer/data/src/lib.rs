@@ -40,7 +40,7 @@ pub use dataset::{Dataset, LabelAccess, LabelColumn, OwnPart, Recordings, Sample
 pub use error::DataError;
 pub use loader::{Loader, LoaderError, LoaderOptions};
 pub use memory::{HostMemory, NoMemory, PlainMemory};
-pub use sampler::{Draw, Pool, Sampler, SamplerKind, draw_by_class, evaluation_batches};
+pub use sampler::{Draw, Pool, PoolShare, Sampler, SamplerKind, draw_by_class, evaluation_batches};
 pub use share::{share, spread};
 pub use views::{
     ImageSpec, ImageViews, SoundSpec, SoundViews, ViewError, ViewRequest, ViewSettings, ViewSlot, Views,

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use dtrain_configs::schema::{Alarm, AlarmsConfig, LabelUse, LossMarks};
+use dtrain_configs::schema::{Alarm, AlarmsConfig, EntropyFacts, LabelUse, LossMarks};
 use serde::Deserialize;
 
 use super::{AlarmEvent, AlarmFacts, AlarmStates, Measured, judge_evaluation, judge_step};
@@ -16,6 +16,8 @@ struct Header {
     embedding_width: u64,
     full_rank: Option<f64>,
     recording: Option<String>,
+    entropy_metric: Option<String>,
+    num_classes: Option<usize>,
     loss_at_chance: Option<f64>,
     loss_at_minimum: Option<f64>,
 }
@@ -41,7 +43,10 @@ fn raised(name: &str) -> Vec<(Alarm, u64)> {
         full_rank: header.full_rank,
         recording: header.recording,
         labels: LabelUse::Unused,
-        entropy: None,
+        entropy: header.entropy_metric.zip(header.num_classes).map(|(metric, num_classes)| EntropyFacts {
+            metric: metric.leak(),
+            num_classes,
+        }),
     };
     let marks = LossMarks { chance: header.loss_at_chance, minimum: header.loss_at_minimum };
     let lines: Vec<Line> = lines.map(|line| serde_json::from_str(line).unwrap()).collect();
@@ -74,13 +79,15 @@ fn raised(name: &str) -> Vec<(Alarm, u64)> {
 
 #[test]
 fn runs_that_go_wrong_are_found_out_and_others_are_left_alone() {
-    let expected: [(&str, &[(Alarm, u64)]); 6] = [
+    let expected: [(&str, &[(Alarm, u64)]); 8] = [
         ("simclr_birdsong.jsonl", &[(Alarm::RecordingShortcut, 5)]),
         (
             "simsiam_without_stop_gradient.jsonl",
             &[(Alarm::EffectiveRank, 2), (Alarm::EmbeddingStd, 2), (Alarm::Uniformity, 2)],
         ),
         ("supervised_that_does_not_learn.jsonl", &[(Alarm::LossAtChance, 2), (Alarm::RecordingShortcut, 3)]),
+        ("dino_without_centering.jsonl", &[(Alarm::OutputEntropy, 3)]),
+        ("dino_that_becomes_uniform.jsonl", &[(Alarm::OutputEntropy, 6)]),
         ("supervised_birdsong.jsonl", &[]),
         ("simsiam_birdsong.jsonl", &[]),
         ("supcon_birdsong.jsonl", &[]),
@@ -91,5 +98,18 @@ fn runs_that_go_wrong_are_found_out_and_others_are_left_alone() {
         assert!(late.is_none(), "{name}: {late:?} is not among {raised:?}");
         let false_alarm = raised.iter().find(|(on, _)| !alarms.iter().any(|(alarm, _)| on == alarm));
         assert!(false_alarm.is_none(), "{name}: {false_alarm:?}");
+    }
+}
+
+/// Six methods, two sets without a trap, three seeds.
+#[test]
+fn healthy_runs_are_left_alone() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/alarms/recordings/healthy");
+    let names = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
+    let names: Vec<String> = names.collect();
+    assert_eq!(names.len(), 36, "{names:?}");
+    for name in names {
+        let raised = raised(&format!("healthy/{name}"));
+        assert!(raised.is_empty(), "{name}: {raised:?}");
     }
 }

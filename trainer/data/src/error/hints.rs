@@ -92,6 +92,8 @@ impl DataError {
             }
             Self::AllHeldOut { .. } => "`data.images.val_fraction=0.1`".into(),
             Self::BatchLargerThanData { num_samples, .. } => format!("set `trainer.batch_size={num_samples}` or less"),
+            Self::EmptyPool { .. } => "its samples may all be held out: choose other `values` in `data.pools`, or another split".into(),
+            Self::PoolsOverlap { .. } => "a sample has a place in one pool only: choose `values` of `data.pools` that differ".into(),
             Self::BatchTooSmall { .. } => "raise `trainer.batch_size=`".into(),
             Self::SamplesPerClass { least, most, .. } => {
                 format!("set `method.samples_per_class=auto`, or a value from {least} to {most}")

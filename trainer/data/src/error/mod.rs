@@ -327,6 +327,20 @@ pub enum DataError {
         /// Why.
         reason: String,
     },
+    /// A pool that nothing can be drawn from.
+    #[error("no sample of the {part} part is of pool `{pool}`")]
+    EmptyPool {
+        /// Its name.
+        pool: String,
+        /// Where it was looked for.
+        part: String,
+    },
+    /// A sample that two pools have.
+    #[error("samples of pool `{pool}` are of another pool too")]
+    PoolsOverlap {
+        /// The later one.
+        pool: String,
+    },
     /// P x K does not give the batch.
     #[error(
         "`method.samples_per_class` = {samples_per_class} does not fit `trainer.batch_size` = {batch_size} with \

@@ -5,6 +5,7 @@ mod balanced;
 mod by_class;
 mod distinct;
 mod permutation;
+mod pools;
 mod shuffled;
 
 use std::fmt::Debug;
@@ -12,6 +13,7 @@ use std::ops::Range;
 use std::sync::{Arc, Mutex, PoisonError};
 
 pub use by_class::draw_by_class;
+pub use pools::PoolShare;
 
 use crate::error::DataError;
 use crate::share::share;
@@ -100,6 +102,20 @@ impl Sampler {
                 Box::new(distinct::DistinctRecordings::new(pool, batch_size, seed)?)
             }
         };
+        Ok(Self { order, plans: Mutex::new(Vec::new()) })
+    }
+
+    /// An order in which every batch has places for samples of pools of their own.
+    ///
+    /// # Errors
+    /// A pool without samples or with one of another pool, pools that take all places, fewer other samples than places.
+    pub fn of_pools(
+        pool: Pool<'_>,
+        shares: Vec<PoolShare>,
+        batch_size: usize,
+        seed: u64,
+    ) -> Result<Self, DataError> {
+        let order = Box::new(pools::Pools::new(pool, shares, batch_size, seed)?);
         Ok(Self { order, plans: Mutex::new(Vec::new()) })
     }
 

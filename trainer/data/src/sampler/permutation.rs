@@ -29,6 +29,8 @@ pub(super) enum Purpose {
     Evaluation = 10,
     /// Samples of a class that an evaluation looks at.
     EvaluatedSamples = 11,
+    /// Samples of a pool that has places of its own.
+    PoolSamples = 12,
 }
 
 /// ChaCha8 (Bernstein 2008) whose 256-bit key is (seed, purpose, epoch, item) as little-endian words: streams are

@@ -128,6 +128,7 @@ pub fn generate(
         })
         .sum::<Result<u64, DataError>>()?;
     for (relative, text) in &collection.tables {
+        staging.make_folder_of(relative)?;
         staging.write(relative, text.as_bytes())?;
     }
     let manifest = Manifest {

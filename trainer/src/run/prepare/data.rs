@@ -40,7 +40,8 @@ fn label_access(config: &RunConfig, purpose: Purpose) -> LabelAccess {
         LabelUse::EveryLabel
             if purpose == Purpose::Train
                 && !config.eval.embeddings
-                && config.data.held_out_classes.is_empty() =>
+                && config.data.held_out_classes.is_empty()
+                && config.data.pools.is_empty() =>
         {
             LabelAccess::WithSamples
         }

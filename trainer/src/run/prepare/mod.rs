@@ -14,6 +14,7 @@ mod micro_batch;
 mod parts;
 mod phases;
 mod plan;
+mod pools;
 mod prepared;
 mod probes;
 mod reading;

@@ -11,7 +11,7 @@ use super::plan::run_plan;
 use super::prepared::Purpose;
 use super::resolve::{Place, Resolved};
 use super::view_size;
-use super::{course, groups, heads, phases};
+use super::{course, groups, heads, phases, pools};
 use crate::coordinator::{Course, RunPlan};
 use crate::error::TrainError;
 use crate::method::{self, Method};
@@ -95,6 +95,11 @@ fn sampler(config: &RunConfig, dataset: &Dataset, sampling: Sampling) -> Result<
         labelled = pool.ids.iter().copied().filter(has_label).collect();
         pool.ids = &labelled;
     }
+    let (batch_size, seed) = (config.trainer.batch_size, config.seed);
+    if !config.data.pools.is_empty() {
+        let shares = pools::shares(config, dataset, pool.ids)?;
+        return Ok(Sampler::of_pools(pool, shares, batch_size, seed)?);
+    }
     let kind = match sampling {
         Sampling::Shuffled | Sampling::ShuffledLabelled => SamplerKind::Shuffled,
         Sampling::DistinctRecordings => SamplerKind::DistinctRecordings,
@@ -102,5 +107,5 @@ fn sampler(config: &RunConfig, dataset: &Dataset, sampling: Sampling) -> Result<
             SamplerKind::Balanced { samples_per_class, include_unlabelled: true }
         }
     };
-    Ok(Sampler::new(kind, pool, config.trainer.batch_size, config.seed)?)
+    Ok(Sampler::new(kind, pool, batch_size, seed)?)
 }

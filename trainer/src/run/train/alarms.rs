@@ -33,6 +33,8 @@ impl Watch {
                 embedding_width = facts.embedding_width,
                 full_rank = facts.full_rank,
                 recording = facts.recording.as_deref(),
+                entropy_metric = facts.entropy.map(|entropy| entropy.metric),
+                num_classes = facts.entropy.map(|entropy| entropy.num_classes),
                 loss_at_chance = marks.chance,
                 loss_at_minimum = marks.minimum,
                 "what alarms go by"
