@@ -3,6 +3,7 @@
 
 mod alarms;
 mod another_length;
+mod audit;
 mod bad_input;
 mod best;
 mod checkpoints;

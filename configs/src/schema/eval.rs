@@ -45,6 +45,8 @@ pub struct EvalConfig {
     pub linear: LinearProbeConfig,
     /// The probe on few samples of classes that are held out of training (`data.held_out_classes`).
     pub few_shot: FewShotConfig,
+    /// What else than the class can be read off the embedding.
+    pub audit: AuditConfig,
 }
 
 impl Default for EvalConfig {
@@ -64,6 +66,7 @@ impl Default for EvalConfig {
             knn: KnnConfig::default(),
             linear: LinearProbeConfig::default(),
             few_shot: FewShotConfig::default(),
+            audit: AuditConfig::default(),
         }
     }
 }
@@ -218,6 +221,27 @@ pub struct FewShotConfig {
 impl Default for FewShotConfig {
     fn default() -> Self {
         Self { ways: 5, shots: vec![1, 5].into(), queries: 15, episodes: 600 }
+    }
+}
+
+/// A look for shortcuts: how well each column of the data's table, and what can be measured of a file, is known to the
+/// embedding, beside the class.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct AuditConfig {
+    /// Ask at the end of the run and by `dtrain eval`, of the part that is reported on. `dtrain eval --audit` asks too.
+    pub enabled: bool,
+    /// What is asked for, such as `[device, gain_db]`; an empty list stands for every column and every measure.
+    pub columns: Vec<String>,
+    /// Ask by a linear probe too, as `eval.linear` fits it, besides nearest neighbours.
+    pub linear: bool,
+    /// Samples of the part that share a value, at least, for the accuracy of the class among them to be judged.
+    pub min_group: usize,
+}
+
+impl Default for AuditConfig {
+    fn default() -> Self {
+        Self { enabled: false, columns: Vec::new(), linear: true, min_group: 10 }
     }
 }
 

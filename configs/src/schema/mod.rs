@@ -33,7 +33,8 @@ pub use data::{
     LabelMapConfig, LabelSource, LabelsConfig, MelNorm, MelScale, Normalize, PoolConfig, SplitConfig,
 };
 pub use eval::{
-    Baseline, Encoder, EvalConfig, EvalWeights, FewShotConfig, KnnConfig, KnnVariant, LinearProbeConfig,
+    AuditConfig, Baseline, Encoder, EvalConfig, EvalWeights, FewShotConfig, KnnConfig, KnnVariant,
+    LinearProbeConfig,
 };
 pub use heads::{HeadConfig, HeadLoss, HeadSettings, HeadsConfig};
 pub use method::{

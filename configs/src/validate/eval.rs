@@ -58,6 +58,21 @@ pub(super) fn check(config: &RunConfig, checks: &mut Checks) {
         "give the split a `test_fraction` or `val_fraction`, or switch evaluation off: `eval.every_epochs=0`",
     );
     check_weights(config, checks);
+    check_audit(config, checks);
+}
+
+fn check_audit(config: &RunConfig, checks: &mut Checks) {
+    let audit = &config.eval.audit;
+    checks.count("eval.audit.min_group", audit.min_group as u64, 1, u64::MAX);
+    for column in &audit.columns {
+        checks.filled("eval.audit.columns", column);
+    }
+    checks.require(
+        !audit.enabled || config.eval.embeddings,
+        ["eval.audit.enabled", "eval.embeddings"],
+        || "`eval.audit.enabled` asks what embeddings know, but `eval.embeddings` is false".into(),
+        "evaluate embeddings too: `eval.embeddings=true`",
+    );
 }
 
 /// Most values of a list that is tried value by value.

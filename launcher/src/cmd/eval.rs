@@ -14,7 +14,10 @@ use crate::ui::evaluation_tables;
 /// Probes a checkpoint on train and on the parts that are reported on.
 pub fn run(args: &EvalArgs, printer: &Printer) -> Result<Exit, Failure> {
     let wanted = Wanted::best_or_as_set(args.best);
-    let mut weights = Weights::choose(&args.checkpoint, wanted, &args.overrides, &args.config)?;
+    // A short form, with the checks of the long one.
+    let audit = args.audit.then(|| "eval.audit.enabled=true".to_owned());
+    let overrides: Vec<String> = args.overrides.iter().cloned().chain(audit).collect();
+    let mut weights = Weights::choose(&args.checkpoint, wanted, &overrides, &args.config)?;
     if !args.parts.is_empty() {
         weights.config.eval.parts.clone_from(&args.parts);
     }
@@ -32,9 +35,7 @@ pub fn run(args: &EvalArgs, printer: &Printer) -> Result<Exit, Failure> {
             // Files are an addition: a run directory that cannot be written is evaluated all the same.
             match write_reports(&evaluations, &weights.run_dir.evaluation(probed.step)) {
                 Ok(written) => written.iter().for_each(|path| printer.say(&path.display().to_string())),
-                Err(error) => {
-                    printer.warn(&format!("confusion matrices and classes were not written: {error}"))
-                }
+                Err(error) => printer.warn(&format!("reports were not written: {error}")),
             }
         }
         let evaluation = probed.full_evaluation(weights.which(), &evaluations);

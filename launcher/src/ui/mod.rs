@@ -1,5 +1,6 @@
 //! What a run looks like on the terminal.
 
+mod audit;
 mod bar;
 mod classes;
 mod observer;

@@ -4,6 +4,7 @@ use comfy_table::{Cell, CellAlignment, Table, presets};
 use dtrain_trainer::eval::{Evaluation, FewShot, HeadResult, Interval, Protocol, Row};
 use dtrain_trainer::run::Outcome;
 
+use super::audit::audit_table;
 use super::classes::{class_table, probe_class_table};
 use super::percent::{ends, percent};
 
@@ -34,6 +35,7 @@ pub fn evaluation_tables(evaluation: &Evaluation, by_class: bool) -> String {
     if !evaluation.few_shot.is_empty() {
         tables.push(few_shot_table(&evaluation.few_shot));
     }
+    tables.extend(evaluation.audit.as_ref().map(audit_table));
     tables.extend(by_class.then(|| probe_class_table(part, &evaluation.rows)).flatten());
     tables.extend(evaluation.heads.iter().filter(|_| by_class).filter_map(|head| class_table(part, head)));
     tables.join("\n")

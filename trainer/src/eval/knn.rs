@@ -15,14 +15,13 @@ use crate::error::TrainError;
 /// Queries compared with the bank at once.
 const TILE: i64 = 256;
 
-/// Classifies this rank's share of the queries against the bank of all ranks, once for each of `variants`; every query counts
-/// once.
+/// Classifies the queries of all ranks against the bank of all ranks, once for each of `variants`; every query counts once.
 ///
 /// # Shapes
-/// `bank.embeddings` and `queries.embeddings` are `[n, D]` with this rank's rows. Rows without a label are left out.
+/// As [`predict`].
 ///
 /// # Errors
-/// When memory runs out or the ranks cannot talk.
+/// As [`predict`].
 pub(super) fn classify(
     collective: &dyn Collective,
     bank: &Labelled,
@@ -30,14 +29,36 @@ pub(super) fn classify(
     num_classes: usize,
     variants: &[KnnVariant],
 ) -> Result<Vec<Answers>, TrainError> {
+    let predicted = predict(collective, bank, queries, num_classes, variants)?;
+    let answers = |predicted: Vec<i64>| {
+        let mut answers = Answers::none(num_classes);
+        answers.add(&predicted, &queries.classes);
+        answers
+    };
+    let mut answers: Vec<Answers> = predicted.into_iter().map(answers).collect();
+    Answers::over_ranks(collective, &mut answers)?;
+    Ok(answers)
+}
+
+/// The class of each of this rank's queries, as the bank of all ranks has it, for each of `variants`; -1 where nobody answers.
+///
+/// # Shapes
+/// `bank.embeddings` and `queries.embeddings` are `[n, D]` with this rank's rows. Rows without a label are left out.
+///
+/// # Errors
+/// When memory runs out or the ranks cannot talk.
+pub(super) fn predict(
+    collective: &dyn Collective,
+    bank: &Labelled,
+    queries: &Labelled,
+    num_classes: usize,
+    variants: &[KnnVariant],
+) -> Result<Vec<Vec<i64>>, TrainError> {
     let per_rank = collective.all_gather_usize(bank.classes.len())?;
     let all = gather_rows(collective, &unit_rows(&bank.embeddings)?, &per_rank)?;
     let classes = gather_i64(collective, &bank.classes, &per_rank)?;
     let ids = gather_i64(collective, &bank.ids, &per_rank)?;
-    let bank = Bank { embeddings: &all, classes: &classes, ids: &ids };
-    let mut answers = vote(&bank, queries, num_classes, variants)?;
-    Answers::over_ranks(collective, &mut answers)?;
-    Ok(answers)
+    vote(&Bank { embeddings: &all, classes: &classes, ids: &ids }, queries, num_classes, variants)
 }
 
 struct Bank<'a> {
@@ -51,16 +72,15 @@ fn vote(
     queries: &Labelled,
     num_classes: usize,
     variants: &[KnnVariant],
-) -> Result<Vec<Answers>, TrainError> {
-    let mut answers = vec![Answers::none(num_classes); variants.len()];
+) -> Result<Vec<Vec<i64>>, TrainError> {
+    let mut predicted = vec![Vec::with_capacity(queries.classes.len()); variants.len()];
     let size = bank.classes.len() as i64;
     let most = variants.iter().map(|variant| variant.k).max().unwrap_or(0);
     let nearest = (most as i64).min(size);
     if nearest == 0 || queries.classes.is_empty() {
         // Nobody answers, and that is not right.
-        let nobody = vec![-1; queries.classes.len()];
-        answers.iter_mut().for_each(|answers| answers.add(&nobody, &queries.classes));
-        return Ok(answers);
+        predicted.iter_mut().for_each(|of_all| of_all.resize(queries.classes.len(), -1));
+        return Ok(predicted);
     }
     let units = unit_rows(&queries.embeddings)?;
     let position: std::collections::HashMap<i64, i64> = bank.ids.iter().copied().zip(0i64..).collect();
@@ -68,8 +88,8 @@ fn vote(
     let transposed = bank.embeddings.transpose(0, 1);
     let work = Work::begin("finding nearest neighbours", "samples", queries.classes.len() as u64);
     let mut begin = 0;
-    for (classes, ids) in queries.classes.chunks(TILE as usize).zip(queries.ids.chunks(TILE as usize)) {
-        let len = classes.len() as i64;
+    for ids in queries.ids.chunks(TILE as usize) {
+        let len = ids.len() as i64;
         let mut similarity = units.narrow(0, begin, len).f_matmul(&transposed).map_err(room)?;
         begin += len;
         let (rows, columns): (Vec<i64>, Vec<i64>) =
@@ -85,18 +105,18 @@ fn vote(
         }
         let (similarity, index) = similarity.topk(nearest, 1, true, true);
         let neighbours = bank_classes.index_select(0, &index.flatten(0, 1)).view([len, nearest]);
-        for (variant, answers) in variants.iter().zip(&mut answers) {
+        for (variant, predicted) in variants.iter().zip(&mut predicted) {
             // They come in falling order.
             let k = (variant.k as i64).min(nearest);
             let (similarity, neighbours) = (similarity.narrow(1, 0, k), neighbours.narrow(1, 0, k));
             let weights = ((similarity - 1.0) / variant.temperature).exp().to_kind(Kind::Double);
             let zeros = Tensor::zeros([len, num_classes as i64], (Kind::Double, weights.device()));
             let votes = zeros.scatter_add(1, &neighbours, &weights);
-            answers.add(&Vec::<i64>::try_from(votes.argmax(1, false))?, classes);
+            predicted.extend(Vec::<i64>::try_from(votes.argmax(1, false))?);
         }
         work.add(len as u64);
     }
-    Ok(answers)
+    Ok(predicted)
 }
 
 fn unit_rows(z: &Tensor) -> Result<Tensor, TrainError> {

@@ -2,6 +2,7 @@
 //! All in evaluation mode, distributed over the ranks, each sample once.
 
 mod answers;
+mod audit;
 mod batches;
 mod classes;
 mod classifiers;
@@ -32,6 +33,7 @@ use std::collections::BTreeMap;
 use tch::{TchError, Tensor};
 
 pub use answers::Hits;
+pub use audit::audit_columns;
 pub use batches::Reading;
 pub use classes::{ClassResult, MacroAverages};
 pub use embed::{Embeddings, embed_part};
@@ -48,6 +50,8 @@ pub use protocol::{Baselines, Protocol};
 pub use statistics::{Measured, measure_statistics};
 
 use crate::error::TrainError;
+use crate::track::Audit;
+use audit::ShortcutAudit;
 use classifiers::Classifiers;
 use effective_rank::effective_rank;
 use embedding_std::embedding_std;
@@ -166,6 +170,8 @@ pub struct Evaluation {
     pub heads: Vec<HeadResult>,
     /// Of the classes that are held out of training, with one evaluation of several.
     pub few_shot: Vec<FewShot>,
+    /// What else than the class the embedding knows; with one evaluation of several.
+    pub audit: Option<Audit>,
     /// Whether this is the part to report on: of several the test part.
     pub is_reported: bool,
     /// Flat metrics such as `val/knn_top1`.
@@ -213,5 +219,6 @@ pub fn evaluators<'a>(subject: &Subject<'a>) -> Vec<Box<dyn Evaluator + 'a>> {
         Box::new(Figure::new(subject, names::EMBEDDING_STD, embedding_std)),
         Box::new(Figure::new(subject, names::EFFECTIVE_RANK, effective_rank)),
         Box::new(Uniformity::new(subject)),
+        Box::new(ShortcutAudit::new(subject)),
     ]
 }

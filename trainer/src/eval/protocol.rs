@@ -62,6 +62,19 @@ impl ClassCounts {
         if known * 2.0 >= asked { Protocol::Transfer } else { Protocol::WithinPart }
     }
 
+    /// Samples of each class that the answers come from.
+    pub fn answering(&self, protocol: Protocol) -> &[f64] {
+        match protocol {
+            Protocol::Transfer => &self.train,
+            Protocol::WithinPart => &self.queries,
+        }
+    }
+
+    /// Samples of each class that are asked about.
+    pub fn asked(&self) -> &[f64] {
+        &self.queries
+    }
+
     /// Chance and majority over the classes that are asked for.
     pub fn baselines(&self) -> Baselines {
         Baselines::of(&self.queries)

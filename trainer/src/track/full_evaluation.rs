@@ -6,6 +6,8 @@ use std::collections::BTreeMap;
 use dtrain_configs::schema::EvalWeights;
 use serde::{Deserialize, Serialize};
 
+use super::Audit;
+
 /// What certain weights reach on the parts that are reported on.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct FullEvaluation {
@@ -25,6 +27,9 @@ pub struct FullEvaluation {
     /// Of the classes that are held out of training.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub few_shot: Vec<FewShotAccuracy>,
+    /// What else than the class the embedding knows, where that was asked (`eval.audit`).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub audit: Option<Audit>,
 }
 
 /// What few labelled samples of new classes are worth.

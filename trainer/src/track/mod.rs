@@ -2,6 +2,7 @@
 //! writes; a run that resumes goes on with the same files and forgets what came after its checkpoint. Pictures are drawn
 //! here too, of whatever is handed over: [`canvas`], [`text`], [`grid`], [`chart`], [`confusion`].
 
+pub mod audit;
 pub mod canvas;
 pub mod chart;
 pub mod confusion;
@@ -17,6 +18,7 @@ pub mod result;
 pub mod tensorboard;
 pub mod text;
 
+pub use audit::{Audit, AuditedColumn, ColumnSource, Known, LeftOut, WorstGroup};
 pub use canvas::{Area, Canvas};
 pub use chart::{BarChart, Series};
 pub use confusion::Confusion;

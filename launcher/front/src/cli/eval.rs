@@ -13,6 +13,7 @@ Examples:
   mpirun -n 2 dtrain eval runs/first eval.knn.k=50 --json
   dtrain eval runs/first --best
   dtrain eval runs/first --part test --part train
+  dtrain eval runs/first --audit                               what else than the class the embedding knows
   dtrain eval runs/first --best checkpoint.monitor=val/loss    the best by another metric that was measured")]
 pub struct EvalArgs {
     /// Run directory (its newest checkpoint) or checkpoint folder
@@ -27,6 +28,9 @@ pub struct EvalArgs {
     /// may be given several times
     #[arg(long = "part", value_name = "PART")]
     pub parts: Vec<String>,
+    /// Ask what else than the class the embedding knows: columns of the table, levels and lengths (`eval.audit`)
+    #[arg(long)]
+    pub audit: bool,
     /// Print the metrics as JSON to stdout
     #[arg(long)]
     pub json: bool,

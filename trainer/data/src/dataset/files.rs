@@ -75,6 +75,7 @@ fn of_recordings(config: &DataConfig, paths: &[PathBuf]) -> Result<Dataset, Data
         train: Vec::new(),
         val: Vec::new(),
         test: ids,
+        set_aside: Vec::new(),
         own_parts: Vec::new(),
         skipped,
         warnings: Vec::new(),

@@ -37,6 +37,8 @@ pub struct Dataset {
     pub source: Arc<dyn Source>,
     /// All labels.
     pub labels: Vec<LabelColumn>,
+    /// Columns of the table that `data.labels.columns` leaves out. Nothing learns or probes them; an audit asks for them.
+    pub set_aside: Vec<LabelColumn>,
     /// Number of the recording that each sample was cut from; each has its own where `data.recording` is `null` or
     /// the sample lacks that label.
     pub recordings: Vec<u32>,

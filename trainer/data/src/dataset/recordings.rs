@@ -56,10 +56,11 @@ pub(super) fn open(config: &DataConfig, root: &Path) -> Result<Dataset, DataErro
     let recording = columns.iter().find(|column| config.recording.as_ref() == Some(&column.name));
     let recordings = number_recordings(recording, readable.len());
     let fingerprint = fingerprint(&readable, &columns);
-    if let Some(chosen) = &config.labels.columns {
-        columns
-            .retain(|column| chosen.contains(&column.name) || config.label_maps.contains_key(&column.name));
-    }
+    let is_chosen = |column: &LabelColumn| match &config.labels.columns {
+        Some(chosen) => chosen.contains(&column.name) || config.label_maps.contains_key(&column.name),
+        None => true,
+    };
+    let (columns, set_aside) = columns.into_iter().partition(is_chosen);
     let ids_of = |part| ids_where(&parts, part);
     let of_files = file_warnings(&readable, config);
     let source = Arc::new(Recordings(readable.into_iter().map(sample).collect()));
@@ -72,6 +73,7 @@ pub(super) fn open(config: &DataConfig, root: &Path) -> Result<Dataset, DataErro
         own_parts: Vec::new(),
         source: source.clone(),
         labels: columns,
+        set_aside,
         recordings,
         skipped,
         warnings: Vec::new(),

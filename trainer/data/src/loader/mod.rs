@@ -4,6 +4,7 @@
 //! function of its name, and each has its place in the batch before any is made.
 
 mod error;
+mod measure;
 mod prepare;
 mod produce;
 mod queue;
@@ -21,6 +22,7 @@ use crate::batch::{Batch, BatchRequest};
 use crate::memory::HostMemory;
 use crate::views::Views;
 pub use error::LoaderError;
+pub use measure::measure;
 use prepare::Preparer;
 use produce::Producer;
 use queue::Queue;

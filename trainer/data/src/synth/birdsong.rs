@@ -90,13 +90,17 @@ pub(super) fn collection(seed: u64, scale: f64) -> Collection {
     let per_species = scaled(RECORDINGS_PER_SPECIES, scale, 2);
     let num_test = ((per_species as f64 * TEST_SHARE).round() as usize).clamp(1, per_species - 1);
     let mut recordings = Vec::new();
-    let mut table = String::from("file,species,recording,split\n");
-    for species in SPECIES {
+    // What a recording sounds like beside its species, for an audit of what was learned.
+    let mut table = String::from("file,species,recording,split,hum_hz,tilt_db,song_snr_db,level_db\n");
+    for (number, species) in SPECIES.into_iter().enumerate() {
         for recording in 0..per_species {
+            let Place { hum_hz, tilt_db, song_snr_db, level_db, .. } =
+                Place::new(seed, number * per_species + recording);
+            let sound = format!("{hum_hz:.2},{tilt_db:.2},{song_snr_db:.2},{level_db:.2}");
             let part = if recording < per_species - num_test { "train" } else { "test" };
             for clip in 0..CLIPS_PER_RECORDING {
                 let file = format!("{species}/{species}_rec{recording:03}_clip{clip}.wav");
-                table.push_str(&format!("{file},{species},{species}_rec{recording:03},{part}\n"));
+                table.push_str(&format!("{file},{species},{species}_rec{recording:03},{part},{sound}\n"));
                 recordings.push(file);
             }
         }
@@ -210,6 +214,8 @@ impl Syllable {
 struct Place {
     /// Frequency and amplitude over the noise, of hum and whines.
     tones: Vec<(f64, f64)>,
+    hum_hz: f64,
+    tilt_db: f64,
     tilt: Biquad,
     microphone: Vec<Biquad>,
     song_snr_db: f64,
@@ -233,7 +239,8 @@ impl Place {
             let whine = from_db(random.within(LEVELS.whine_db)) * std::f64::consts::SQRT_2;
             tones.push((random.within_log([600.0, 7600.0]), whine));
         }
-        let tilt = Biquad::high_shelf(1000.0, random.within(LEVELS.tilt_db), RATE);
+        let tilt_db = random.within(LEVELS.tilt_db);
+        let tilt = Biquad::high_shelf(1000.0, tilt_db, RATE);
         let microphone = (0..LEVELS.num_resonances)
             .map(|_| {
                 let sign = if random.chance(0.5) { 1.0 } else { -1.0 };
@@ -242,7 +249,8 @@ impl Place {
             })
             .collect();
         let song_snr_db = random.within(LEVELS.song_snr_db);
-        Self { tones, tilt, microphone, song_snr_db, level_db: random.within(LEVELS.level_db) }
+        let level_db = random.within(LEVELS.level_db);
+        Self { tones, hum_hz: base_hz, tilt_db, tilt, microphone, song_snr_db, level_db }
     }
 
     /// Coloured noise of a root mean square of 1, before the microphone.
@@ -372,7 +380,15 @@ mod tests {
         let (name, table) = &collection.tables[0];
         let rows: Vec<Vec<&str>> = table.lines().skip(1).map(|line| line.split(',').collect()).collect();
         assert_eq!((*name, rows.len()), ("labels.csv", collection.recordings.len()));
-        assert_eq!(rows[0], ["blackcap/blackcap_rec000_clip0.wav", "blackcap", "blackcap_rec000", "train"]);
+        assert_eq!(
+            rows[0][..4],
+            ["blackcap/blackcap_rec000_clip0.wav", "blackcap", "blackcap_rec000", "train"]
+        );
+        // What a recording sounds like is the same in all its clips, and another recording's is another.
+        assert!(rows.iter().all(|row| row.len() == 8));
+        let sounds: BTreeSet<(&str, &[&str])> = rows.iter().map(|row| (row[2], &row[4..])).collect();
+        let distinct: BTreeSet<&[&str]> = sounds.iter().map(|(_, sound)| *sound).collect();
+        assert_eq!((sounds.len(), distinct.len()), (240, 240));
         let parts: BTreeSet<(&str, &str)> = rows.iter().map(|row| (row[2], row[3])).collect();
         assert_eq!(parts.len(), 240);
         assert_eq!(rows.iter().filter(|row| row[3] == "test").count(), 10 * 7 * 4);

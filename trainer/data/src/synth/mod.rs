@@ -29,9 +29,6 @@ pub const MAX_SCALE: f64 = 1000.0;
 /// File in a generated folder that says what it was generated from.
 pub const GENERATED_FILE: &str = "dtrain-generated.json";
 
-/// Raised whenever a generator's output changes.
-const VERSION: u32 = 1;
-
 /// A generator of recordings.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -42,6 +39,16 @@ pub enum RecordingSetKind {
     SpokenDigits,
     /// Ten classes of sounds in the layout of ESC-50.
     EnvironmentalSounds,
+}
+
+impl RecordingSetKind {
+    /// Raised whenever the generator's output changes.
+    fn version(self) -> u32 {
+        match self {
+            Self::Birdsong => 2,
+            Self::SpokenDigits => 1,
+        }
+    }
 }
 
 /// What was generated.
@@ -135,7 +142,7 @@ pub fn generate(
         kind,
         seed,
         scale,
-        version: VERSION,
+        version: kind.version(),
         num_recordings: collection.recordings.len(),
         duration_secs: num_frames as f64 / f64::from(collection.sample_rate),
     };
@@ -162,7 +169,7 @@ pub fn ensure(
     out: &Path,
 ) -> Result<GenerateReport, DataError> {
     let Some(existing) = read_manifest(out)? else { return generate(kind, seed, scale, out) };
-    let wanted = Manifest { kind, seed, scale, version: VERSION, ..existing.clone() };
+    let wanted = Manifest { kind, seed, scale, version: kind.version(), ..existing.clone() };
     if existing.has_source_of(&wanted) {
         return Ok(existing.report(out, true));
     }
@@ -171,7 +178,8 @@ pub fn ensure(
         path: out.to_path_buf(),
         found: format!(
             "holds {old_kind:?} of seed {old_seed}, scale {old_scale} and version {version} instead of {kind:?} of \
-             seed {seed}, scale {scale} and version {VERSION}"
+             seed {seed}, scale {scale} and version {}",
+            kind.version()
         ),
     })
 }

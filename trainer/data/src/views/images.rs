@@ -9,6 +9,7 @@ use super::image_spec::ImageSpec;
 use super::{ViewError, ViewRequest, ViewSlot, Views, Workspace};
 use crate::augment::image::{ImageScratch, SourceImage};
 use crate::images::{ImageBuffers, ImageShape, Images};
+use crate::measures::{OF_AN_IMAGE, of_image};
 use crate::rng::ViewKey;
 
 /// Makes views of the images of a data set. Shared by threads.
@@ -94,6 +95,16 @@ impl Views for ImageViews {
 
     fn drawn_columns(&self, spec: usize) -> Vec<String> {
         self.specs.get(spec).map_or_else(Vec::new, ImageSpec::columns)
+    }
+
+    fn measures(&self) -> &'static [&'static str] {
+        OF_AN_IMAGE
+    }
+
+    fn measure(&self, workspace: &mut Workspace, sample_id: u32) -> Result<Vec<f64>, ViewError> {
+        workspace.with(ImageWorkspace::default, |buffers| {
+            Ok(of_image(self.images.pixels(sample_id, &mut buffers.stored)?))
+        })
     }
 
     fn load(&self, workspace: &mut Workspace, sample_id: u32) -> Result<(), ViewError> {

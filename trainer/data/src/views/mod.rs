@@ -133,6 +133,15 @@ pub trait Views: fmt::Debug + Send + Sync {
         Vec::new()
     }
 
+    /// Names of what can be measured of a sample as it is stored.
+    fn measures(&self) -> &'static [&'static str];
+
+    /// Measures a sample: one value for each of [`Views::measures`].
+    ///
+    /// # Errors
+    /// As [`Views::make`].
+    fn measure(&self, workspace: &mut Workspace, sample_id: u32) -> Result<Vec<f64>, ViewError>;
+
     /// Brings what the views of a sample are made of into memory; whether it stays there is the maker's to say.
     ///
     /// # Errors

@@ -11,6 +11,7 @@ use super::{ViewError, ViewRequest, ViewSlot, Views, Workspace};
 use crate::augment::SoundAugmentations;
 use crate::cache::RecordingCache;
 use crate::decode::{DecodeError, DecodeProblem, Decoder};
+use crate::measures::{OF_A_RECORDING, of_recording};
 use crate::resample::Resampler;
 use crate::rng::ViewKey;
 
@@ -133,6 +134,17 @@ impl Views for SoundViews {
 
     fn drawn_columns(&self, spec: usize) -> Vec<String> {
         self.specs.get(spec).map_or_else(Vec::new, SoundSpec::columns)
+    }
+
+    fn measures(&self) -> &'static [&'static str] {
+        OF_A_RECORDING
+    }
+
+    fn measure(&self, workspace: &mut Workspace, sample_id: u32) -> Result<Vec<f64>, ViewError> {
+        let recording =
+            workspace.with(|| self.workspace(), |workspace| self.recording(workspace, sample_id))?;
+        let view_len = self.specs.first().map_or(0, SoundSpec::num_samples);
+        Ok(of_recording(&recording, self.sample_rate, view_len))
     }
 
     fn load(&self, workspace: &mut Workspace, sample_id: u32) -> Result<(), ViewError> {

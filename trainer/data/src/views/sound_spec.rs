@@ -51,6 +51,11 @@ impl SoundSpec {
         [1, self.log_mel.n_mels(), self.log_mel.num_frames()]
     }
 
+    /// Samples of the recording in a view.
+    pub(super) fn num_samples(&self) -> usize {
+        self.clip_samples
+    }
+
     /// What its augmentations tell.
     pub(super) fn columns(&self) -> Vec<String> {
         self.augmentations.columns().map(str::to_owned).collect()

@@ -22,6 +22,7 @@ pub fn full_evaluation(
         accuracies: evaluations.iter().flat_map(accuracies).collect(),
         per_class: evaluations.iter().flat_map(per_class).collect(),
         few_shot: evaluations.iter().flat_map(|evaluation| &evaluation.few_shot).map(of_few_shot).collect(),
+        audit: evaluations.iter().find_map(|evaluation| evaluation.audit.clone()),
     }
 }
 

@@ -72,7 +72,10 @@ fn class_lines(evaluations: &[Evaluation]) -> Result<Vec<u8>, TrainError> {
 ///
 /// # Errors
 /// I/O errors name the file.
-pub fn write_reports(evaluations: &[Evaluation], folder: &Path) -> Result<Vec<PathBuf>, TrainError> {
+pub(super) fn write_head_reports(
+    evaluations: &[Evaluation],
+    folder: &Path,
+) -> Result<Vec<PathBuf>, TrainError> {
     if evaluations.iter().all(|evaluation| evaluation.heads.is_empty()) {
         return Ok(Vec::new());
     }
@@ -125,7 +128,7 @@ mod tests {
         let head = HeadResult::of_confusion("bird", vec!["koel".into(), "a, b".into()], &[3, 1, 0, 4]);
         let of =
             |part: &str| Evaluation { part: part.into(), heads: vec![head.clone()], ..Evaluation::default() };
-        let written = write_reports(&[of("val"), of("test")], &dir.path().join("new")).unwrap();
+        let written = write_head_reports(&[of("val"), of("test")], &dir.path().join("new")).unwrap();
         let names: Vec<_> = written.iter().map(|path| path.file_name().unwrap().to_str().unwrap()).collect();
         assert_eq!(names, ["classes.csv", "confusion_val_bird.png", "confusion_test_bird.png"]);
         let text = fs::read_to_string(&written[0]).unwrap();
@@ -134,7 +137,7 @@ mod tests {
         assert_eq!(lines[1], "val,bird,koel,1.000000,0.750000,0.857143,4,3");
         assert_eq!(lines[5], "test,bird,\"a, b\",0.800000,1.000000,0.888889,4,5");
         assert!(lines[6].starts_with("test,bird,(macro average),0.900000,0.875000,0.873016,8,8"));
-        assert!(write_reports(&[Evaluation::default()], &dir.path().join("none")).unwrap().is_empty());
+        assert!(write_head_reports(&[Evaluation::default()], &dir.path().join("none")).unwrap().is_empty());
         assert!(!dir.path().join("none").exists());
     }
 

@@ -1,16 +1,18 @@
 //! What weights reach, outside of training too: the statistics that they are evaluated by, probes and embeddings of a
 //! checkpoint, predictions, and the reports of heads.
 
+mod audit_report;
 mod full;
 mod head_reports;
 mod infer;
 mod probe;
+mod reports;
 mod statistics;
 mod untrained;
 
 pub use full::full_evaluation;
-pub use head_reports::write_reports;
 pub use infer::{Asked, Columns, Inferred, infer};
 pub use probe::{Probed, open as open_probed};
+pub use reports::write_reports;
 
 pub(crate) use untrained::probe_untrained;

@@ -2,6 +2,7 @@
 //! fails here, on all ranks together: automatic choices, the data, the network, what the settings ask of both, the
 //! connection for tensors, the engine.
 
+mod audit;
 mod course;
 mod data;
 mod data_root;
@@ -95,6 +96,7 @@ pub fn prepare_asked(
         .and_then(|()| heads::fit(&mut config, origins, &dataset, &mut notes));
     agreed(ranks, fitted)?;
     let parts = agreed(ranks, build_parts(&config, purpose, &resolved, &place, &dataset))?;
+    agreed(ranks, audit::check(&config, origins, &dataset, &*parts.maker))?;
     let mut judged_by = Vec::new();
     if purpose == Purpose::Train {
         let fitted = fit_monitors(&mut config, origins, &dataset, &*parts.method);

@@ -138,6 +138,7 @@ mod tests {
             root: PathBuf::new(),
             source: Arc::new(Recordings(vec![sample])),
             labels,
+            set_aside: Vec::new(),
             recordings: vec![0],
             train: Vec::new(),
             val: Vec::new(),
