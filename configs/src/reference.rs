@@ -2,13 +2,13 @@
 
 use crate::node::{Node, Value};
 use crate::schema::{
-    DataConfig, GenerateConfig, GroupConfig, HeadConfig, LabelMapConfig, MethodConfig, ModelConfig,
-    NetworkConfig, OptimizerConfig, PhaseConfig, PoolConfig, RunConfig, SplitConfig,
+    BankConfig, DataConfig, GenerateConfig, GroupConfig, HeadConfig, LabelMapConfig, LabelsConfig,
+    MethodConfig, ModelConfig, NetworkConfig, OptimizerConfig, PhaseConfig, PoolConfig, RunConfig, SplitConfig,
 };
 use crate::serialize::to_node;
 
 /// Sections whose keys the user names.
-const OPEN_SECTIONS: [&str; 3] = ["data.splits", "data.label_maps", "method.heads"];
+const OPEN_SECTIONS: [&str; 4] = ["data.splits", "data.label_maps", "method.heads", "eval.banks"];
 
 /// Sections that `name` gives their type, with the names and the defaults of each.
 pub(crate) const TAGGED_SECTIONS: [&str; 3] = ["method", "optimizer", "model"];
@@ -40,6 +40,12 @@ pub(crate) fn open_entry(section: &str) -> Node {
     match section {
         "data.label_maps" => to_node(&LabelMapConfig::default()),
         "method.heads" => to_node(&HeadConfig::default()),
+        "eval.banks" => to_node(&BankConfig {
+            generate: Some(GenerateConfig::default()),
+            labels: Some(LabelsConfig::default()),
+            split: Some(SplitConfig::default()),
+            ..BankConfig::default()
+        }),
         _ => to_node(&SplitConfig::default()),
     }
 }

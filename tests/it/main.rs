@@ -5,6 +5,7 @@ mod alarms;
 mod another_length;
 mod audit;
 mod bad_input;
+mod banks;
 mod best;
 mod checkpoints;
 mod commands;

@@ -1,9 +1,11 @@
 //! Probes on frozen embeddings.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 
 use super::auto::AutoValue;
-use super::{Auto, RunConfig, Several};
+use super::{Auto, BankConfig, RunConfig, Several};
 
 /// Evaluation during training and by `dtrain eval`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -47,6 +49,9 @@ pub struct EvalConfig {
     pub few_shot: FewShotConfig,
     /// What else than the class can be read off the embedding.
     pub audit: AuditConfig,
+    /// Further labelled data by name, which are probed during training, at the end and by `dtrain eval`, and never trained on;
+    /// the metrics of `birds2` are `bank_birds2/knn_top1` and so on.
+    pub banks: BTreeMap<String, BankConfig>,
 }
 
 impl Default for EvalConfig {
@@ -67,6 +72,7 @@ impl Default for EvalConfig {
             linear: LinearProbeConfig::default(),
             few_shot: FewShotConfig::default(),
             audit: AuditConfig::default(),
+            banks: BTreeMap::new(),
         }
     }
 }

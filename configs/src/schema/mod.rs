@@ -3,6 +3,7 @@
 mod alarms;
 mod augment;
 mod auto;
+mod banks;
 mod checkpoint;
 mod comm;
 mod data;
@@ -26,6 +27,7 @@ mod trainer;
 pub use alarms::{Alarm, AlarmAction, AlarmActions, AlarmsConfig};
 pub use augment::{AugmentConfig, ByView, ImageAugmentConfig, SmallViewsConfig, SpecAugmentConfig};
 pub use auto::Auto;
+pub use banks::{BankConfig, SameBy};
 pub use checkpoint::CheckpointConfig;
 pub use comm::{CommBackend, CommConfig};
 pub use data::{

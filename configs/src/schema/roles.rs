@@ -63,8 +63,8 @@ const OF_A_ROLLBACK: [&str; 5] =
 const NOT_OF_A_ROLLBACK: [&str; 3] = ["optimizer.name", "optimizer.groups", "schedule.made_for"];
 
 /// Settings that are paths; `*` is a name that the user gives. Those of `data.labels` and `data.splits` are relative to
-/// `data.root`, the others to the working directory.
-const PATHS: [&str; 9] = [
+/// `data.root`, those of a bank to its own root, the others to the working directory.
+const PATHS: [&str; 14] = [
     "data.root",
     "data.labels.csv",
     "data.labels.csv_folder",
@@ -74,6 +74,11 @@ const PATHS: [&str; 9] = [
     "run.dir",
     "init_from",
     "checkpoint.local_dir",
+    "eval.banks.*.root",
+    "eval.banks.*.labels.csv",
+    "eval.banks.*.labels.csv_folder",
+    "eval.banks.*.split.test_list",
+    "eval.banks.*.split.val_list",
 ];
 
 /// Whether a dotted key is a path.
@@ -120,7 +125,8 @@ impl RunConfig {
             self.checkpoint.local_dir.as_mut(),
             Some(&mut self.run.root),
         ];
-        optional.into_iter().flatten().for_each(absolute);
+        let of_banks = self.eval.banks.values_mut().filter_map(|bank| bank.root.as_mut());
+        optional.into_iter().flatten().chain(of_banks).for_each(absolute);
     }
 }
 
@@ -132,10 +138,11 @@ fn absolute(path: &mut PathBuf) {
 
 #[cfg(test)]
 mod tests {
+    use super::super::BankConfig;
     use super::*;
     use crate::decode::decode;
     use crate::node::{Node, Value, split_key};
-    use crate::reference::{leaves, reference};
+    use crate::reference::{leaves, open_entry, reference};
 
     #[test]
     fn the_longest_beginning_counts() {
@@ -169,7 +176,9 @@ mod tests {
     fn all_paths_are_known_and_each_can_be_made_absolute() {
         let list = Node { value: Value::List(Vec::new()), place: None };
         let mut found = Vec::new();
-        for (key, _) in leaves(&reference(|_| "supcon")) {
+        let mut known = reference(|_| "supcon");
+        known.set(&["eval", "banks", "default"], open_entry("eval.banks"), None);
+        for (key, _) in leaves(&known) {
             let mut tree = Node::map(Default::default(), None);
             tree.set(&split_key(&key), list.clone(), None);
             if decode(tree).problems.iter().any(|problem| problem.message.contains("must be a path")) {
@@ -191,8 +200,13 @@ mod tests {
         let mut config = RunConfig::default();
         let paths = |config: &RunConfig| {
             let tree = crate::serialize::to_node(config);
-            let text = |key: &&str| tree.get(&split_key(key)).and_then(Node::as_text).map(str::to_owned);
-            let of_root = |key: &&&str| key.starts_with("data.labels.") || key.starts_with("data.splits.");
+            let text = |key: &&str| {
+                tree.get(&split_key(&key.replace('*', "default"))).and_then(Node::as_text).map(str::to_owned)
+            };
+            let of_root = |key: &&&str| {
+                let below = ["data.labels.", "data.splits.", "eval.banks.*.labels.", "eval.banks.*.split."];
+                below.iter().any(|section| key.starts_with(section))
+            };
             PATHS.iter().filter(|key| !of_root(key)).map(text).collect::<Vec<_>>()
         };
         config.data.root = Some("a".into());
@@ -200,6 +214,8 @@ mod tests {
         config.run.root = "a".into();
         config.init_from = Some("a".into());
         config.checkpoint.local_dir = Some("a".into());
+        let bank = BankConfig { root: Some("a".into()), ..BankConfig::default() };
+        config.eval.banks.insert("default".into(), bank);
         config.make_paths_absolute();
         let expected = here.join("a").display().to_string();
         assert!(paths(&config).iter().all(|path| path.as_ref() == Some(&expected)), "{:?}", paths(&config));

@@ -3,6 +3,7 @@
 
 mod alarms;
 mod augment;
+mod banks;
 mod data;
 mod eval;
 mod heads;
@@ -25,6 +26,7 @@ pub(crate) fn validate(config: &RunConfig) -> Vec<Conflict> {
     heads::check(config, &mut checks);
     training::check(config, &mut checks);
     eval::check(config, &mut checks);
+    banks::check(config, &mut checks);
     phases::check(config, &mut checks);
     stop::check(config, &mut checks);
     alarms::check(config, &mut checks);

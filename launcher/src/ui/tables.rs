@@ -141,7 +141,7 @@ pub fn best_table(outcome: &Outcome) -> Option<String> {
         format!("last, step {}", outcome.steps),
         format!("best, step {}", best.step),
     ]);
-    let measured = |name: &String| ["val/", "test/"].iter().any(|part| name.starts_with(part));
+    let measured = |name: &String| ["val/", "test/", "bank_"].iter().any(|part| name.starts_with(part));
     let guess = |name: &String| ["chance", "majority", "acc_best"].iter().any(|end| name.ends_with(end));
     for (name, value) in best.metrics.iter().filter(|(name, _)| measured(name) && !guess(name)) {
         let cell = |value: Option<&f64>| {

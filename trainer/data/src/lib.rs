@@ -20,6 +20,7 @@ pub mod labels;
 pub mod loader;
 mod measures;
 pub mod memory;
+pub mod overlap;
 mod part_list;
 mod passed_over;
 pub mod progress;

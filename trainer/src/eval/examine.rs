@@ -28,6 +28,14 @@ pub struct Findings {
     pub left_out: Vec<String>,
 }
 
+impl Findings {
+    /// Puts those of other parts behind.
+    pub fn add(&mut self, others: Self) {
+        self.evaluations.extend(others.evaluations);
+        self.left_out.extend(others.left_out);
+    }
+}
+
 type Evaluators<'a> = [Box<dyn Evaluator + 'a>];
 
 impl Examiner<'_> {

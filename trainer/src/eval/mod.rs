@@ -209,6 +209,11 @@ pub struct Thoroughness {
     pub train: bool,
 }
 
+/// Names of what the probes alone measure of `part`.
+pub fn probe_metrics(subject: &Subject<'_>, part: &str, thoroughness: Thoroughness) -> Vec<String> {
+    Probes::new(subject).metrics(part, thoroughness)
+}
+
 /// Every piece of an evaluation, in the order in which they conclude: probes make the table that heads have their rows in.
 pub fn evaluators<'a>(subject: &Subject<'a>) -> Vec<Box<dyn Evaluator + 'a>> {
     vec![

@@ -1,13 +1,18 @@
 //! Recordings as what a data set is read from.
 
+use std::io::Read;
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use dtrain_configs::schema::DataConfig;
+use xxhash_rust::xxh3::Xxh3Default;
 
 use super::source::{Source, SourceWords};
 use crate::augment::SoundAugmentations;
 use crate::views::{SoundSpec, SoundViews, ViewError, ViewSettings, Views};
+
+/// Bytes of a file that are hashed at once.
+const READ_AT_ONCE: usize = 1 << 16;
 
 /// One recording.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -34,6 +39,23 @@ impl Source for Recordings {
     /// Its path below the root.
     fn name_of(&self, id: u32) -> Option<String> {
         Some(self.0.get(id as usize)?.relative.clone())
+    }
+
+    /// Of the file.
+    fn size_of(&self, id: u32) -> Option<u64> {
+        Some(fs_err::metadata(&self.0.get(id as usize)?.path).ok()?.len())
+    }
+
+    fn hash_of(&self, id: u32) -> Option<u128> {
+        let mut file = fs_err::File::open(&self.0.get(id as usize)?.path).ok()?;
+        let mut hash = Xxh3Default::new();
+        let mut bytes = vec![0; READ_AT_ONCE];
+        loop {
+            match file.read(&mut bytes).ok()? {
+                0 => return Some(hash.digest128()),
+                count => hash.update(bytes.get(..count)?),
+            }
+        }
     }
 
     fn noun(&self) -> &'static str {

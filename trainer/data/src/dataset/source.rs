@@ -16,6 +16,12 @@ pub trait Source: fmt::Debug + Send + Sync {
     /// What a sample is called, the same on every machine; `None` beyond the last.
     fn name_of(&self, id: u32) -> Option<String>;
 
+    /// Bytes that a sample is stored in; `None` where it cannot be read.
+    fn size_of(&self, id: u32) -> Option<u64>;
+
+    /// Hash of these bytes; `None` where they cannot be read.
+    fn hash_of(&self, id: u32) -> Option<u128>;
+
     /// What one sample is: the heading of a column of names.
     fn noun(&self) -> &'static str;
 

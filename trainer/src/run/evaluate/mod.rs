@@ -2,6 +2,7 @@
 //! checkpoint, predictions, and the reports of heads.
 
 mod audit_report;
+mod banks;
 mod full;
 mod head_reports;
 mod infer;
@@ -15,4 +16,5 @@ pub use infer::{Asked, Columns, Inferred, infer};
 pub use probe::{Probed, open as open_probed};
 pub use reports::write_reports;
 
+pub(crate) use banks::{BankSamples, probe_banks};
 pub(crate) use untrained::probe_untrained;

@@ -9,6 +9,7 @@ use dtrain_comm::{Collective, CollectiveExt, Stage};
 use dtrain_configs::schema::EvalWeights;
 use dtrain_configs::{Origins, RunConfig};
 
+use super::banks::{BankSamples, probe_banks};
 use super::full::full_evaluation;
 use super::untrained::probe_untrained;
 use crate::checkpoint::durable::replace_atomic;
@@ -18,7 +19,7 @@ use crate::error::TrainError;
 use crate::eval::{Evaluation, Examiner, Thoroughness, embed_part, final_parts, part_named};
 use crate::run::agree::agreed;
 use crate::run::checkpoints::load_at;
-use crate::run::prepare::{Prepared, Purpose, prepare_asked, reading, subject};
+use crate::run::prepare::{Prepared, Purpose, open_banks, prepare_asked, reading, subject};
 use crate::track::FullEvaluation;
 
 /// A checkpoint with its settings, ready to embed.
@@ -76,6 +77,11 @@ impl Probed {
             let both = findings.evaluations.iter_mut().zip(&untrained);
             both.for_each(|(evaluation, untrained)| evaluation.put_beside(untrained));
         }
+        let (ranks, shape) = (&**prepared.engine.collective(), prepared.maker.shape());
+        let banks = open_banks(&prepared.config, ranks, &prepared.dataset, shape)?;
+        let samples: Vec<BankSamples<'_>> =
+            banks.iter().map(|bank| BankSamples::spread(bank, usize::MAX)).collect();
+        findings.add(probe_banks(prepared, &samples, true)?);
         warn_of(&findings.left_out);
         Ok(findings.evaluations)
     }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use dtrain_comm::{Collective, CollectiveExt};
 use dtrain_configs::RunConfig;
-use dtrain_configs::schema::{DataKind, LabelSource, LabelUse};
+use dtrain_configs::schema::{DataConfig, DataKind, LabelSource, LabelUse};
 use dtrain_data::{DataError, Dataset, LabelAccess, ViewSettings, Views};
 
 use super::prepared::Purpose;
@@ -50,9 +50,17 @@ fn label_access(config: &RunConfig, purpose: Purpose) -> LabelAccess {
 }
 
 pub(crate) fn view_maker(config: &RunConfig, dataset: &Dataset) -> Result<Arc<dyn Views>, TrainError> {
-    let num_specs = config.method.facts().views.num_specs();
-    let settings =
-        ViewSettings { data: &config.data, augment: &config.augment, seed: config.seed, num_specs };
+    view_maker_of(&config.data, config, dataset, config.method.facts().views.num_specs())
+}
+
+/// The same for other data than the run's, with `num_specs` kinds of views.
+pub(super) fn view_maker_of(
+    data: &DataConfig,
+    config: &RunConfig,
+    dataset: &Dataset,
+    num_specs: usize,
+) -> Result<Arc<dyn Views>, TrainError> {
+    let settings = ViewSettings { data, augment: &config.augment, seed: config.seed, num_specs };
     Ok(Arc::clone(&dataset.source).views(&settings)?)
 }
 

@@ -7,7 +7,7 @@ use dtrain_configs::schema::{Alarm, Auto, EvalWeights, MetricSum};
 use dtrain_configs::{Origins, RunConfig, choice_hint};
 
 use crate::error::TrainError;
-use crate::eval::{BEST, Subject, Thoroughness, evaluators, parts_at_end, test_stands_in};
+use crate::eval::{BEST, Subject, Thoroughness, evaluators, parts_at_end, probe_metrics, test_stands_in};
 
 /// What a run logs besides what its method does, in the order of the file.
 const ALWAYS: [&str; 7] = [
@@ -55,8 +55,8 @@ pub(super) struct MetricNames {
 }
 
 impl MetricNames {
-    /// Of a run that evaluates `subject`.
-    pub fn of(config: &RunConfig, subject: &Subject<'_>) -> Self {
+    /// Of a run that evaluates `subject`, and probes `banks`, by the names of their parts.
+    pub fn of(config: &RunConfig, subject: &Subject<'_>, banks: &[(&str, Subject<'_>)]) -> Self {
         let method = subject.method;
         let mut during: BTreeSet<String> = ALWAYS.iter().chain(&SOMETIMES).map(|&name| name.into()).collect();
         during.insert("train/loss".into());
@@ -88,6 +88,11 @@ impl MetricNames {
             at_end.extend(names("val", true));
         }
         during.extend(first);
+        for (part, bank) in banks {
+            let names = |linear: bool| probe_metrics(bank, part, Thoroughness { linear, train: false });
+            during.extend(names(config.eval.linear.every_epochs > 0));
+            at_end.extend(names(true));
+        }
         if during.contains("val/acc") {
             during.insert(BEST.into());
         }
@@ -306,7 +311,7 @@ mod tests {
         let composition = compose(&all, &ComposeOptions::default()).unwrap();
         let ranks: Arc<dyn dtrain_comm::Collective> = Arc::new(Single::new());
         let prepared = prepare(composition.config.clone(), &ranks, Purpose::Train, None).unwrap();
-        let names = MetricNames::of(&prepared.config, &subject(&prepared)).all();
+        let names = MetricNames::of(&prepared.config, &subject(&prepared), &[]).all();
         let outcome = train(TrainRequest {
             config: composition.config,
             origins: composition.origins,

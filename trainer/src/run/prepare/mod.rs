@@ -3,6 +3,7 @@
 //! connection for tensors, the engine.
 
 mod audit;
+mod banks;
 mod course;
 mod data;
 mod data_root;
@@ -36,13 +37,14 @@ pub use prepared::{Prepared, Purpose};
 pub use resolve::{Choice, Kept, Place, Resolved, resolve};
 pub use transport::connect as connect_tensors;
 
+pub(crate) use banks::{Bank, open_banks};
 pub(crate) use course::{bound_to_length, made_for, plan as course_of};
 pub(crate) use data::view_maker;
 pub(crate) use groups::check_lengths;
 pub(crate) use heads::warnings as head_warnings;
 pub(crate) use metric_names::fill_in as fill_in_monitors;
 pub(crate) use micro_batch::explain;
-pub(crate) use reading::{loader_options, reading, subject, target_columns};
+pub(crate) use reading::{loader_options, reading, subject, subject_of_bank, target_columns};
 
 use data::{open_dataset, same_data_everywhere};
 use metric_names::MetricNames;
@@ -56,6 +58,7 @@ use crate::coordinator::RunPlan;
 use crate::device::be_deterministic;
 use crate::engine::{Engine, Ranks};
 use crate::error::TrainError;
+use crate::eval::Subject;
 use crate::method::Method;
 use crate::torch_extra::set_tf32;
 
@@ -97,9 +100,12 @@ pub fn prepare_asked(
     agreed(ranks, fitted)?;
     let parts = agreed(ranks, build_parts(&config, purpose, &resolved, &place, &dataset))?;
     agreed(ranks, audit::check(&config, origins, &dataset, &*parts.maker))?;
-    let mut judged_by = Vec::new();
+    let (mut judged_by, mut banks) = (Vec::new(), Vec::new());
     if purpose == Purpose::Train {
-        let fitted = fit_monitors(&mut config, origins, &dataset, &*parts.method);
+        if config.eval.every_epochs > 0 {
+            banks = open_banks(&config, ranks, &dataset, parts.maker.shape())?;
+        }
+        let fitted = fit_monitors(&mut config, origins, &dataset, &banks, &*parts.method);
         let (mut about_monitors, names) = agreed(ranks, fitted)?;
         notes.append(&mut about_monitors);
         judged_by = names;
@@ -116,7 +122,20 @@ pub fn prepare_asked(
     let plan = RunPlan { early_stop: early_stop(&config), monitor_mode: monitor_mode(&config), ..plan };
     let engine = agreed(ranks, Engine::new(method, parameters, ways, settings))?;
     same_weights_everywhere(ranks, &engine)?;
-    Ok(Prepared { config, resolved, place, choices, dataset, maker, sampler, plan, engine, judged_by, notes })
+    Ok(Prepared {
+        config,
+        resolved,
+        place,
+        choices,
+        dataset,
+        maker,
+        sampler,
+        plan,
+        engine,
+        banks,
+        judged_by,
+        notes,
+    })
 }
 
 /// Notes, and what runs are judged by.
@@ -124,9 +143,12 @@ fn fit_monitors(
     config: &mut RunConfig,
     origins: &Origins,
     dataset: &Dataset,
+    banks: &[Bank],
     method: &dyn Method,
 ) -> Result<(Vec<String>, Vec<String>), TrainError> {
-    let names = MetricNames::of(config, &subject_of(config, dataset, method));
+    let of_banks: Vec<(&str, Subject<'_>)> =
+        banks.iter().map(|bank| (bank.part.as_str(), subject_of_bank(config, bank, method))).collect();
+    let names = MetricNames::of(config, &subject_of(config, dataset, method), &of_banks);
     let mut notes = metric_names::check(config, origins, &names, method.monitors())?;
     metric_names::check_weights(config, origins, &names, &mut notes)?;
     Ok((notes, names.judging(config)))

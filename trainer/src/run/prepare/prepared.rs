@@ -5,6 +5,7 @@ use std::sync::Arc;
 use dtrain_configs::RunConfig;
 use dtrain_data::{Dataset, LabelColumn, Sampler, Views};
 
+use super::banks::Bank;
 use super::heads::task;
 use super::probes::probe_labels;
 use super::resolve::{Choice, Place, Resolved};
@@ -43,6 +44,8 @@ pub struct Prepared {
     pub plan: RunPlan,
     /// Network, optimizer, step.
     pub engine: Engine,
+    /// Further data that evaluations during training and at its end probe; none for evaluation alone, which opens them when it asks.
+    pub(crate) banks: Vec<Bank>,
     /// Metrics that the run measures and that tell it from others, the monitor first; empty for evaluation.
     pub judged_by: Vec<String>,
     /// Settings that these data and this method leave without a meaning, and that nobody asked for.

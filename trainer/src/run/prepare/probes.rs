@@ -1,5 +1,6 @@
 //! The labels that probes ask for.
 
+use dtrain_configs::schema::DataConfig;
 use dtrain_configs::{Origins, RunConfig};
 use dtrain_data::{Dataset, LabelColumn};
 
@@ -7,9 +8,17 @@ use crate::error::TrainError;
 use crate::eval::part_named;
 
 pub(super) fn probe_labels<'a>(config: &RunConfig, dataset: &'a Dataset) -> Vec<&'a LabelColumn> {
-    let recording = config.data.recording.iter();
-    let mut names: Vec<&String> = vec![&config.data.target];
-    for name in config.eval.probes.iter().chain(recording) {
+    labels_asked(&config.data, &config.eval.probes, dataset)
+}
+
+/// Those of `data`: the target, the others of `probes`, the recording, as far as there are such.
+pub(super) fn labels_asked<'a>(
+    data: &DataConfig,
+    probes: &[String],
+    dataset: &'a Dataset,
+) -> Vec<&'a LabelColumn> {
+    let mut names: Vec<&String> = vec![&data.target];
+    for name in probes.iter().chain(&data.recording) {
         if !names.contains(&name) {
             names.push(name);
         }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use dtrain_configs::RunConfig;
 use dtrain_data::{Dataset, LoaderOptions};
 
+use super::banks::Bank;
 use super::prepared::Prepared;
 use super::probes::probe_labels;
 use crate::eval::{LossBatches, Reading, Subject};
@@ -29,6 +30,17 @@ pub(super) fn subject_of<'a>(
     let columns = target_columns(config);
     let losses = LossBatches { batch_size: config.trainer.batch_size, seed: config.seed, columns };
     Subject { method, dataset, labels: probe_labels(config, dataset), config: &config.eval, losses }
+}
+
+/// What is asked about a probe bank.
+pub(crate) fn subject_of_bank<'a>(
+    config: &'a RunConfig,
+    bank: &'a Bank,
+    method: &'a dyn Method,
+) -> Subject<'a> {
+    let columns = TargetColumns { target: bank.target(), recording: bank.recording() };
+    let losses = LossBatches { batch_size: config.trainer.batch_size, seed: config.seed, columns };
+    Subject { method, dataset: &bank.dataset, labels: bank.labels(config), config: &config.eval, losses }
 }
 
 /// How a part is read for an evaluation.

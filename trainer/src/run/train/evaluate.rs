@@ -15,8 +15,8 @@ use crate::eval::{
     BEST, Coverage, Evaluation, Examiner, Findings, Thoroughness, parts_at_end, test_stands_in,
     validation_part,
 };
-use crate::run::evaluate::{full_evaluation, probe_untrained, write_reports};
-use crate::run::prepare::{Prepared, reading, subject};
+use crate::run::evaluate::{BankSamples, full_evaluation, probe_banks, probe_untrained, write_reports};
+use crate::run::prepare::{Bank, Prepared, reading, subject};
 use crate::run::report::{Evaluated, Observer};
 use crate::track::FullEvaluation;
 
@@ -217,29 +217,50 @@ impl Evaluator {
                 let both = findings.evaluations.iter_mut().zip(self.untrained.iter().flatten());
                 both.for_each(|(evaluation, untrained)| evaluation.put_beside(untrained));
             }
+            let samples: Vec<BankSamples<'_>> =
+                prepared.banks.iter().map(|bank| BankSamples::spread(bank, most)).collect();
+            findings.add(probe_banks(prepared, &samples, linear)?);
             return Ok(findings);
         }
         let Some((name, ids)) = parts.first().copied() else {
             return examiner.examine(&dataset.train, &[], thoroughness);
         };
         let classes = dataset.label(&prepared.config.data.target).map_or(&[][..], |label| &label.of_sample);
-        let examine = |amount: Amount| {
-            let draw = |ids, most| draw_by_class(ids, classes, most, prepared.config.seed);
-            let bank = draw(&dataset.train, amount.bank);
-            examiner.examine(&bank, &[(name, draw(ids, amount.questions))], thoroughness)
+        let seed = prepared.config.seed;
+        // Of the run's own data, then of its banks.
+        let examine = |amounts: &[Amount]| {
+            let Some((amount, of_banks)) = amounts.split_first() else {
+                return Err(TrainError::internal("an evaluation of nothing"));
+            };
+            let bank = draw_by_class(&dataset.train, classes, amount.bank, seed);
+            let questions = draw_by_class(ids, classes, amount.questions, seed);
+            let mut findings = examiner.examine(&bank, &[(name, questions)], thoroughness)?;
+            let samples: Vec<BankSamples<'_>> = prepared
+                .banks
+                .iter()
+                .zip(of_banks)
+                .map(|(bank, amount)| BankSamples::drawn(bank, [amount.bank, amount.questions], seed))
+                .collect();
+            findings.add(probe_banks(prepared, &samples, linear)?);
+            Ok(findings)
         };
         let bank = if config.embeddings { dataset.train.len() } else { 0 };
-        let whole = Amount { questions: ids.len(), bank };
-        if let Verdict::Measure(few) = self.budget.verdict(config, whole, step) {
-            self.measure(prepared, few, step, || examine(few))?;
+        let mut whole = vec![Amount { questions: ids.len(), bank }];
+        let of_bank =
+            |bank: &Bank| Amount { questions: bank.questions().len(), bank: bank.dataset.train.len() };
+        whole.extend(prepared.banks.iter().map(of_bank));
+        if let Verdict::Measure(few) = self.budget.verdict(config, &whole, step) {
+            self.measure(prepared, &few, step, || examine(&few))?;
         }
-        let (Verdict::Known(amount) | Verdict::Measure(amount)) = self.budget.verdict(config, whole, step);
-        let mut findings = examine(amount)?;
-        let coverage = (amount != whole).then_some(Coverage {
-            questions: (amount.questions, whole.questions),
-            bank: config.embeddings.then_some((amount.bank, whole.bank)),
-        });
-        findings.evaluations.iter_mut().for_each(|evaluation| evaluation.coverage = coverage);
+        let (Verdict::Known(amounts) | Verdict::Measure(amounts)) = self.budget.verdict(config, &whole, step);
+        let mut findings = examine(&amounts)?;
+        let each = findings.evaluations.iter_mut().zip(amounts.iter().zip(&whole));
+        for (evaluation, (amount, whole)) in each.filter(|(_, (amount, whole))| amount != whole) {
+            evaluation.coverage = Some(Coverage {
+                questions: (amount.questions, whole.questions),
+                bank: config.embeddings.then_some((amount.bank, whole.bank)),
+            });
+        }
         Ok(findings)
     }
 
@@ -247,7 +268,7 @@ impl Evaluator {
     fn measure(
         &mut self,
         prepared: &Prepared,
-        few: Amount,
+        few: &[Amount],
         step: u64,
         examine: impl FnOnce() -> Result<Findings, TrainError>,
     ) -> Result<(), TrainError> {

@@ -3,9 +3,10 @@
 use std::sync::Arc;
 
 use dtrain_configs::schema::DataConfig;
+use xxhash_rust::xxh3::xxh3_128;
 
 use super::super::source::{Source, SourceWords};
-use crate::images::Images;
+use crate::images::{ImageBuffers, Images};
 use crate::views::{ImageViews, ViewError, ViewSettings, Views};
 
 impl Source for Images {
@@ -16,6 +17,15 @@ impl Source for Images {
     /// `train/17`: part, and position in it.
     fn name_of(&self, id: u32) -> Option<String> {
         ((id as usize) < Images::num_samples(self)).then(|| Images::name_of(self, id))
+    }
+
+    /// Of its pixels, without labels.
+    fn size_of(&self, id: u32) -> Option<u64> {
+        ((id as usize) < Images::num_samples(self)).then(|| self.shape().num_bytes() as u64)
+    }
+
+    fn hash_of(&self, id: u32) -> Option<u128> {
+        self.pixels(id, &mut ImageBuffers::default()).ok().map(xxh3_128)
     }
 
     fn noun(&self) -> &'static str {
