@@ -25,6 +25,7 @@ mod launch;
 mod own_files;
 mod pack;
 mod phases;
+mod pictures;
 mod pools;
 mod published_data;
 mod ranks_equal_one;

@@ -49,6 +49,8 @@ pub struct EvalConfig {
     pub few_shot: FewShotConfig,
     /// What else than the class can be read off the embedding.
     pub audit: AuditConfig,
+    /// Pictures of the embeddings.
+    pub pictures: PicturesConfig,
     /// Further labelled data by name, which are probed during training, at the end and by `dtrain eval`, and never trained on;
     /// the metrics of `birds2` are `bank_birds2/knn_top1` and so on.
     pub banks: BTreeMap<String, BankConfig>,
@@ -72,6 +74,7 @@ impl Default for EvalConfig {
             linear: LinearProbeConfig::default(),
             few_shot: FewShotConfig::default(),
             audit: AuditConfig::default(),
+            pictures: PicturesConfig::default(),
             banks: BTreeMap::new(),
         }
     }
@@ -248,6 +251,25 @@ pub struct AuditConfig {
 impl Default for AuditConfig {
     fn default() -> Self {
         Self { enabled: false, columns: Vec::new(), linear: true, min_group: 10 }
+    }
+}
+
+/// The embeddings of the part that is reported on in two dimensions, coloured by class and recording, and as tables for TensorBoard's
+/// projector.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct PicturesConfig {
+    /// Draw them at the end of the run and by `dtrain eval`. `dtrain eval --pictures` draws them too.
+    pub enabled: bool,
+    /// Samples that are shown, at most; of more, so many are drawn by class.
+    pub max_points: usize,
+    /// Besides principal components, t-SNE, which takes some seconds.
+    pub tsne: bool,
+}
+
+impl Default for PicturesConfig {
+    fn default() -> Self {
+        Self { enabled: false, max_points: 2000, tsne: true }
     }
 }
 

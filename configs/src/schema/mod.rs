@@ -36,7 +36,7 @@ pub use data::{
 };
 pub use eval::{
     AuditConfig, Baseline, Encoder, EvalConfig, EvalWeights, FewShotConfig, KnnConfig, KnnVariant,
-    LinearProbeConfig,
+    LinearProbeConfig, PicturesConfig,
 };
 pub use heads::{HeadConfig, HeadLoss, HeadSettings, HeadsConfig};
 pub use method::{

@@ -59,6 +59,18 @@ pub(super) fn check(config: &RunConfig, checks: &mut Checks) {
     );
     check_weights(config, checks);
     check_audit(config, checks);
+    check_pictures(config, checks);
+}
+
+fn check_pictures(config: &RunConfig, checks: &mut Checks) {
+    let pictures = &config.eval.pictures;
+    checks.count("eval.pictures.max_points", pictures.max_points as u64, 1, 20_000);
+    checks.require(
+        !pictures.enabled || config.eval.embeddings,
+        ["eval.pictures.enabled", "eval.embeddings"],
+        || "`eval.pictures.enabled` draws embeddings, but `eval.embeddings` is false".into(),
+        "evaluate embeddings too: `eval.embeddings=true`",
+    );
 }
 
 fn check_audit(config: &RunConfig, checks: &mut Checks) {

@@ -14,9 +14,10 @@ use crate::ui::evaluation_tables;
 /// Probes a checkpoint on train and on the parts that are reported on.
 pub fn run(args: &EvalArgs, printer: &Printer) -> Result<Exit, Failure> {
     let wanted = Wanted::best_or_as_set(args.best);
-    // A short form, with the checks of the long one.
+    // Short forms, with the checks of the long ones.
     let audit = args.audit.then(|| "eval.audit.enabled=true".to_owned());
-    let overrides: Vec<String> = args.overrides.iter().cloned().chain(audit).collect();
+    let pictures = args.pictures.then(|| "eval.pictures.enabled=true".to_owned());
+    let overrides: Vec<String> = args.overrides.iter().cloned().chain(audit).chain(pictures).collect();
     let mut weights = Weights::choose(&args.checkpoint, wanted, &overrides, &args.config)?;
     if !args.parts.is_empty() {
         weights.config.eval.parts.clone_from(&args.parts);

@@ -21,6 +21,7 @@ mod linear;
 mod losses;
 mod names;
 mod parts;
+mod plane;
 mod predict;
 mod probes;
 mod protocol;
@@ -45,6 +46,7 @@ pub use interval::Interval;
 pub use losses::Losses;
 pub use names::BEST;
 pub use parts::{HELD_OUT, final_parts, part_named, parts_at_end, test_stands_in, validation_part};
+pub use plane::Plane;
 pub use predict::{Answer, Prediction, predict};
 pub use protocol::{Baselines, Protocol};
 pub use statistics::{Measured, measure_statistics};
@@ -58,6 +60,7 @@ use embedding_std::embedding_std;
 use few_shot::FewShots;
 use figure::Figure;
 use losses::Objectives;
+use plane::Planes;
 use probes::Probes;
 use uniformity::Uniformity;
 
@@ -172,6 +175,8 @@ pub struct Evaluation {
     pub few_shot: Vec<FewShot>,
     /// What else than the class the embedding knows; with one evaluation of several.
     pub audit: Option<Audit>,
+    /// Its embeddings in two dimensions; with one evaluation of several, on rank 0 alone.
+    pub plane: Option<Plane>,
     /// Whether this is the part to report on: of several the test part.
     pub is_reported: bool,
     /// Flat metrics such as `val/knn_top1`.
@@ -225,5 +230,6 @@ pub fn evaluators<'a>(subject: &Subject<'a>) -> Vec<Box<dyn Evaluator + 'a>> {
         Box::new(Figure::new(subject, names::EFFECTIVE_RANK, effective_rank)),
         Box::new(Uniformity::new(subject)),
         Box::new(ShortcutAudit::new(subject)),
+        Box::new(Planes::new(subject)),
     ]
 }

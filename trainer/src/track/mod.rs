@@ -14,7 +14,9 @@ pub mod jsonl;
 pub mod number;
 pub mod palette;
 pub mod picture;
+pub mod projector;
 pub mod result;
+pub mod scatter;
 pub mod tensorboard;
 pub mod text;
 
@@ -28,7 +30,9 @@ pub use grid::{Color, Matrix};
 pub use jsonl::{MetricsFile, last_step};
 pub use palette::Rgb;
 pub use picture::Picture;
+pub use projector::Projector;
 pub use result::{BestWeights, Optimized, RaisedAlarm, RunResult};
+pub use scatter::{Coloring, Scatter};
 pub use tensorboard::{EventWriter, HparamValue, SessionStatus};
 
 use std::collections::BTreeMap;

@@ -17,6 +17,20 @@ pub const NOT_FINITE: Rgb = [255, 0, 90];
 /// Colours of things side by side, told apart with every kind of colour vision (Okabe and Ito 2008).
 pub const SERIES: [Rgb; 4] = [[0x00, 0x72, 0xb2], [0xe6, 0x9f, 0x00], [0x00, 0x9e, 0x73], [0xcc, 0x79, 0xa7]];
 
+/// Colours of up to ten groups (Tableau 10, M. Stone 2016).
+const GROUPS: [Rgb; 10] = [
+    [0x4e, 0x79, 0xa7],
+    [0xf2, 0x8e, 0x2b],
+    [0xe1, 0x57, 0x59],
+    [0x76, 0xb7, 0xb2],
+    [0x59, 0xa1, 0x4f],
+    [0xed, 0xc9, 0x48],
+    [0xb0, 0x7a, 0xa1],
+    [0xff, 0x9d, 0xa7],
+    [0x9c, 0x75, 0x5f],
+    [0x4a, 0x4a, 0x4a],
+];
+
 /// Viridis of matplotlib (S. van der Walt, N. Smith) at ten equal distances; linear in between.
 const VIRIDIS: [Rgb; 10] = [
     [0x44, 0x01, 0x54],
@@ -52,6 +66,25 @@ pub fn viridis(level: f32) -> Rgb {
 /// 0 to 1 as white to dark blue.
 pub fn blues(level: f32) -> Rgb {
     between(&BLUES, level)
+}
+
+/// Turns of the wheel from one of many groups to the next: the golden ratio puts neighbours far apart.
+const TURN: f64 = 0.618_033_988_749_895;
+
+/// The colour of one of `count` groups. Many go round the hues in three brightnesses by turns, since groups that follow each other
+/// mostly belong together, as recordings of a species do, and are to be told apart.
+pub fn wheel(group: usize, count: usize) -> Rgb {
+    if let Some(color) = GROUPS.get(group).filter(|_| count <= GROUPS.len()) {
+        return *color;
+    }
+    let hue = 6.0 * (group as f64 * TURN).fract() as f32;
+    let channel = |offset: f32| ((hue + offset).rem_euclid(6.0) - 3.0).abs().clamp(1.0, 2.0) - 1.0;
+    let pure = [0.0, 4.0, 2.0].map(|offset| to_byte(channel(offset)));
+    match group % 3 {
+        0 => mix(pure, BLACK, 0.15),
+        1 => mix(pure, BLACK, 0.5),
+        _ => mix(pure, WHITE, 0.35),
+    }
 }
 
 /// Black or white, whichever can be read on `background`.
@@ -99,6 +132,16 @@ mod tests {
         assert_eq!([viridis(0.0), viridis(1.0)], [VIRIDIS[0], VIRIDIS[9]]);
         assert_eq!([blues(0.0), blues(1.0)], [WHITE, BLUES[8]]);
         assert_eq!(viridis(f32::INFINITY), VIRIDIS[9]);
+    }
+
+    #[test]
+    fn groups_have_colours_of_their_own() {
+        for count in [2, 10, 11, 24, 70] {
+            let colors: std::collections::BTreeSet<Rgb> =
+                (0..count).map(|group| wheel(group, count)).collect();
+            assert_eq!(colors.len(), count);
+            assert!(!colors.contains(&WHITE));
+        }
     }
 
     #[test]

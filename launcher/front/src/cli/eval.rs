@@ -31,6 +31,9 @@ pub struct EvalArgs {
     /// Ask what else than the class the embedding knows: columns of the table, levels and lengths (`eval.audit`)
     #[arg(long)]
     pub audit: bool,
+    /// Draw the embeddings in two dimensions, and write them for TensorBoard's projector (`eval.pictures`)
+    #[arg(long)]
+    pub pictures: bool,
     /// Print the metrics as JSON to stdout
     #[arg(long)]
     pub json: bool,

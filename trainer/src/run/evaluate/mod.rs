@@ -6,6 +6,7 @@ mod banks;
 mod full;
 mod head_reports;
 mod infer;
+mod pictures;
 mod probe;
 mod reports;
 mod statistics;

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use super::audit_report::write_audit;
 use super::head_reports::write_head_reports;
+use super::pictures::write_pictures;
 use crate::error::TrainError;
 use crate::eval::Evaluation;
 
@@ -14,5 +15,6 @@ use crate::eval::Evaluation;
 pub fn write_reports(evaluations: &[Evaluation], folder: &Path) -> Result<Vec<PathBuf>, TrainError> {
     let mut written = write_head_reports(evaluations, folder)?;
     written.extend(write_audit(evaluations, folder)?);
+    written.extend(write_pictures(evaluations, folder)?);
     Ok(written)
 }
