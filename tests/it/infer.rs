@@ -57,6 +57,38 @@ fn files_are_seen_as_the_run_sees_its_own() {
     }
 }
 
+/// Of files that are cut into samples, each has a row that tells where it lies.
+#[test]
+fn samples_of_one_file_have_a_row_each() {
+    let sandbox = with_recordings(8);
+    let more = [
+        "run.dir=run",
+        "trainer.max_steps=3",
+        "trainer.batch_size=6",
+        "data.audio.clip_secs=0.1",
+        "data.audio.segment_secs=0.1",
+    ];
+    sandbox.dtrain(settings("supervised", &more)).finish().succeeded();
+    sandbox.dtrain(["infer", "run", "--part", "all", "--out", "part.csv"]).ranks(2).finish().succeeded();
+    sandbox.dtrain(["infer", "run", "sounds", "--out", "files.csv"]).finish().succeeded();
+    let (part, files) = (rows(&sandbox, "part.csv"), rows(&sandbox, "files.csv"));
+    assert_eq!(files[0][..4].join(","), "file,begin_secs,length_secs,class");
+    assert_eq!(part.len(), files.len());
+    assert!(files.len() > 2 * 24, "several samples of each of 24 files: {}", files.len());
+    for (part, file) in part.iter().zip(&files).skip(1) {
+        assert_eq!(format!("sounds/{}", part[0]), file[0]);
+        assert_eq!(part[1..3], file[1..3]);
+    }
+    let begins: Vec<&str> = files.iter().skip(1).take(2).map(|row| row[1].as_str()).collect();
+    assert_eq!(begins, ["0", "0.1"]);
+    sandbox.dtrain(["embed", "run", "--part", "all", "--out", "all.safetensors"]).finish().succeeded();
+    let bytes = std::fs::read(sandbox.join("all.safetensors")).unwrap();
+    let header = String::from_utf8_lossy(&bytes[..bytes.len().min(1 << 16)]).into_owned();
+    for wanted in ["\"begin_secs\"", "\"length_secs\"", "lark/000.wav@0.0-0.1"] {
+        assert!(header.contains(wanted), "{wanted} is missing");
+    }
+}
+
 #[test]
 fn files_that_cannot_be_read_are_named_counted_and_in_the_exit_code() {
     let sandbox = trained("supervised");

@@ -30,6 +30,8 @@ pub struct DataConfig {
     pub held_out_classes: Vec<String>,
     /// The label that names the recording a clip was cut from; `null`: each file is its own recording.
     pub recording: Option<String>,
+    /// Recordings: the label that says where in `recording` a file begins, in seconds; it is not learned.
+    pub offset: Option<String>,
     /// Recordings: which of `splits` is used.
     pub split: String,
     /// Named ways to split into train, val and test.
@@ -60,6 +62,7 @@ impl Default for DataConfig {
             target: "class".into(),
             held_out_classes: Vec::new(),
             recording: None,
+            offset: None,
             split: "default".into(),
             splits: BTreeMap::from([("default".into(), SplitConfig::default())]),
             pools: Vec::new(),
@@ -69,6 +72,29 @@ impl Default for DataConfig {
             max_bad_files: 10,
             cache_bytes: 1 << 30,
         }
+    }
+}
+
+impl DataConfig {
+    /// Whether a file may give several samples.
+    pub fn cuts_files(&self) -> bool {
+        self.kind == DataKind::Sound && (self.audio.segment_secs.is_some() || self.labels.begin.is_some())
+    }
+
+    /// The label that names a sample's recording: `recording`, or one of this name that names the file which it was cut from.
+    pub fn recording_label(&self) -> Option<&str> {
+        const FILE: &str = "recording";
+        self.recording.as_deref().or_else(|| self.cuts_files().then_some(FILE))
+    }
+
+    /// Whether samples may be known to be of one recording.
+    pub fn tells_recordings(&self) -> bool {
+        self.recording_label().is_some()
+    }
+
+    /// Whether it is known where in its recording a sample begins.
+    pub fn tells_offsets(&self) -> bool {
+        self.cuts_files() || self.kind == DataKind::Sound && self.offset.is_some()
     }
 }
 
@@ -181,7 +207,7 @@ pub struct LabelsConfig {
     /// Labels that methods learn and that stand in files, of those that the source has; `null`: all of them. A label
     /// that `recording` or a split needs may be left out here; `target` may not.
     pub columns: Option<Vec<String>>,
-    /// CSV source: the table, relative to `root`. Every column but `csv_file_column` is a label.
+    /// CSV source: the table, relative to `root`. Every column but `csv_file_column`, `begin` and `end` is a label.
     pub csv: PathBuf,
     /// CSV source: column with the file's path.
     pub csv_file_column: String,
@@ -191,6 +217,11 @@ pub struct LabelsConfig {
     /// CSV source: the folder that these paths are in, relative to `root`; columns of the table stand in braces, as in
     /// `audio/fold{fold}`. `null`: the table's folder, or `root` where that has none of the files.
     pub csv_folder: Option<PathBuf>,
+    /// CSV source: column that says where in the file a sample begins, in seconds. A file may then have several rows, also
+    /// overlapping ones; an empty cell is the file's beginning.
+    pub begin: Option<String>,
+    /// CSV source: column that says where the sample ends, in seconds; `null`, or an empty cell: with the file.
+    pub end: Option<String>,
     /// File-name source: regular expression over the path relative to `root`, with `/` between folders; each named
     /// group is a label.
     pub pattern: String,
@@ -208,6 +239,8 @@ impl Default for LabelsConfig {
             csv_file_column: "file".into(),
             rows: Vec::new(),
             csv_folder: None,
+            begin: None,
+            end: None,
             pattern: String::new(),
             leave_out: Vec::new(),
         }
@@ -253,13 +286,18 @@ pub struct SplitConfig {
 pub struct AudioConfig {
     /// Rate to which recordings are resampled, in Hz.
     pub sample_rate: u32,
-    /// Length of a view in seconds: longer recordings are cropped, shorter ones padded with zeros.
+    /// Length of a view in seconds: longer samples are cropped, shorter ones padded with zeros.
     pub clip_secs: f64,
+    /// Length of the samples that each file, or each row of a table with `labels.begin`, is cut into, in seconds. What is left
+    /// at the end is a sample if it has at least half that length, as is a file that is shorter; `null`: a file is one sample.
+    pub segment_secs: Option<f64>,
+    /// From the beginning of one such sample to that of the next, in seconds; `null`: `segment_secs`.
+    pub segment_hop_secs: Option<f64>,
 }
 
 impl Default for AudioConfig {
     fn default() -> Self {
-        Self { sample_rate: 16_000, clip_secs: 1.0 }
+        Self { sample_rate: 16_000, clip_secs: 1.0, segment_secs: None, segment_hop_secs: None }
     }
 }
 

@@ -42,6 +42,7 @@ pub(super) fn check(config: &RunConfig, checks: &mut Checks) {
         check_labels(config, checks);
         check_splits(data, checks);
         check_features(data, checks);
+        super::segments::check(data, checks);
     }
 }
 
@@ -131,6 +132,7 @@ fn check_labels(config: &RunConfig, checks: &mut Checks) {
     let by_key = format!("data.splits.{}.by", data.split);
     let mut used = vec![("data.target", "data.target", data.target.as_str())];
     used.extend(data.recording.iter().map(|label| ("data.recording", "data.recording", label.as_str())));
+    used.extend(data.offset.iter().map(|label| ("data.offset", "data.offset", label.as_str())));
     used.extend(by.map(|label| ("data.splits", by_key.as_str(), label)));
     used.extend(config.eval.probes.iter().map(|label| ("eval.probes", "eval.probes", label.as_str())));
     for (key, shown, label) in used {

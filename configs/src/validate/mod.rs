@@ -11,6 +11,7 @@ mod monitors;
 mod phases;
 mod pools;
 mod schedules;
+mod segments;
 mod stop;
 mod training;
 

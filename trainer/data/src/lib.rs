@@ -38,13 +38,13 @@ pub mod views;
 
 pub use batch::{Batch, BatchRequest, FailedSample, GroupRequest, ViewBlock};
 pub use columns::{ColumnError, Columns, Values};
-pub use dataset::{Dataset, LabelAccess, LabelColumn, OwnPart, Recordings, Sample, Source};
+pub use dataset::{Begin, Dataset, LabelAccess, LabelColumn, OwnPart, Place, Recordings, Sample, Source};
 pub use error::DataError;
 pub use loader::{Loader, LoaderError, LoaderOptions, measure};
 pub use memory::{HostMemory, NoMemory, PlainMemory};
 pub use sampler::{Draw, Pool, PoolShare, Sampler, SamplerKind, draw_by_class, evaluation_batches};
 pub use share::{share, spread};
 pub use views::{
-    ImageSpec, ImageViews, SoundSpec, SoundViews, ViewError, ViewRequest, ViewSettings, ViewSlot, Views,
-    Workspace,
+    Excerpt, ImageSpec, ImageViews, SoundSpec, SoundViews, ViewError, ViewRequest, ViewSettings, ViewSlot,
+    Views, Workspace,
 };

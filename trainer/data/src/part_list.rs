@@ -21,7 +21,7 @@ const PUBLISHED: [(&str, Part); 4] = [
     ("val_list.txt", Part::Val),
 ];
 
-/// The part of each of `paths`, which are sorted, that the lists of the split `key` name; empty without lists. What a list
+/// The part of each of `paths`, which are sorted, that the lists of the split `key` name; empty without lists. Equal paths have the same part. What a list
 /// names and is not there is counted in `notes`.
 ///
 /// # Errors
@@ -36,7 +36,10 @@ pub(super) fn parts_of_lists(
     if config.test_list.is_none() && config.val_list.is_none() {
         return Ok(Vec::new());
     }
-    let at: BTreeMap<&str, usize> = paths.iter().copied().zip(0..).collect();
+    let mut at: BTreeMap<&str, usize> = BTreeMap::new();
+    for (sample, path) in paths.iter().enumerate() {
+        at.entry(path).or_insert(sample);
+    }
     let mut parts = vec![None; paths.len()];
     let lists = [("test_list", &config.test_list, Part::Test), ("val_list", &config.val_list, Part::Val)];
     for (name, list, part) in lists {
@@ -80,7 +83,8 @@ pub(super) fn parts_of_lists(
             ));
         }
     }
-    Ok(parts)
+    let of_path = |path| at.get(path).and_then(|&first| parts.get(first).copied().flatten());
+    Ok(paths.iter().copied().map(of_path).collect())
 }
 
 /// The settings for lists that lie in `root` and that the split does not use.

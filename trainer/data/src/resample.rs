@@ -1,5 +1,7 @@
 //! Whole recordings from one sample rate to another.
 
+use std::ops::Range;
+
 use rubato::audioadapter_buffers::direct::SequentialSlice;
 use rubato::{Fft, FixedSync, Resampler as _, WindowFunction};
 
@@ -8,6 +10,54 @@ use crate::decode::{DecodeProblem, MAX_FRAMES};
 /// Shortest block of the filter, in frames at the lower of the two rates. Longer blocks filter more steeply: with
 /// this one everything up to 0.97 of the lower Nyquist frequency passes.
 const MIN_BLOCK_FRAMES: usize = 1024;
+
+/// The smallest stretches that are of whole frames at both rates.
+struct Steps {
+    /// Frames of a step before resampling.
+    of_input: usize,
+    /// Frames of a step after it.
+    of_output: usize,
+    /// Steps of a block of the filter.
+    in_block: usize,
+}
+
+impl Steps {
+    fn new(from: u32, to: u32) -> Self {
+        let gcd = greatest_common_divisor(from, to).max(1);
+        let (of_input, of_output) = ((from / gcd) as usize, (to / gcd) as usize);
+        // An even number of steps makes both blocks even: the filter's centre, half a block in, is then a whole
+        // number of frames at both rates, and taking off the delay leaves none behind.
+        let in_block = MIN_BLOCK_FRAMES.div_ceil(of_input.min(of_output).max(1)).next_multiple_of(2);
+        Self { of_input, of_output, in_block }
+    }
+}
+
+/// Frames around a part of a recording that the filter has to hear, so that the part sounds as it does within the whole.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Surroundings {
+    /// The part and what is around it, before resampling.
+    pub frames: Range<u64>,
+    /// The part, after it.
+    pub part: Range<usize>,
+}
+
+impl Surroundings {
+    /// Of `part` of a recording of `num_frames`.
+    pub fn new(part: &Range<u64>, num_frames: u64, from: u32, to: u32) -> Self {
+        if from == to {
+            return Self { frames: part.clone(), part: 0..(part.end - part.start) as usize };
+        }
+        let Steps { of_input, of_output, in_block } = Steps::new(from, to);
+        let steps_before = (part.start / of_input.max(1) as u64).min(in_block as u64);
+        let first = (steps_before as usize) * of_output;
+        let after = num_frames.saturating_sub(part.end).min((in_block * of_input) as u64);
+        let len = resampled_len(part.end - part.start, from, to) as usize;
+        Self {
+            frames: part.start - steps_before * of_input as u64..part.end + after,
+            part: first..first + len,
+        }
+    }
+}
 
 /// A resampler for one pair of rates: band-limited, zero phase, without delay.
 pub struct Resampler {
@@ -32,15 +82,11 @@ impl Resampler {
         if from == 0 || to == 0 {
             return Err(refused("a rate is 0".into()));
         }
-        let gcd = greatest_common_divisor(from, to);
-        let (step_in, step_out) = ((from / gcd) as usize, (to / gcd) as usize);
-        // An even number of steps makes both blocks even: the filter's centre, half a block in, is then a whole
-        // number of frames at both rates, and taking off the delay leaves none behind.
-        let num_steps = MIN_BLOCK_FRAMES.div_ceil(step_in.min(step_out)).next_multiple_of(2);
+        let Steps { of_input, in_block, .. } = Steps::new(from, to);
         let fft = Fft::new_custom(
             from as usize,
             to as usize,
-            num_steps * step_in,
+            in_block * of_input,
             1,
             1,
             WindowFunction::BlackmanHarris2,
@@ -161,6 +207,31 @@ mod tests {
         let first = resampler.resample(&recording).unwrap();
         resampler.resample(&sine(44_100, 3000.0, 9999)).unwrap();
         assert_eq!(resampler.resample(&recording).unwrap(), first);
+    }
+
+    /// Where the part begins between two frames of the whole at the new rate, it is a shifted one.
+    #[test]
+    fn a_part_sounds_as_within_the_whole() {
+        for (from, to) in RATES {
+            let whole = sine(from, 0.2 * f64::from(from.min(to)), 3 * from as usize);
+            let mut resampler = Resampler::new(from, to).unwrap();
+            for (begin_secs, end_secs) in [(0.0, 1.0), (0.01, 0.7), (1.0, 2.0), (2.5, 3.0), (0.0, 3.0)] {
+                let at = |secs: f64| (secs * f64::from(from)) as u64;
+                let part = at(begin_secs)..at(end_secs);
+                let around = Surroundings::new(&part, whole.len() as u64, from, to);
+                let heard = &whole[around.frames.start as usize..around.frames.end as usize];
+                let resampled = resampler.resample(heard).unwrap();
+                let ours = &resampled[around.part.clone()];
+                assert_eq!(ours.len() as u64, resampled_len(part.end - part.start, from, to));
+                let all = resampler.resample(&whole).unwrap();
+                let first = part.start as f64 * f64::from(to) / f64::from(from);
+                if first.fract() == 0.0 {
+                    for (a, b) in ours.iter().zip(&all[first as usize..]) {
+                        assert!((a - b).abs() < 1e-5, "{from} to {to} Hz, {begin_secs} s: {a} and {b}");
+                    }
+                }
+            }
+        }
     }
 
     #[test]

@@ -144,7 +144,7 @@ mod tests {
         };
         assert_eq!(small.image, changed);
         assert_eq!([32, 33, 1, 0].map(|side| small_views.side(side)), [16, 17, 1, 1]);
-        let audio = AudioConfig { sample_rate: 8000, clip_secs: 2.0 };
-        assert_eq!(small_views.audio(&audio), AudioConfig { sample_rate: 8000, clip_secs: 0.5 });
+        let audio = AudioConfig { sample_rate: 8000, clip_secs: 2.0, ..AudioConfig::default() };
+        assert_eq!(small_views.audio(&audio), AudioConfig { clip_secs: 0.5, ..audio });
     }
 }

@@ -4,19 +4,20 @@ use std::path::Path;
 
 use dtrain_configs::schema::DataConfig;
 
+use super::cut::Cut;
 use super::file_warnings::Readable;
 use crate::error::DataError;
 use crate::labels::{LabelColumn, Row};
 use crate::part_list::{parts_of_lists, unused_lists};
 use crate::split::{Part, SplitInput, split};
 
-/// A part for each of `rows`; what is worth knowing about it goes to `notes`.
+/// A part for each sample; what is worth knowing about it goes to `notes`.
 ///
 /// # Errors
 /// Settings that do not fit the data.
 pub(super) fn assign(
     config: &DataConfig,
-    rows: &Readable,
+    (rows, cuts): (&Readable, &[Cut]),
     columns: &[LabelColumn],
     root: &Path,
     notes: &mut Vec<String>,
@@ -25,14 +26,15 @@ pub(super) fn assign(
     let key = format!("data.splits.{}", config.split);
     let position = |label: &String| columns.iter().position(|column| column.name == *label);
     let by = split_config.by.as_ref().or(config.recording.as_ref());
-    let paths: Vec<&str> = rows.iter().map(|(row, _)| row.relative.as_str()).collect();
+    let path = |cut: &Cut| rows.get(cut.row).map_or("", |(row, _)| row.relative.as_str());
+    let paths: Vec<&str> = cuts.iter().map(path).collect();
     let groups = match by.and_then(position) {
-        Some(label) => values(rows, label),
+        Some(label) => of_samples(&values(rows, label), cuts),
         None => paths.iter().copied().map(Some).collect(),
     };
     let classes = match position(&config.target).and_then(|at| columns.get(at)) {
         Some(column) => column.of_sample.clone(),
-        None => vec![None; rows.len()],
+        None => vec![None; cuts.len()],
     };
     let of_list = parts_of_lists(split_config, &key, root, &paths, notes)?;
     notes.extend(unused_lists(split_config, &key, root));
@@ -50,6 +52,11 @@ pub(super) fn assign(
 /// The samples of a part.
 pub(super) fn ids_where(parts: &[Part], part: Part) -> Vec<u32> {
     parts.iter().zip(0u32..).filter(|(of_sample, _)| **of_sample == part).map(|(_, id)| id).collect()
+}
+
+/// What holds of the row of each sample.
+pub(super) fn of_samples<T: Copy>(of_rows: &[Option<T>], cuts: &[Cut]) -> Vec<Option<T>> {
+    cuts.iter().map(|cut| of_rows.get(cut.row).copied().flatten()).collect()
 }
 
 /// What `rows` say of a label.

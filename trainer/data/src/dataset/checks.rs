@@ -23,6 +23,7 @@ pub(super) fn check_names(config: &DataConfig, labels: &[String]) -> Result<(), 
     let named = [
         ("data.target".to_owned(), Some(&config.target).filter(|_| !unlabelled)),
         ("data.recording".to_owned(), config.recording.as_ref()),
+        ("data.offset".to_owned(), config.offset.as_ref()),
         (format!("data.splits.{}.by", config.split), split.by.as_ref()),
     ];
     let columns = config.labels.columns.iter().flatten();

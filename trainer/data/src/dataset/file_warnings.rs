@@ -7,7 +7,7 @@ use crate::labels::Row;
 use crate::scan::Header;
 use crate::texts::shortened;
 
-/// Recordings whose headers could be read.
+/// Rows of recordings whose headers could be read.
 pub(super) type Readable = Vec<(Row, Header)>;
 
 /// Files that are named; the others are counted.
@@ -50,8 +50,10 @@ fn warning(
     is_odd: impl Fn(&Header) -> bool,
     text: impl FnOnce(String) -> String,
 ) -> Option<String> {
-    let odd: Vec<&str> =
+    let mut odd: Vec<&str> =
         readable.iter().filter(|(_, header)| is_odd(header)).map(|(row, _)| row.relative.as_str()).collect();
+    // Of a file with several rows.
+    odd.dedup();
     let named = || format!("({}): {}", odd.len(), shortened(odd.iter().take(NUM_NAMED), odd.len()));
     (!odd.is_empty()).then(|| text(named()))
 }

@@ -6,7 +6,8 @@ use std::sync::Arc;
 use dtrain_configs::schema::{DataConfig, DataKind};
 use xxhash_rust::xxh3::Xxh3Default;
 
-use super::{Dataset, Recordings, Sample, SkippedFile, images};
+use super::cut::pieces_of_file;
+use super::{Begin, Dataset, Recordings, Sample, SkippedFile, images};
 use crate::error::DataError;
 use crate::scan::{find_recordings, read_headers};
 
@@ -44,7 +45,7 @@ fn of_recordings(config: &DataConfig, paths: &[PathBuf]) -> Result<Dataset, Data
         }));
     }
     let mut hash = Xxh3Default::new();
-    let mut samples = Vec::new();
+    let (mut samples, mut files) = (Vec::new(), Vec::new());
     for (path, header) in named.iter().zip(read_headers(&named)) {
         let relative = shown(path);
         hash.update(&(relative.len() as u64).to_le_bytes());
@@ -52,8 +53,24 @@ fn of_recordings(config: &DataConfig, paths: &[PathBuf]) -> Result<Dataset, Data
         match header {
             Ok(header) => {
                 hash.update(&header.num_bytes.to_le_bytes());
-                let (num_frames, sample_rate) = (header.num_frames, header.sample_rate);
-                samples.push(Sample { path: path.clone(), relative, num_frames, sample_rate });
+                let (path, relative): (Arc<Path>, Arc<str>) = (path.as_path().into(), relative.into());
+                let sample = |begin, num_frames| Sample {
+                    path: path.clone(),
+                    relative: relative.clone(),
+                    begin,
+                    num_frames,
+                    sample_rate: header.sample_rate,
+                };
+                let pieces = pieces_of_file(&header, &config.audio);
+                let before = samples.len();
+                match pieces {
+                    None => samples.push(sample(None, header.num_frames)),
+                    Some(pieces) => samples.extend(
+                        pieces.iter().map(|piece| sample(Some(piece.start), piece.end - piece.start)),
+                    ),
+                }
+                let file = files.last().map_or(0, |last| last + 1);
+                files.extend(vec![file; samples.len() - before]);
             }
             Err(error) => skipped.push(SkippedFile {
                 path: relative,
@@ -65,17 +82,23 @@ fn of_recordings(config: &DataConfig, paths: &[PathBuf]) -> Result<Dataset, Data
     if u32::try_from(samples.len()).is_err() {
         return Err(DataError::TooManyRecordings { num_files: samples.len() });
     }
+    let begin = |(sample, &timeline): (&Sample, &u32)| {
+        let secs = sample.begin? as f64 / f64::from(sample.sample_rate.max(1));
+        Some(Begin { timeline, micros: (secs * 1e6).round() as i64 })
+    };
+    let begins = samples.iter().zip(&files).map(begin).collect();
     let ids: Vec<u32> = (0u32..).take(samples.len()).collect();
     Ok(Dataset {
         name: config.name.clone(),
         root: PathBuf::new(),
         source: Arc::new(Recordings(samples)),
         labels: Vec::new(),
-        recordings: ids.clone(),
+        recordings: files,
         train: Vec::new(),
         val: Vec::new(),
         test: ids,
         set_aside: Vec::new(),
+        begins,
         own_parts: Vec::new(),
         skipped,
         warnings: Vec::new(),

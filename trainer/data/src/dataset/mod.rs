@@ -1,7 +1,11 @@
 //! A data set, opened: every sample with its labels, its part, and a number that any machine gives it alike.
 
 mod assign;
+mod by_file;
 mod checks;
+mod cut;
+#[cfg(test)]
+mod cut_tests;
 mod file_warnings;
 mod files;
 mod images;
@@ -9,6 +13,7 @@ mod label_warnings;
 mod recording;
 mod recordings;
 mod source;
+mod timeline;
 mod warnings;
 
 use std::ops::Deref;
@@ -23,7 +28,7 @@ use crate::error::DataError;
 pub use crate::labels::LabelColumn;
 use crate::sampler::Pool;
 pub use recording::{Recordings, Sample};
-pub use source::{Source, SourceWords};
+pub use source::{Place, Source, SourceWords};
 
 /// Samples with labels, split into parts. Recordings are numbered by relative path, images as their files have them: ids
 /// do not depend on the file system, the labels or the split.
@@ -39,9 +44,11 @@ pub struct Dataset {
     pub labels: Vec<LabelColumn>,
     /// Columns of the table that `data.labels.columns` leaves out. Nothing learns or probes them; an audit asks for them.
     pub set_aside: Vec<LabelColumn>,
-    /// Number of the recording that each sample was cut from; each has its own where `data.recording` is `null` or
+    /// Number of the recording that each sample was cut from; each file has its own where `data.recording` is `null` or
     /// the sample lacks that label.
     pub recordings: Vec<u32>,
+    /// Where each sample begins in its recording; empty where the data do not say.
+    pub begins: Vec<Option<Begin>>,
     /// Sample ids to learn from, ascending.
     pub train: Vec<u32>,
     /// Sample ids to choose by, ascending.
@@ -65,6 +72,16 @@ pub struct OwnPart {
     pub name: String,
     /// Sample ids, ascending. They may be in other parts too.
     pub ids: Vec<u32>,
+}
+
+/// Where a sample begins.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Begin {
+    /// In what: samples of one number share their time. That is the recording where `data.offset` says where a file begins in it,
+    /// else the file.
+    pub timeline: u32,
+    /// How far in it, in microseconds.
+    pub micros: i64,
 }
 
 /// Which labels of images are wanted.
@@ -154,6 +171,24 @@ impl Dataset {
     /// The label of this name.
     pub fn label(&self, name: &str) -> Option<&LabelColumn> {
         self.labels.iter().find(|column| column.name == name)
+    }
+
+    /// Adds a label that names the file of each sample, unless there is one of that name, or files are not cut into samples.
+    pub fn label_files(&mut self, name: &str) {
+        if self.label(name).is_some() {
+            return;
+        }
+        let mut classes = Vec::new();
+        let mut of_sample = Vec::new();
+        for (id, &recording) in (0u32..).zip(&self.recordings) {
+            let Some(place) = self.source.place_of(id) else { return };
+            // Files are numbered in the order in which their samples come.
+            if recording as usize == classes.len() {
+                classes.push(place.file);
+            }
+            of_sample.push(Some(recording));
+        }
+        self.labels.push(LabelColumn { name: name.to_owned(), classes, values: Vec::new(), of_sample });
     }
 
     /// What a sampler draws the train part from; `label` gives the classes where a sampler needs them.

@@ -1,30 +1,55 @@
 //! Recordings as what a data set is read from.
 
 use std::io::Read;
-use std::path::PathBuf;
+use std::path::Path;
 use std::sync::Arc;
 
 use dtrain_configs::schema::DataConfig;
 use xxhash_rust::xxh3::Xxh3Default;
 
-use super::source::{Source, SourceWords};
+use super::source::{Place, Source, SourceWords};
 use crate::augment::SoundAugmentations;
-use crate::views::{SoundSpec, SoundViews, ViewError, ViewSettings, Views};
+use crate::views::{Excerpt, SoundSpec, SoundViews, ViewError, ViewSettings, Views};
 
 /// Bytes of a file that are hashed at once.
 const READ_AT_ONCE: usize = 1 << 16;
 
-/// One recording.
+/// One recording, or a part of one.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Sample {
-    /// Where it is; absolute if the root is.
-    pub path: PathBuf,
+    /// Where the file is; absolute if the root is.
+    pub path: Arc<Path>,
     /// The same below the root, with `/` between folders.
-    pub relative: String,
-    /// Sample frames.
+    pub relative: Arc<str>,
+    /// The frame of the file at which the sample begins, where files are cut into samples.
+    pub begin: Option<u64>,
+    /// Frames of the sample.
     pub num_frames: u64,
     /// In Hz.
     pub sample_rate: u32,
+}
+
+impl Sample {
+    fn place(&self) -> Option<Place> {
+        let secs = |frames: u64| frames as f64 / f64::from(self.sample_rate.max(1));
+        Some(Place {
+            file: self.relative.to_string(),
+            begin_secs: secs(self.begin?),
+            length_secs: secs(self.num_frames),
+        })
+    }
+
+    fn excerpt(&self) -> Excerpt {
+        let frames = self.begin.map(|begin| begin..begin + self.num_frames);
+        Excerpt { path: self.path.clone(), frames }
+    }
+}
+
+/// Seconds as names have them: to a millisecond, and not shorter than `5.0`.
+fn seconds(secs: f64) -> String {
+    let text = format!("{secs:.3}");
+    let short = text.trim_end_matches('0');
+    if short.ends_with('.') { format!("{short}0") } else { short.to_owned() }
 }
 
 /// All readable recordings, by id.
@@ -36,18 +61,28 @@ impl Source for Recordings {
         self.0.len()
     }
 
-    /// Its path below the root.
+    /// Its path below the root; of a part of a recording followed by seconds, as in `field/a.wav@5.0-10.0`.
     fn name_of(&self, id: u32) -> Option<String> {
-        Some(self.0.get(id as usize)?.relative.clone())
+        let sample = self.0.get(id as usize)?;
+        Some(match sample.place() {
+            None => sample.relative.to_string(),
+            Some(Place { file, begin_secs, length_secs }) => {
+                format!("{file}@{}-{}", seconds(begin_secs), seconds(begin_secs + length_secs))
+            }
+        })
+    }
+
+    fn place_of(&self, id: u32) -> Option<Place> {
+        self.0.get(id as usize)?.place()
     }
 
     /// Of the file.
     fn size_of(&self, id: u32) -> Option<u64> {
-        Some(fs_err::metadata(&self.0.get(id as usize)?.path).ok()?.len())
+        Some(fs_err::metadata(&*self.0.get(id as usize)?.path).ok()?.len())
     }
 
     fn hash_of(&self, id: u32) -> Option<u128> {
-        let mut file = fs_err::File::open(&self.0.get(id as usize)?.path).ok()?;
+        let mut file = fs_err::File::open(&*self.0.get(id as usize)?.path).ok()?;
         let mut hash = Xxh3Default::new();
         let mut bytes = vec![0; READ_AT_ONCE];
         loop {
@@ -66,14 +101,19 @@ impl Source for Recordings {
         let audio = &data.audio;
         SourceWords {
             parts: format!("split `{}`", data.split),
-            views: format!("{} s at {} Hz", audio.clip_secs, audio.sample_rate),
+            views: match audio.segment_secs {
+                Some(secs) => {
+                    format!("{} s of samples of {secs} s, at {} Hz", audio.clip_secs, audio.sample_rate)
+                }
+                None => format!("{} s at {} Hz", audio.clip_secs, audio.sample_rate),
+            },
         }
     }
 
     fn views(self: Arc<Self>, settings: &ViewSettings<'_>) -> Result<Arc<dyn Views>, ViewError> {
         let ViewSettings { data, augment, seed, num_specs } = *settings;
-        let paths = self.0.iter().map(|sample| sample.path.clone()).collect();
-        let views = SoundViews::new(paths, &data.audio, &data.features, augment, seed, data.cache_bytes)?;
+        let excerpts = self.0.iter().map(Sample::excerpt).collect();
+        let views = SoundViews::new(excerpts, &data.audio, &data.features, augment, seed, data.cache_bytes)?;
         if num_specs < 2 {
             return Ok(Arc::new(views));
         }
@@ -104,13 +144,14 @@ mod tests {
         let mut writer = hound::WavWriter::create(&path, spec).unwrap();
         (0..9000u32).for_each(|t| writer.write_sample((t * t % 1013) as i16).unwrap());
         writer.finalize().unwrap();
-        let sample = Sample { path, relative: "a.wav".into(), num_frames: 9000, sample_rate: 8000 };
+        let (path, relative) = (path.into(), "a.wav".into());
+        let sample = Sample { path, relative, begin: None, num_frames: 9000, sample_rate: 8000 };
         Arc::new(Recordings(vec![sample]))
     }
 
     fn data() -> DataConfig {
         DataConfig {
-            audio: AudioConfig { sample_rate: 8000, clip_secs: 0.56 },
+            audio: AudioConfig { sample_rate: 8000, clip_secs: 0.56, ..AudioConfig::default() },
             features: FeatureConfig { n_fft: 256, hop_length: 80, n_mels: 24, ..FeatureConfig::default() },
             ..DataConfig::default()
         }
@@ -130,6 +171,26 @@ mod tests {
         let slot = ViewSlot { spec, view, index: 0, values: &mut values, drawn: &mut [] };
         maker.make(&mut Workspace::default(), &request, vec![slot], &mut []).unwrap();
         values
+    }
+
+    #[test]
+    fn names_tell_the_file_and_the_seconds() {
+        let sample = |begin, num_frames| Sample {
+            path: Path::new("/b/a.wav").into(),
+            relative: "b/a.wav".into(),
+            begin,
+            num_frames,
+            sample_rate: 8000,
+        };
+        let samples = vec![sample(None, 9), sample(Some(0), 40_000), sample(Some(8024), 24)];
+        let source = Recordings(samples);
+        let names: Vec<Option<String>> = (0..4).map(|id| source.name_of(id)).collect();
+        let expected =
+            ["b/a.wav", "b/a.wav@0.0-5.0", "b/a.wav@1.003-1.006"].map(|name| Some(name.to_owned()));
+        assert_eq!(names, [expected.as_slice(), &[None]].concat());
+        assert_eq!(source.place_of(0), None);
+        let place = Place { file: "b/a.wav".into(), begin_secs: 1.003, length_secs: 0.003 };
+        assert_eq!(source.place_of(2), Some(place));
     }
 
     #[test]

@@ -1,22 +1,25 @@
 //! A data set of recordings: files listed with their labels, headers read, unreadable ones left out, split into parts.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
 use dtrain_configs::schema::DataConfig;
 use xxhash_rust::xxh3::Xxh3Default;
 
-use super::assign::{assign, ids_where, values};
+use super::assign::{assign, ids_where, of_samples, values};
+use super::by_file::{are_of_one_file, headers, number_files, number_recordings};
 use super::checks::{check_classes, check_folders, check_names, check_num_bad};
+use super::cut::{Cut, cut};
 use super::file_warnings::{Readable, file_warnings};
 use super::label_warnings::label_warnings;
+use super::timeline::begins;
 use super::warnings::find_warnings;
 use super::{Dataset, Recordings, Sample, SkippedFile};
 use crate::decode::DecodeError;
 use crate::error::DataError;
 use crate::labels::map::{Origin, mapped};
 use crate::labels::{LabelColumn, Listing, Row, list};
-use crate::scan::{Header, check_root, read_headers};
+use crate::scan::{Header, check_root};
 use crate::split::Part;
 
 /// Opens recordings below `root`: their headers are read.
@@ -29,21 +32,22 @@ pub(super) fn open(config: &DataConfig, root: &Path) -> Result<Dataset, DataErro
     let listing = list(&config.labels, &root)?;
     check_names(config, &listing.labels)?;
     check_folders(config, &listing, &root)?;
-    let Listing { labels, rows, unprintable, notes, .. } = listing;
+    let Listing { labels, rows, unprintable, mut notes, .. } = listing;
 
-    let paths: Vec<PathBuf> = rows.iter().map(|row| row.path.clone()).collect();
-    let headers = read_headers(&paths);
+    let headers = headers(&rows);
     let (readable, unreadable) = separate(rows, headers);
     let skipped = skipped_files(&unreadable, unprintable);
-    check_num_bad(&skipped, readable.len(), config.max_bad_files)?;
-    if u32::try_from(readable.len()).is_err() {
-        return Err(DataError::TooManyRecordings { num_files: readable.len() });
+    check_num_bad(&skipped, readable.chunk_by(are_of_one_file).count(), config.max_bad_files)?;
+    let cuts = cut(&readable, &config.audio, &mut notes)?;
+    if u32::try_from(cuts.len()).is_err() {
+        return Err(DataError::TooManyRecordings { num_files: cuts.len() });
     }
+    let files = number_files(&readable, &cuts);
 
     let mut columns: Vec<LabelColumn> = labels
         .into_iter()
         .enumerate()
-        .map(|(i, name)| LabelColumn::new(name, &values(&readable, i)))
+        .map(|(i, name)| LabelColumn::new(name, &of_samples(&values(&readable, i), &cuts)))
         .collect();
     add_mapped(config, &mut columns)?;
     if let Some(target) = columns.iter().position(|column| column.name == config.target)
@@ -51,25 +55,22 @@ pub(super) fn open(config: &DataConfig, root: &Path) -> Result<Dataset, DataErro
     {
         check_classes(column, &values(&unreadable, target), &root)?;
     }
-    let mut notes = notes;
-    let parts = assign(config, &readable, &columns, &root, &mut notes)?;
+    let parts = assign(config, (&readable, &cuts), &columns, &root, &mut notes)?;
     let recording = columns.iter().find(|column| config.recording.as_ref() == Some(&column.name));
-    let recordings = number_recordings(recording, readable.len());
-    let fingerprint = fingerprint(&readable, &columns);
-    let is_chosen = |column: &LabelColumn| match &config.labels.columns {
-        Some(chosen) => chosen.contains(&column.name) || config.label_maps.contains_key(&column.name),
-        None => true,
-    };
-    let (columns, set_aside) = columns.into_iter().partition(is_chosen);
+    let recordings = number_recordings(recording, &files);
+    let begins = begins(config, &readable, &cuts, &columns, &files)?;
+    let fingerprint = fingerprint(&readable, &cuts, &columns);
+    let (columns, set_aside) = columns.into_iter().partition(|column| is_kept(config, &column.name));
     let ids_of = |part| ids_where(&parts, part);
     let of_files = file_warnings(&readable, config);
-    let source = Arc::new(Recordings(readable.into_iter().map(sample).collect()));
+    let source = Arc::new(Recordings(samples(readable, cuts)));
     let mut dataset = Dataset {
         name: config.name.clone(),
         root,
         train: ids_of(Part::Train),
         val: ids_of(Part::Val),
         test: ids_of(Part::Test),
+        begins,
         own_parts: Vec::new(),
         source: source.clone(),
         labels: columns,
@@ -89,6 +90,14 @@ pub(super) fn open(config: &DataConfig, root: &Path) -> Result<Dataset, DataErro
         (find_warnings(&dataset, &source, config), label_warnings(&dataset, &source, config));
     dataset.warnings = [of_data, of_files, of_labels, notes].concat();
     Ok(dataset)
+}
+
+/// Labels that are not left out by `data.labels.columns`, and say more than when a file begins.
+fn is_kept(config: &DataConfig, label: &String) -> bool {
+    match &config.labels.columns {
+        Some(chosen) => chosen.contains(label) || config.label_maps.contains_key(label),
+        None => config.offset.as_ref() != Some(label) || config.target == *label,
+    }
 }
 
 /// Adds the labels that follow from others.
@@ -130,7 +139,8 @@ fn separate(rows: Vec<Row>, headers: Vec<Result<Header, DecodeError>>) -> (Reada
 }
 
 fn skipped_files(unreadable: &Unreadable, unprintable: Vec<String>) -> Vec<SkippedFile> {
-    let unreadable = unreadable.iter().map(|(row, error)| SkippedFile {
+    let files = unreadable.chunk_by(|a, b| a.0.relative == b.0.relative).filter_map(|rows| rows.first());
+    let unreadable = files.map(|(row, error)| SkippedFile {
         path: row.relative.clone(),
         reason: error.problem.to_string(),
         advice: error.problem.advice(),
@@ -143,20 +153,24 @@ fn skipped_files(unreadable: &Unreadable, unprintable: Vec<String>) -> Vec<Skipp
     unreadable.chain(unprintable).collect()
 }
 
-/// Samples without a recording follow after the named recordings, each with its own number.
-fn number_recordings(column: Option<&LabelColumn>, num_samples: usize) -> Vec<u32> {
-    let Some(column) = column else { return (0u32..).take(num_samples).collect() };
-    let mut alone = (0u32..).skip(column.classes.len());
-    column.of_sample.iter().filter_map(|recording| recording.or_else(|| alone.next())).collect()
-}
-
-fn sample((row, header): (Row, Header)) -> Sample {
-    let Row { path, relative, .. } = row;
-    Sample { path, relative, num_frames: header.num_frames, sample_rate: header.sample_rate }
+fn samples(rows: Readable, cuts: Vec<Cut>) -> Vec<Sample> {
+    let shared: Vec<(Arc<Path>, Arc<str>, Header)> =
+        rows.into_iter().map(|(row, header)| (row.path.into(), row.relative.into(), header)).collect();
+    let sample = |cut: Cut| {
+        let (path, relative, header) = shared.get(cut.row)?;
+        Some(Sample {
+            path: path.clone(),
+            relative: relative.clone(),
+            begin: cut.frames.as_ref().map(|frames| frames.start),
+            num_frames: cut.frames.map_or(header.num_frames, |frames| frames.end - frames.start),
+            sample_rate: header.sample_rate,
+        })
+    };
+    cuts.into_iter().filter_map(sample).collect()
 }
 
 /// Each text is preceded by its length, so that no two data sets write the same bytes.
-fn fingerprint(rows: &Readable, columns: &[LabelColumn]) -> u64 {
+fn fingerprint(rows: &Readable, cuts: &[Cut], columns: &[LabelColumn]) -> u64 {
     fn text(hash: &mut Xxh3Default, text: &str) {
         hash.update(&(text.len() as u64).to_le_bytes());
         hash.update(text.as_bytes());
@@ -173,6 +187,10 @@ fn fingerprint(rows: &Readable, columns: &[LabelColumn]) -> u64 {
             text(&mut hash, value.as_deref().unwrap_or_default());
         }
     }
+    for frames in cuts.iter().filter_map(|cut| cut.frames.as_ref()) {
+        hash.update(&frames.start.to_le_bytes());
+        hash.update(&frames.end.to_le_bytes());
+    }
     hash.digest()
 }
 
@@ -184,7 +202,7 @@ pub(super) mod tests {
     use super::*;
     use dtrain_configs::schema::{FeatureConfig, LabelSource, LabelsConfig, SplitConfig};
 
-    fn write_wav(path: &Path, num_frames: usize) {
+    pub fn write_wav(path: &Path, num_frames: usize) {
         fs_err::create_dir_all(path.parent().unwrap()).unwrap();
         let spec = hound::WavSpec {
             channels: 1,

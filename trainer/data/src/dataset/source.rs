@@ -22,6 +22,11 @@ pub trait Source: fmt::Debug + Send + Sync {
     /// Hash of these bytes; `None` where they cannot be read.
     fn hash_of(&self, id: u32) -> Option<u128>;
 
+    /// Where in its file a sample lies; `None` where a file is one sample, or where places have no time.
+    fn place_of(&self, _id: u32) -> Option<Place> {
+        None
+    }
+
     /// What one sample is: the heading of a column of names.
     fn noun(&self) -> &'static str;
 
@@ -33,6 +38,17 @@ pub trait Source: fmt::Debug + Send + Sync {
     /// # Errors
     /// Settings that do not fit the samples. No sample is read.
     fn views(self: Arc<Self>, settings: &ViewSettings<'_>) -> Result<Arc<dyn Views>, ViewError>;
+}
+
+/// A sample that was cut from a longer recording.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Place {
+    /// What the file is called.
+    pub file: String,
+    /// Where in it the sample begins.
+    pub begin_secs: f64,
+    /// How long it is.
+    pub length_secs: f64,
 }
 
 /// What is said of a source to people.

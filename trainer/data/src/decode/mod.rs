@@ -17,6 +17,7 @@ mod tests;
 #[cfg(test)]
 mod twins;
 
+use std::ops::Range;
 use std::path::Path;
 
 pub use self::error::{DecodeError, DecodeProblem};
@@ -122,6 +123,24 @@ impl Decoder {
         decoded.map_err(|problem| problem.of(path))
     }
 
+    /// As [`Decoder::decode`], of the frames that `part` chooses by the header; nothing else is read. They are counted from the
+    /// beginning of the file.
+    ///
+    /// # Errors
+    /// As there, and where the file has not as many frames.
+    pub fn decode_part(
+        &mut self,
+        path: &Path,
+        part: impl FnOnce(&WavInfo) -> Result<Range<u64>, DecodeProblem>,
+    ) -> Result<Recording, DecodeError> {
+        let decoded = self.open(path).and_then(|wav| {
+            let sample_rate = wav.info.sample_rate;
+            let frames = part(&wav.info)?;
+            Ok(Recording { samples: samples::read_all(wav.part(frames)?)?, sample_rate })
+        });
+        decoded.map_err(|problem| problem.of(path))
+    }
+
     fn open(&mut self, path: &Path) -> Result<OpenWav<'_>, DecodeProblem> {
         let source = Source::open(path, &mut self.block)?;
         let Chunks { format, data_offset, data_bytes, notes } = Chunks::locate(&source)?;
@@ -144,7 +163,7 @@ impl Decoder {
                 sample_rate: info.sample_rate,
             });
         }
-        Ok(OpenWav { info, format, data_offset, data_bytes, source })
+        Ok(OpenWav { info, format, data_offset, data_bytes, first_frame: 0, source })
     }
 }
 
@@ -170,5 +189,32 @@ struct OpenWav<'a> {
     format: Format,
     data_offset: u64,
     data_bytes: u64,
+    /// Number of the frame at `data_offset`, for messages.
+    first_frame: u64,
     source: Source<'a>,
+}
+
+impl OpenWav<'_> {
+    /// Some of its frames, one at least.
+    fn part(self, frames: Range<u64>) -> Result<Self, DecodeProblem> {
+        let frame_bytes = u64::from(self.format.frame_bytes);
+        if frames.end > self.info.num_frames {
+            return Err(DecodeProblem::Truncated {
+                offset: self.data_offset,
+                expected_bytes: frames.end.saturating_mul(frame_bytes),
+                found_bytes: self.data_bytes,
+            });
+        }
+        let num_frames = frames.end.saturating_sub(frames.start);
+        if num_frames == 0 {
+            return Err(DecodeProblem::Empty);
+        }
+        Ok(Self {
+            data_offset: self.data_offset + frames.start * frame_bytes,
+            data_bytes: num_frames * frame_bytes,
+            first_frame: frames.start,
+            info: WavInfo { num_frames, ..self.info },
+            ..self
+        })
+    }
 }

@@ -31,9 +31,9 @@ fn each_mix(
     mono: &mut Vec<f32>,
     mut go_on: impl FnMut(&mut Vec<f32>) -> bool,
 ) -> Result<(), DecodeProblem> {
-    let OpenWav { info, format, data_offset, data_bytes, source } = wav;
+    let OpenWav { info, format, data_offset, data_bytes, first_frame, source } = wav;
     let channels = usize::from(info.channels);
-    let mut num_frames = 0;
+    let mut num_frames = first_frame;
     source.each_block(data_offset, data_bytes, format.frame_bytes.into(), |block| {
         let before = mono.len();
         match format.encoding {

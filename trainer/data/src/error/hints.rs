@@ -47,7 +47,10 @@ impl DataError {
                                                 `data.root`, or to `data.labels.csv_folder=` below that; remove the rows \
                                                 or restore the files"
                 .into(),
-            Self::ListedTwice { .. } => "keep one row for each recording".into(),
+            Self::ListedTwice { .. } => "keep one row for each recording, or for each part of it where `data.labels.begin` names a \
+                                         column; several labels of one are columns"
+                .into(),
+            Self::Cut(error) => error.hint(),
             Self::DuplicateLabel { .. } => "give each label its own name".into(),
             Self::Pattern { .. } | Self::NoNamedGroups { .. } => {
                 r"each named group is a label: `(?P<digit>\d)_(?P<speaker>[a-z]+)_(?P<take>\d+)\.wav$`".into()

@@ -1,11 +1,13 @@
 //! What can be wrong with recordings, labels, splits and batches, each with its next step.
 
+mod cut;
 mod hints;
 
 use std::path::PathBuf;
 
 use thiserror::Error;
 
+pub use self::cut::CutError;
 use crate::images::FormatError;
 use crate::sniff::FileKind;
 use crate::texts::{listed, quoted, shortened};
@@ -103,7 +105,7 @@ pub enum DataError {
         /// Where they are instead, with the setting.
         found: Option<String>,
     },
-    /// One recording has two rows.
+    /// One recording, or one part of it, has two rows.
     #[error("table `{}` lists `{file}` twice, in lines {first_line} and {second_line}", path.display())]
     ListedTwice {
         /// The table.
@@ -115,6 +117,9 @@ pub enum DataError {
         /// Line of the second row.
         second_line: u64,
     },
+    /// Samples that cannot be cut from their recordings.
+    #[error(transparent)]
+    Cut(#[from] CutError),
     /// Two labels of one name.
     #[error("label `{label}` is defined twice in {place}")]
     DuplicateLabel {

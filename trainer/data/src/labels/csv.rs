@@ -1,4 +1,4 @@
-//! Labels from a table with one row for each recording.
+//! Labels from a table with one row for each recording, or for each part of it.
 
 use std::collections::{BTreeMap, HashMap};
 use std::path::{Component, Path, PathBuf};
@@ -8,14 +8,15 @@ use dtrain_configs::schema::LabelsConfig;
 use rayon::prelude::*;
 
 use super::look_around::{tables_below, where_files_are};
+use super::spans::SpanColumns;
 use super::table::{Table, is_nameless};
-use super::{Listing, Row, first_duplicate};
+use super::{Listing, Row, Span, first_duplicate};
 use crate::error::DataError;
 use crate::scan::check_root;
 use crate::texts::{NUM_LISTED, listed};
 
-/// Lists the recordings of the table `csv` (relative to `root`); every column with a name but `csv_file_column` is a
-/// label, and an empty cell is a missing one. Paths in the table are below `csv_folder`; without that setting, below the
+/// Lists the recordings of the table `csv` (relative to `root`); every column with a name but `csv_file_column`, `begin` and `end`
+/// is a label, and an empty cell is a missing one. Paths in the table are below `csv_folder`; without that setting, below the
 /// table's folder, or below `root` where that folder has none of them.
 ///
 /// # Errors
@@ -34,16 +35,21 @@ pub(super) fn list(config: &LabelsConfig, root: &Path) -> Result<Listing, DataEr
         return Err(DataError::NoFileColumn { path, column: file_column.to_owned(), columns, guess });
     };
     keep_rows(&mut table, &config.rows)?;
-    let labels: Vec<usize> = (0..table.columns.len()).filter(|&at| is_label(&table, at, file_at)).collect();
+    let spans = SpanColumns::find(config, &table)?;
+    let is_label = |at: &usize| !spans.has(*at) && is_label(&table, *at, file_at);
+    let labels: Vec<usize> = (0..table.columns.len()).filter(is_label).collect();
     let names: Vec<String> = labels.iter().filter_map(|&at| table.columns.get(at).cloned()).collect();
     if let Some(label) = first_duplicate(&names) {
         let place = format!("`{}`", table.path.display());
         return Err(DataError::DuplicateLabel { label: label.clone(), place });
     }
     let mut rows = rows(&table, file_at, &labels, config, root)?;
+    for (row, (line, record)) in rows.iter_mut().zip(&table.rows) {
+        row.span = spans.span(&table, (*line, record), &row.relative)?;
+    }
     check_listed_once(&table, &rows)?;
     check_files(&table, file_at, &rows, root)?;
-    rows.sort_by(|a, b| a.relative.cmp(&b.relative));
+    rows.sort_by(|a, b| a.relative.cmp(&b.relative).then_with(|| part(a).cmp(&part(b))));
     let notes = nameless_note(&table, file_at).into_iter().collect();
     Ok(Listing { labels: names, rows, notes, ..Listing::default() })
 }
@@ -111,7 +117,7 @@ fn rows(
             let relative = path.strip_prefix(without_dots(root)).unwrap_or(&path);
             let relative = relative.to_string_lossy().into_owned();
             let values = labels.iter().map(|&at| Table::cell(record, at).map(str::to_owned)).collect();
-            Row { path, relative, values }
+            Row { path, relative, values, span: None }
         };
         table.rows.iter().map(row).collect()
     };
@@ -183,18 +189,36 @@ fn check_listed_once(table: &Table, rows: &[Row]) -> Result<(), DataError> {
     if rows.is_empty() {
         return Err(DataError::Table { path: table.path.clone(), reason: "it has no rows".into() });
     }
-    let mut line_of: HashMap<&str, u64> = HashMap::with_capacity(rows.len());
+    let mut line_of = HashMap::with_capacity(rows.len());
     for (row, &(line, _)) in rows.iter().zip(&table.rows) {
-        if let Some(first_line) = line_of.insert(&row.relative, line) {
+        if let Some(first_line) = line_of.insert((&row.relative, part(row)), line) {
             return Err(DataError::ListedTwice {
                 path: table.path.clone(),
-                file: row.relative.clone(),
+                file: named(row),
                 first_line,
                 second_line: line,
             });
         }
     }
     Ok(())
+}
+
+/// Beginning and end in microseconds: parts that differ by less are one.
+fn part(row: &Row) -> Option<(u64, Option<u64>)> {
+    let micros = |secs: f64| (secs * 1e6).round() as u64;
+    row.span.map(|span| (micros(span.begin_secs), span.end_secs.map(micros)))
+}
+
+/// A file, or a part of one, in a message.
+fn named(row: &Row) -> String {
+    let file = &row.relative;
+    match row.span {
+        None => file.clone(),
+        Some(Span { begin_secs, end_secs: Some(end), .. }) => {
+            format!("{file} from {begin_secs} s to {end} s")
+        }
+        Some(Span { begin_secs, end_secs: None, .. }) => format!("{file} from {begin_secs} s on"),
+    }
 }
 
 fn check_files(table: &Table, file_at: usize, rows: &[Row], root: &Path) -> Result<(), DataError> {
@@ -278,6 +302,66 @@ mod tests {
             missing.hint().unwrap().contains("`data.labels.csv=meta/labels.csv`"),
             "{:?}",
             missing.hint()
+        );
+    }
+
+    fn cut_in(table: &str) -> Result<Listing, DataError> {
+        let dir = folder_with(table, &["a.wav", "b.wav"]);
+        let labels = LabelsConfig {
+            begin: Some("Begin Time (s)".into()),
+            end: Some("End Time (s)".into()),
+            ..config("meta/labels.csv", None)
+        };
+        list(&labels, dir.path())
+    }
+
+    #[test]
+    fn a_file_may_have_several_parts_that_overlap() {
+        let listing = cut_in(
+            "file\tBegin Time (s)\tEnd Time (s)\tSpecies\nb.wav\t2\t3\twren\nb.wav\t0.5\t\trook\nb.wav\t0.5\t2.5\twren\na.wav\t\t1\t\n",
+        )
+        .unwrap();
+        assert_eq!(listing.labels, ["Species"]);
+        let rows: Vec<_> =
+            listing.rows.iter().map(|row| (row.relative.as_str(), row.span.unwrap())).collect();
+        let span = |begin_secs, end_secs, line| Span { begin_secs, end_secs, line };
+        assert_eq!(
+            rows,
+            [
+                ("a.wav", span(0.0, Some(1.0), 5)),
+                ("b.wav", span(0.5, None, 3)),
+                ("b.wav", span(0.5, Some(2.5), 4)),
+                ("b.wav", span(2.0, Some(3.0), 2)),
+            ]
+        );
+    }
+
+    #[test]
+    fn parts_that_are_none_name_the_line() {
+        let text = |rows: &str| {
+            let table = format!("file,Begin Time (s),End Time (s),class\n{rows}");
+            let error = cut_in(&table).unwrap_err();
+            assert!(error.hint().is_some());
+            error.to_string()
+        };
+        let said = text("a.wav,3,3,x\n");
+        assert!(
+            said.ends_with("a sample of `a.wav` that begins at 3 s and ends at 3 s, in line 2"),
+            "{said}"
+        );
+        assert!(text("a.wav,3,2.5,x\n").contains("begins at 3 s and ends at 2.5 s"));
+        let said = text("a.wav,0,1,x\na.wav,0:30,40,x\n");
+        assert!(
+            said.ends_with("says `0:30` in column `Begin Time (s)` of line 3, which is no number of seconds"),
+            "{said}"
+        );
+        assert!(text("a.wav,-1,2,x\n").contains("says `-1`"));
+        let said = text("a.wav,1,2,x\nb.wav,1,2,x\na.wav,1.0,2,y\n");
+        assert!(said.ends_with("lists `a.wav from 1 s to 2 s` twice, in lines 2 and 4"), "{said}");
+        let unknown = cut_in("file,begin,class\na.wav,1,x\n").unwrap_err();
+        assert!(
+            unknown.to_string().starts_with("`data.labels.begin` = `Begin Time (s)` is not a"),
+            "{unknown}"
         );
     }
 

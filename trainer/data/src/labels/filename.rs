@@ -32,7 +32,7 @@ pub(super) fn list(pattern: &str, left_out: &[String], root: &Path) -> Result<Li
             labels.iter().map(|label| value(label).map(str::to_owned)).collect()
         });
         match values {
-            Some(values) => rows.push(Row { path: root.join(&relative), relative, values }),
+            Some(values) => rows.push(Row { path: root.join(&relative), relative, values, span: None }),
             None => unmatched.push(relative),
         }
     }

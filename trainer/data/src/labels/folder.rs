@@ -40,7 +40,7 @@ pub(super) fn list(folders: &[String], left_out: &[String], root: &Path) -> Resu
             let values = (0..folders.len())
                 .map(|i| above.get(i).filter(|_| i < num_above).map(|s| (*s).to_owned()))
                 .collect();
-            Row { path: root.join(&relative), values, relative }
+            Row { path: root.join(&relative), values, relative, span: None }
         })
         .collect();
     let unprintable = tree.unprintable;

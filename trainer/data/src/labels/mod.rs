@@ -5,6 +5,7 @@ mod filename;
 mod folder;
 mod look_around;
 pub mod map;
+mod spans;
 mod table;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -81,7 +82,7 @@ impl LabelColumn {
 pub(super) struct Listing {
     /// Names of the labels.
     pub labels: Vec<String>,
-    /// One row for each recording, sorted by relative path.
+    /// One row for each recording, or several where a table has parts of it; sorted by relative path, then by time.
     pub rows: Vec<Row>,
     /// Classes that stand there without any recording, as (label, class).
     pub empty_classes: Vec<(String, String)>,
@@ -91,7 +92,7 @@ pub(super) struct Listing {
     pub notes: Vec<String>,
 }
 
-/// One recording.
+/// One recording, or one part of it.
 #[derive(Debug, PartialEq)]
 pub(super) struct Row {
     /// Where it is.
@@ -100,6 +101,19 @@ pub(super) struct Row {
     pub relative: String,
     /// A value for each label of the listing.
     pub values: Vec<Option<String>>,
+    /// The part of the file, where a table has one.
+    pub span: Option<Span>,
+}
+
+/// A part of a file as a table has it.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(super) struct Span {
+    /// From the beginning of the file.
+    pub begin_secs: f64,
+    /// The same; `None`: the end of the file.
+    pub end_secs: Option<f64>,
+    /// Line of the table.
+    pub line: u64,
 }
 
 /// Lists the recordings of `root` and their labels.

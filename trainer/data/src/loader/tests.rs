@@ -16,7 +16,7 @@ use crate::columns::{Columns, NONE};
 use crate::memory::PlainMemory;
 use crate::rng::{Purpose, ViewKey};
 use crate::sampler::Draw;
-use crate::views::{SoundSpec, SoundViews, ViewRequest, ViewSlot, Workspace};
+use crate::views::{Excerpt, SoundSpec, SoundViews, ViewRequest, ViewSlot, Workspace};
 
 const OPTIONS: LoaderOptions =
     LoaderOptions { threads: 2, prefetch_batches: 3, prefetch_bytes: 1 << 20, tells_of_first: false };
@@ -41,9 +41,10 @@ fn maker() -> (TempDir, Arc<SoundViews>) {
     fs_err::write(&paths[5], "no sound").unwrap();
     let half = fs_err::read(&paths[6]).unwrap();
     fs_err::write(&paths[6], &half[..half.len() / 2]).unwrap();
-    let audio = AudioConfig { sample_rate: 8000, clip_secs: 0.1 };
+    let audio = AudioConfig { sample_rate: 8000, clip_secs: 0.1, ..AudioConfig::default() };
     let features = FeatureConfig { n_fft: 128, hop_length: 80, n_mels: 8, ..FeatureConfig::default() };
-    let maker = SoundViews::new(paths, &audio, &features, &AugmentConfig::default(), 3, 10_000).unwrap();
+    let excerpts = paths.into_iter().map(|path| Excerpt { path: path.into(), frames: None }).collect();
+    let maker = SoundViews::new(excerpts, &audio, &features, &AugmentConfig::default(), 3, 10_000).unwrap();
     (folder, Arc::new(maker))
 }
 
@@ -68,7 +69,7 @@ impl Augmentation<[f32]> for Reverse {
 fn maker_of_two_specs() -> (TempDir, Arc<SoundViews>) {
     let (folder, maker) = maker();
     let maker = Arc::into_inner(maker).unwrap();
-    let audio = AudioConfig { sample_rate: 8000, clip_secs: 0.03 };
+    let audio = AudioConfig { sample_rate: 8000, clip_secs: 0.03, ..AudioConfig::default() };
     let features = FeatureConfig { n_fft: 128, hop_length: 80, n_mels: 8, ..FeatureConfig::default() };
     let of_clip: Vec<Box<dyn Augmentation<[f32]>>> = vec![
         Box::new(Gain { range_db: [-3.0, 3.0] }),
@@ -153,7 +154,7 @@ fn every_view_lies_in_its_place_and_failed_samples_drop_out_with_all_of_theirs()
         for sample in &batch.failed {
             let reason = if sample.sample_id == 5 { "not a WAV file" } else { "truncated" };
             assert!(sample.reason.starts_with(reason), "{}", sample.reason);
-            assert_eq!(sample.path, maker.recordings()[sample.sample_id as usize]);
+            assert_eq!(sample.path, *maker.excerpts()[sample.sample_id as usize].path);
         }
         let [block] = batch.groups.as_slice() else { panic!("one group") };
         assert_eq!(block.data.len(), block.num_views as usize * batch.kept.len() * view_len);

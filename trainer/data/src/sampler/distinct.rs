@@ -107,7 +107,8 @@ impl Order for DistinctRecordings {
         let num_drawn = self.num_drawn();
         if self.num_steps > num_samples.div_ceil(self.batch_size) || num_drawn < num_samples {
             notes.push(format!(
-                "batches hold {} samples instead of {}, one of each recording at most; there are {} recordings",
+                "batches hold {} samples instead of {}, one of each recording at most; there are {} recordings \
+                 (`method.distinct_recordings=false` fills batches)",
                 num_drawn.div_ceil(self.num_steps),
                 self.batch_size,
                 self.recordings.len()

@@ -46,7 +46,7 @@ impl RecordingSetKind {
     fn version(self) -> u32 {
         match self {
             Self::Birdsong => 2,
-            Self::SpokenDigits => 1,
+            Self::SpokenDigits | Self::EnvironmentalSounds => 1,
         }
     }
 }

@@ -1,5 +1,6 @@
 //! Views: what a model is fed of one sample. Each is a pure function of the sample and of (seed, epoch, sample, view).
 
+mod excerpt;
 mod image_scale;
 mod image_spec;
 mod images;
@@ -18,6 +19,7 @@ use crate::columns::ColumnError;
 use crate::decode::{DecodeError, MAX_FRAMES, MAX_SAMPLE_RATE, MIN_SAMPLE_RATE};
 use crate::features::FeatureError;
 use crate::images::FormatError;
+pub use excerpt::Excerpt;
 pub use image_spec::ImageSpec;
 pub use images::ImageViews;
 pub use sound::{SoundViews, SoundWorkspace};

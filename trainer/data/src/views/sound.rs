@@ -1,24 +1,22 @@
 //! Views of recordings. Decode, crop, augment, spectrogram, normalize, mask; each view a pure
 //! function of the recording and of (seed, epoch, sample, view).
 
-use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use dtrain_configs::schema::{AudioConfig, AugmentConfig, FeatureConfig};
 
+use super::excerpt::{Excerpt, Loading};
 use super::sound_spec::{SoundSpec, SpecBuffers};
 use super::{ViewError, ViewRequest, ViewSlot, Views, Workspace};
 use crate::augment::SoundAugmentations;
 use crate::cache::RecordingCache;
-use crate::decode::{DecodeError, DecodeProblem, Decoder};
 use crate::measures::{OF_A_RECORDING, of_recording};
-use crate::resample::Resampler;
 use crate::rng::ViewKey;
 
 /// Makes views of the recordings of a data set. Shared by threads; each brings its own [`SoundWorkspace`].
 #[derive(Debug)]
 pub struct SoundViews {
-    recordings: Vec<PathBuf>,
+    excerpts: Vec<Excerpt>,
     sample_rate: u32,
     /// One at least.
     specs: Vec<SoundSpec>,
@@ -33,20 +31,13 @@ pub struct SoundWorkspace {
     loading: Loading,
 }
 
-/// What a thread keeps between recordings that it loads: they mostly share one rate.
-#[derive(Debug, Default)]
-struct Loading {
-    decoder: Decoder,
-    resampler: Option<Resampler>,
-}
-
 impl SoundViews {
-    /// A maker of views; sample ids index `recordings`. At most `cache_bytes` of decoded recordings are kept.
+    /// A maker of views; sample ids index `excerpts`. At most `cache_bytes` of decoded recordings are kept.
     ///
     /// # Errors
     /// [`ViewError`] naming the setting that is out of range. No file is touched.
     pub fn new(
-        recordings: Vec<PathBuf>,
+        excerpts: Vec<Excerpt>,
         audio: &AudioConfig,
         features: &FeatureConfig,
         augment: &AugmentConfig,
@@ -66,8 +57,8 @@ impl SoundViews {
             sample_rate: audio.sample_rate,
             specs: vec![spec],
             seed,
-            cache: RecordingCache::new(recordings.len(), cache_bytes),
-            recordings,
+            cache: RecordingCache::new(excerpts.len(), cache_bytes),
+            excerpts,
         })
     }
 
@@ -78,9 +69,9 @@ impl SoundViews {
         self
     }
 
-    /// The recordings, by sample id.
-    pub fn recordings(&self) -> &[PathBuf] {
-        &self.recordings
+    /// What the samples are cut from, by sample id.
+    pub fn excerpts(&self) -> &[Excerpt] {
+        &self.excerpts
     }
 
     /// The decoded recordings in memory.
@@ -97,9 +88,9 @@ impl SoundViews {
     /// The decoded and resampled recording of a sample.
     fn recording(&self, workspace: &mut SoundWorkspace, sample_id: u32) -> Result<Arc<Vec<f32>>, ViewError> {
         let index = sample_id as usize;
-        let unknown = || ViewError::UnknownSample { sample_id, num_samples: self.recordings.len() };
-        let path = self.recordings.get(index).ok_or_else(unknown)?;
-        let cached = self.cache.get(index, || workspace.loading.load(path, self.sample_rate));
+        let unknown = || ViewError::UnknownSample { sample_id, num_samples: self.excerpts.len() };
+        let excerpt = self.excerpts.get(index).ok_or_else(unknown)?;
+        let cached = self.cache.get(index, || workspace.loading.load(excerpt, self.sample_rate));
         Ok(cached.ok_or_else(unknown)??)
     }
 
@@ -162,35 +153,20 @@ impl Views for SoundViews {
     }
 }
 
-impl Loading {
-    /// Decodes a recording and brings it to the wanted rate.
-    fn load(&mut self, path: &Path, sample_rate: u32) -> Result<Vec<f32>, DecodeError> {
-        let recording = self.decoder.decode(path)?;
-        if recording.sample_rate == sample_rate {
-            return Ok(recording.samples);
-        }
-        let failed = |problem: DecodeProblem| DecodeError { path: path.to_owned(), problem };
-        let mut fitting = match self.resampler.take().filter(|r| r.from() == recording.sample_rate) {
-            Some(fitting) => fitting,
-            None => Resampler::new(recording.sample_rate, sample_rate).map_err(failed)?,
-        };
-        let resampled = fitting.resample(&recording.samples).map_err(failed);
-        self.resampler = Some(fitting);
-        resampled
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use dtrain_configs::schema::SpecAugmentConfig;
     use proptest::prelude::*;
     use tempfile::TempDir;
 
+    use std::path::{Path, PathBuf};
+
     use super::*;
     use crate::features::{self, LogMel};
     use crate::{augment, decode};
 
-    const AUDIO: AudioConfig = AudioConfig { sample_rate: 8000, clip_secs: 0.25 };
+    const AUDIO: AudioConfig =
+        AudioConfig { sample_rate: 8000, clip_secs: 0.25, segment_secs: None, segment_hop_secs: None };
 
     fn features() -> FeatureConfig {
         FeatureConfig { n_fft: 256, hop_length: 80, n_mels: 24, ..FeatureConfig::default() }
@@ -222,8 +198,12 @@ mod tests {
         (folder, paths)
     }
 
+    fn whole(paths: &[PathBuf]) -> Vec<Excerpt> {
+        paths.iter().map(|path| Excerpt { path: path.as_path().into(), frames: None }).collect()
+    }
+
     fn maker(paths: &[PathBuf], augment: &AugmentConfig, seed: u64, cache_bytes: u64) -> SoundViews {
-        SoundViews::new(paths.to_vec(), &AUDIO, &features(), augment, seed, cache_bytes).unwrap()
+        SoundViews::new(whole(paths), &AUDIO, &features(), augment, seed, cache_bytes).unwrap()
     }
 
     /// Writes one view of the first spec; `view` is `None` for evaluation.
@@ -314,7 +294,10 @@ mod tests {
         let with_audio = |audio| {
             SoundViews::new(vec![], &audio, &features(), &AugmentConfig::default(), 0, 0).unwrap_err()
         };
-        assert_eq!(with_audio(AudioConfig { sample_rate: 0, clip_secs: 1.0 }), ViewError::SampleRate(0));
+        assert_eq!(
+            with_audio(AudioConfig { sample_rate: 0, clip_secs: 1.0, ..AUDIO }),
+            ViewError::SampleRate(0)
+        );
         for clip_secs in [0.0, -1.0, f64::NAN, f64::INFINITY, 1e9] {
             assert!(matches!(with_audio(AudioConfig { clip_secs, ..AUDIO }), ViewError::ClipSecs(_)));
         }

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use dtrain_comm::{Collective, CollectiveExt, Stage};
 use dtrain_configs::schema::EvalWeights;
 use dtrain_configs::{Origins, RunConfig};
+use dtrain_data::Place;
 
 use super::banks::{BankSamples, probe_banks};
 use super::full::full_evaluation;
@@ -141,6 +142,17 @@ impl Probed {
                 shape: vec![count],
             });
             metadata.insert(format!("classes.{}", label.name), json(&label.classes)?);
+        }
+        let place = |id: &i64| dataset.source.place_of(*id as u32);
+        if dataset.source.place_of(0).is_some() {
+            let mut column = |name: &str, secs: fn(Place) -> f64| {
+                // The bits of floats lie in a file as those of integers do.
+                let bits = |id: &i64| place(id).map_or(f64::NAN, secs).to_bits() as i64;
+                columns.push(ids.iter().map(bits).collect());
+                specs.push(TensorSpec { name: name.into(), dtype: Dtype::F64, shape: vec![count] });
+            };
+            column("begin_secs", |place| place.begin_secs);
+            column("length_secs", |place| place.length_secs);
         }
         let files: Vec<String> = ids.iter().filter_map(|&id| dataset.name_of(id as u32)).collect();
         metadata.insert("files".into(), json(&files)?);

@@ -1,5 +1,6 @@
 //! The data set of a run: opened, with something held out, the same on all ranks, and seen as views.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -13,6 +14,17 @@ use crate::error::TrainError;
 
 /// Opens the data. A method that needs no labels learns without them where no recording lies in the folder of a class.
 pub(super) fn open_dataset(config: &RunConfig, root: &Path, purpose: Purpose) -> Result<Dataset, TrainError> {
+    let mut dataset = open_labelled(config, root, purpose)?;
+    // A method with a head for each label would learn to tell the files.
+    if let Some(label) = config.data.recording_label().filter(|_| config.data.recording.is_none())
+        && config.method.facts().labels != LabelUse::EveryLabel
+    {
+        dataset.label_files(label);
+    }
+    Ok(dataset)
+}
+
+fn open_labelled(config: &RunConfig, root: &Path, purpose: Purpose) -> Result<Dataset, TrainError> {
     let access = label_access(config, purpose);
     let opened = Dataset::open(&config.data, root, access);
     let flat = matches!(opened, Err(DataError::NoTargetValues { .. }))
@@ -93,16 +105,26 @@ fn nothing_held_out(config: &RunConfig, dataset: &Dataset) -> TrainError {
     let by = by.or(config.data.recording.as_ref());
     let reason = match dataset.label(target) {
         Some(label) => {
-            let counts = label.counts(&dataset.train);
-            let alone = counts.iter().filter(|&&count| count == 1).count();
-            format!("{alone} of {} classes of `{target}` have one recording", counts.len())
+            let pairs: BTreeSet<(u32, u32)> = label
+                .of_sample
+                .iter()
+                .zip(&dataset.recordings)
+                .filter_map(|(class, recording)| Some(((*class)?, *recording)))
+                .collect();
+            let num_recordings = |class: u32| pairs.range((class, 0)..=(class, u32::MAX)).count();
+            let classes = 0..label.classes.len() as u32;
+            let alone = classes.filter(|class| num_recordings(*class) == 1).count();
+            format!("{alone} of {} classes of `{target}` have one recording", label.classes.len())
         }
         None => format!("there are {} recordings", dataset.num_samples()),
     };
     let column = by.and_then(|by| dataset.label(by));
     let example = match column {
         Some(column) => column.classes.last().cloned(),
-        None => dataset.num_samples().checked_sub(1).and_then(|last| dataset.name_of(last as u32)),
+        None => dataset.num_samples().checked_sub(1).and_then(|last| {
+            let place = dataset.source.place_of(last as u32);
+            place.map(|place| place.file).or_else(|| dataset.name_of(last as u32))
+        }),
     };
     TrainError::config(
         format!("split `{split}` holds nothing out: {reason}"),

@@ -1,6 +1,6 @@
 //! The table of predictions: a row for each sample, columns for each head.
 
-use dtrain_data::Dataset;
+use dtrain_data::{Dataset, Place};
 
 use crate::error::TrainError;
 use crate::eval::{Answer, Prediction};
@@ -48,6 +48,9 @@ impl<'a> Table<'a> {
     /// Names of the columns.
     pub fn header(&self) -> Vec<String> {
         let mut header = vec![self.samples.source.noun().to_owned()];
+        if self.has_places() {
+            header.extend(["begin_secs", "length_secs"].map(str::to_owned));
+        }
         for head in &self.heads {
             let name = &head.task.name;
             header.extend([name.clone(), format!("{name}_probability")]);
@@ -65,7 +68,12 @@ impl<'a> Table<'a> {
 
     /// The fields of a sample.
     pub fn row(&self, prediction: &Prediction) -> Vec<String> {
-        let mut row = vec![self.samples.name_of(prediction.id).unwrap_or_default()];
+        let mut row = match self.samples.source.place_of(prediction.id) {
+            Some(Place { file, begin_secs, length_secs }) => {
+                vec![file, begin_secs.to_string(), length_secs.to_string()]
+            }
+            None => vec![self.samples.name_of(prediction.id).unwrap_or_default()],
+        };
         for (head, answer) in self.heads.iter().zip(&prediction.heads) {
             let class = |class: usize| head.classes.get(class).cloned().unwrap_or_default();
             row.extend([class(answer.class), probability(answer, answer.class)]);
@@ -98,6 +106,11 @@ impl<'a> Table<'a> {
         Ok(writer)
     }
 
+    /// Files are cut into samples, all of them or none.
+    fn has_places(&self) -> bool {
+        self.samples.source.place_of(0).is_some()
+    }
+
     fn top_of(&self, head: &Head<'_>) -> usize {
         self.columns.top.clamp(1, head.classes.len().max(1))
     }
@@ -119,18 +132,19 @@ fn most_probable(answer: &Answer) -> Vec<usize> {
 
 #[cfg(test)]
 mod tests {
-    use std::path::PathBuf;
+    use std::path::{Path, PathBuf};
     use std::sync::Arc;
 
     use dtrain_data::{LabelColumn, Recordings, Sample};
 
     use super::*;
 
-    fn dataset(labels: Vec<LabelColumn>) -> Dataset {
+    fn dataset(labels: Vec<LabelColumn>, begin: Option<u64>) -> Dataset {
         let sample = Sample {
-            path: PathBuf::from("/a, b.wav"),
+            path: Path::new("/a, b.wav").into(),
             relative: "a, b.wav".into(),
-            num_frames: 1,
+            begin,
+            num_frames: 4000,
             sample_rate: 8000,
         };
         Dataset {
@@ -143,6 +157,7 @@ mod tests {
             train: Vec::new(),
             val: Vec::new(),
             test: vec![0],
+            begins: Vec::new(),
             own_parts: Vec::new(),
             skipped: Vec::new(),
             warnings: Vec::new(),
@@ -159,11 +174,10 @@ mod tests {
         }
     }
 
-    fn text(columns: Columns, has_truth: bool) -> String {
-        let trained = dataset(vec![
-            label("bird", &["koel", "rook", "wren"], &[]),
-            label("note", &["40", "50"], &[40.0, 50.0]),
-        ]);
+    fn text(columns: Columns, has_truth: bool, begin: Option<u64>) -> String {
+        let labels =
+            vec![label("bird", &["koel", "rook", "wren"], &[]), label("note", &["40", "50"], &[40.0, 50.0])];
+        let trained = dataset(labels, begin);
         let tasks = [
             HeadTask { name: "bird".into(), num_classes: 3, values: Vec::new() },
             HeadTask { name: "note".into(), num_classes: 2, values: vec![40.0, 50.0] },
@@ -182,12 +196,22 @@ mod tests {
     fn a_row_names_the_classes_and_their_probabilities() {
         let plain = Columns { top: 1, probabilities: false };
         assert_eq!(
-            text(plain, false),
+            text(plain, false, None),
             "file,bird,bird_probability,note,note_probability,note_value\n\"a, b.wav\",wren,0.700000,50,,47.5\n"
+        );
+        assert_eq!(
+            text(plain, false, Some(10_000))
+                .lines()
+                .map(|line| line.split(",wren").next().unwrap())
+                .collect::<Vec<_>>(),
+            [
+                "file,begin_secs,length_secs,bird,bird_probability,note,note_probability,note_value",
+                "\"a, b.wav\",1.25,0.5"
+            ]
         );
         let columns = Columns { top: 9, probabilities: true };
         assert_eq!(
-            text(columns, true),
+            text(columns, true, None),
             "file,bird,bird_probability,bird_true,bird_2,bird_2_probability,bird_3,bird_3_probability,bird=koel,bird=rook,\
              bird=wren,note,note_probability,note_value,note_true,note_2,note_2_probability,note=40,note=50\n\
              \"a, b.wav\",wren,0.700000,rook,koel,0.250000,rook,0.050000,0.250000,0.050000,0.700000,50,,47.5,50,,,,\n"
