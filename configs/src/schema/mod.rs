@@ -41,8 +41,8 @@ pub use eval::{
 pub use heads::{HeadConfig, HeadLoss, HeadSettings, HeadsConfig};
 pub use method::{
     BatchFacts, ByolConfig, DinoConfig, DinoHeadConfig, EntropyFacts, LabelUse, LossMarks, MethodConfig,
-    MethodFacts, PairExclusion, PairFacts, PredictorConfig, ProjectorConfig, Sampling, SimclrConfig,
-    SimsiamConfig, SupconConfig, SupervisedConfig, TeacherFacts, ViewFacts,
+    MethodFacts, PairExclusion, PairFacts, PositiveRule, PredictorConfig, ProjectorConfig, Sampling,
+    SimclrConfig, SimsiamConfig, SupconConfig, SupervisedConfig, TeacherFacts, ViewFacts,
 };
 pub use model::{
     BnStatistics, CnnSmallConfig, ModelConfig, NetworkConfig, NetworkFacts, NetworkVariant, Norm,

@@ -471,3 +471,210 @@ fn a_pattern_and_a_quoted_word_stay_as_they_are() {
     assert_eq!(composed.config.data.name, "None");
     assert!(composed.config.data.labels.pattern.contains("${0,1}"));
 }
+
+#[test]
+fn positives_that_are_no_rule() {
+    insta::assert_snapshot!(refused(&["method=simclr", "method.positives=[label, species]"]), @r#"
+        error: 1 problem in the configuration
+
+        `method.positives[1]` has no choice `species`
+         --> override 2
+          | method.positives=[label, species]
+          |                          ^^^^^^^
+        hint: there are `label`, `recording` and `within_secs:X`
+        "#);
+    insta::assert_snapshot!(refused(&["method=simclr", "method.positives=[within_secs:-5]"]), @r#"
+        error: 1 problem in the configuration
+
+        `method.positives[0]` must be `label`, `recording` or `within_secs:X`, where X is a number of seconds of at least 0, not `within_secs:-5`
+         --> override 2
+          | method.positives=[within_secs:-5]
+          |                   ^^^^^^^^^^^^^^
+        "#);
+    insta::assert_snapshot!(refused(&["method=supcon", "method.positives=[within_secs]"]), @r#"
+        error: 1 problem in the configuration
+
+        `method.positives[0]` must be `label`, `recording` or `within_secs:X`, where X is a number of seconds of at least 0, not `within_secs`
+         --> override 2
+          | method.positives=[within_secs]
+          |                   ^^^^^^^^^^^
+        "#);
+    insta::assert_snapshot!(
+        refused(&["experiment=supcon_birdsong", "data.audio.segment_secs=1", "method.positives=[within_secs:5, within_secs:2.5]"]),
+        @r#"
+        error: 1 problem in the configuration
+
+        `method.positives` has `within_secs` twice: within_secs:5, within_secs:2.5
+         --> override 3
+          | method.positives=[within_secs:5, within_secs:2.5]
+          |                  ^
+        hint: the longer one alone says the same
+        "#
+    );
+}
+
+#[test]
+fn positives_that_the_data_do_not_tell() {
+    insta::assert_snapshot!(refused(&["experiment=simclr_fsdd", "method.positives=[recording]"]), @r#"
+        error: 1 problem in the configuration
+
+        `method.positives` has `recording`, but `data.recording` names no label
+         --> override 2
+          | method.positives=[recording]
+          |                  ^
+        hint: set `data.recording` to the label that names a sample's recording
+        "#);
+    insta::assert_snapshot!(refused(&["experiment=supcon_birdsong", "method.positives=[label, within_secs:5]"]), @r#"
+        error: 1 problem in the configuration
+
+        `method.positives` has `within_secs:5`, but the data do not say where in its recording a sample begins
+         --> override 2
+          | method.positives=[label, within_secs:5]
+          |                  ^
+        hint: cut recordings into samples (`data.audio.segment_secs`, or `data.labels.begin` of a table), or name the label that says where a file begins, in seconds: `data.offset`
+        "#);
+}
+
+#[test]
+fn pairs_that_are_attracted_and_left_out() {
+    insta::assert_snapshot!(
+        refused(&[
+            "experiment=simclr_birdsong",
+            "data.audio.segment_secs=1",
+            "method.positives=[recording, within_secs:2]",
+            "method.exclude_pairs=[recording]",
+        ]),
+        @r#"
+        error: 2 problems in the configuration
+
+        `method.positives` attracts pairs by `recording`, but `method.exclude_pairs` leaves out all pairs of one recording
+         --> override 3
+          | method.positives=[recording, within_secs:2]
+          |                  ^
+         --> override 4
+          | method.exclude_pairs=[recording]
+          |                      ^
+        hint: take it out of one of the two: a pair is a positive, or left out
+
+        `method.positives` attracts pairs by `within_secs:2`, but `method.exclude_pairs` leaves out all pairs of one recording
+         --> override 3
+          | method.positives=[recording, within_secs:2]
+          |                  ^
+         --> override 4
+          | method.exclude_pairs=[recording]
+          |                      ^
+        hint: take it out of one of the two: a pair is a positive, or left out
+        "#
+    );
+    insta::assert_snapshot!(
+        refused(&["experiment=supcon_birdsong", "method.exclude_pairs=[label]"]),
+        @r#"
+        error: 1 problem in the configuration
+
+        `method.positives` attracts pairs by `label`, but `method.exclude_pairs` leaves out all pairs of one label
+         --> override 2
+          | method.exclude_pairs=[label]
+          |                      ^
+        hint: take it out of one of the two: a pair is a positive, or left out
+        "#
+    );
+}
+
+#[test]
+fn samplers_that_do_not_fit_the_positives() {
+    insta::assert_snapshot!(
+        refused(&["experiment=simclr_birdsong", "method.positives=[recording]", "method.distinct_recordings=true"]),
+        @r#"
+        error: 1 problem in the configuration
+
+        `method.distinct_recordings` keeps two samples of one recording out of a batch, but `method.positives` attracts them
+         --> override 3
+          | method.distinct_recordings=true
+          |                            ^^^^
+         --> override 2
+          | method.positives=[recording]
+          |                  ^
+        hint: leave `method.distinct_recordings` at `auto`
+        "#
+    );
+    insta::assert_snapshot!(
+        refused(&["experiment=supcon_birdsong", "method.positives=[recording]", "method.samples_per_class=4"]),
+        @r#"
+        error: 1 problem in the configuration
+
+        `method.samples_per_class` = 4 draws by class, but `method.positives` has no `label`
+         --> override 3
+          | method.samples_per_class=4
+          |                          ^
+         --> override 2
+          | method.positives=[recording]
+          |                  ^
+        hint: leave `method.samples_per_class` at `auto`, or add `label` to `method.positives`
+        "#
+    );
+}
+
+#[test]
+fn samples_that_cannot_be_cut() {
+    insta::assert_snapshot!(
+        refused(&[
+            "experiment=supcon_birdsong",
+            "data.audio.segment_secs=0.5",
+            "data.audio.segment_hop_secs=0",
+            "data.labels.end=end",
+        ]),
+        @r#"
+        error: 3 problems in the configuration
+
+        `data.audio.segment_secs` = 0.5 is shorter than a view, `data.audio.clip_secs` = 1, so that every view would end in zeros
+         --> override 2
+          | data.audio.segment_secs=0.5
+          |                         ^^^
+         --> builtin data/birdsong.yaml:16:14
+          |   clip_secs: 1.0
+          |              ^^^
+        hint: make the samples longer, or the views shorter
+
+        `data.audio.segment_hop_secs` must be above 0 and finite, not 0
+         --> override 3
+          | data.audio.segment_hop_secs=0
+          |                             ^
+
+        `data.labels.end` is set, but `data.labels.begin` is not
+         --> override 4
+          | data.labels.end=end
+          |                 ^^^
+        hint: name the column that says where a sample begins too
+        "#
+    );
+    insta::assert_snapshot!(
+        refused(&["experiment=supcon_fsdd", "data.labels.begin=begin", "data.audio.segment_hop_secs=2"]),
+        @r#"
+        error: 2 problems in the configuration
+
+        `data.labels.begin` = `begin` is a column of a table, but `data.labels.source` is not `csv`
+         --> override 2
+          | data.labels.begin=begin
+          |                   ^^^^^
+         --> builtin data/fsdd.yaml:6:11
+          |   source: filename
+          |           ^^^^^^^^
+        hint: `data.labels.source=csv`; without a table, `data.audio.segment_secs` cuts files into samples
+
+        `data.audio.segment_hop_secs` is set, but `data.audio.segment_secs` is not
+         --> override 3
+          | data.audio.segment_hop_secs=2
+          |                             ^
+        hint: say how long the samples are: `data.audio.segment_secs=5`
+        "#
+    );
+    insta::assert_snapshot!(refused(&["experiment=supcon_fsdd", "data.offset=take"]), @r#"
+        error: 1 problem in the configuration
+
+        `data.offset` says where in its recording a file begins, but `data.recording` names no label
+         --> override 2
+          | data.offset=take
+          |             ^^^^
+        hint: set `data.recording` to the label that names a sample's recording
+        "#);
+}

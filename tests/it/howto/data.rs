@@ -76,7 +76,15 @@ fn esc_50_fold_by_fold() {
 fn birds_are_pretrained_and_fine_tuned() {
     let sandbox = Sandbox::new();
     write_classes(&sandbox.join("birds"), &["lark", "rook", "wren"], 8);
-    assert_eq!(follow("birds.md", &sandbox), 6);
+    let mut calls = "file,start,end,species\n".to_owned();
+    for (species, number) in
+        ["lark", "rook", "wren"].into_iter().flat_map(|species| (0..8).map(move |n| (species, n)))
+    {
+        let file = format!("{species}/{number:03}.wav");
+        calls.push_str(&format!("{file},0,0.25,{species}\n{file},0.1,,{species}\n"));
+    }
+    std::fs::write(sandbox.join("birds/calls.csv"), calls).unwrap();
+    assert_eq!(follow("birds.md", &sandbox), 7);
     let metrics = sandbox.run("runs/finetuned").result()["metrics"].clone();
     for name in ["test/acc", "test/loss", "test/macro_f1", "train/eval_acc", "test/knn_top1"] {
         assert!(metrics[name].is_number(), "{name} is missing: {metrics}");

@@ -10,7 +10,7 @@ use crate::torch_extra::cuda_contract::as_on_cuda;
 use dtrain_comm::{Background, local_world};
 use dtrain_configs::schema::{
     AdamConfig, AdamwConfig, ClipNorm, LarsConfig, MethodConfig, ModelConfig, PairExclusion, PhasesConfig,
-    ProjectorConfig, Sampling, SgdConfig, SimclrConfig, SupconConfig, SupervisedConfig,
+    PositiveRule, ProjectorConfig, Sampling, SgdConfig, SimclrConfig, SupconConfig, SupervisedConfig,
 };
 use dtrain_data::GroupRequest;
 
@@ -177,7 +177,10 @@ fn local_batch(case: &Case, engine: &Engine, own: &[u64], first: usize, global_s
     let ids = own.iter().map(|&s| s as i64).collect();
     let targets = Targets::new(ids, global_samples).unwrap().with_positions(first as i64).unwrap();
     let targets = targets.with_classes(classes.collect()).unwrap();
-    let targets = targets.with_recordings(own.iter().map(|&s| s as i64 / 3).collect()).unwrap();
+    let recordings: Vec<i64> = own.iter().map(|&s| s as i64 / 3).collect();
+    let begins = own.iter().map(|&s| s as i64 % 3 * 2_000_000).collect();
+    let targets = targets.with_begins(recordings.clone(), begins).unwrap();
+    let targets = targets.with_recordings(recordings).unwrap();
     let method = engine.method();
     let targets = targets.with_labels(method.heads(), heads::labels(method, own)).unwrap();
     // Each further group is of half the size.
@@ -465,6 +468,30 @@ fn a_queue_and_left_out_pairs_do_not_depend_on_the_ranks() {
     for deferred in [false, true] {
         let case = Case { way: Way { deferred, ..PLAIN_WAY }, ..whole(sgd(), queued.clone()) };
         assert_ranks_do_not_matter("supcon with a queue", &case, 3);
+    }
+}
+
+/// Keys of every rule of positives travel over ranks and into the queue.
+#[test]
+fn positives_by_several_rules_do_not_depend_on_the_ranks() {
+    use PositiveRule::{Label, Recording};
+    let within = PositiveRule::WithinSecs { secs: 2.0 };
+    for positives in [vec![Recording], vec![within], vec![Label, Recording], vec![Label, within]] {
+        for queue_size in [0, 23] {
+            let positives = positives.clone();
+            let several = built_by(move |parameters| {
+                let positives = positives.clone();
+                let config =
+                    SimclrConfig { projector: projector(), queue_size, positives, ..SimclrConfig::default() };
+                method::build(
+                    &MethodConfig::Simclr(config),
+                    &backbone("cnn_small"),
+                    &Task::of_classes([1, SIZE, SIZE], CLASSES),
+                    parameters,
+                )
+            });
+            assert_ranks_do_not_matter("simclr with several rules", &whole(sgd(), several), 3);
+        }
     }
 }
 

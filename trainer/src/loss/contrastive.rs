@@ -44,10 +44,12 @@ mod keys;
 mod left_out;
 mod positives;
 mod queue;
+mod queue_rules;
 mod tiles;
 
-pub use self::keys::PairKeys;
+pub use self::keys::{Nearness, PairKeys};
 pub use self::queue::Queue;
+pub use self::queue_rules::QueueRules;
 pub use self::tiles::{DEFAULT_TILE, default_tile, tile_bytes, tile_for_memory};
 
 /// Settings of the loss.
@@ -113,7 +115,7 @@ impl<'a> PairProblem<'a> {
     ///
     /// # Shapes
     /// `z_all` is `[N, D]`, the embeddings of all ranks in rank order, L2-normalized by the caller (on a GPU this is taken
-    /// for granted); `keys` has N rows, and the exclusions of the queue.
+    /// for granted); `keys` has N rows, and the rules of the queue.
     pub fn new(z_all: &Tensor, keys: &PairKeys, queue: Option<&'a Queue>, settings: &PairLoss) -> Self {
         let device = z_all.device();
         let queued = queue.map(Queue::queued).filter(|queued| queued.keys.num_rows() > 0);

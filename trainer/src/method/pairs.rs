@@ -1,30 +1,93 @@
-//! What the methods with a pair loss share: the keys of their rows, and the memory queue by the settings.
+//! What the methods with a pair loss share: the keys of their rows by the settings, and the memory queue.
 
-use dtrain_configs::schema::{PairExclusion, PairFacts, Scheduled};
+use dtrain_configs::schema::{PairExclusion, PairFacts, PositiveRule, Scheduled};
 use tch::{TchError, Tensor};
 
 use super::{AfterStep, PairTerm, StepContext, Targets};
-use crate::loss::contrastive::{PairKeys, Queue};
+use crate::loss::contrastive::{Nearness, PairKeys, Queue, QueueRules};
 use crate::model::parameters::Parameters;
 
-/// The group of a sample that has positives among its own views only. It holds within the batch.
-pub(super) fn own_group(position: i64) -> i64 {
-    -1 - position
+/// What decides about pairs.
+#[derive(Debug)]
+pub(super) struct PairRules {
+    positives: Vec<PositiveRule>,
+    exclusions: Vec<PairExclusion>,
 }
 
-/// The term of normalized projections `[num_views * n, D]`, given the group of each sample. Outside of a run the temperature is that of
-/// its beginning.
-pub(super) fn term(
-    (projections, num_views): (Tensor, u32),
-    temperature: &Scheduled,
-    groups: &[i64],
-    exclusions: &[PairExclusion],
-    (targets, context): (&Targets, &StepContext<'_>),
-) -> PairTerm {
-    let of_step = context.values.get(PairFacts::TEMPERATURE);
-    let temperature = of_step.unwrap_or_else(|| temperature.ends()[0]);
-    let keys = keys(groups, num_views, targets, exclusions);
-    PairTerm { projections, num_views, keys, temperature }
+impl PairRules {
+    pub(super) fn new(positives: &[PositiveRule], exclusions: &[PairExclusion]) -> Self {
+        Self { positives: positives.to_vec(), exclusions: exclusions.to_vec() }
+    }
+
+    /// The term of normalized projections `[num_views * n, D]`. Outside of a run the temperature is that of its beginning.
+    pub(super) fn term(
+        &self,
+        (projections, num_views): (Tensor, u32),
+        temperature: &Scheduled,
+        (targets, context): (&Targets, &StepContext<'_>),
+    ) -> PairTerm {
+        let of_step = context.values.get(PairFacts::TEMPERATURE);
+        let temperature = of_step.unwrap_or_else(|| temperature.ends()[0]);
+        PairTerm { projections, num_views, keys: self.keys(num_views, targets), temperature }
+    }
+
+    /// Rules of equal keys, the first as groups. A sample that lacks that key has its own views as a group, which holds within
+    /// the batch.
+    fn keys(&self, num_views: u32, targets: &Targets) -> PairKeys {
+        let views = |column: &[i64]| column.repeat(num_views as usize);
+        let mut equal = [PositiveRule::Label, PositiveRule::Recording].into_iter().filter_map(|rule| {
+            let column = if rule == PositiveRule::Label { targets.classes() } else { targets.recordings() };
+            self.positives.contains(&rule).then_some(column)
+        });
+        let own = targets.positions().iter().map(|position| -1 - position);
+        let groups: Vec<i64> = match equal.next() {
+            Some(keys) => keys.iter().zip(own).map(|(&key, own)| if key >= 0 { key } else { own }).collect(),
+            None => own.collect(),
+        };
+        let excluded = self.exclusions.iter().map(|exclusion| match exclusion {
+            PairExclusion::Recording => views(targets.recordings()),
+            PairExclusion::Label => views(targets.classes()),
+        });
+        PairKeys {
+            groups: views(&groups),
+            samples: views(targets.sample_ids()),
+            alike: equal.map(views).collect(),
+            near: self.within_micros().map(|within| Nearness {
+                recordings: views(targets.timelines()),
+                begins: views(targets.begins()),
+                within,
+            }),
+            excluded: excluded.collect(),
+        }
+    }
+
+    /// The queue, registered under `queue`; `None` where `size` is 0.
+    pub(super) fn queue(&self, size: usize, dim: usize, parameters: &mut Parameters) -> Option<Queue> {
+        let both =
+            [PositiveRule::Label, PositiveRule::Recording].iter().all(|rule| self.positives.contains(rule));
+        let rules = QueueRules {
+            alike: if both { vec!["recording"] } else { Vec::new() },
+            within: self.within_micros(),
+            excluded: self.exclusions.iter().map(|exclusion| exclusion.as_str()).collect(),
+        };
+        (size > 0).then(|| {
+            parameters.after_step(|parameters| {
+                parameters.scope("queue", |scope| Queue::new(size, dim, &rules, scope))
+            })
+        })
+    }
+
+    /// What is near in a recording is of it, and says nothing more beside that rule.
+    fn within_micros(&self) -> Option<i64> {
+        let within = self.positives.iter().find_map(|rule| match rule {
+            PositiveRule::WithinSecs { secs } => Some(*secs),
+            PositiveRule::Label | PositiveRule::Recording => None,
+        });
+        // Larger ones than an integer holds become the largest.
+        within
+            .filter(|_| !self.positives.contains(&PositiveRule::Recording))
+            .map(|secs| (secs * 1e6).round() as i64)
+    }
 }
 
 /// The rows of a step into the queue.
@@ -35,35 +98,6 @@ pub(super) fn enqueue(queue: Option<&mut Queue>, after: &AfterStep<'_>) -> Resul
         Some(skip) => queue.push_unless(skip, &rows.rows, &rows.keys)?,
     }
     Ok(())
-}
-
-fn keys(groups: &[i64], num_views: u32, targets: &Targets, exclusions: &[PairExclusion]) -> PairKeys {
-    let views = |column: &[i64]| column.repeat(num_views as usize);
-    let excluded = exclusions.iter().map(|exclusion| match exclusion {
-        PairExclusion::Recording => views(targets.recordings()),
-        PairExclusion::Label => views(targets.classes()),
-    });
-    PairKeys { groups: views(groups), samples: views(targets.sample_ids()), excluded: excluded.collect() }
-}
-
-/// The queue, registered under `queue`; `None` where `size` is 0.
-pub(super) fn queue(
-    size: usize,
-    dim: usize,
-    exclusions: &[PairExclusion],
-    parameters: &mut Parameters,
-) -> Option<Queue> {
-    let names: Vec<&str> = exclusions
-        .iter()
-        .map(|exclusion| match exclusion {
-            PairExclusion::Recording => "recording",
-            PairExclusion::Label => "label",
-        })
-        .collect();
-    (size > 0).then(|| {
-        parameters
-            .after_step(|parameters| parameters.scope("queue", |scope| Queue::new(size, dim, &names, scope)))
-    })
 }
 
 #[cfg(test)]
@@ -115,7 +149,8 @@ mod tests {
     /// Samples 20, 21 and 22: two of class 1 in one recording, one without label and recording.
     fn targets() -> Targets {
         let targets = Targets::new(vec![20, 21, 22], 9).unwrap().with_positions(4).unwrap();
-        targets.with_classes(vec![1, 1, -1]).unwrap().with_recordings(vec![7, 7, -1]).unwrap()
+        let targets = targets.with_classes(vec![1, 1, -1]).unwrap().with_recordings(vec![7, 7, -1]).unwrap();
+        targets.with_begins(vec![3, 3, -1], vec![5_000_000, 0, -1]).unwrap()
     }
 
     fn pairs_of(method: &dyn Method) -> PairTerm {
@@ -145,6 +180,39 @@ mod tests {
         assert_eq!(keys.groups, [1, 1, -7, 1, 1, -7]);
         assert_eq!(keys.samples, [20, 21, 22, 20, 21, 22]);
         assert!(keys.excluded.is_empty());
+    }
+
+    #[test]
+    fn rules_of_positives_are_columns_of_keys() {
+        use PositiveRule::{Label, Recording};
+        let within = |secs| PositiveRule::WithinSecs { secs };
+        let keys = |positives: &[PositiveRule]| PairRules::new(positives, &[]).keys(2, &targets());
+        let (own, label) = (vec![-5, -6, -7, -5, -6, -7], vec![1, 1, -7, 1, 1, -7]);
+        let recording = vec![7, 7, -7, 7, 7, -7];
+        assert_eq!(keys(&[]), PairKeys::new(own.clone(), vec![20, 21, 22, 20, 21, 22]));
+        assert_eq!(keys(&[Label]).groups, label);
+        assert_eq!(keys(&[Recording]), PairKeys { groups: recording, ..keys(&[]) });
+        let both = keys(&[Recording, Label]);
+        assert_eq!((both.groups, both.alike), (label, vec![vec![7, 7, -1, 7, 7, -1]]));
+        let near = keys(&[within(2.5)]);
+        let moments = Nearness {
+            recordings: vec![3, 3, -1, 3, 3, -1],
+            begins: vec![5_000_000, 0, -1, 5_000_000, 0, -1],
+            within: 2_500_000,
+        };
+        assert_eq!((near.groups, near.near), (own, Some(moments)));
+        assert!(keys(&[within(5.0), Recording]).near.is_none(), "what is near is of the recording");
+        assert_eq!(keys(&[within(1e300)]).near.unwrap().within, i64::MAX);
+        // The queue has the columns of the keys.
+        for positives in
+            [vec![], vec![Label, Recording], vec![Label, within(1.0)], vec![Label, Recording, within(1.0)]]
+        {
+            let rules = PairRules::new(&positives, &[PairExclusion::Label]);
+            let mut parameters = Parameters::new(Device::Cpu, Kind::Double, 1);
+            let mut queue = rules.queue(3, 2, &mut parameters).unwrap();
+            queue.push(&Tensor::zeros([6, 2], (Kind::Double, Device::Cpu)), &rules.keys(2, &targets()));
+            assert_eq!(queue.len(), 3);
+        }
     }
 
     #[test]

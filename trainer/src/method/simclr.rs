@@ -1,13 +1,14 @@
 //! SimCLR: the views of a sample attract each other, all other views repel. Chen et al., "A Simple Framework for
 //! Contrastive Learning of Visual Representations" (2020); google-research/simclr. With small views besides the two large ones
-//! every ordered pair of views of a sample is positive, and an anchor's loss is the mean over them, as in SupCon. By choice, pairs of one recording or
-//! label are left out, and a memory queue adds negatives; queued views of a sample are left out of its own rows.
+//! every ordered pair of views of a sample is positive, and an anchor's loss is the mean over them, as in SupCon. By choice, samples of one
+//! label or recording, or near each other in one, are positives too or are left out, and a memory queue adds rows to compare with; queued
+//! views of a sample are left out of its own rows, unless a rule makes them positives.
 
-use dtrain_configs::schema::{Encoder, MethodFacts, PairExclusion, Scheduled, SimclrConfig};
+use dtrain_configs::schema::{Encoder, MethodFacts, Scheduled, SimclrConfig};
 use tch::{TchError, Tensor};
 
-use super::{AfterStep, LocalBatch, Method, Objective, Parts, Queue, StepContext, Term, normalize};
-use super::{pairs, views};
+use super::pairs::{self, PairRules};
+use super::{AfterStep, LocalBatch, Method, Objective, Parts, Queue, StepContext, Term, normalize, views};
 use crate::model::projector::Projector;
 use crate::model::{Backbone, ForwardContext};
 use crate::state::Stateful;
@@ -17,7 +18,7 @@ pub struct Simclr {
     backbone: Box<dyn Backbone>,
     projector: Projector,
     temperature: Scheduled,
-    exclusions: Vec<PairExclusion>,
+    rules: PairRules,
     queue: Option<Queue>,
     facts: MethodFacts,
 }
@@ -29,9 +30,9 @@ impl Simclr {
         let projector = parameters.scope("projector", |scope| {
             Projector::new(&config.projector, backbone.num_features(), backbone.norm(), scope)
         });
-        let exclusions = config.exclude_pairs.clone();
-        let queue = pairs::queue(config.queue_size, config.projector.out_dim, &exclusions, parameters);
-        Self { backbone, projector, temperature: config.temperature, exclusions, queue, facts }
+        let rules = PairRules::new(&config.positives, &config.exclude_pairs);
+        let queue = rules.queue(config.queue_size, config.projector.out_dim, parameters);
+        Self { backbone, projector, temperature: config.temperature, rules, queue, facts }
     }
 }
 
@@ -68,10 +69,8 @@ impl Method for Simclr {
         let (targets, pass) = (&part.targets, context.pass());
         let embeddings = views::embeddings(&*self.backbone, part, context)?;
         let projections = normalize(&self.projector.forward(&embeddings, pass)?);
-        // The views of one sample are each other's only positive.
-        let groups: Vec<i64> = targets.positions().iter().copied().map(pairs::own_group).collect();
         let views = (projections, views::num_views(part));
-        let pairs = pairs::term(views, &self.temperature, &groups, &self.exclusions, (targets, context));
+        let pairs = self.rules.term(views, &self.temperature, (targets, context));
         Ok(Objective::of(vec![Term::Pairs(pairs)]))
     }
 

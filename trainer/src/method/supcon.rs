@@ -1,13 +1,14 @@
 //! SupCon: all views of a class attract each other. Khosla et al., "Supervised Contrastive Learning" (2020), equation 2
 //! (the "out" form); HobbitLong/SupContrast. Departures: samples without a label take part with their own other view as
 //! their only positive, and an anchor without any positive leaves the mean (the official code divides by zero there). By
-//! choice, pairs of one recording are left out, and a memory queue adds positives of the class and negatives.
+//! choice, samples of one recording, or near each other in one, are positives too or are left out, and a memory queue adds positives and
+//! negatives.
 
-use dtrain_configs::schema::{Encoder, MethodFacts, PairExclusion, Scheduled, SupconConfig};
+use dtrain_configs::schema::{Encoder, MethodFacts, Scheduled, SupconConfig};
 use tch::{TchError, Tensor};
 
-use super::{AfterStep, LocalBatch, Method, Objective, Parts, Queue, StepContext, Term, normalize};
-use super::{pairs, views};
+use super::pairs::{self, PairRules};
+use super::{AfterStep, LocalBatch, Method, Objective, Parts, Queue, StepContext, Term, normalize, views};
 use crate::model::projector::Projector;
 use crate::model::{Backbone, ForwardContext};
 use crate::state::Stateful;
@@ -17,7 +18,7 @@ pub struct Supcon {
     backbone: Box<dyn Backbone>,
     projector: Projector,
     temperature: Scheduled,
-    exclusions: Vec<PairExclusion>,
+    rules: PairRules,
     queue: Option<Queue>,
     facts: MethodFacts,
 }
@@ -29,9 +30,9 @@ impl Supcon {
         let projector = parameters.scope("projector", |scope| {
             Projector::new(&config.projector, backbone.num_features(), backbone.norm(), scope)
         });
-        let exclusions = config.exclude_pairs.clone();
-        let queue = pairs::queue(config.queue_size, config.projector.out_dim, &exclusions, parameters);
-        Self { backbone, projector, exclusions, queue, temperature: config.temperature, facts }
+        let rules = PairRules::new(&config.positives, &config.exclude_pairs);
+        let queue = rules.queue(config.queue_size, config.projector.out_dim, parameters);
+        Self { backbone, projector, rules, queue, temperature: config.temperature, facts }
     }
 }
 
@@ -68,14 +69,8 @@ impl Method for Supcon {
         let (targets, pass) = (&part.targets, context.pass());
         let embeddings = views::embeddings(&*self.backbone, part, context)?;
         let projections = normalize(&self.projector.forward(&embeddings, pass)?);
-        let groups: Vec<i64> = targets
-            .classes()
-            .iter()
-            .zip(targets.positions())
-            .map(|(&class, &position)| if class >= 0 { class } else { pairs::own_group(position) })
-            .collect();
         let views = (projections, views::num_views(part));
-        let pairs = pairs::term(views, &self.temperature, &groups, &self.exclusions, (targets, context));
+        let pairs = self.rules.term(views, &self.temperature, (targets, context));
         Ok(Objective::of(vec![Term::Pairs(pairs)]))
     }
 

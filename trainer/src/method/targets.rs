@@ -17,6 +17,10 @@ const POSITION: &str = "position";
 const CLASS: &str = "class";
 /// Recording that each sample was cut from.
 const RECORDING: &str = "recording";
+/// What each sample begins in.
+const TIMELINE: &str = "timeline";
+/// Where each sample begins.
+const BEGIN: &str = "begin";
 
 /// What a method may know about the rows of a batch. Rows are view-major: row `v * n + i` is view `v` of sample `i`.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -32,12 +36,12 @@ pub struct Targets {
 pub struct TargetColumns<'a> {
     /// `data.target`.
     pub target: &'a str,
-    /// `data.recording`.
+    /// The label that names the recording, which need not be learned.
     pub recording: Option<&'a str>,
 }
 
 impl Targets {
-    /// The samples of these numbers in the data set, of which nothing else is known: no class, no recording, and as their
+    /// The samples of these numbers in the data set, of which nothing else is known: no class, no recording, no beginning, and as their
     /// positions in the global batch those that they have here.
     ///
     /// # Errors
@@ -47,7 +51,7 @@ impl Targets {
         let none = || vec![NONE; num_samples];
         let targets = Self { columns: Columns::new(num_samples), global_samples };
         let targets = targets.with(SAMPLE, sample_ids)?.with(CLASS, none())?.with(RECORDING, none())?;
-        targets.with_positions(0)
+        targets.with_begins(none(), none())?.with_positions(0)
     }
 
     /// What the data say of the samples that are present in `batch`, with the labels of `heads`. Where the samples
@@ -68,10 +72,15 @@ impl Targets {
             let number = |id: u32| dataset.recordings.get(id as usize).map_or(NONE, |&number| number.into());
             recordings = batch.kept_ids().map(number).collect();
         }
+        let begin = |id: u32| dataset.begins.get(id as usize).copied().flatten();
+        let begins = || batch.kept_ids().map(begin);
+        let timelines = begins().map(|begin| begin.map_or(NONE, |begin| begin.timeline.into())).collect();
+        let micros = begins().map(|begin| begin.map_or(NONE, |begin| begin.micros)).collect();
         let labels = dataset.classes_named(batch, heads.iter().map(|head| head.name.as_str()));
         Self::new(batch.kept_ids().map(i64::from).collect(), 0)?
             .with_classes(classes)?
             .with_recordings(recordings)?
+            .with_begins(timelines, micros)?
             .with_labels(heads, labels)
     }
 
@@ -118,6 +127,15 @@ impl Targets {
         self.with(RECORDING, recordings)
     }
 
+    /// The same with where each sample begins, in microseconds, and in what: those of one number share their time. [`NONE`] if
+    /// unknown.
+    ///
+    /// # Errors
+    /// As [`Self::with`].
+    pub fn with_begins(self, timelines: Vec<i64>, micros: Vec<i64>) -> Result<Self, TchError> {
+        self.with(TIMELINE, timelines)?.with(BEGIN, micros)
+    }
+
     /// The same with the class of each sample for each of `heads`, `[head][sample]`; [`NONE`] without a label.
     ///
     /// # Errors
@@ -162,6 +180,16 @@ impl Targets {
     /// Recording that each sample was cut from; [`NONE`] if unknown.
     pub fn recordings(&self) -> &[i64] {
         self.column(RECORDING)
+    }
+
+    /// What each sample begins in; [`NONE`] if unknown.
+    pub fn timelines(&self) -> &[i64] {
+        self.column(TIMELINE)
+    }
+
+    /// Where each sample begins, in microseconds; [`NONE`] if unknown.
+    pub fn begins(&self) -> &[i64] {
+        self.column(BEGIN)
     }
 
     /// Class of each sample for a head; [`NONE`] without a label.

@@ -1,6 +1,7 @@
 //! What a method states about itself once, as data.
 
 use super::super::{Scheduled, ScheduledSetting, ValueRange};
+use super::PositiveRule;
 use crate::checks::Checks;
 
 /// What the rest of the program goes by, so that nothing outside of a method's own files asks for its name.
@@ -131,6 +132,11 @@ pub enum LabelUse {
 }
 
 impl LabelUse {
+    /// What a loss over pairs takes from the labels.
+    pub(super) fn of_positives(rules: &[PositiveRule]) -> Self {
+        if rules.contains(&PositiveRule::Label) { Self::Groups } else { Self::Unused }
+    }
+
     /// Whether it trains classifiers.
     pub fn classifies(self) -> bool {
         matches!(self, Self::Target | Self::EveryLabel)

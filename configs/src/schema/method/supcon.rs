@@ -6,7 +6,7 @@ use super::super::{Auto, RunConfig, Scheduled, ScheduledSetting, ScheduledValues
 use super::pairs::{self, PairSettings, SHORT_QUEUE};
 use super::{
     BatchFacts, LabelUse, LossMarks, MethodConfig, MethodFacts, MethodSettings, PairExclusion, PairFacts,
-    ProjectorConfig, Sampling, ViewFacts,
+    PositiveRule, ProjectorConfig, Sampling, ViewFacts,
 };
 use crate::checks::Checks;
 
@@ -24,10 +24,13 @@ pub struct SupconConfig {
     /// Embeddings of earlier batches that are kept as further rows to compare with (MoCo's queue without its encoder);
     /// 0 = none.
     pub queue_size: usize,
+    /// Samples that are positives of each other by any of these rules, besides the views of one sample. What
+    /// `exclude_pairs` leaves out is none.
+    pub positives: Vec<PositiveRule>,
     /// Pairs of different samples that are alike in one of these are left out of the loss, neither positive nor negative.
     pub exclude_pairs: Vec<PairExclusion>,
     /// Samples of each class in a batch (K of P x K, over the global batch); `auto` = as many as give each class
-    /// in the batch the same share, at least 2.
+    /// in the batch the same share, at least 2. Without `label` among `positives` samples are drawn once per epoch instead.
     pub samples_per_class: Auto<usize>,
 }
 
@@ -38,9 +41,16 @@ impl Default for SupconConfig {
             projector: ProjectorConfig::default(),
             small_views: 0,
             queue_size: 0,
+            positives: vec![PositiveRule::Label],
             exclude_pairs: Vec::new(),
             samples_per_class: Auto::Auto,
         }
+    }
+}
+
+impl SupconConfig {
+    fn attracts_labels(&self) -> bool {
+        self.positives.contains(&PositiveRule::Label)
     }
 }
 
@@ -48,8 +58,12 @@ impl MethodSettings for SupconConfig {
     fn facts(&self) -> MethodFacts {
         MethodFacts {
             views: ViewFacts::crops(self.small_views),
-            sampling: Sampling::Balanced { samples_per_class: self.samples_per_class.value() },
-            labels: LabelUse::Groups,
+            sampling: if self.attracts_labels() {
+                Sampling::Balanced { samples_per_class: self.samples_per_class.value() }
+            } else {
+                Sampling::Shuffled
+            },
+            labels: LabelUse::of_positives(&self.positives),
             pairs: Some(PairFacts { dim: self.projector.out_dim, queue_size: self.queue_size }),
             ..MethodFacts::default()
         }
@@ -60,16 +74,35 @@ impl MethodSettings for SupconConfig {
     }
 
     fn loss_marks(&self, batch: &BatchFacts, values: &ScheduledValues) -> LossMarks {
-        // Without a label the views of one sample are each other's only positive.
-        let mut groups = batch.class_counts.clone();
-        groups.extend(vec![1; batch.unlabelled]);
+        let groups = match self.positives.as_slice() {
+            [] => Some(pairs::each_alone(batch)),
+            // Without a label the views of one sample are each other's only positives.
+            [PositiveRule::Label] => {
+                Some([batch.class_counts.as_slice(), &vec![1; batch.unlabelled]].concat())
+            }
+            _ => None,
+        };
         let apart = (self.queue_size, self.exclude_pairs.as_slice());
-        pairs::loss_marks(&groups, self.facts().views.total(), &self.temperature, apart, values)
+        pairs::loss_marks(
+            (batch, groups.as_deref()),
+            self.facts().views.total(),
+            &self.temperature,
+            apart,
+            values,
+        )
     }
 
     fn check(&self, config: &RunConfig, checks: &mut Checks) {
         let batch_size = config.trainer.batch_size;
         if let Some(per_class) = self.samples_per_class.value() {
+            checks.require_of_asked(
+                self.attracts_labels(),
+                ["method.samples_per_class", "method.positives"],
+                || {
+                    format!("`method.samples_per_class` = {per_class} draws by class, but `method.positives` has no `label`")
+                },
+                "leave `method.samples_per_class` at `auto`, or add `label` to `method.positives`",
+            );
             checks.require(
                 per_class >= 2,
                 ["method.samples_per_class"],
@@ -85,19 +118,11 @@ impl MethodSettings for SupconConfig {
                 "a batch holds `batch_size / samples_per_class` classes",
             );
         }
-        checks.require(
-            !self.exclude_pairs.contains(&PairExclusion::Label),
-            ["method.exclude_pairs"],
-            || {
-                "`method.exclude_pairs` has `label`, but the pairs of one label are what SupCon attracts"
-                    .into()
-            },
-            "`method.exclude_pairs=[recording]` leaves out pairs of one recording",
-        );
         ViewFacts::check_small(self.small_views, checks);
         PairSettings {
             projector: &self.projector,
             queue_size: self.queue_size,
+            positives: &self.positives,
             exclude_pairs: &self.exclude_pairs,
         }
         .check(config, checks);
@@ -107,6 +132,7 @@ impl MethodSettings for SupconConfig {
         MethodConfig::Supcon(Self {
             projector: self.projector.narrow(),
             queue_size: SHORT_QUEUE,
+            positives: vec![PositiveRule::Label],
             exclude_pairs: vec![PairExclusion::Recording],
             ..self.clone()
         })

@@ -114,7 +114,7 @@ impl Engine {
         let (projections, keys) = rows.concat()?;
         let begin: usize = per_rank.iter().take(self.ranks.world().rank).sum();
         let own = begin..begin + projections.size().first().copied().unwrap_or(0) as usize;
-        let keys = PairKeys::from_columns(self.ranks.gather_columns(&keys.to_columns(), per_rank)?);
+        let keys = keys.with_columns(self.ranks.gather_columns(&keys.to_columns(), per_rank)?);
         let rows_of_all = self.ranks.gather_rows(&projections, per_rank)?;
         let loss = PairLoss { temperature: rows.temperature, tile: self.settings.tile };
         Ok(GlobalPairs { rows: rows_of_all, keys, loss, own })
@@ -172,7 +172,7 @@ impl Engine {
         let sorted = |column: Vec<i64>| {
             order.iter().map(|&row| column.get(row as usize).copied().unwrap_or(-1)).collect()
         };
-        let keys = PairKeys::from_columns(pairs.keys.to_columns().into_iter().map(sorted).collect());
+        let keys = pairs.keys.with_columns(pairs.keys.to_columns().into_iter().map(sorted));
         let order = Tensor::from_slice(&order).to_device(pairs.device());
         GlobalRows { rows: pairs.rows.index_select(0, &order), keys }
     }

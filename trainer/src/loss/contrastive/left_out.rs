@@ -1,6 +1,7 @@
 //! Pairs that the loss leaves out, as a mask of one tile at a time. Whether there can be any is settled on the host
 //! beforehand: without any, a tile costs what it always did.
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::ops::Range;
 
@@ -16,9 +17,12 @@ pub(super) struct LeftOut {
     samples: Codes,
     /// Exclusions that have a key which two samples share.
     exclusions: Vec<Codes>,
-    /// Set if a sample has rows of different groups.
+    /// Set if a sample has rows that are not alike.
     groups: Option<Codes>,
 }
+
+/// Group of the rows of a sample that a rule besides the groups knows: they are alike whatever their groups.
+const ALIKE: i64 = i64::MAX;
 
 /// A key of rows and columns, as 32-bit numbers that are cheap to compare; unknown keys equal nothing.
 #[derive(Debug)]
@@ -39,8 +43,11 @@ impl LeftOut {
             })
             .map(|(row_keys, column_keys)| Codes::new(row_keys, column_keys, |key| key >= 0, device))
             .collect();
-        let groups = clash((&rows.samples, &rows.groups), (&columns.samples, &columns.groups), |_| true)
-            .then(|| Codes::new(&rows.groups, &columns.groups, |_| true, device));
+        let row_groups = groups_within_samples(rows);
+        let column_groups = (!std::ptr::eq(rows, columns)).then(|| groups_within_samples(columns));
+        let (of_rows, of_columns) = (&*row_groups, column_groups.as_deref().unwrap_or(&row_groups));
+        let groups = clash((&rows.samples, of_rows), (&columns.samples, of_columns), |_| true)
+            .then(|| Codes::new(of_rows, of_columns, |_| true, device));
         (groups.is_some() || !exclusions.is_empty()).then(|| Self {
             samples: Codes::new(&rows.samples, &columns.samples, |_| true, device),
             exclusions,
@@ -74,6 +81,15 @@ impl LeftOut {
             (None, None) => same_sample.zeros_like(),
         }
     }
+}
+
+/// Rows of one sample that are positives of each other have equal ones.
+fn groups_within_samples(keys: &PairKeys) -> Cow<'_, [i64]> {
+    if keys.alike.is_empty() && keys.near.is_none() {
+        return Cow::Borrowed(&keys.groups);
+    }
+    let group = |(row, &group)| if keys.is_alike_by_other_rules(row) { ALIKE } else { group };
+    Cow::Owned(keys.groups.iter().enumerate().map(group).collect())
 }
 
 impl Codes {

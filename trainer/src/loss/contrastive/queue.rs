@@ -10,6 +10,7 @@ use std::cell::RefCell;
 use tch::{Device, Kind, TchError, Tensor};
 
 use super::keys::PairKeys;
+use super::queue_rules::QueueRules;
 use super::upload;
 use crate::model::parameters::Parameters;
 use crate::torch_extra::HostCopy;
@@ -22,8 +23,10 @@ const NO_GROUP: i64 = i64::MIN;
 pub struct Queue {
     /// `[Q, D]`.
     rows: Tensor,
-    /// Groups, samples and exclusions, `[Q]` each, as [`PairKeys::to_columns`].
+    /// `[Q]` each, as [`PairKeys::to_columns`].
     keys: Vec<Tensor>,
+    /// The rules of the keys, without rows.
+    rules: PairKeys,
     /// Where the next row goes, 0-dimensional.
     next: Tensor,
     /// Rows that have been filled, 0-dimensional.
@@ -60,15 +63,19 @@ pub(super) struct Queued {
 
 impl Queue {
     /// An empty queue for `size` > 0 rows of `dim` elements, registered as `rows`, `groups`, `samples`,
-    /// `excluded.<name>` for each of `exclusions`, `next` and `len` in the current scope of `parameters`.
-    pub fn new(size: usize, dim: usize, exclusions: &[&str], parameters: &mut Parameters) -> Self {
+    /// a column of each of `rules`, `next` and `len` in the current scope of `parameters`.
+    pub fn new(size: usize, dim: usize, rules: &QueueRules<'_>, parameters: &mut Parameters) -> Self {
         let shape = [size as i64, dim as i64];
         let rows = parameters.buffer("rows", &shape, 0.0);
         let mut integers = |name: &str| parameters.integers(name, &[size as i64], -1);
         let mut keys = vec![integers("groups"), integers("samples")];
-        keys.extend(exclusions.iter().map(|name| integers(&format!("excluded.{name}"))));
+        keys.extend(rules.alike.iter().map(|name| integers(&format!("alike.{name}"))));
+        if rules.within.is_some() {
+            keys.extend(["near.recording", "near.begin"].map(&mut integers));
+        }
+        keys.extend(rules.excluded.iter().map(|name| integers(&format!("excluded.{name}"))));
         let (next, len) = (parameters.counter("next"), parameters.counter("len"));
-        Self { rows, keys, next, len, host: RefCell::new(None), open: None }
+        Self { rows, keys, rules: rules.keys(), next, len, host: RefCell::new(None), open: None }
     }
 
     /// Q, the rows that it can hold.
@@ -91,9 +98,9 @@ impl Queue {
     ///
     /// # Shapes
     /// `rows` is `[N, D]`, the normalized projections of all ranks in rank order; `keys` has N rows and the queue's
-    /// exclusions.
+    /// rules.
     pub fn push(&mut self, rows: &Tensor, keys: &PairKeys) {
-        debug_assert_eq!(keys.excluded.len() + 2, self.keys.len(), "a queue for other exclusions");
+        debug_assert_eq!(keys.without_rows(), self.rules, "a queue for other rules");
         let size = self.size();
         let mut keys = keys.last(size);
         for group in &mut keys.groups {
@@ -128,7 +135,7 @@ impl Queue {
             }
             let host = Host {
                 versions: Vec::new(),
-                keys: PairKeys::from_columns(filled),
+                keys: self.rules.with_columns(filled),
                 next: (next + count) % size,
             };
             let _ = self.next.fill_(host.next as i64);
@@ -197,34 +204,46 @@ impl Queue {
         });
         // A ring that is not full goes on where its rows end.
         let next = if len < size { len } else { within(&self.next, size.saturating_sub(1)) };
-        Host { versions, keys: PairKeys::from_columns(columns.collect()), next }
+        Host { versions, keys: self.rules.with_columns(columns), next }
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use super::super::keys::Nearness;
     use super::*;
 
     fn parameters(kind: Kind) -> Parameters {
         Parameters::new(Device::Cpu, kind, 0)
     }
 
+    fn rules() -> QueueRules<'static> {
+        QueueRules { alike: vec!["label"], within: Some(7), excluded: vec!["recording"] }
+    }
+
     fn queue(size: usize, kind: Kind) -> (Queue, Parameters) {
         let mut parameters = parameters(kind);
-        let queue = parameters.scope("queue", |p| Queue::new(size, 2, &["recording"], p));
+        let queue = parameters.scope("queue", |p| Queue::new(size, 2, &rules(), p));
         (queue, parameters)
     }
 
-    /// Rows numbered from `first`: row r is (r, -r), of sample 10 r in recording 100 r; odd rows are of class r, the
-    /// others of none.
+    fn keys(numbers: &[i64], group: impl Fn(i64) -> i64) -> PairKeys {
+        let times = |by: i64| numbers.iter().map(|r| by * r).collect::<Vec<_>>();
+        PairKeys {
+            groups: numbers.iter().map(|&r| group(r)).collect(),
+            samples: times(10),
+            alike: vec![times(3)],
+            near: Some(Nearness { recordings: times(100), begins: times(5), within: 7 }),
+            excluded: vec![times(100)],
+        }
+    }
+
+    /// Rows numbered from `first`: row r is (r, -r), of sample 10 r in recording 100 r, where it begins at 5 r, and of label
+    /// 3 r; odd rows are of class r, the others of none.
     fn batch(first: i64, len: i64, kind: Kind) -> (Tensor, PairKeys) {
         let numbers: Vec<i64> = (first..first + len).collect();
         let column = Tensor::from_slice(&numbers).to_kind(kind);
-        let keys = PairKeys {
-            groups: numbers.iter().map(|&r| if r % 2 == 1 { r } else { -1 - r }).collect(),
-            samples: numbers.iter().map(|r| 10 * r).collect(),
-            excluded: vec![numbers.iter().map(|r| 100 * r).collect()],
-        };
+        let keys = keys(&numbers, |r| if r % 2 == 1 { r } else { -1 - r });
         (Tensor::stack(&[&column, &-&column], 1), keys)
     }
 
@@ -237,12 +256,7 @@ mod tests {
             Vec::<f64>::try_from(rows.sum_dim_intlist(1, false, Kind::Double)).unwrap(),
             vec![0.0; numbers.len()]
         );
-        assert_eq!(
-            keys.groups,
-            numbers.iter().map(|&r| if r % 2 == 1 { r } else { NO_GROUP }).collect::<Vec<_>>()
-        );
-        assert_eq!(keys.samples, numbers.iter().map(|r| 10 * r).collect::<Vec<_>>());
-        assert_eq!(keys.excluded, [numbers.iter().map(|r| 100 * r).collect::<Vec<_>>()]);
+        assert_eq!(keys, self::keys(&numbers, |r| if r % 2 == 1 { r } else { NO_GROUP }));
         assert_eq!(queue.len(), numbers.len());
         numbers
     }
@@ -319,6 +333,9 @@ mod tests {
             ("queue.rows", Kind::Float, vec![5, 2]),
             ("queue.groups", Kind::Int64, vec![5]),
             ("queue.samples", Kind::Int64, vec![5]),
+            ("queue.alike.label", Kind::Int64, vec![5]),
+            ("queue.near.recording", Kind::Int64, vec![5]),
+            ("queue.near.begin", Kind::Int64, vec![5]),
             ("queue.excluded.recording", Kind::Int64, vec![5]),
             ("queue.next", Kind::Int64, vec![]),
             ("queue.len", Kind::Int64, vec![]),

@@ -7,6 +7,7 @@ use crate::model::parameters::Parameters;
 
 mod exclusions;
 mod plain;
+mod unions;
 
 fn unit_rows(n: usize, d: i64, kind: Kind, seed: i64) -> Tensor {
     tch::manual_seed(seed);
@@ -25,9 +26,15 @@ fn unique(labels: &[i64]) -> PairKeys {
     PairKeys::new(labels.to_vec(), (0..labels.len() as i64).collect())
 }
 
-fn queue_of(size: usize, dim: i64, kind: Kind, exclusions: usize, pushed: &Pushed) -> Queue {
+fn queue_of(size: usize, dim: i64, kind: Kind, pushed: &Pushed) -> Queue {
     let mut parameters = Parameters::new(Device::Cpu, kind, 0);
-    let mut queue = Queue::new(size, dim as usize, &["a", "b"][..exclusions], &mut parameters);
+    let keys = &pushed.keys;
+    let rules = QueueRules {
+        alike: ["a", "b"][..keys.alike.len()].to_vec(),
+        within: keys.near.as_ref().map(|near| near.within),
+        excluded: ["a", "b"][..keys.excluded.len()].to_vec(),
+    };
+    let mut queue = Queue::new(size, dim as usize, &rules, &mut parameters);
     queue.push(&pushed.rows, &pushed.keys);
     queue
 }
@@ -41,7 +48,15 @@ fn naive(z: &Tensor, keys: &PairKeys, queue: Option<&Pushed>, temperature: f64) 
         let in_batch = (0..keys.num_rows()).map(|j| (keys, j, false));
         let in_queue = queue.iter().flat_map(|q| (0..q.keys.num_rows()).map(|j| (&q.keys, j, true)));
         for (others, j, queued) in in_batch.chain(in_queue) {
-            let alike = keys.groups[i] == others.groups[j] && (!queued || keys.groups[i] >= 0);
+            let same = |ours: &[i64], theirs: &[i64]| ours[i] >= 0 && ours[i] == theirs[j];
+            let near = keys.near.as_ref().zip(others.near.as_ref()).is_some_and(|(ours, theirs)| {
+                let (a, b) = (ours.begins[i], theirs.begins[j]);
+                let known = a >= 0 && b >= 0 && same(&ours.recordings, &theirs.recordings);
+                known && (a - b).abs() <= ours.within
+            });
+            let alike = keys.groups[i] == others.groups[j] && (!queued || keys.groups[i] >= 0)
+                || keys.alike.iter().zip(&others.alike).any(|(ours, theirs)| same(ours, theirs))
+                || near;
             let one_sample = keys.samples[i] == others.samples[j];
             let excluded = keys.excluded.iter().zip(&others.excluded).any(|(a, b)| a[i] >= 0 && a[i] == b[j]);
             let out = if one_sample { !alike } else { excluded };

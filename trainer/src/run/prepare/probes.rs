@@ -17,8 +17,8 @@ pub(super) fn labels_asked<'a>(
     probes: &[String],
     dataset: &'a Dataset,
 ) -> Vec<&'a LabelColumn> {
-    let mut names: Vec<&String> = vec![&data.target];
-    for name in probes.iter().chain(&data.recording) {
+    let mut names: Vec<&str> = vec![&data.target];
+    for name in probes.iter().map(String::as_str).chain(data.recording_label()) {
         if !names.contains(&name) {
             names.push(name);
         }

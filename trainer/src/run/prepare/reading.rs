@@ -13,7 +13,7 @@ use crate::method::{Method, TargetColumns};
 
 /// The labels that decide what is learned.
 pub(crate) fn target_columns(config: &RunConfig) -> TargetColumns<'_> {
-    TargetColumns { target: &config.data.target, recording: config.data.recording.as_deref() }
+    TargetColumns { target: &config.data.target, recording: config.data.recording_label() }
 }
 
 /// What an evaluation of the run is about.

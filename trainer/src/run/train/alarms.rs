@@ -122,7 +122,7 @@ fn facts(prepared: &Prepared) -> AlarmFacts {
     let (config, dataset) = (&prepared.config, &*prepared.dataset);
     let method = prepared.engine.method();
     let labels = method.facts().labels;
-    let recording = config.data.recording.clone();
+    let recording = config.data.recording_label().map(str::to_owned);
     AlarmFacts {
         embedding_width: method.num_features().max(1) as u64,
         full_rank: full_rank(config, dataset, method.num_features(), labels),

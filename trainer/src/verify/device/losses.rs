@@ -8,7 +8,7 @@ use super::Check;
 use super::compare::Compared;
 use super::setting::{SEED, Setting};
 use crate::error::TrainError;
-use crate::loss::contrastive::{PairKeys, PairLoss, PairProblem, Queue};
+use crate::loss::contrastive::{Nearness, PairKeys, PairLoss, PairProblem, Queue, QueueRules};
 use crate::loss::cross_entropy::{NO_LABEL, cross_entropy, num_labelled};
 
 /// Samples of a batch; each has two rows.
@@ -19,6 +19,8 @@ const CLASSES: i64 = 7;
 const TEMPERATURE: f64 = 0.1;
 /// Rows of the queue: less than two batches, so that it wraps around.
 const QUEUED: usize = 130;
+/// How far apart rows of a recording are near each other.
+const WITHIN: i64 = 2;
 
 /// What decides about pairs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -27,13 +29,17 @@ enum Pairs {
     Views,
     /// The views of a class are its positives.
     Classes,
+    /// The same, and the views of a session, and what is near in a recording.
+    Union,
 }
 
 /// All checks.
 pub(super) fn checks() -> Vec<Check<'static>> {
     let tiles = [(None, "one tile"), (Some(7), "tiles of 7"), (Some(64), "tiles of 64")];
     let mut checks = Vec::new();
-    for (pairs, name) in [(Pairs::Views, "NT-Xent"), (Pairs::Classes, "SupCon")] {
+    for (pairs, name) in
+        [(Pairs::Views, "NT-Xent"), (Pairs::Classes, "SupCon"), (Pairs::Union, "of several rules")]
+    {
         for (tile, tiling) in tiles {
             for (excluding, queued, more) in [
                 (false, false, ""),
@@ -65,9 +71,14 @@ fn contrastive(
     excluding: bool,
     queued: bool,
 ) -> Result<Compared, TrainError> {
-    let exclusions: &[&str] = if excluding { &["recording"] } else { &[] };
+    let of_several = pairs == Pairs::Union;
+    let rules = QueueRules {
+        alike: if of_several { vec!["session"] } else { Vec::new() },
+        within: of_several.then_some(WITHIN),
+        excluded: if excluding { vec!["recording"] } else { Vec::new() },
+    };
     let mut parameters = setting.parameters();
-    let mut queue = queued.then(|| Queue::new(QUEUED, DIM as usize, exclusions, &mut parameters));
+    let mut queue = queued.then(|| Queue::new(QUEUED, DIM as usize, &rules, &mut parameters));
     if let Some(queue) = &mut queue {
         for batch in [1, 2] {
             queue.push(&unit_rows(setting, batch), &keys(batch, pairs, excluding));
@@ -98,15 +109,25 @@ fn keys(batch: u32, pairs: Pairs, excluding: bool) -> PairKeys {
         .iter()
         .zip(0..)
         .map(|(sample, position)| match pairs {
-            Pairs::Classes if sample % 9 != 5 => sample * sample % CLASSES,
-            Pairs::Views | Pairs::Classes => -1 - position,
+            Pairs::Classes | Pairs::Union if sample % 9 != 5 => sample * sample % CLASSES,
+            Pairs::Views | Pairs::Classes | Pairs::Union => -1 - position,
         })
         .collect();
     let recordings: Vec<i64> =
         samples.iter().map(|sample| if sample % 11 == 3 { -1 } else { sample / 3 }).collect();
+    let column = |key: &dyn Fn(i64) -> i64| -> Vec<i64> {
+        samples.iter().map(|&sample| key(sample)).collect::<Vec<_>>().repeat(2)
+    };
+    let of_several = pairs == Pairs::Union;
     PairKeys {
         groups: groups.repeat(2),
         samples: samples.repeat(2),
+        alike: if of_several { vec![column(&|sample| sample / 2 % 9 - 1)] } else { Vec::new() },
+        near: of_several.then(|| Nearness {
+            recordings: column(&|sample| sample % 4 - 1),
+            begins: column(&|sample| sample % 13),
+            within: WITHIN,
+        }),
         excluded: if excluding { vec![recordings.repeat(2)] } else { Vec::new() },
     }
 }

@@ -14,7 +14,7 @@ fn two_views(first: i64, n: i64, supervised: bool, exclusions: &str) -> PairKeys
         'r' => column(&recording),
         _ => column(&class),
     });
-    PairKeys { groups: column(&group), samples: column(&|s| s), excluded: excluded.collect() }
+    PairKeys { excluded: excluded.collect(), ..PairKeys::new(column(&group), column(&|s| s)) }
 }
 
 #[test]
@@ -31,7 +31,7 @@ fn exclusions_and_queues_equal_the_naive_formula_for_any_ranks_and_tiles() {
                 rows: unit_rows(2 * pushed as usize, dim, Kind::Double, 2),
                 keys: two_views(7, pushed, supervised, exclusions),
             };
-            let queue = queue_of(size, dim, Kind::Double, exclusions.len(), &pushed);
+            let queue = queue_of(size, dim, Kind::Double, &pushed);
             let valid = Pushed {
                 rows: pushed.rows.narrow(
                     0,
@@ -58,8 +58,9 @@ fn exclusions_and_queues_equal_the_naive_formula_for_any_ranks_and_tiles() {
 fn keys(n: std::ops::RangeInclusive<usize>) -> impl Strategy<Value = PairKeys> {
     let column = |n: usize, range: Range<i64>| prop::collection::vec(range, n);
     (n, 2_i64..8).prop_flat_map(move |(n, kinds)| {
-        (column(n, -3..kinds), column(n, 0..2 * kinds), column(n, -1..kinds), column(n, -1..3))
-            .prop_map(|(groups, samples, a, b)| PairKeys { groups, samples, excluded: vec![a, b] })
+        (column(n, -3..kinds), column(n, 0..2 * kinds), column(n, -1..kinds), column(n, -1..3)).prop_map(
+            |(groups, samples, a, b)| PairKeys { excluded: vec![a, b], ..PairKeys::new(groups, samples) },
+        )
     })
 }
 
@@ -79,7 +80,7 @@ proptest! {
         queued.excluded.truncate(exclusions);
         let z = unit_rows(keys.num_rows(), 3, Kind::Double, seed);
         let pushed = Pushed { rows: unit_rows(queued.num_rows(), 3, Kind::Double, seed + 1), keys: queued };
-        let queue = queue_of(15, 3, Kind::Double, exclusions, &pushed);
+        let queue = queue_of(15, 3, Kind::Double, &pushed);
         let problem = PairProblem::new(&z, &keys, Some(&queue), &PairLoss { temperature, tile: Some(tile) });
         check("any keys", &problem, &naive(&z, &keys, Some(&pushed), temperature), ranks)?;
     }
@@ -91,7 +92,7 @@ fn the_gradient_equals_finite_differences() {
     let keys = two_views(0, 5, true, "r");
     let z = unit_rows(keys.num_rows(), dim, Kind::Double, 3);
     let pushed = Pushed { rows: unit_rows(6, dim, Kind::Double, 4), keys: two_views(20, 3, true, "r") };
-    let queue = queue_of(8, dim, Kind::Double, 1, &pushed);
+    let queue = queue_of(8, dim, Kind::Double, &pushed);
     let settings = PairLoss { temperature: 0.2, tile: Some(4) };
     let whole = |z: &Tensor| PairProblem::new(z, &keys, Some(&queue), &settings).whole();
     let dz = whole(&z).gradient;
@@ -133,9 +134,9 @@ fn with_all_positives_left_out_loss_and_gradient_are_zero() {
     let z = unit_rows(4, 3, Kind::Float, 6);
     let pushed = Pushed {
         rows: unit_rows(2, 3, Kind::Float, 7),
-        keys: PairKeys { groups: vec![-1, 3], samples: vec![8, 9], excluded: vec![vec![-1, 6]] },
+        keys: PairKeys { excluded: vec![vec![-1, 6]], ..PairKeys::new(vec![-1, 3], vec![8, 9]) },
     };
-    let queue = queue_of(4, 3, Kind::Float, 1, &pushed);
+    let queue = queue_of(4, 3, Kind::Float, &pushed);
     for temperature in [0.01, 0.5] {
         let settings = PairLoss { temperature, tile: None };
         let whole = PairProblem::new(&z, &keys, Some(&queue), &settings).whole();
@@ -169,7 +170,7 @@ fn queued_rows_are_kept_in_the_precision_of_the_run() {
         let keys = two_views(0, 4, false, "");
         let z = unit_rows(8, 3, kind, 1);
         let pushed = Pushed { rows: unit_rows(4, 3, kind, 2), keys: two_views(10, 2, false, "") };
-        let queue = queue_of(4, 3, kind, 0, &pushed);
+        let queue = queue_of(4, 3, kind, &pushed);
         let settings = PairLoss { temperature: 0.1, tile: None };
         let ours = PairProblem::new(&z, &keys, Some(&queue), &settings).whole();
         let wide = Pushed { rows: pushed.rows.to_kind(Kind::Double), keys: pushed.keys };
