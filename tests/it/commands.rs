@@ -121,8 +121,9 @@ impl Reader {
 
 /// The words of a command line, with something in the place of each placeholder.
 fn words(text: &str) -> Vec<String> {
-    let optional = Regex::new(r"\[[^\]=]*\]").unwrap();
-    let text = optional.replace_all(text, "");
+    // Not a list, which is the value of a setting.
+    let optional = Regex::new(r"(^|[^=])\[[^\]=]*\]").unwrap();
+    let text = optional.replace_all(text, "$1");
     let mut words: Vec<String> = Vec::new();
     for word in text.split_whitespace() {
         let word = word.trim_matches(['"', '\'', ',', ';']);

@@ -66,6 +66,7 @@ fn samples_of_one_file_have_a_row_each() {
         "trainer.max_steps=3",
         "trainer.batch_size=6",
         "data.audio.clip_secs=0.1",
+        "data.features.hop_length=40",
         "data.audio.segment_secs=0.1",
     ];
     sandbox.dtrain(settings("supervised", &more)).finish().succeeded();

@@ -145,3 +145,54 @@ impl PairSettings<'_> {
 fn listed(rules: &[PositiveRule]) -> String {
     rules.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::{MethodConfig, SimclrConfig, SupconConfig};
+    use super::*;
+
+    #[test]
+    fn the_smallest_loss_is_known_where_all_batches_have_as_many_positives() {
+        let batch = BatchFacts { class_counts: vec![4, 4], unlabelled: 2, num_classes: 2 };
+        let marks = |method: MethodConfig| method.loss_marks(&batch, &ScheduledValues::default());
+        let supcon = |positives: &[PositiveRule]| {
+            marks(MethodConfig::Supcon(SupconConfig {
+                positives: positives.to_vec(),
+                ..SupconConfig::default()
+            }))
+        };
+        let simclr = |positives: &[PositiveRule]| {
+            marks(MethodConfig::Simclr(SimclrConfig {
+                positives: positives.to_vec(),
+                ..SimclrConfig::default()
+            }))
+        };
+        let (label, within) = (PositiveRule::Label, PositiveRule::WithinSecs { secs: 5.0 });
+        for known in [supcon(&[label]), supcon(&[]), simclr(&[])] {
+            assert!(known.minimum.is_some(), "{known:?}");
+        }
+        for silent in [supcon(&[label, within]), supcon(&[PositiveRule::Recording]), simclr(&[label])] {
+            assert_eq!(silent.minimum, None);
+            // Ten samples of two views: 19 others.
+            assert!((silent.chance.unwrap() - 19.0_f64.ln()).abs() < 1e-12);
+        }
+    }
+
+    #[test]
+    fn whoever_attracts_by_label_needs_labels_and_draws_by_them() {
+        use super::super::{LabelUse, Sampling};
+        let facts = |positives: &[PositiveRule]| {
+            let config = SupconConfig { positives: positives.to_vec(), ..SupconConfig::default() };
+            let facts = MethodConfig::Supcon(config).facts();
+            (facts.labels, matches!(facts.sampling, Sampling::Balanced { .. }))
+        };
+        assert_eq!(facts(&[PositiveRule::Recording, PositiveRule::Label]), (LabelUse::Groups, true));
+        assert_eq!(facts(&[PositiveRule::Recording]), (LabelUse::Unused, false));
+        let sampling = |positives: &[PositiveRule]| {
+            let config = SimclrConfig { positives: positives.to_vec(), ..SimclrConfig::default() };
+            MethodConfig::Simclr(config).facts().sampling
+        };
+        assert_eq!(sampling(&[PositiveRule::Label]), Sampling::DistinctRecordings);
+        assert_eq!(sampling(&[PositiveRule::WithinSecs { secs: 1.0 }]), Sampling::Shuffled);
+    }
+}

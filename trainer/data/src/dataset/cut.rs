@@ -133,7 +133,7 @@ mod tests {
         assert_eq!(cut(10, 10, 30), [0..10, 10..20, 20..30]);
         assert_eq!(cut(10, 10, 25), [0..10, 10..20, 20..25]);
         assert_eq!(cut(10, 10, 24), [0..10, 10..20]);
-        assert_eq!(cut(10, 10, 3), [0..3], "a short file is a sample");
+        assert_eq!(cut(10, 10, 3).as_slice(), std::slice::from_ref(&(0..3)), "a short file is a sample");
         assert_eq!(cut(10, 4, 20), [0..10, 4..14, 8..18, 12..20], "nothing lies within another piece");
         assert_eq!(cut(10, 15, 45), [0..10, 15..25, 30..40]);
         assert_eq!(cut(10, 15, 36), [0..10, 15..25, 30..36]);

@@ -2,11 +2,26 @@
 
 use std::path::PathBuf;
 
+use dtrain_configs::closest;
 use thiserror::Error;
+
+use crate::texts::quoted;
 
 /// Rows that are no part of their file, and offsets that are no time.
 #[derive(Debug, Clone, PartialEq, Error)]
 pub enum CutError {
+    /// A column that the table does not have.
+    #[error("table `{}` has no column `{column}`, which `{key}` names; it has {}", path.display(), quoted(columns))]
+    NoColumn {
+        /// The table.
+        path: PathBuf,
+        /// Dotted key.
+        key: &'static str,
+        /// Its value.
+        column: String,
+        /// Columns of the table.
+        columns: Vec<String>,
+    },
     /// A cell that is no number of seconds.
     #[error("table `{}` says `{value}` in column `{column}` of line {line}, which is no number of seconds", path.display())]
     NoSeconds {
@@ -66,6 +81,10 @@ impl CutError {
     /// The next step.
     pub(super) fn hint(&self) -> String {
         match self {
+            Self::NoColumn { key, column, columns, .. } => match closest(column, columns.iter().map(String::as_str)) {
+                Some(column) => format!("did you mean `{column}`?"),
+                None => format!("name the column with seconds with `{key}=`"),
+            },
             Self::NoSeconds { column, .. } => format!(
                 "`{column}` must hold seconds from the beginning of the file, such as `12.5`, or nothing; minutes and clock times \
                  have to be converted"

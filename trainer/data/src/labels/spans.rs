@@ -18,15 +18,16 @@ impl SpanColumns {
     /// # Errors
     /// A column that the table does not have.
     pub(super) fn find(config: &LabelsConfig, table: &Table) -> Result<Self, DataError> {
-        let find = |key: &str, name: &Option<String>| {
+        let find = |key: &'static str, name: &Option<String>| {
             let Some(name) = name else { return Ok(None) };
             match table.columns.iter().position(|column| column == name) {
                 Some(at) => Ok(Some(at)),
-                None => Err(DataError::UnknownLabel {
-                    key: key.into(),
-                    label: name.clone(),
-                    labels: table.columns.clone(),
-                }),
+                None => Err(DataError::from(CutError::NoColumn {
+                    path: table.path.clone(),
+                    key,
+                    column: name.clone(),
+                    columns: table.columns.clone(),
+                })),
             }
         };
         Ok(Self {
