@@ -51,7 +51,7 @@ impl Bank {
 
     /// The label that names its recordings.
     pub(crate) fn recording(&self) -> Option<&str> {
-        self.data.recording.as_deref()
+        self.data.recording_label()
     }
 }
 
@@ -173,7 +173,7 @@ fn check_overlap(
             ));
         }
     }
-    let recordings = (bank.recording(), config.data.recording.as_deref());
+    let recordings = (bank.recording(), config.data.recording_label());
     if let (true, (Some(of_bank), Some(of_run))) = (settings.same_by.contains(&SameBy::Recording), recordings)
     {
         let names = overlap::of_recordings((dataset, &dataset.train, of_run), (&bank.dataset, of_bank));
