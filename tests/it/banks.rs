@@ -209,8 +209,14 @@ fn a_bank_of_images_has_the_size_of_the_run_s() {
         "experiment=cnn_mnist",
         "data.root=digits",
         "trainer.max_steps=2",
+        "eval.embeddings=true",
         "+eval.banks.objects.root=objects",
+        "+eval.banks.objects.target=class",
     ];
     let error = sandbox.dtrain(words).finish().expect(2).error(sandbox.path());
-    insta::assert_snapshot!(error, @"");
+    insta::assert_snapshot!(error, @r"
+    error: views of the probe bank `objects` are 3 x 32 x 32, and the run's are 1 x 28 x 28
+
+    hint: a bank is seen by the same network, so that its samples have to have the same channels and size
+    ");
 }

@@ -65,7 +65,7 @@ fn pictures_and_tables_are_those_of_one_rank_on_any_number() {
     for ranks in [1, 2, 3] {
         let told = sandbox.dtrain(["eval", "run", "--pictures"]).ranks(ranks).finish().succeeded();
         told.says("embedding_test_pca.png");
-        let folder = format!("eval/step-{:08}/projector", run.result()["step"]);
+        let folder = format!("eval/step-{:08}/projector", run.result_count("step"));
         assert_eq!(run.read(&format!("{folder}/metadata.tsv")), metadata, "{ranks} ranks");
         let found = numbers(&run.read(&format!("{folder}/tensors.tsv")));
         for (row, expected) in found.iter().zip(&at_end) {
@@ -103,7 +103,7 @@ fn some_of_many_samples_are_shown() {
     let words = ["eval", "run", "--pictures", "eval.pictures.max_points=6", "eval.pictures.tsne=false"];
     sandbox.dtrain(words).finish().succeeded();
     let run = sandbox.run("run");
-    let folder = run.join(format!("eval/step-{:08}", run.result()["step"]));
+    let folder = run.join(format!("eval/step-{:08}", run.result_count("step")));
     assert!(!names(&folder).iter().any(|name| name.contains("tsne")));
     let metadata = std::fs::read_to_string(folder.join("projector/metadata.tsv")).unwrap();
     let mut classes: Vec<&str> =

@@ -118,8 +118,9 @@ impl Frame {
             (low / 2.0 + high / 2.0, high - low)
         };
         let ((x, width), (y, height)) = (range(0), range(1));
-        let span = width.max(height).max(f64::MIN_POSITIVE);
-        Some(Self { middle: [x, y], pixels_per_unit: (SIDE - 2 * PADDING) as f64 / span })
+        let span = width.max(height);
+        let pixels_per_unit = if span > 0.0 { (SIDE - 2 * PADDING) as f64 / span } else { 0.0 };
+        Some(Self { middle: [x, y], pixels_per_unit })
     }
 
     /// From the left and the top of a panel; the second coordinate goes up.

@@ -25,7 +25,7 @@ pub(super) struct Question<'a> {
 /// What was found.
 pub(super) enum Finding {
     /// With what nearest neighbours say of each sample of this rank; groups are not judged yet.
-    Known(AuditedColumn, Vec<ClassAnswer>),
+    Known(Box<AuditedColumn>, Vec<ClassAnswer>),
     /// The column cannot be asked for, and why.
     LeftOut(String),
 }
@@ -93,7 +93,7 @@ pub(super) fn ask(question: &Question<'_>, column: &Column) -> Result<Finding, T
         worst_group: None,
         small_groups: 0,
     };
-    Ok(Finding::Known(audited, of_samples))
+    Ok(Finding::Known(Box::new(audited), of_samples))
 }
 
 /// Fitted on the training part, or within the part on every other sample of a value; with the first of several weight decays,

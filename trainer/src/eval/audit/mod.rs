@@ -12,6 +12,7 @@ mod column;
 mod groups;
 mod known;
 
+use dtrain_comm::CollectiveExt;
 use dtrain_configs::schema::{AuditConfig, EvalConfig};
 use dtrain_data::{Dataset, LabelColumn, Views, measure};
 use tch::{Kind, Tensor};
@@ -22,7 +23,6 @@ use crate::engine::gather_rows;
 use crate::error::TrainError;
 use crate::track::{Audit, LeftOut};
 use column::Column;
-use dtrain_comm::CollectiveExt;
 use groups::{ClassAnswer, worst_group};
 use known::{Finding, Question, ask};
 
@@ -155,7 +155,7 @@ impl Evaluator for ShortcutAudit<'_> {
                     let ranks = &**read.engine.collective();
                     (known.worst_group, known.small_groups) =
                         worst_group(ranks, &column.label, &about_class, self.config().min_group as u64)?;
-                    audit.columns.push(known);
+                    audit.columns.push(*known);
                 }
             }
         }

@@ -1,18 +1,17 @@
 //! Probe banks: further labelled data that are never trained on, opened and checked before the first step.
 
 use std::path::Path;
-use std::sync::Arc;
 
 use dtrain_comm::Collective;
 use dtrain_configs::RunConfig;
 use dtrain_configs::schema::{BankConfig, DataConfig, DataKind, SameBy};
 use dtrain_data::images::ImageFolder;
-use dtrain_data::{DataError, Dataset, LabelAccess, LabelColumn, Views, overlap};
+use dtrain_data::{DataError, Dataset, LabelAccess, overlap};
 
+use super::bank::Bank;
 use super::data::{same_data_everywhere, view_maker_of};
 use super::data_root::data_root;
 use super::limits;
-use super::probes::labels_asked;
 use crate::error::TrainError;
 use crate::run::agree::{agreed, on_rank_0};
 
@@ -20,40 +19,6 @@ use crate::run::agree::{agreed, on_rank_0};
 const PREFIX: &str = "bank_";
 /// Names that a message gives, of many.
 const SHOWN: usize = 3;
-
-/// A bank, ready to be probed.
-pub(crate) struct Bank {
-    /// As a part: `bank_NAME`.
-    pub(crate) part: String,
-    /// Its samples.
-    pub(crate) dataset: Dataset,
-    /// Makes the views that the network sees.
-    pub(crate) maker: Arc<dyn Views>,
-    /// What it is, with what it has in common with the run's data.
-    data: DataConfig,
-}
-
-impl Bank {
-    /// The samples that are asked about: the bank's test part, or val where it has no test part.
-    pub(crate) fn questions(&self) -> &[u32] {
-        if self.dataset.test.is_empty() { &self.dataset.val } else { &self.dataset.test }
-    }
-
-    /// The labels that probes ask for, the target first.
-    pub(crate) fn labels<'a>(&'a self, config: &RunConfig) -> Vec<&'a LabelColumn> {
-        labels_asked(&self.data, &config.eval.probes, &self.dataset)
-    }
-
-    /// The label that is asked for first.
-    pub(crate) fn target(&self) -> &str {
-        &self.data.target
-    }
-
-    /// The label that names its recordings.
-    pub(crate) fn recording(&self) -> Option<&str> {
-        self.data.recording_label()
-    }
-}
 
 /// Opens the banks of the settings for a run that learns from the training part of `dataset`, whose views have `shape`.
 ///

@@ -3,6 +3,7 @@
 //! connection for tensors, the engine.
 
 mod audit;
+mod bank;
 mod banks;
 mod course;
 mod data;
@@ -37,7 +38,8 @@ pub use prepared::{Prepared, Purpose};
 pub use resolve::{Choice, Kept, Place, Resolved, resolve};
 pub use transport::connect as connect_tensors;
 
-pub(crate) use banks::{Bank, open_banks};
+pub(crate) use bank::Bank;
+pub(crate) use banks::open_banks;
 pub(crate) use course::{bound_to_length, made_for, plan as course_of};
 pub(crate) use data::view_maker;
 pub(crate) use groups::check_lengths;

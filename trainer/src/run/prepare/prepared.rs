@@ -5,7 +5,7 @@ use std::sync::Arc;
 use dtrain_configs::RunConfig;
 use dtrain_data::{Dataset, LabelColumn, Sampler, Views};
 
-use super::banks::Bank;
+use super::bank::Bank;
 use super::heads::task;
 use super::probes::probe_labels;
 use super::resolve::{Choice, Place, Resolved};

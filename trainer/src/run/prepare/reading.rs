@@ -5,7 +5,7 @@ use std::sync::Arc;
 use dtrain_configs::RunConfig;
 use dtrain_data::{Dataset, LoaderOptions};
 
-use super::banks::Bank;
+use super::bank::Bank;
 use super::prepared::Prepared;
 use super::probes::probe_labels;
 use crate::eval::{LossBatches, Reading, Subject};
