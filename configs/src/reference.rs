@@ -3,7 +3,8 @@
 use crate::node::{Node, Value};
 use crate::schema::{
     BankConfig, DataConfig, GenerateConfig, GroupConfig, HeadConfig, LabelMapConfig, LabelsConfig,
-    MethodConfig, ModelConfig, NetworkConfig, OptimizerConfig, PhaseConfig, PoolConfig, RunConfig, SplitConfig,
+    MethodConfig, ModelConfig, NetworkConfig, OptimizerConfig, PhaseConfig, PoolConfig, RunConfig,
+    SplitConfig,
 };
 use crate::serialize::to_node;
 

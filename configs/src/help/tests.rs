@@ -24,10 +24,17 @@ fn every_setting_of_the_schema_is_explained_and_no_other() {
     for setting in &settings.all {
         let real = setting.key.replace(NAME, "default");
         let is_real = known.iter().any(|key| *key == real || key.starts_with(&format!("{real}.")));
-        let is_entry =
-            ["method.heads", "eval.banks", "data.label_maps", "phases.l", "data.pools", "schedule.made_for", "optimizer.g"]
-                .iter()
-                .any(|open| real.starts_with(open));
+        let is_entry = [
+            "method.heads",
+            "eval.banks",
+            "data.label_maps",
+            "phases.l",
+            "data.pools",
+            "schedule.made_for",
+            "optimizer.g",
+        ]
+        .iter()
+        .any(|open| real.starts_with(open));
         assert!(is_real || is_entry, "`{}` is no setting", setting.key);
     }
 }
