@@ -147,6 +147,7 @@ fn words_keep_their_letters_where_text_is_wanted() {
     let config = config(&[
         "tags=[010, no, 1.50, true]",
         "data.target=007",
+        "data.labels.columns=null",
         "data.root=null",
         "trainer.deterministic=off",
     ]);
