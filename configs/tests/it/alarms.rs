@@ -40,7 +40,7 @@ fn what_is_no_alarm_and_no_action_has_a_hint() {
      --> override 2
       | alarms.on.linear_gap=halt
       |                      ^^^^
-    hint: there are `ignore`, `warn` and `stop`
+    hint: there are `ignore`, `warn`, `stop` and `rollback`
     ");
     insta::assert_snapshot!(refused(&["alarms.max_uniformity=1", "alarms.loss_margin=0.7"]), @r"
     error: 2 problems in the configuration

@@ -630,7 +630,7 @@ fn samples_that_cannot_be_cut() {
          --> override 2
           | data.audio.segment_secs=0.5
           |                         ^^^
-         --> builtin data/birdsong.yaml:16:14
+         --> builtin data/birdsong.yaml:17:14
           |   clip_secs: 1.0
           |              ^^^
         hint: make the samples longer, or the views shorter
