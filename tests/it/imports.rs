@@ -53,6 +53,41 @@ fn no_files_import_in_a_circle() {
     assert!(circles.is_empty(), "{}", circles.join("\n"));
 }
 
+/// A file that no module names is not compiled, and tests in it never run.
+#[test]
+fn every_file_is_a_module() {
+    let mut forgotten = Vec::new();
+    for (folder, ..) in LAYOUT.crates {
+        let src = workspace_root().join(folder).join("src");
+        for file in rust_files(&src) {
+            let name = file.file_stem().unwrap().to_str().unwrap();
+            let parent = file.parent().unwrap();
+            let (name, above) = match name {
+                "mod" => (parent.file_name().unwrap().to_str().unwrap(), parent.parent().unwrap()),
+                _ => (name, parent),
+            };
+            let is_program =
+                parent == src && ["lib", "main", "worker"].contains(&name) || above.ends_with("src/bin");
+            let homes = [
+                above.join("mod.rs"),
+                above.with_extension("rs"),
+                above.join("lib.rs"),
+                above.join("main.rs"),
+                above.join("worker.rs"),
+            ];
+            let declares = Regex::new(&format!(r"(?m)^\s*(pub(\([^)]*\))? )?mod {name};")).unwrap();
+            let is_named = homes
+                .iter()
+                .filter_map(|home| std::fs::read_to_string(home).ok())
+                .any(|text| declares.is_match(&text));
+            if !is_program && !is_named {
+                forgotten.push(file.display().to_string());
+            }
+        }
+    }
+    assert!(forgotten.is_empty(), "no module names {}", forgotten.join(", "));
+}
+
 #[test]
 fn every_module_of_the_trainer_has_its_place() {
     let lib = std::fs::read_to_string(workspace_root().join("trainer/src/lib.rs")).unwrap();

@@ -11,3 +11,6 @@ pub use facts::{AlarmFacts, Measured, Score};
 pub use rules::{judge_evaluation, judge_step};
 pub use states::{AlarmEvent, AlarmStates, Judgement, Raised};
 pub use words::Consequence;
+
+#[cfg(test)]
+mod recorded;

@@ -43,10 +43,10 @@ fn raised(name: &str) -> Vec<(Alarm, u64)> {
         full_rank: header.full_rank,
         recording: header.recording,
         labels: LabelUse::Unused,
-        entropy: header.entropy_metric.zip(header.num_classes).map(|(metric, num_classes)| EntropyFacts {
-            metric: metric.leak(),
-            num_classes,
-        }),
+        entropy: header
+            .entropy_metric
+            .zip(header.num_classes)
+            .map(|(metric, num_classes)| EntropyFacts { metric: metric.leak(), num_classes }),
     };
     let marks = LossMarks { chance: header.loss_at_chance, minimum: header.loss_at_minimum };
     let lines: Vec<Line> = lines.map(|line| serde_json::from_str(line).unwrap()).collect();
@@ -105,7 +105,8 @@ fn runs_that_go_wrong_are_found_out_and_others_are_left_alone() {
 #[test]
 fn healthy_runs_are_left_alone() {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/alarms/recordings/healthy");
-    let names = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
+    let names =
+        std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
     let names: Vec<String> = names.collect();
     assert_eq!(names.len(), 36, "{names:?}");
     for name in names {
