@@ -18,6 +18,7 @@ use crate::node::Node;
 use crate::origins::Origins;
 use crate::read::read;
 use crate::renamed::{drop_shared_settings, rename};
+use crate::rollback;
 use crate::scalar::Scalar;
 use crate::schema::RunConfig;
 use crate::source::Place;
@@ -95,6 +96,7 @@ pub fn compose(overrides: &[String], options: &ComposeOptions) -> Result<Composi
     composer.own_files_ask = composer.chosen("data").is_none() && !experiment.is_whole;
     composer.apply_values();
     let (config, origins) = composer.finish()?;
+    rollback::check(&config, &origins)?;
     Ok(Composition { config, choices, origins })
 }
 
@@ -146,5 +148,7 @@ pub fn load_with(
         }
     }
     composer.apply_values();
-    composer.finish()
+    let (config, origins) = composer.finish()?;
+    rollback::check(&config, &origins)?;
+    Ok((config, origins))
 }

@@ -13,7 +13,6 @@ use crate::overrides::Override;
 use crate::read::read;
 use crate::reference::{NAMED_BY_FILES, TAGGED_SECTIONS, reference, tag_names};
 use crate::renamed::rename;
-use crate::rollback;
 use crate::schema::RunConfig;
 use crate::source::{Place, Source, printable};
 use crate::suggest::choice_hint;
@@ -215,9 +214,6 @@ impl Composer {
             if !unread {
                 self.problems.extend(located(conflict, &self.tree, &origins));
             }
-        }
-        if self.problems.is_empty() {
-            self.problems = rollback::problems(&decoded.config, &self.tree);
         }
         if self.problems.is_empty() {
             Ok((decoded.config, origins))

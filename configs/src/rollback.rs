@@ -4,10 +4,10 @@
 use crate::composer::Composer;
 use crate::error::{ConfigErrors, Problem};
 use crate::flat::flat_settings;
-use crate::node::Node;
+use crate::origins::Origins;
 use crate::schema::RunConfig;
 use crate::serialize::to_node;
-use crate::source::{Place, printable};
+use crate::source::printable;
 
 /// The settings that a run goes on with where it goes back. What was `rollback` is `stop` in them, since it does so once.
 ///
@@ -44,17 +44,20 @@ pub fn after_rollback(config: &RunConfig) -> Result<RunConfig, ConfigErrors> {
     }
 }
 
-/// What is wrong with `alarms.rollback_set`, at the place where it was written.
-pub(crate) fn problems(config: &RunConfig, tree: &Node) -> Vec<Problem> {
+/// Whether a run can go back as `alarms.rollback_set` says, if an alarm asks it to.
+///
+/// # Errors
+/// Those of [`after_rollback`], at the place where it was written.
+pub(crate) fn check(config: &RunConfig, origins: &Origins) -> Result<(), ConfigErrors> {
     if config.alarms.rolling_back().next().is_none() || config.alarms.rollback_set.is_empty() {
-        return Vec::new();
+        return Ok(());
     }
-    let place: Option<&Place> = tree.get(&["alarms", "rollback_set"]).and_then(|node| node.place.as_ref());
-    let Err(errors) = after_rollback(config) else { return Vec::new() };
+    let place = origins.place("alarms.rollback_set");
+    let Err(errors) = after_rollback(config) else { return Ok(()) };
     let here = |problem: Problem| {
         Problem::new(format!("`alarms.rollback_set`: {}", problem.message)).maybe_hint(problem.hint).at(place)
     };
-    errors.problems.into_iter().map(here).collect()
+    Err(ConfigErrors { problems: errors.problems.into_iter().map(here).collect() })
 }
 
 #[cfg(test)]

@@ -79,7 +79,7 @@ fn every_file_is_a_module() {
             let is_named = homes
                 .iter()
                 .filter_map(|home| std::fs::read_to_string(home).ok())
-                .any(|text| declares.is_match(&text));
+                .any(|text| declares.is_match(&text) || text.contains(&format!("\"{name}.rs\"")));
             if !is_program && !is_named {
                 forgotten.push(file.display().to_string());
             }

@@ -87,7 +87,7 @@ fn runs_that_go_wrong_are_found_out_and_others_are_left_alone() {
         ),
         ("supervised_that_does_not_learn.jsonl", &[(Alarm::LossAtChance, 2), (Alarm::RecordingShortcut, 3)]),
         ("dino_without_centering.jsonl", &[(Alarm::OutputEntropy, 3)]),
-        ("dino_that_becomes_uniform.jsonl", &[(Alarm::OutputEntropy, 6)]),
+        ("dino_that_becomes_uniform.jsonl", &[(Alarm::RecordingShortcut, 4), (Alarm::OutputEntropy, 6)]),
         ("supervised_birdsong.jsonl", &[]),
         ("simsiam_birdsong.jsonl", &[]),
         ("supcon_birdsong.jsonl", &[]),
