@@ -119,14 +119,40 @@ impl Reader {
     }
 }
 
-/// The words of a command line, with something in the place of each placeholder.
-fn words(text: &str) -> Vec<String> {
+/// Stands for a blank within quotes.
+const BLANK: char = '\u{1}';
+/// Marks a word that was quoted.
+const QUOTED: char = '\u{2}';
+
+/// What a shell makes of quotes; without them, what stands in brackets is optional.
+fn unquoted(text: &str) -> String {
     // Not a list, which is the value of a setting.
     let optional = Regex::new(r"(^|[^=])\[[^\]=]*\]").unwrap();
-    let text = optional.replace_all(text, "$1");
+    let quotes = Regex::new(r#"'[^']*'|"[^"]*""#).unwrap();
+    let (mut shell, mut end) = (String::new(), 0);
+    for quoted in quotes.find_iter(text) {
+        shell.push_str(&optional.replace_all(&text[end..quoted.start()], "$1"));
+        let inner = &quoted.as_str()[1..quoted.len() - 1];
+        shell.push(QUOTED);
+        shell.extend(inner.chars().map(|c| if c.is_whitespace() { BLANK } else { c }));
+        end = quoted.end();
+    }
+    shell.push_str(&optional.replace_all(&text[end..], "$1"));
+    shell
+}
+
+/// The words of a command line, with something in the place of each placeholder.
+fn words(text: &str) -> Vec<String> {
+    let text = unquoted(text);
     let mut words: Vec<String> = Vec::new();
     for word in text.split_whitespace() {
-        let word = word.trim_matches(['"', '\'', ',', ';']);
+        let is_quoted = word.contains(QUOTED);
+        let shown = word.replace(QUOTED, "").replace(BLANK, " ");
+        let word = if is_quoted {
+            shown.trim_end_matches([',', ';'])
+        } else {
+            shown.trim_matches(['"', '\'', ',', ';'])
+        };
         let filled = match word {
             "..." | "…" | "--" | "" => continue,
             "KEY=VALUE" | "key=value" => "seed=1".to_owned(),

@@ -116,9 +116,9 @@ fn gone(run_dir: &RunDir, cause: Cause) -> TrainError {
             run_dir.checkpoints().display()
         ),
         format!(
-            "they may have been removed by hand; `dtrain resume {} alarms.on.{}=warn` goes on from the newest one",
-            shell_path(run_dir.path()),
-            cause.alarm.as_str()
+            "they may have been removed by hand; with `alarms.on.{}=warn`, `dtrain resume {}` goes on from the newest one",
+            cause.alarm.as_str(),
+            shell_path(run_dir.path())
         ),
     )
 }
