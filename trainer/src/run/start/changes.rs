@@ -82,7 +82,10 @@ pub(super) fn forget(changes: &[Change], state: &mut CoordinatorState) {
 
 /// Whether alarms are raised by other rules than before; what an alarm does is no rule.
 pub(super) fn alarm_rules_changed(changes: &[Change]) -> bool {
-    changes.iter().any(|change| change.key.starts_with("alarms.") && !change.key.starts_with("alarms.on."))
+    let is_rule = |key: &str| {
+        key.starts_with("alarms.") && !key.starts_with("alarms.on.") && key != "alarms.rollback_set"
+    };
+    changes.iter().any(|change| is_rule(&change.key))
 }
 
 #[cfg(test)]
@@ -190,5 +193,6 @@ mod tests {
         assert_eq!(after(&["stop.monitor=val/acc"]), (false, true));
         let other_alarms = |more: &[&str]| alarm_rules_changed(&changes(&config(&[]), &config(more)));
         assert!(other_alarms(&["alarms.patience=3"]) && !other_alarms(&["alarms.on.uniformity=stop"]));
+        assert!(!other_alarms(&["alarms.rollback_set=[optimizer.lr=0.1]"]), "what follows from an alarm");
     }
 }

@@ -61,7 +61,7 @@ impl Past {
         let rules_changed = alarm_rules_changed(&self.changes);
         let mut state = LoopState { coordinator, ..self.restored?.state };
         if rules_changed {
-            (state.alarms, state.unreported_alarms) = Default::default();
+            (state.alarms, state.unreported_alarms, state.way_back) = Default::default();
         }
         Some(state)
     }
