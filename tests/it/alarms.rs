@@ -113,7 +113,7 @@ fn a_run_that_collapses_goes_back_and_does_not_collapse_again() {
     finished
         .says_once(&format!("alarm `embedding_std`, evidence since step {since}: `val/embedding_std` is"))
         .says_once(&format!(
-            "goes back to its newest checkpoint up to step {to} and on from there with `optimizer.weight_decay=0.01`"
+            "goes back to its checkpoint of step {to} and on from there with `optimizer.weight_decay=0.01`"
         ))
         .says(&format!("from step {from} to step {to}  (alarm `embedding_std`, evidence since step {since})"))
         .says("optimizer.weight_decay = 0.01  (was null; an alarm has taken the run back)")

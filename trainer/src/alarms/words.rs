@@ -30,8 +30,8 @@ pub enum Consequence<'a> {
     Ends,
     /// The run goes back and on from there.
     GoesBack {
-        /// The last step whose weights count as healthy.
-        last_healthy: u64,
+        /// Step of the checkpoint.
+        to_step: u64,
         /// What it does otherwise.
         set: &'a [String],
     },
@@ -48,8 +48,8 @@ impl AlarmEvent {
         };
         let ending = match consequence {
             Consequence::Ends => format!("the run ends, as `alarms.on.{name}=stop` asks"),
-            Consequence::GoesBack { last_healthy, set } => format!(
-                "the run goes back to its newest checkpoint up to step {last_healthy} and on from there with {}, as \
+            Consequence::GoesBack { to_step, set } => format!(
+                "the run goes back to its checkpoint of step {to_step} and on from there with {}, as \
                  `alarms.on.{name}=rollback` asks",
                 set.iter().map(|word| format!("`{word}`")).collect::<Vec<_>>().join(" ")
             ),
@@ -128,8 +128,8 @@ mod tests {
         };
         let set = ["optimizer.lr=0.1".to_owned(), "schedule.warmup_epochs=2".to_owned()];
         assert_eq!(
-            says(Consequence::GoesBack { last_healthy: 40, set: &set }),
-            "the run goes back to its newest checkpoint up to step 40 and on from there with `optimizer.lr=0.1` \
+            says(Consequence::GoesBack { to_step: 40, set: &set }),
+            "the run goes back to its checkpoint of step 40 and on from there with `optimizer.lr=0.1` \
              `schedule.warmup_epochs=2`, as `alarms.on.uniformity=rollback` asks"
         );
         assert!(

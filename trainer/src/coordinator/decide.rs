@@ -76,7 +76,10 @@ impl Coordinator {
         }
         if self.save_is_due() {
             self.state.saved_at = Some(step);
-            self.way_back.saved(step);
+            // Without the stop request, if that is why the run ends, the same checkpoint or none.
+            if !self.ends_on_request() || self.asks_for_save() {
+                self.way_back.saved(step);
+            }
             let kind = if self.ending.is_some() { SaveKind::Final } else { SaveKind::Periodic };
             return Directive::Save { step, kind };
         }
@@ -141,9 +144,9 @@ impl Coordinator {
             return Some(StopReason::Alarm);
         }
         let (alarm, raised) = raised_for(AlarmAction::Rollback).next()?;
-        let last_healthy = self.way_back.last_healthy(alarm, raised.since);
-        Some(last_healthy.map_or(StopReason::Alarm, |last_healthy| {
-            StopReason::Rollback(Cause { alarm, since: raised.since, step: self.state.step, last_healthy })
+        let to_step = self.way_back.newest_healthy(alarm, raised.since);
+        Some(to_step.map_or(StopReason::Alarm, |to_step| {
+            StopReason::Rollback(Cause { alarm, since: raised.since, step: self.state.step, to_step })
         }))
     }
 
@@ -175,11 +178,20 @@ impl Coordinator {
             // Weights that became non-finite are not worth a checkpoint: the last good one stays the newest.
             Some(StopReason::NonFinite | StopReason::Rollback(_)) => false,
             Some(_) => step > 0,
-            None => {
-                let asked_for = self.plan.last_save_asked_for(step) > self.state.saved_at.unwrap_or(0);
-                self.may_save() && (asked_for || self.is_best(step))
-            }
+            None => self.asks_for_save(),
         }
+    }
+
+    /// Whether interval or best value ask for a checkpoint here. Those of stop requests do not count as the last one, so that
+    /// what follows is saved as in a run without them.
+    fn asks_for_save(&self) -> bool {
+        let step = self.state.step;
+        let asked_for = self.plan.last_save_asked_for(step) > self.way_back.last_saved_at().unwrap_or(0);
+        self.may_save() && (asked_for || self.is_best(step))
+    }
+
+    fn ends_on_request(&self) -> bool {
+        matches!(self.ending, Some(StopReason::Interrupted | StopReason::Requeue))
     }
 
     /// Whether the weights after `step` are the best so far: they are saved, whatever the interval.

@@ -100,8 +100,8 @@ pub struct Cause {
     pub since: u64,
     /// Steps done.
     pub step: u64,
-    /// The last step whose weights count as healthy.
-    pub last_healthy: u64,
+    /// Step of the newest checkpoint of weights that count as healthy.
+    pub to_step: u64,
 }
 
 impl StopReason {

@@ -267,9 +267,9 @@ proptest! {
             }
             StopReason::Rollback(cause) => {
                 prop_assert_eq!(plan.alarms.action(Alarm::Uniformity), AlarmAction::Rollback);
-                prop_assert!(cause.last_healthy < cause.since && cause.since <= rank.steps);
+                prop_assert!(cause.to_step < cause.since && cause.since <= rank.steps);
                 prop_assert_eq!(cause.step, rank.steps);
-                prop_assert!(rank.saved.iter().any(|step| *step <= cause.last_healthy));
+                prop_assert!(rank.saved.contains(&cause.to_step));
             }
             StopReason::Interrupted | StopReason::Requeue => prop_assert!(history.requested_at.is_some()),
         }

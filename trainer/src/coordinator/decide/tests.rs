@@ -271,7 +271,7 @@ fn an_alarm_that_goes_back_ends_the_loop_with_nothing_evaluated_or_saved() {
     };
     let (directives, ending) = end(&[8, 12]);
     assert!(directives.contains("step11 eval stop-Rollback"), "{directives}");
-    let cause = Cause { alarm: Alarm::Uniformity, since: 8, step: 12, last_healthy: 4 };
+    let cause = Cause { alarm: Alarm::Uniformity, since: 8, step: 12, to_step: 3 };
     assert_eq!(
         ending,
         Some(StopReason::Rollback(cause)),
@@ -279,7 +279,7 @@ fn an_alarm_that_goes_back_ends_the_loop_with_nothing_evaluated_or_saved() {
     );
     // Never quiet: whatever was saved before the evidence.
     let (_, ending) = end(&[4, 8]);
-    let cause = Cause { alarm: Alarm::Uniformity, since: 4, step: 8, last_healthy: 3 };
+    let cause = Cause { alarm: Alarm::Uniformity, since: 4, step: 8, to_step: 3 };
     assert_eq!(ending, Some(StopReason::Rollback(cause)));
     // Nothing was saved before: it ends as by an alarm that stops.
     let late = RunPlan { save_every_steps: Some(5), ..going_back };

@@ -21,7 +21,7 @@ const EVALUATION: FrameKind = FrameKind { name: "evaluation", tag: *b"EVAL", ver
 /// Raised with every change of [`AlarmStates`]. Checkpoints that are older than alarms do not have it.
 const ALARMS: FrameKind = FrameKind { name: "alarms", tag: *b"ALRM", version: 1 };
 /// Not there in a run that does not go back. Raised with every change of [`WayBack`].
-const WAY_BACK: FrameKind = FrameKind { name: "way_back", tag: *b"BACK", version: 1 };
+const WAY_BACK: FrameKind = FrameKind { name: "way_back", tag: *b"BACK", version: 2 };
 
 /// A sample that could not be read.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

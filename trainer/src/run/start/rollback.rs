@@ -27,7 +27,7 @@ pub(super) fn go_back(
     cause: Cause,
 ) -> Result<(), TrainError> {
     on_rank_0(ranks, || {
-        let found = CheckpointStore::inspect(run_dir.checkpoints()).newest_up_to(cause.last_healthy)?;
+        let found = CheckpointStore::inspect(run_dir.checkpoints()).newest_up_to(cause.to_step)?;
         let to_step = found.ok_or_else(|| gone(run_dir, cause))?;
         let rollback = Rollback {
             at: rfc3339(SystemTime::now()),
@@ -112,7 +112,7 @@ fn gone(run_dir: &RunDir, cause: Cause) -> TrainError {
         format!(
             "alarm `{}` takes the run back to a checkpoint up to step {}, and `{}` holds none that is valid",
             cause.alarm.as_str(),
-            cause.last_healthy,
+            cause.to_step,
             run_dir.checkpoints().display()
         ),
         format!(

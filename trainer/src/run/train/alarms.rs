@@ -83,7 +83,7 @@ impl Watch {
         let alarms = &prepared.config.alarms;
         let consequence = match (alarms.action(event.alarm), ending) {
             (AlarmAction::Rollback, Some(StopReason::Rollback(cause))) => {
-                Consequence::GoesBack { last_healthy: cause.last_healthy, set: &alarms.rollback_set }
+                Consequence::GoesBack { to_step: cause.to_step, set: &alarms.rollback_set }
             }
             (AlarmAction::Rollback, Some(StopReason::Alarm)) => Consequence::NoWayBack,
             (AlarmAction::Stop, _) | (AlarmAction::Rollback, _) => Consequence::Ends,

@@ -276,7 +276,7 @@ impl<'a> Session<'a> {
         let _stage = self.enter(Stage::Saving);
         let (state, metrics) = (self.loop_state(), self.recorder.measured_at(step));
         let coordinator = &self.coordinator;
-        let keeps = coordinator.way_back().keeps(&self.prepared.config.alarms, coordinator.alarms());
+        let keeps = coordinator.way_back().keeps(&self.prepared.config.alarms, coordinator.alarms(), step);
         let Self { prepared, saving, observer, stop_requests, window, .. } = self;
         let mut tell = |written: &Written| told(&mut **observer, &mut stop_requests.pace, written);
         if let Some(pause) = saving.save(prepared, (kind, step), (&state, keeps), metrics, &mut tell)? {
