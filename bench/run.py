@@ -5,7 +5,7 @@ Runs both programs in turn, samples the memory of all their processes from outsi
 rewrites the table in docs/benchmarks.md.
 
     bench/run.py --python VENV/bin/python --data-root DIGITS --mnist-root MNIST   all benches
-    bench/run.py loss --python VENV/bin/python                                    one bench; `loss` needs no data
+    bench/run.py loss probes --python VENV/bin/python                             two benches that need no data
     bench/run.py --table-only                                                     the table again, from the results
 """
 

@@ -251,6 +251,25 @@ def loss(settings: Settings) -> Bench:
     )
 
 
+def probes(settings: Settings) -> Bench:
+    """Nearest neighbours and linear probes of frozen embeddings, on two cores. Both sides make them alike."""
+    return Bench(
+        "probes",
+        "50,000 embeddings of width 512, 10,000 questions, 10 classes, 4 weight decays, 2 threads",
+        [
+            Side("dtrain", lambda file: [str(settings.dtrain), "bench", "probes", "--json", str(file)], True),
+            Side(PEER, lambda _: [settings.python, str(PEERS / "probes.py")], False),
+        ],
+        [
+            Measure("nearest neighbours", "s", "knn_s", ""),
+            Measure("linear, 4 decays", "s", "linear_s", ""),
+            Measure("both", "s", "probes_s", "60 s"),
+            Measure("memory, embeddings included", "MB", "extra_bytes", "500 MB"),
+        ],
+        [],
+    )
+
+
 BENCHES: dict[str, Callable[[Settings], Bench]] = {
     "step": step,
     "step-bf16": step_bf16,
@@ -260,6 +279,7 @@ BENCHES: dict[str, Callable[[Settings], Bench]] = {
     "multihead-default": multihead_default,
     "data": data,
     "loss": loss,
+    "probes": probes,
 }
 
 

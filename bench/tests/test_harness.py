@@ -24,6 +24,7 @@ case $what in
                  "first_step_ends_s": 3, "loss_first": 5, "loss_last": 4}' >"$file" ;;
     data) echo '{"views_per_s_per_core": 9000, "decoded_files_per_s": 100}' >"$file" ;;
     loss) echo '{"ns_per_pair": 5, "extra_bytes": 32000000, "rows": 8, "dim": 2, "tile": 4}' >"$file" ;;
+    probes) echo '{"knn_s": 1, "linear_s": 2, "probes_s": 3, "extra_bytes": 32000000}' >"$file" ;;
 esac
 """
 
@@ -34,6 +35,7 @@ case $1 in
     *multihead_ddp.py) echo '{"samples_per_s": 30, "first_step_begins_s": 4, "first_step_ends_s": 6}' ;;
     *audio_views.py) echo '{"views_per_s_per_core": 3000, "decoded_files_per_s": 200}' ;;
     *nt_xent_naive.py) echo '{"ns_per_pair": 20, "extra_bytes": 64000000}' ;;
+    *peers/probes.py) echo '{"knn_s": 2, "linear_s": 4, "probes_s": 6, "extra_bytes": 64000000}' ;;
 esac
 """
 

@@ -44,6 +44,10 @@ pub fn run(what: BenchTarget, printer: &Printer) -> Result<Exit, Failure> {
         BenchTarget::Loss { rows, dim, tile, threads, json } => {
             report(&bench::loss(rows, dim, tile, threads)?, json.as_deref(), printer)
         }
+        BenchTarget::Probes { rows, queries, dim, classes, decays, threads, json } => {
+            let sizes = bench::ProbeSizes { rows, queries, dim, classes };
+            report(&bench::probes(sizes, &decays, threads)?, json.as_deref(), printer)
+        }
         BenchTarget::Comm { bytes, reps, settings } => {
             let config = composed(&settings)?;
             let comm = config.comm.clone();

@@ -85,7 +85,10 @@ mod tests {
         assert_eq!(back.newest_healthy(ALARM, 40), None, "nothing was saved");
         back.saved(30);
         assert_eq!(back.newest_healthy(ALARM, 40), None, "nobody knows whether step 30 was healthy");
-        assert_eq!(WayBack { saved_at: vec![10, 20, 30], ..back.clone() }.newest_healthy(ALARM, 40), Some(20));
+        assert_eq!(
+            WayBack { saved_at: vec![10, 20, 30], ..back.clone() }.newest_healthy(ALARM, 40),
+            Some(20)
+        );
         // Of an alarm that was never judged before only the step of the evidence is known.
         assert_eq!(back.newest_healthy(Alarm::LinearGap, 40), Some(30));
         assert_eq!(back.newest_healthy(Alarm::LinearGap, 30), None);

@@ -22,7 +22,7 @@ impl Hits {
 
 /// Answers of a probe by the true class; a class that does not occur has none.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Answers {
+pub(crate) struct Answers {
     by_class: Vec<Hits>,
 }
 

@@ -22,7 +22,7 @@ const TILE: i64 = 256;
 ///
 /// # Errors
 /// As [`predict`].
-pub(super) fn classify(
+pub(crate) fn classify(
     collective: &dyn Collective,
     bank: &Labelled,
     queries: &Labelled,

@@ -16,6 +16,8 @@ use crate::error::TrainError;
 const HISTORY: usize = 10;
 /// Smallest relative decrease of the loss after which fitting ends.
 const TOLERANCE: f64 = 1e-7;
+/// Rows that are summed in f64 at once, so that embeddings are never there in f64 as a whole.
+const SUMMED_AT_ONCE: i64 = 4096;
 
 /// A fitted probe, the same on all ranks.
 pub struct LinearProbe {
@@ -97,10 +99,17 @@ impl LinearProbe {
 fn standardization(collective: &dyn Collective, x: &Tensor) -> Result<(Tensor, Tensor, f64), TrainError> {
     let rows = x.size().first().copied().unwrap_or(0);
     let dim = x.size().get(1).copied().unwrap_or(0) as usize;
-    let wide = x.f_to_kind(Kind::Double).map_err(room)?;
+    let zeros = || Tensor::zeros([dim as i64], (Kind::Double, x.device()));
+    let (mut sum, mut sum_of_squares) = (zeros(), zeros());
+    for begin in (0..rows).step_by(SUMMED_AT_ONCE as usize) {
+        let wide =
+            x.f_narrow(0, begin, SUMMED_AT_ONCE.min(rows - begin))?.f_to_kind(Kind::Double).map_err(room)?;
+        sum += wide.sum_dim_intlist([0i64].as_slice(), false, Kind::Double);
+        sum_of_squares += wide.square().sum_dim_intlist([0i64].as_slice(), false, Kind::Double);
+    }
     let mut sums = vec![rows as f64];
-    sums.extend(Vec::<f64>::try_from(wide.sum_dim_intlist([0i64].as_slice(), false, Kind::Double))?);
-    sums.extend(Vec::<f64>::try_from(wide.square().sum_dim_intlist([0i64].as_slice(), false, Kind::Double))?);
+    sums.extend(Vec::<f64>::try_from(sum)?);
+    sums.extend(Vec::<f64>::try_from(sum_of_squares)?);
     collective.sum_f64(&mut sums)?;
     let total = sums.first().copied().unwrap_or(0.0);
     let n = total.max(1.0);

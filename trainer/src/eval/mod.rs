@@ -43,6 +43,8 @@ pub use examine::{Examiner, Findings};
 pub use few_shot::FewShot;
 pub use heads::HeadResult;
 pub use interval::Interval;
+pub(crate) use knn::classify as classify_by_neighbours;
+pub(crate) use linear::LinearProbe;
 pub use losses::Losses;
 pub use names::BEST;
 pub use parts::{HELD_OUT, final_parts, part_named, parts_at_end, test_stands_in, validation_part};

@@ -64,6 +64,30 @@ Example:
         #[arg(long, value_name = "FILE")]
         json: Option<PathBuf>,
     },
+    /// Nearest neighbours and linear probes on random embeddings, in seconds and bytes
+    Probes {
+        /// Embeddings with a known class.
+        #[arg(long, default_value_t = 50_000)]
+        rows: usize,
+        /// Embeddings whose class is asked for.
+        #[arg(long, default_value_t = 10_000)]
+        queries: usize,
+        /// Width of an embedding.
+        #[arg(long, default_value_t = 512)]
+        dim: usize,
+        /// Classes.
+        #[arg(long, default_value_t = 10)]
+        classes: usize,
+        /// Weight decays of the linear probe, each fitted once.
+        #[arg(long, value_name = "DECAY,...", value_delimiter = ',', default_value = "1e-4,1e-3,1e-2,1e-1")]
+        decays: Vec<f64>,
+        /// CPU threads.
+        #[arg(long, default_value_t = 2)]
+        threads: usize,
+        /// Write the figures there as JSON.
+        #[arg(long, value_name = "FILE")]
+        json: Option<PathBuf>,
+    },
     /// Collectives between the ranks, in algorithm and bus bandwidth as nccl-tests defines them
     #[command(after_help = "\
 Example:
@@ -124,7 +148,10 @@ impl BenchTarget {
     /// The file that the figures are written to.
     pub fn json(&self) -> Option<&Path> {
         let json = match self {
-            Self::Open { json, .. } | Self::Loss { json, .. } | Self::Predict { json, .. } => json,
+            Self::Open { json, .. }
+            | Self::Loss { json, .. }
+            | Self::Probes { json, .. }
+            | Self::Predict { json, .. } => json,
             _ => &self.settings()?.json,
         };
         json.as_deref()
@@ -138,7 +165,7 @@ impl BenchTarget {
             | Self::Comm { settings, .. }
             | Self::Checkpoint { settings, .. }
             | Self::Upkeep { settings, .. } => Some(settings),
-            Self::Open { .. } | Self::Loss { .. } | Self::Predict { .. } => None,
+            Self::Open { .. } | Self::Loss { .. } | Self::Probes { .. } | Self::Predict { .. } => None,
         }
     }
 }
