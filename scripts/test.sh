@@ -86,7 +86,8 @@ export OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1
 # them, libtorch's bindings and the trainer once more.
 record="target.'cfg(all())'.runner=[\"$PWD/scripts/test/record.sh\"]"
 tests() { cargo --config "$record" test --release --quiet --workspace "$@"; }
-whole_program() { DTRAIN_TEST_VERBOSE=1 tests --test whole_program -- --test-threads=1; }
+# Processes wait for each other and for disks: one test at a time leaves a third of two cores idle.
+whole_program() { DTRAIN_TEST_VERBOSE=1 tests --test whole_program -- --test-threads=2; }
 
 suite "set-up" scripts/setup.sh
 [ $slurm = 0 ] || suite "SLURM" install_slurm

@@ -219,13 +219,13 @@ fn what_fits_is_decided_once_in_a_run() {
 }
 
 #[test]
-fn the_untrained_network_stands_beside_the_trained_one() {
+fn the_untrained_network_and_the_inputs_stand_beside_the_trained_one() {
     let sandbox = with_recordings(10);
     // Steps that move nothing; batch norm's statistics are measured for both.
     let more = [
         "optimizer.lr=1e-30",
         "model.bn_statistics=precise",
-        "eval.baseline=untrained",
+        "eval.baseline=[untrained,inputs]",
         "checkpoint.monitor=null",
     ];
     sandbox.dtrain(first_is_best("simclr", &more)).finish().succeeded().says("untrained");
@@ -236,7 +236,20 @@ fn the_untrained_network_stands_beside_the_trained_one() {
     }
     for accuracy in result["evaluation"]["accuracies"].as_array().unwrap() {
         assert_eq!(accuracy["untrained"], accuracy["accuracy"], "{accuracy}");
+        assert!(accuracy["inputs"].is_f64(), "{accuracy}");
     }
+    // No network has a part in them.
+    let others = [
+        "eval",
+        "run",
+        "eval.baseline=inputs",
+        "eval.encoder=online",
+        "model.bn_statistics=running",
+        "--json",
+    ];
+    let inputs = &json(&sandbox, &others)["metrics"]["test/inputs_linear_top1"];
+    assert_eq!(inputs, &result["metrics"]["test/inputs_linear_top1"]);
+    assert!(inputs.is_f64());
     let told = json(&sandbox, &["eval", "run", "--json"]);
     assert_eq!(told["metrics"]["test/untrained_knn_top1"], result["metrics"]["test/untrained_knn_top1"]);
     let without = json(&sandbox, &["eval", "run", "eval.baseline=null", "--json"]);

@@ -5,7 +5,7 @@ use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
-use dtrain_tests::{Sandbox, dtrain_binary, workspace_root};
+use dtrain_tests::{Sandbox, dtrain_binary, is_long, workspace_root};
 use serde_json::Value;
 
 /// Programs that any machine has; a pack needs no others but Python.
@@ -61,13 +61,17 @@ fn statuses(result: &Value) -> Vec<(&str, &str)> {
 }
 
 #[test]
-fn a_pack_proves_parity_and_ranks_from_any_folder() {
+fn a_pack_proves_its_ranks_from_any_folder() {
     let sandbox = Sandbox::new();
     let root = pack(&sandbox);
-    let (done, result) = check(&root, &sandbox, &["parity", "nccl"]);
+    // Every network of the list on a CPU takes a minute or more.
+    let is_long = is_long();
+    let parts: &[&str] = if is_long { &["parity", "nccl"] } else { &["nccl"] };
+    let (done, result) = check(&root, &sandbox, parts);
     assert!(done.status.success(), "{}\n{result:#}", text(&done));
     let ran: Vec<_> = statuses(&result).into_iter().filter(|check| check.1 != "not run").collect();
-    assert_eq!(ran, [&[("parity", "ok"); 2][..], &[("nccl", "ok"); 3]].concat());
+    let parity = if is_long { &[("parity", "ok"); 2][..] } else { &[] };
+    assert_eq!(ran, [parity, &[("nccl", "ok"); 3]].concat());
     // What a CPU cannot show, and what was not asked for, is part of the result.
     assert!(statuses(&result).contains(&("throughput", "not run")));
     assert_eq!(result["code"]["packed"], true);

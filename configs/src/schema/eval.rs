@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use super::auto::AutoValue;
+use super::several::word_or_list;
 use super::{Auto, BankConfig, RunConfig, Several};
 
 /// Evaluation during training and by `dtrain eval`.
@@ -33,9 +34,11 @@ pub struct EvalConfig {
     /// `checkpoint.monitor`. With `last` the best ones are evaluated beside them at the end of a run; with `best` the last
     /// ones are evaluated as during training, which names the best.
     pub weights: EvalWeights,
-    /// What stands beside the probes of an evaluation in full: `untrained`, the same probes on the network as the seed draws it,
-    /// before its first step; `null` = nothing.
-    pub baseline: Option<Baseline>,
+    /// What stands beside the probes of an evaluation in full, each the same probes on something else: `untrained`, the network as
+    /// the seed draws it, before its first step; `inputs`, mean and standard deviation over time of each mel band, or the pixels
+    /// of an image. A word or a list.
+    #[serde(deserialize_with = "word_or_list")]
+    pub baseline: Vec<Baseline>,
     /// Parts that the end of a run and `dtrain eval` report on, such as `[test]`; an empty list stands for val, test and the
     /// parts that the data bring under names of their own.
     pub parts: Vec<String>,
@@ -67,7 +70,7 @@ impl Default for EvalConfig {
             embeddings: true,
             encoder: Auto::Auto,
             weights: EvalWeights::Last,
-            baseline: None,
+            baseline: Vec::new(),
             parts: Vec::new(),
             probes: Vec::new(),
             knn: KnnConfig::default(),
@@ -107,6 +110,21 @@ impl EvalWeights {
 pub enum Baseline {
     /// The network before its first step.
     Untrained,
+    /// What the network is fed.
+    Inputs,
+}
+
+impl Baseline {
+    /// Each of them.
+    pub const ALL: [Self; 2] = [Self::Untrained, Self::Inputs];
+
+    /// As in the settings and in the names of metrics.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Untrained => "untrained",
+            Self::Inputs => "inputs",
+        }
+    }
 }
 
 /// Networks that can embed.

@@ -2,7 +2,8 @@
 
 use std::marker::PhantomData;
 
-use serde::de::{Error, SeqAccess, Unexpected, Visitor};
+use serde::de::value::SeqAccessDeserializer;
+use serde::de::{Error, IntoDeserializer, SeqAccess, Unexpected, Visitor};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 /// One value, written as such, or a list of them. Checks of the settings refuse an empty list.
@@ -115,6 +116,37 @@ impl<'de, T: SeveralValue + Deserialize<'de>> Visitor<'de> for SeveralVisitor<T>
             values.push(value);
         }
         Ok(Several(values))
+    }
+}
+
+/// A word, a list of them, or `null` for none.
+pub(super) fn word_or_list<'de, T, D>(deserializer: D) -> Result<Vec<T>, D::Error>
+where
+    T: Deserialize<'de>,
+    D: Deserializer<'de>,
+{
+    deserializer.deserialize_any(WordsVisitor(PhantomData))
+}
+
+struct WordsVisitor<T>(PhantomData<T>);
+
+impl<'de, T: Deserialize<'de>> Visitor<'de> for WordsVisitor<T> {
+    type Value = Vec<T>;
+
+    fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("a word, or a list of them")
+    }
+
+    fn visit_unit<E: Error>(self) -> Result<Self::Value, E> {
+        Ok(Vec::new())
+    }
+
+    fn visit_str<E: Error>(self, word: &str) -> Result<Self::Value, E> {
+        T::deserialize(word.into_deserializer()).map(|one| vec![one])
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, list: A) -> Result<Self::Value, A::Error> {
+        Vec::deserialize(SeqAccessDeserializer::new(list))
     }
 }
 

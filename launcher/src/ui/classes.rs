@@ -173,7 +173,7 @@ mod tests {
             label: "species".into(),
             probe,
             setting: None,
-            untrained: None,
+            beside: Vec::new(),
             protocol: Protocol::Transfer,
             train: None,
             accuracy: 0.5,

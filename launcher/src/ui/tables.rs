@@ -1,6 +1,7 @@
 //! Tables of what an evaluation found.
 
 use comfy_table::{Cell, CellAlignment, Table, presets};
+use dtrain_configs::schema::Baseline;
 use dtrain_trainer::eval::{Evaluation, FewShot, HeadResult, Interval, Protocol, Row};
 use dtrain_trainer::run::Outcome;
 
@@ -77,13 +78,14 @@ fn head_table(part: &str, heads: &[HeadResult]) -> String {
     table.to_string()
 }
 
-/// One line per label and probe, with what guessing and, where it was asked, the untrained network reach.
+/// One line per label and probe, with what guessing and, where it was asked, baselines reach.
 fn accuracy_table(part: &str, rows: &[Row]) -> String {
     let mut table = Table::new();
     table.load_style(presets::UTF8_HORIZONTAL_ONLY);
-    let has_untrained = rows.iter().any(|row| row.untrained.is_some());
+    let asked = |baseline: &Baseline| rows.iter().any(|row| row.of_baseline(*baseline).is_some());
+    let baselines: Vec<Baseline> = Baseline::ALL.into_iter().filter(asked).collect();
     let mut header = vec!["label", "probe", "answers from", "train", part, INTERVAL];
-    header.extend(has_untrained.then_some("untrained"));
+    header.extend(baselines.iter().map(|baseline| baseline.as_str()));
     header.extend(["chance", "majority", "samples"]);
     table.set_header(header);
     for row in rows {
@@ -99,7 +101,7 @@ fn accuracy_table(part: &str, rows: &[Row]) -> String {
             percent(Some(row.accuracy)),
             within(row.interval()),
         ];
-        cells.extend(has_untrained.then(|| percent(row.untrained)));
+        cells.extend(baselines.iter().map(|baseline| percent(row.of_baseline(*baseline))));
         cells.extend([
             percent(Some(row.baselines.chance)),
             percent(Some(row.baselines.majority)),

@@ -7,6 +7,7 @@ use dtrain_data::progress::Work;
 use dtrain_data::{BatchRequest, Draw, FailedSample, GroupRequest, LoaderOptions, Views, share};
 use tch::Tensor;
 
+use super::embedder::Embedder;
 use crate::batch::{Batch, start_loader, upload};
 use crate::engine::Engine;
 use crate::error::TrainError;
@@ -20,6 +21,8 @@ pub struct Reading {
     pub batch_size: usize,
     /// How batches are prepared.
     pub options: LoaderOptions,
+    /// What embeds the samples.
+    pub embedder: Embedder,
 }
 
 impl Reading {

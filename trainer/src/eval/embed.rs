@@ -6,7 +6,6 @@ use tch::{Device, Tensor};
 use super::{Labelled, Reading, room};
 use crate::engine::Engine;
 use crate::error::TrainError;
-use crate::method::Targets;
 
 /// Embeddings of this rank's share of a part.
 pub struct Embeddings {
@@ -23,9 +22,9 @@ impl Embeddings {
     ///
     /// # Errors
     /// When memory runs out.
-    pub(super) fn none(engine: &Engine) -> Result<Self, TrainError> {
-        let shape = [0, engine.method().num_features()];
-        let embeddings = Tensor::f_zeros(shape, (engine.kind(), Device::Cpu)).map_err(room)?;
+    pub(super) fn none(engine: &Engine, reading: &Reading) -> Result<Self, TrainError> {
+        let (width, kind) = reading.embedder.width(engine);
+        let embeddings = Tensor::f_zeros([0, width], (kind, Device::Cpu)).map_err(room)?;
         Ok(Self { embeddings, ids: Vec::new(), left_out: Vec::new() })
     }
 
@@ -52,9 +51,9 @@ impl Embeddings {
 /// Embeds this rank's share of `ids`, centred crops without augmentation.
 pub fn embed_part(engine: &Engine, reading: &Reading, ids: &[u32]) -> Result<Embeddings, TrainError> {
     let mut rows = Vec::new();
-    let mut all = Embeddings::none(engine)?;
+    let mut all = Embeddings::none(engine, reading)?;
     all.left_out = reading.each(engine, "embedding", ids, |batch, inputs| {
-        let embeddings = engine.read(&inputs, &Targets::default(), false)?.embeddings;
+        let embeddings = reading.embedder.embed(engine, &inputs)?;
         rows.push(embeddings.f_to_device(Device::Cpu).map_err(room)?);
         all.ids.extend(batch.kept_ids());
         Ok(())

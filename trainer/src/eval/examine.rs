@@ -106,7 +106,7 @@ impl Examiner<'_> {
         let of_each: Vec<Asks> =
             evaluators.iter().map(|evaluator| evaluator.asks(role, thoroughness)).collect();
         let asks = of_each.iter().fold(Asks::default(), |all, own| all.or(*own));
-        let mut embeddings = Embeddings::none(self.engine)?;
+        let mut embeddings = Embeddings::none(self.engine, self.reading)?;
         if asks.is_nothing() {
             return Ok(embeddings);
         }

@@ -8,6 +8,7 @@ mod classes;
 mod classifiers;
 mod effective_rank;
 mod embed;
+mod embedder;
 mod embedding_std;
 mod evaluator;
 mod examine;
@@ -31,6 +32,7 @@ mod uniformity;
 
 use std::collections::BTreeMap;
 
+use dtrain_configs::schema::Baseline;
 use tch::{TchError, Tensor};
 
 pub use answers::Hits;
@@ -38,6 +40,7 @@ pub use audit::audit_columns;
 pub use batches::Reading;
 pub use classes::{ClassResult, MacroAverages};
 pub use embed::{Embeddings, embed_part};
+pub use embedder::Embedder;
 pub use evaluator::{Asks, Conclusion, Evaluator, LossBatches, Role, Seen, Subject};
 pub use examine::{Examiner, Findings};
 pub use few_shot::FewShot;
@@ -126,8 +129,8 @@ pub struct Row {
     pub train: Option<f64>,
     /// Accuracy on the evaluated part.
     pub accuracy: f64,
-    /// The same of the untrained network, where that was asked for.
-    pub untrained: Option<f64>,
+    /// The same of what it is compared with, as far as that was asked for.
+    pub beside: Vec<(Baseline, f64)>,
     /// What guessing reaches.
     pub baselines: Baselines,
     /// Questions asked.
@@ -152,6 +155,11 @@ impl Row {
             Some(setting) => format!("{}, {setting}", self.probe.as_str()),
             None => self.probe.as_str().to_owned(),
         }
+    }
+
+    /// Accuracy of `baseline`, where that was asked for.
+    pub fn of_baseline(&self, baseline: Baseline) -> Option<f64> {
+        self.beside.iter().find_map(|(of, accuracy)| (*of == baseline).then_some(*accuracy))
     }
 
     /// How far off the accuracy may be; `None` without samples.
@@ -186,15 +194,16 @@ pub struct Evaluation {
 }
 
 impl Evaluation {
-    /// Puts what the same probes find of the untrained network beside their lines and metrics.
-    pub fn put_beside(&mut self, untrained: &Evaluation) {
+    /// Puts what the same probes find of `baseline` beside their lines and metrics.
+    pub fn put_beside(&mut self, baseline: Baseline, found: &Evaluation) {
         let of_probes = self.rows.iter_mut().filter(|row| row.probe != Probe::Classifier);
-        for (row, before) in of_probes.zip(&untrained.rows) {
-            row.untrained = Some(before.accuracy);
+        for (row, beside) in of_probes.zip(&found.rows) {
+            row.beside.push((baseline, beside.accuracy));
         }
         let of_part = format!("{}/", self.part);
-        let named = untrained.metrics.iter().filter(|(name, _)| name.starts_with(&of_part));
-        self.metrics.extend(named.filter_map(|(name, value)| Some((names::of_untrained(name)?, *value))));
+        let named = found.metrics.iter().filter(|(name, _)| name.starts_with(&of_part));
+        let beside = named.filter_map(|(name, value)| Some((names::of_baseline(baseline, name)?, *value)));
+        self.metrics.extend(beside);
     }
 }
 

@@ -1,6 +1,6 @@
 //! Names of the metrics of an evaluation, made here alone: what is measured and what may be asked for are the same words.
 
-use dtrain_configs::schema::{EvalConfig, KnnConfig, KnnVariant};
+use dtrain_configs::schema::{Baseline, EvalConfig, KnnConfig, KnnVariant};
 
 use super::{Probe, Thoroughness};
 use crate::method::HeadTask;
@@ -73,11 +73,11 @@ pub(super) fn of_losses<'a>(part: &str, losses: impl Iterator<Item = &'a str>) -
     std::iter::once(format!("{part}/loss")).chain(each.into_iter().filter(|_| several)).collect()
 }
 
-/// Of the untrained network: `val/untrained_knn_top1` stands beside `val/knn_top1`. `None` for what is not an accuracy on a
-/// part that is asked about.
-pub(super) fn of_untrained(name: &str) -> Option<String> {
+/// Of what trained weights are compared with: `val/untrained_knn_top1` stands beside `val/knn_top1`. `None` for what is not an
+/// accuracy on a part that is asked about.
+pub(super) fn of_baseline(baseline: Baseline, name: &str) -> Option<String> {
     let (part, probe) = name.split_once('/').filter(|(_, probe)| probe.ends_with("_top1"))?;
-    Some(format!("{part}/untrained_{probe}"))
+    Some(format!("{part}/{}_{probe}", baseline.as_str()))
 }
 
 /// Every metric of the probes on a part; `labels` has the target first.
@@ -97,11 +97,12 @@ pub(super) fn of_probes(
         let label = (index > 0).then_some(*name);
         names.push(of_chance(part, label));
         for (probe, variant) in &probes {
-            names.push(of_probe(part, label, *probe, variant));
-            // The untrained network is probed where an evaluation is in full.
-            let untrained = names.last().filter(|_| train && config.baseline.is_some());
-            let untrained = untrained.and_then(|name| of_untrained(name));
-            names.extend(untrained);
+            let name = of_probe(part, label, *probe, variant);
+            // Baselines are probed where an evaluation is in full.
+            let asked = config.baseline.iter().filter(|_| train);
+            let beside: Vec<String> = asked.filter_map(|baseline| of_baseline(*baseline, &name)).collect();
+            names.push(name);
+            names.extend(beside);
             names.extend(train.then(|| of_probe("train", label, *probe, variant)));
         }
     }

@@ -293,7 +293,7 @@ impl Evaluation {
             label: label.name.clone(),
             probe,
             setting,
-            untrained: None,
+            beside: Vec::new(),
             protocol,
             train,
             accuracy: hits.accuracy(),

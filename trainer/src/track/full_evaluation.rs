@@ -79,6 +79,9 @@ pub struct Accuracy {
     /// The same of the untrained network, where `eval.baseline` asks for it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub untrained: Option<f64>,
+    /// The same of the inputs, likewise.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub inputs: Option<f64>,
     /// Ends of its 95 % interval (Wilson).
     pub interval: Option<[f64; 2]>,
     /// One over the number of classes that occur.

@@ -125,6 +125,11 @@ pub trait Views: fmt::Debug + Send + Sync {
         (spec == 0).then(|| self.shape())
     }
 
+    /// Whether the columns of a view follow each other in time, as those of a spectrogram do.
+    fn columns_are_times(&self) -> bool {
+        false
+    }
+
     /// Names of the labels that are read together with a sample; none where all are known beforehand.
     fn labels(&self) -> &[String] {
         &[]

@@ -127,6 +127,10 @@ impl Views for SoundViews {
         self.specs.get(spec).map_or_else(Vec::new, SoundSpec::columns)
     }
 
+    fn columns_are_times(&self) -> bool {
+        true
+    }
+
     fn measures(&self) -> &'static [&'static str] {
         OF_A_RECORDING
     }

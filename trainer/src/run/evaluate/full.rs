@@ -1,6 +1,6 @@
 //! An evaluation in full, as files keep it.
 
-use dtrain_configs::schema::EvalWeights;
+use dtrain_configs::schema::{Baseline, EvalWeights};
 use dtrain_data::Dataset;
 
 use crate::eval::{
@@ -67,7 +67,8 @@ fn of_row(part: &str, row: &Row) -> Accuracy {
         answers_from: answers_from.to_owned(),
         train: row.train.and_then(number),
         accuracy: number(row.accuracy),
-        untrained: row.untrained.and_then(number),
+        untrained: row.of_baseline(Baseline::Untrained).and_then(number),
+        inputs: row.of_baseline(Baseline::Inputs).and_then(number),
         interval: row.interval().map(ends),
         chance: number(row.baselines.chance),
         majority: number(row.baselines.majority),
@@ -84,6 +85,7 @@ fn of_head(part: &str, head: &HeadResult) -> Accuracy {
         train: head.train_accuracy.and_then(number),
         accuracy: number(head.accuracy),
         untrained: None,
+        inputs: None,
         interval: head.interval.map(ends),
         chance: number(head.chance),
         majority: number(head.majority),

@@ -3,6 +3,7 @@
 
 mod audit_report;
 mod banks;
+mod baselines;
 mod full;
 mod head_reports;
 mod infer;
@@ -10,7 +11,6 @@ mod pictures;
 mod probe;
 mod reports;
 mod statistics;
-mod untrained;
 
 pub use full::full_evaluation;
 pub use infer::{Asked, Columns, Inferred, infer};
@@ -18,4 +18,4 @@ pub use probe::{Probed, open as open_probed};
 pub use reports::write_reports;
 
 pub(crate) use banks::{BankSamples, probe_banks};
-pub(crate) use untrained::probe_untrained;
+pub(crate) use baselines::BaselineFindings;

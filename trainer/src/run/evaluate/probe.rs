@@ -11,8 +11,8 @@ use dtrain_configs::{Origins, RunConfig};
 use dtrain_data::Place;
 
 use super::banks::{BankSamples, probe_banks};
+use super::baselines::BaselineFindings;
 use super::full::full_evaluation;
-use super::untrained::probe_untrained;
 use crate::checkpoint::durable::replace_atomic;
 use crate::checkpoint::{Dtype, TensorSpec, write_tensors};
 use crate::engine::{gather_i64, gather_rows};
@@ -73,11 +73,8 @@ impl Probed {
         let parts: Vec<_> = parts.into_iter().map(|(name, ids)| (name, Cow::Borrowed(ids))).collect();
         let thoroughness = Thoroughness { linear: true, train: true };
         let mut findings = examiner.examine(&prepared.dataset.train, &parts, thoroughness)?;
-        if prepared.config.eval.baseline.is_some() {
-            let untrained = probe_untrained(prepared, &prepared.dataset.train, &parts)?;
-            let both = findings.evaluations.iter_mut().zip(&untrained);
-            both.for_each(|(evaluation, untrained)| evaluation.put_beside(untrained));
-        }
+        BaselineFindings::probe(prepared, &prepared.dataset.train, &parts)?
+            .put_beside(&mut findings.evaluations);
         let (ranks, shape) = (&**prepared.engine.collective(), prepared.maker.shape());
         let banks = open_banks(&prepared.config, ranks, &prepared.dataset, shape)?;
         let samples: Vec<BankSamples<'_>> =

@@ -8,7 +8,7 @@ use dtrain_data::{Dataset, LoaderOptions};
 use super::bank::Bank;
 use super::prepared::Prepared;
 use super::probes::probe_labels;
-use crate::eval::{LossBatches, Reading, Subject};
+use crate::eval::{Embedder, LossBatches, Reading, Subject};
 use crate::method::{Method, TargetColumns};
 
 /// The labels that decide what is learned.
@@ -49,6 +49,7 @@ pub(crate) fn reading(prepared: &Prepared) -> Reading {
         maker: Arc::clone(&prepared.maker),
         batch_size: prepared.config.eval.batch_size,
         options: loader_options(prepared),
+        embedder: Embedder::Network,
     }
 }
 

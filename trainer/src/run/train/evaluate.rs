@@ -15,7 +15,7 @@ use crate::eval::{
     BEST, Coverage, Evaluation, Examiner, Findings, Thoroughness, parts_at_end, test_stands_in,
     validation_part,
 };
-use crate::run::evaluate::{BankSamples, full_evaluation, probe_banks, probe_untrained, write_reports};
+use crate::run::evaluate::{BankSamples, BaselineFindings, full_evaluation, probe_banks, write_reports};
 use crate::run::prepare::{Bank, Prepared, reading, subject};
 use crate::run::report::{Evaluated, Observer};
 use crate::track::FullEvaluation;
@@ -45,8 +45,8 @@ pub(super) struct Evaluator {
     missed: BTreeSet<String>,
     /// How many samples evaluations during training look at.
     budget: Budget,
-    /// What the probes find of the untrained network, once it was asked.
-    untrained: Option<Vec<Evaluation>>,
+    /// What the probes find of `eval.baseline`, once they were asked.
+    baselines: Option<BaselineFindings>,
     /// What an evaluation in full has found, for the result.
     full: Option<FullEvaluation>,
 }
@@ -60,7 +60,7 @@ impl Evaluator {
             left_out: BTreeSet::new(),
             missed: BTreeSet::new(),
             budget,
-            untrained: None,
+            baselines: None,
             full: None,
         }
     }
@@ -210,12 +210,12 @@ impl Evaluator {
             let parts: Vec<_> = parts.into_iter().map(|(name, ids)| (name, spread(ids, most))).collect();
             let train = spread(&dataset.train, most);
             let mut findings = examiner.examine(&train, &parts, thoroughness)?;
-            if in_full && config.baseline.is_some() {
-                if self.untrained.is_none() {
-                    self.untrained = Some(probe_untrained(prepared, &train, &parts)?);
-                }
-                let both = findings.evaluations.iter_mut().zip(self.untrained.iter().flatten());
-                both.for_each(|(evaluation, untrained)| evaluation.put_beside(untrained));
+            if in_full {
+                let baselines = match self.baselines.take() {
+                    Some(asked) => asked,
+                    None => BaselineFindings::probe(prepared, &train, &parts)?,
+                };
+                self.baselines.insert(baselines).put_beside(&mut findings.evaluations);
             }
             let samples: Vec<BankSamples<'_>> =
                 prepared.banks.iter().map(|bank| BankSamples::spread(bank, most)).collect();
