@@ -101,7 +101,7 @@ pub(super) const WORDS: &[Moved] = &[
     noted(
         "augmentations.**",
         "augment=NAME",
-        "one of none, audio_light, audio_strong, image_light, image_simclr, image_byol and image_dino; its keys are `augment.*`",
+        "one of none, audio_light, audio_strong, image_light, image_supervised, image_simclr, image_simclr_224, image_byol and image_dino; its keys are `augment.*`",
     ),
     key("checkpoint.dir", "run.dir=?"),
     noted(

@@ -109,17 +109,30 @@ pub enum DataKind {
     Images,
 }
 
-/// Images. Their size, channels and heads come from the data.
-#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+/// Images. The size, channels and labels of a set in one of the formats of docs/formats.md come from its files.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct ImagesConfig {
-    /// Share of the training part that is held out to choose by, the same samples for every seed; with 0 the test part
+    /// Image files (JPEG, PNG, WebP, BMP) of any size: side of the square views that they are cropped and resized to, in
+    /// pixels. `labels` and `splits` say what is learned, as for recordings. `null`: a set in one of the formats.
+    pub size: Option<usize>,
+    /// Image files: 3 for red, green and blue, 1 for grey.
+    pub channels: usize,
+    /// Image files: side of the square at the centre that evaluation sees, as a share of the image's shorter side.
+    pub eval_crop: f64,
+    /// A set: share of the training part that is held out to choose by, the same samples for every seed; with 0 the test part
     /// stands in for them.
     pub val_fraction: f64,
     /// Mean of each channel, of pixels from 0 to 1; `null` = by the format and the number of channels.
     pub mean: Option<Vec<f64>>,
     /// Standard deviation of each channel; `null` as for `mean`.
     pub std: Option<Vec<f64>>,
+}
+
+impl Default for ImagesConfig {
+    fn default() -> Self {
+        Self { size: None, channels: 3, eval_crop: 0.875, val_fraction: 0.0, mean: None, std: None }
+    }
 }
 
 /// A label that is a function of another one.
@@ -184,6 +197,8 @@ pub enum GeneratorKind {
     Cifar10,
     /// Drawn objects in CIFAR-100-MH's files, with several labels.
     Cifar100mh,
+    /// Drawn scenes in JPEG and PNG files of many sizes, in ImageNet's folders; backgrounds are a shortcut.
+    Images,
 }
 
 impl GeneratorKind {
@@ -191,7 +206,7 @@ impl GeneratorKind {
     pub fn makes(self) -> DataKind {
         match self {
             Self::Birdsong | Self::SpokenDigits | Self::EnvironmentalSounds => DataKind::Sound,
-            Self::Digits | Self::Vimh | Self::Cifar10 | Self::Cifar100mh => DataKind::Images,
+            Self::Digits | Self::Vimh | Self::Cifar10 | Self::Cifar100mh | Self::Images => DataKind::Images,
         }
     }
 }

@@ -25,7 +25,10 @@ pub(crate) mod tagged;
 mod trainer;
 
 pub use alarms::{Alarm, AlarmAction, AlarmActions, AlarmsConfig};
-pub use augment::{AugmentConfig, ByView, ImageAugmentConfig, SmallViewsConfig, SpecAugmentConfig};
+pub use augment::{
+    AugmentConfig, AugmentDevice, ByView, ImageAugmentConfig, Interpolation, SmallViewsConfig,
+    SpecAugmentConfig,
+};
 pub use auto::Auto;
 pub use banks::{BankConfig, SameBy};
 pub use checkpoint::CheckpointConfig;

@@ -43,6 +43,9 @@ pub(super) fn check(config: &RunConfig, checks: &mut Checks) {
         check_splits(data, checks);
         check_features(data, checks);
         super::segments::check(data, checks);
+    } else if data.images.size.is_some() {
+        check_labels(config, checks);
+        check_splits(data, checks);
     }
 }
 

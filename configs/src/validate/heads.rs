@@ -5,6 +5,8 @@ use crate::schema::{DataConfig, DataKind, Encoder, RunConfig};
 
 /// Most classes of a label that is derived from another one.
 const MAX_CLASSES: u64 = 1 << 16;
+/// Largest side of a view of an image.
+const MAX_SIDE: u64 = 1 << 12;
 
 pub(super) fn check(config: &RunConfig, checks: &mut Checks) {
     check_images(config, checks);
@@ -38,6 +40,27 @@ fn check_images(config: &RunConfig, checks: &mut Checks) {
         "`augment=image_simclr` makes views that differ",
     );
     checks.below_one("data.images.val_fraction", images.val_fraction);
+    if let Some(size) = images.size {
+        checks.count("data.images.size", size as u64, 1, MAX_SIDE);
+        checks.require(
+            images.val_fraction == 0.0,
+            ["data.images.val_fraction", "data.images.size"],
+            || "`data.images.val_fraction` is of sets in one file, and `data.images.size` asks for image files".into(),
+            "image files are held out by their split, such as `data.splits.default.val_fraction=0.1`",
+        );
+    }
+    checks.require(
+        [1, 3].contains(&images.channels),
+        ["data.images.channels"],
+        || format!("`data.images.channels` is 3 for colours or 1 for grey, not {}", images.channels),
+        None,
+    );
+    checks.require(
+        images.eval_crop > 0.0 && images.eval_crop <= 1.0,
+        ["data.images.eval_crop"],
+        || format!("`data.images.eval_crop` must be above 0 and at most 1, not {}", images.eval_crop),
+        None,
+    );
     for (key, values) in [("data.images.mean", &images.mean), ("data.images.std", &images.std)] {
         let finite = values.iter().flatten().all(|value| value.is_finite());
         checks.require(finite, [key], || format!("`{key}` holds a value that is not finite"), None);

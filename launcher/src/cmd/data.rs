@@ -47,6 +47,7 @@ fn make(kind: Generator, out: Option<PathBuf>, seed: u64, scale: f64) -> Result<
         Generator::Vimh => images(ImageSetKind::Vimh),
         Generator::Cifar10 => images(ImageSetKind::Cifar10),
         Generator::Cifar100mh => images(ImageSetKind::Cifar100mh),
+        Generator::Images => images(ImageSetKind::Images),
     }
 }
 

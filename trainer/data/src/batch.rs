@@ -2,10 +2,12 @@
 
 use std::ops::Deref;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use crate::columns::Columns;
 use crate::memory::Written;
 use crate::sampler::Draw;
+use crate::views::ImageRecipe;
 
 /// The samples of one batch: a rank's share of a step.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -71,7 +73,9 @@ pub struct ViewBlock<B: Deref<Target = [f32]>> {
     pub num_views: u32,
     /// Shape of a view: [C, H, W].
     pub shape: [usize; 3],
-    /// [num_views, kept.len(), C, H, W], row-major.
+    /// How the views are made of `data`; `None`: they are there.
+    pub recipe: Option<Arc<ImageRecipe>>,
+    /// [num_views, kept.len(), C, H, W], row-major; with a recipe [num_views, kept.len(), slot].
     pub data: Written<B>,
     /// What augmentations tell of the views, [num_views * kept.len()] rows in the same order; [`NONE`] where nothing was drawn.
     ///
@@ -83,6 +87,13 @@ impl<B: Deref<Target = [f32]>> Batch<B> {
     /// Samples that are present, in their order.
     pub fn kept_ids(&self) -> impl Iterator<Item = u32> {
         self.kept.iter().filter_map(|&position| self.request.draws.get(position).map(|draw| draw.id))
+    }
+}
+
+impl<B: Deref<Target = [f32]>> ViewBlock<B> {
+    /// Numbers of a view, or of what it is made of.
+    pub fn slot_len(&self) -> usize {
+        self.recipe.as_ref().map_or_else(|| self.shape.iter().product(), |recipe| recipe.num_words())
     }
 }
 
@@ -107,10 +118,10 @@ impl GroupRequest {
         (group as u32 % MAX_GROUPS) * MAX_VIEWS_OF_GROUP + of_group
     }
 
-    /// Values of the block for `num_samples` of which none fails; `None` beyond what can be addressed.
-    pub fn num_values(&self, num_samples: usize, shape: [usize; 3]) -> Option<usize> {
-        let [channels, height, width] = shape;
-        let factors = [self.num_views as usize, channels, height, width, size_of::<f32>()];
+    /// Values of the block for `num_samples` of which none fails, each view in a slot of `slot_len`; `None` beyond what can be
+    /// addressed.
+    pub fn num_values(&self, num_samples: usize, slot_len: usize) -> Option<usize> {
+        let factors = [self.num_views as usize, slot_len, size_of::<f32>()];
         let bytes = factors.into_iter().try_fold(num_samples, usize::checked_mul)?;
         isize::try_from(bytes).ok().map(|_| bytes / size_of::<f32>())
     }

@@ -15,6 +15,7 @@ pub mod error;
 pub mod features;
 #[cfg(any(test, feature = "fuzzing"))]
 pub mod fuzzing;
+pub mod image_files;
 pub mod images;
 pub mod labels;
 pub mod loader;
@@ -45,6 +46,6 @@ pub use memory::{HostMemory, NoMemory, PlainMemory};
 pub use sampler::{Draw, Pool, PoolShare, Sampler, SamplerKind, draw_by_class, evaluation_batches};
 pub use share::{share, spread};
 pub use views::{
-    Excerpt, ImageSpec, ImageViews, SoundSpec, SoundViews, ViewError, ViewRequest, ViewSettings, ViewSlot,
-    Views, Workspace,
+    Excerpt, ImageRecipe, ImageSpec, ImageViews, SoundSpec, SoundViews, ViewError, ViewRequest, ViewSettings,
+    ViewSlot, Views, Workspace,
 };

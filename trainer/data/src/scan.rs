@@ -1,4 +1,4 @@
-//! Finds recordings below a folder and reads their headers.
+//! Finds recordings or images below a folder, and reads the headers of recordings.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::Read;
@@ -11,60 +11,119 @@ use unicode_normalization::UnicodeNormalization;
 
 use crate::decode::{DecodeError, Decoder, WavInfo, WavNote};
 use crate::error::DataError;
+use crate::image_files::{IMAGE_ENDINGS, OTHER_IMAGE_ENDINGS};
 use crate::passed_over::is_passed_over;
 use crate::progress::Work;
 use crate::sniff::{FileKind, NUM_FIRST_BYTES};
 
 /// Endings of files that are read, without regard to case.
-pub(super) const RECORDING_ENDINGS: [&str; 2] = ["wav", "wave"];
+const RECORDING_ENDINGS: [&str; 2] = ["wav", "wave"];
 
 /// Endings of audio that is not read; seen in a folder without recordings, they explain why it seems empty.
 const OTHER_AUDIO_ENDINGS: [&str; 9] = ["flac", "ogg", "opus", "mp3", "m4a", "aac", "aif", "aiff", "wma"];
 
+/// Files that are looked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(super) enum Family {
+    /// Sound.
+    #[default]
+    Recordings,
+    /// Images.
+    Images,
+}
+
+impl Family {
+    /// What its files are called.
+    pub fn noun(self) -> &'static str {
+        match self {
+            Self::Recordings => "recordings",
+            Self::Images => "images",
+        }
+    }
+
+    /// Endings of files that are read, without regard to case.
+    pub fn endings(self) -> &'static [&'static str] {
+        match self {
+            Self::Recordings => &RECORDING_ENDINGS,
+            Self::Images => &IMAGE_ENDINGS,
+        }
+    }
+
+    /// Endings of files of the kind that are not read.
+    fn other_endings(self) -> &'static [&'static str] {
+        match self {
+            Self::Recordings => &OTHER_AUDIO_ENDINGS,
+            Self::Images => &OTHER_IMAGE_ENDINGS,
+        }
+    }
+
+    /// What to do about files that are not read, where there are others.
+    fn advice(self) -> String {
+        match self {
+            Self::Recordings => FileKind::Audio("").advice("WAV"),
+            Self::Images => self.conversion().to_owned(),
+        }
+    }
+
+    /// How files that are not read become such that are.
+    fn conversion(self) -> &'static str {
+        match self {
+            Self::Recordings => "convert them, for example with `ffmpeg -i IN -ac 1 OUT.wav`",
+            Self::Images => "convert them, for example with ImageMagick's `mogrify -format png FILES`",
+        }
+    }
+}
+
 /// What lies below a folder.
 #[derive(Debug, Default)]
 pub(super) struct Tree {
-    /// Paths of recordings relative to the root, with `/`, sorted.
-    pub recordings: Vec<String>,
+    family: Family,
+    /// Paths of the files relative to the root, with `/`, sorted.
+    pub files: Vec<String>,
     /// Paths of folders relative to the root, with `/`, sorted.
     pub folders: Vec<String>,
-    /// Recordings whose names are not Unicode, as far as they can be printed.
+    /// Files whose names are not Unicode, as far as they can be printed.
     pub unprintable: Vec<String>,
-    /// Number of audio files of endings that are not read.
-    other_audio: BTreeMap<&'static str, usize>,
+    /// Number of files of endings that are not read.
+    others: BTreeMap<&'static str, usize>,
 }
 
 impl Tree {
     /// What was seen and is not read.
     pub fn notes(&self) -> Vec<String> {
-        let num_other: usize = self.other_audio.values().sum();
+        let num_other: usize = self.others.values().sum();
         if num_other == 0 {
             return Vec::new();
         }
-        let counts = counts_text(&self.other_audio);
+        let counts = counts_text(&self.others);
         vec![format!(
-            "beside {} recordings there are {counts} files, which are not read; {}",
-            self.recordings.len(),
-            FileKind::Audio("").advice("WAV")
+            "beside {} {} there are {counts} files, which are not read; {}",
+            self.files.len(),
+            self.family.noun(),
+            self.family.advice()
         )]
     }
 }
 
-/// Finds all recordings below `root`. Names that begin with a dot are skipped, as are folders that hold nothing else and
+/// Finds all files of a family below `root`. Names that begin with a dot are skipped, as are folders that hold nothing else and
 /// those that systems leave behind; links are followed, and a folder that contains itself through a link is entered
 /// once.
 ///
 /// # Errors
-/// A missing root, a folder that cannot be listed, and a root without recordings.
-pub(super) fn find_recordings(root: &Path) -> Result<Tree, DataError> {
-    find_recordings_outside(root, &[])
+/// A missing root, a folder that cannot be listed, and a root without such files.
+pub(super) fn find_files(root: &Path, family: Family) -> Result<Tree, DataError> {
+    find_files_outside(root, family, &[])
 }
 
-/// As [`find_recordings`], but for those in the folders `left_out`, which are relative to the root.
+/// As [`find_files`], but for those in the folders `left_out`, which are relative to the root.
 ///
 /// # Errors
 /// As there; a folder to leave out that is not there.
-pub(super) fn find_recordings_outside(root: &Path, left_out: &[String]) -> Result<Tree, DataError> {
+pub(super) fn find_files_outside(
+    root: &Path,
+    family: Family,
+    left_out: &[String],
+) -> Result<Tree, DataError> {
     check_root(root)?;
     let left_out: BTreeSet<&str> = left_out.iter().map(|folder| folder.trim_end_matches('/')).collect();
     if let Some(folder) = left_out.iter().find(|folder| !root.join(folder).is_dir()) {
@@ -74,20 +133,26 @@ pub(super) fn find_recordings_outside(root: &Path, left_out: &[String]) -> Resul
     let mut walk = Walk {
         left_out,
         ancestors: vec![(metadata.dev(), metadata.ino())],
-        tree: Tree::default(),
+        tree: Tree { family, ..Tree::default() },
         work: Work::begin("listing folders", "entries", None),
     };
     walk.descend(root, "")?;
     let mut tree = walk.tree;
-    if tree.recordings.is_empty() {
+    if tree.files.is_empty() {
+        let endings: Vec<String> = family.endings().iter().map(|ending| format!("`.{ending}`")).collect();
         return Err(DataError::NoRecordings {
             root: root.to_path_buf(),
-            looked_for: RECORDING_ENDINGS.map(|ending| format!("`.{ending}`")).join(" and "),
-            other: other_audio_text(&tree.other_audio),
+            noun: family.noun(),
+            looked_for: match endings.split_last() {
+                Some((last, rest)) if !rest.is_empty() => format!("{} and {last}", rest.join(", ")),
+                _ => endings.concat(),
+            },
+            advice: (!tree.others.is_empty()).then(|| family.conversion().to_owned()),
+            other: others_text(&tree.others),
             packed: packed_below(root),
         });
     }
-    tree.recordings.sort_unstable();
+    tree.files.sort_unstable();
     tree.folders.sort_unstable();
     Ok(tree)
 }
@@ -153,7 +218,7 @@ impl Walk<'_> {
             let name = entry.file_name();
             num_entries += 1;
             let Some(name) = name.to_str() else {
-                if has_ending(Path::new(&name), &RECORDING_ENDINGS).is_some() {
+                if has_ending(Path::new(&name), self.tree.family.endings()).is_some() {
                     self.tree.unprintable.push(format!("{prefix}{}", name.to_string_lossy()));
                 }
                 continue;
@@ -176,8 +241,8 @@ impl Walk<'_> {
                         kind = metadata.file_type();
                         identity = Some((metadata.dev(), metadata.ino()));
                     }
-                    // A dangling link to a recording is an unreadable recording; any other one is none of our business.
-                    Err(_) if has_ending(&path, &RECORDING_ENDINGS).is_some() => {}
+                    // A dangling link to such a file is an unreadable one; any other link is none of our business.
+                    Err(_) if has_ending(&path, self.tree.family.endings()).is_some() => {}
                     Err(_) => continue,
                 }
             }
@@ -192,10 +257,10 @@ impl Walk<'_> {
                         self.tree.folders.push(relative);
                     }
                 }
-            } else if has_ending(&path, &RECORDING_ENDINGS).is_some() {
-                self.tree.recordings.push(relative);
-            } else if let Some(ending) = has_ending(&path, &OTHER_AUDIO_ENDINGS) {
-                *self.tree.other_audio.entry(ending).or_default() += 1;
+            } else if has_ending(&path, self.tree.family.endings()).is_some() {
+                self.tree.files.push(relative);
+            } else if let Some(ending) = has_ending(&path, self.tree.family.other_endings()) {
+                *self.tree.others.entry(ending).or_default() += 1;
             }
         }
         Ok(num_entries > 0 && num_hidden == num_entries)
@@ -207,7 +272,7 @@ fn has_ending(path: &Path, endings: &[&'static str]) -> Option<&'static str> {
     endings.iter().copied().find(|known| ending.eq_ignore_ascii_case(known))
 }
 
-fn other_audio_text(counts: &BTreeMap<&'static str, usize>) -> String {
+fn others_text(counts: &BTreeMap<&'static str, usize>) -> String {
     if counts.is_empty() {
         return String::new();
     }
@@ -253,9 +318,9 @@ pub(super) fn folders_above(relative: &str) -> impl Iterator<Item = &str> {
     relative.match_indices('/').map(|(at, _)| &relative[..at])
 }
 
-/// All folders that hold one of `recordings`, directly or below.
-pub(super) fn folders_with_recordings(recordings: &[String]) -> BTreeSet<&str> {
-    recordings.iter().flat_map(|relative| folders_above(relative)).collect()
+/// All folders that hold one of `files`, directly or below.
+pub(super) fn folders_with(files: &[String]) -> BTreeSet<&str> {
+    files.iter().flat_map(|relative| folders_above(relative)).collect()
 }
 
 #[cfg(test)]
@@ -276,8 +341,8 @@ mod tests {
         {
             touch(dir.path(), relative);
         }
-        let tree = find_recordings(dir.path()).unwrap();
-        assert_eq!(tree.recordings, ["a/deep/er/x.wave", "b/10.WAV", "b/2.wav"]);
+        let tree = find_files(dir.path(), Family::Recordings).unwrap();
+        assert_eq!(tree.files, ["a/deep/er/x.wave", "b/10.WAV", "b/2.wav"]);
         assert_eq!(tree.folders, ["a", "a/deep", "a/deep/er", "b"]);
     }
 
@@ -296,8 +361,8 @@ mod tests {
         }
         fs_err::create_dir(dir.path().join("empty")).unwrap();
         touch(dir.path(), "a/2.flac");
-        let tree = find_recordings(dir.path()).unwrap();
-        assert_eq!(tree.recordings, ["a/1.wav"]);
+        let tree = find_files(dir.path(), Family::Recordings).unwrap();
+        assert_eq!(tree.files, ["a/1.wav"]);
         assert_eq!(tree.folders, ["a", "empty"], "a folder without any entry is an empty class");
         let [note] = &tree.notes()[..] else { panic!("{:?}", tree.notes()) };
         assert!(
@@ -314,11 +379,11 @@ mod tests {
         }
         let without = |folders: &[&str]| {
             let folders: Vec<String> = folders.iter().map(|folder| (*folder).to_owned()).collect();
-            find_recordings_outside(dir.path(), &folders)
+            find_files_outside(dir.path(), Family::Recordings, &folders)
         };
-        assert_eq!(without(&["noise/"]).unwrap().recordings, ["yes/1.wav", "yes/noise/2.wav"]);
+        assert_eq!(without(&["noise/"]).unwrap().files, ["yes/1.wav", "yes/noise/2.wav"]);
         let tree = without(&["noise", "yes/noise"]).unwrap();
-        assert_eq!((tree.recordings, tree.folders), (vec!["yes/1.wav".to_owned()], vec!["yes".to_owned()]));
+        assert_eq!((tree.files, tree.folders), (vec!["yes/1.wav".to_owned()], vec!["yes".to_owned()]));
         let error = without(&["nose"]).unwrap_err();
         assert!(error.to_string().contains("`data.labels.leave_out` names `nose`"), "{error}");
         assert!(error.hint().is_some());
@@ -333,8 +398,8 @@ mod tests {
         std::os::unix::fs::symlink(elsewhere.path(), dir.path().join("linked")).unwrap();
         std::os::unix::fs::symlink(dir.path(), dir.path().join("a/circle")).unwrap();
         std::os::unix::fs::symlink("/nowhere/at/all", dir.path().join("dangling")).unwrap();
-        let tree = find_recordings(dir.path()).unwrap();
-        assert_eq!(tree.recordings, ["a/y.wav", "linked/x.wav"]);
+        let tree = find_files(dir.path(), Family::Recordings).unwrap();
+        assert_eq!(tree.files, ["a/y.wav", "linked/x.wav"]);
     }
 
     #[test]
@@ -342,12 +407,18 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         touch(dir.path(), "a/1.ogg");
         touch(dir.path(), "a/2.OGG");
-        let error = find_recordings(dir.path()).unwrap_err();
+        let error = find_files(dir.path(), Family::Recordings).unwrap_err();
         let text = error.to_string();
         assert!(text.contains("`.wav`") && text.contains("2 `.ogg` files"), "{text}");
         assert!(error.hint().unwrap().contains("convert"));
-        assert!(matches!(find_recordings(&dir.path().join("no")), Err(DataError::RootMissing { .. })));
-        assert!(matches!(find_recordings(&dir.path().join("a/1.ogg")), Err(DataError::RootNotFolder { .. })));
+        assert!(matches!(
+            find_files(&dir.path().join("no"), Family::Recordings),
+            Err(DataError::RootMissing { .. })
+        ));
+        assert!(matches!(
+            find_files(&dir.path().join("a/1.ogg"), Family::Recordings),
+            Err(DataError::RootNotFolder { .. })
+        ));
     }
 
     #[test]
@@ -355,7 +426,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         fs_err::create_dir(dir.path().join("Birds")).unwrap();
         let hint = |name: &str| {
-            let hint = find_recordings(&dir.path().join(name)).unwrap_err().hint().unwrap();
+            let hint = find_files(&dir.path().join(name), Family::Recordings).unwrap_err().hint().unwrap();
             hint.replace(&dir.path().display().to_string(), "DIR")
         };
         assert_eq!(hint("birds"), "`DIR/Birds` is there: `data.root=DIR/Birds`");

@@ -1,17 +1,18 @@
 //! A batch as tensors: where the loader makes it ([`HostBlock`]), and its way to the device.
 
 mod group;
+mod image;
 mod memory;
+mod upload;
 
 use std::sync::Arc;
 
-use dtrain_data::{BatchRequest, Columns, LoaderError, LoaderOptions, ViewBlock, Views};
-use tch::{Device, Kind, TchError, Tensor};
+use dtrain_data::{BatchRequest, LoaderError, LoaderOptions, Views};
+use tch::Device;
 
 pub use group::ViewGroup;
 pub use memory::{HostBlock, TensorMemory, tensor};
-
-use crate::torch_extra::Upload;
+pub use upload::{BatchUpload, first_views, upload};
 
 /// Views that a tensor can lie over.
 pub type Batch = dtrain_data::Batch<HostBlock>;
@@ -31,51 +32,13 @@ pub fn start_loader(
     Loader::start(Arc::clone(maker), requests, options, TensorMemory { device })
 }
 
-/// The views of a batch on their way to a device, group by group.
-#[derive(Debug)]
-pub struct BatchUpload(Vec<(u32, Upload, Columns)>);
-
-/// Starts to bring the views to `device`. On a CPU they stay where they are: tensors over the batch's memory, to be read only.
-///
-/// # Errors
-/// When memory runs out.
-pub fn upload(batch: &Batch, device: Device) -> Result<BatchUpload, TchError> {
-    let start = |group: &ViewBlock<HostBlock>| {
-        let [c, h, w] = group.shape.map(|size| size as i64);
-        let rows = group.num_views as usize * batch.kept.len();
-        let rows = tensor(&group.data, &[rows as i64, c, h, w])?;
-        Ok((group.num_views, Upload::start(&rows, device)?, group.drawn.clone()))
-    };
-    Ok(BatchUpload(batch.groups.iter().map(start).collect::<Result<_, TchError>>()?))
-}
-
-impl BatchUpload {
-    /// The views where they were going to, of type `kind`: rows [num_views * kept.len(), C, H, W] of each group.
-    ///
-    /// # Errors
-    /// When the device has failed, or memory runs out.
-    pub fn arrived(self, kind: Kind) -> Result<Vec<ViewGroup>, TchError> {
-        let arrived = |(num_views, upload, drawn): (u32, Upload, Columns)| {
-            Ok(ViewGroup { num_views, rows: upload.arrived()?.f_to_kind(kind)?, drawn })
-        };
-        self.0.into_iter().map(arrived).collect()
-    }
-
-    /// As [`Self::arrived`], of a batch with one view of each sample: [kept.len(), C, H, W].
-    ///
-    /// # Errors
-    /// As [`Self::arrived`]; a batch without views.
-    pub fn arrived_alone(self, kind: Kind) -> Result<Tensor, TchError> {
-        let first = self.arrived(kind)?.into_iter().next();
-        Ok(first.ok_or_else(|| TchError::Shape("a batch without a group of views".into()))?.rows)
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use dtrain_configs::schema::{AugmentConfig, DataConfig, DataKind};
     use dtrain_data::images::idx::{write_images, write_labels};
     use dtrain_data::{Dataset, Draw, GroupRequest, LabelAccess, ViewSettings};
+
+    use tch::Kind;
 
     use super::*;
 

@@ -35,7 +35,7 @@ pub fn data(config: RunConfig, ranks: &Arc<dyn Collective>) -> Result<DataFigure
     let ids: Vec<u32> = prepared.dataset.train.iter().copied().take(DATA_FILES).collect();
     let maker = &prepared.maker;
     let mut workspace = Workspace::default();
-    let mut view = vec![0.0; maker.shape().iter().product()];
+    let mut view = vec![0.0; maker.slot_len(0).unwrap_or(0)];
 
     let decoding = Instant::now();
     let work = Work::begin("decoding", "samples", ids.len() as u64);

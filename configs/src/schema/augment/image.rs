@@ -8,10 +8,14 @@ use super::ByView;
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct ImageAugmentConfig {
+    /// Where views are made of images.
+    pub device: AugmentDevice,
     /// Area of a random crop, uniform, as a share of the image's; it is resized to the size of a view. `null`: none.
     pub crop_scale: Option<[f64; 2]>,
     /// Width of that crop over its height, log-uniform.
     pub crop_ratio: [f64; 2],
+    /// Filter by which images and crops are resized, with antialiasing.
+    pub interpolation: Interpolation,
     /// Black pixels that are added on each side before a crop of the size of the image is taken at a random place.
     pub crop_padding: usize,
     /// Share of views that are mirrored, left to right.
@@ -43,8 +47,10 @@ pub struct ImageAugmentConfig {
 impl Default for ImageAugmentConfig {
     fn default() -> Self {
         Self {
+            device: AugmentDevice::Auto,
             crop_scale: None,
             crop_ratio: [3.0 / 4.0, 4.0 / 3.0],
+            interpolation: Interpolation::Bilinear,
             crop_padding: 0,
             flip_probability: 0.0,
             jitter_probability: 0.0,
@@ -85,4 +91,29 @@ impl ImageAugmentConfig {
         self.grayscale_probability != 0.0
             || (self.jitter_probability != 0.0 && [self.contrast, self.saturation, self.hue] != [0.0; 3])
     }
+}
+
+/// Where views are made of images.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum AugmentDevice {
+    /// Where the network computes if that is a GPU, else by the loader.
+    #[default]
+    Auto,
+    /// On the CPU, one by one, by the threads of the loader.
+    Cpu,
+    /// Where the network computes, in whole batches: the loader hands over the bytes of the images and what was drawn. The
+    /// same views within a rounding.
+    Trainer,
+}
+
+/// Filters of an image that is resized.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Interpolation {
+    /// A triangle.
+    #[default]
+    Bilinear,
+    /// A cubic, which is sharper.
+    Bicubic,
 }

@@ -7,7 +7,7 @@ mod small_views;
 use serde::{Deserialize, Serialize};
 
 pub use by_view::ByView;
-pub use image::ImageAugmentConfig;
+pub use image::{AugmentDevice, ImageAugmentConfig, Interpolation};
 pub use small_views::SmallViewsConfig;
 
 /// Random changes that make views; evaluation uses none of them and a centred crop. Those of images are in `image`, all

@@ -7,7 +7,7 @@ use clap::{Args, Subcommand, ValueEnum};
 /// What can be typed after `dtrain data`.
 #[derive(Debug, Subcommand)]
 pub enum DataAction {
-    /// Generate recordings (birdsong, spoken-digits, environmental-sounds) or images (digits, vimh, cifar10, cifar100mh)
+    /// Generate recordings (birdsong, spoken-digits, environmental-sounds) or images (digits, vimh, cifar10, cifar100mh, images)
     #[command(after_help = "\
 Example:
   dtrain data make birdsong --out data/birdsong --seed 1")]
@@ -82,4 +82,6 @@ pub enum Generator {
     Cifar10,
     /// Drawn objects in the files of CIFAR-100-MH, with class, color and size.
     Cifar100mh,
+    /// Drawn scenes in JPEG, PNG and WebP files of many sizes, in ImageNet's folders.
+    Images,
 }

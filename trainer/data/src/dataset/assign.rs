@@ -5,19 +5,18 @@ use std::path::Path;
 use dtrain_configs::schema::DataConfig;
 
 use super::cut::Cut;
-use super::file_warnings::Readable;
 use crate::error::DataError;
 use crate::labels::{LabelColumn, Row};
 use crate::part_list::{parts_of_lists, unused_lists};
 use crate::split::{Part, SplitInput, split};
 
-/// A part for each sample; what is worth knowing about it goes to `notes`.
+/// A part for each sample, which is cut from a row; what is worth knowing about it goes to `notes`.
 ///
 /// # Errors
 /// Settings that do not fit the data.
-pub(super) fn assign(
+pub(super) fn assign<T>(
     config: &DataConfig,
-    (rows, cuts): (&Readable, &[Cut]),
+    (rows, cuts): (&[(Row, T)], &[Cut]),
     columns: &[LabelColumn],
     root: &Path,
     notes: &mut Vec<String>,

@@ -8,6 +8,7 @@ use super::SkippedFile;
 use super::warnings::{described, frequent_advice};
 use crate::error::DataError;
 use crate::labels::{LabelColumn, Listing, settings_for_a_table};
+use crate::scan::Family;
 use crate::texts::NUM_LISTED;
 
 /// # Errors
@@ -37,13 +38,17 @@ pub(super) fn check_names(config: &DataConfig, labels: &[String]) -> Result<(), 
 }
 
 /// # Errors
-/// A folder of a class has no recordings.
-pub(super) fn check_folders(config: &DataConfig, listing: &Listing, root: &Path) -> Result<(), DataError> {
+/// A folder of a class has no files.
+pub(super) fn check_folders(
+    config: &DataConfig,
+    listing: &Listing,
+    (root, family): (&Path, Family),
+) -> Result<(), DataError> {
     match listing.empty_classes.iter().find(|(label, _)| *label == config.target) {
         Some((label, class)) => Err(DataError::EmptyClass {
             label: label.clone(),
             class: class.clone(),
-            table: settings_for_a_table(root),
+            table: settings_for_a_table(root, family),
         }),
         None => Ok(()),
     }
@@ -69,11 +74,11 @@ pub(super) fn check_num_bad(
 }
 
 /// # Errors
-/// A class that has unreadable recordings only.
+/// A class that has unreadable files only.
 pub(super) fn check_classes(
     column: &LabelColumn,
     values_lost: &[Option<&str>],
-    root: &Path,
+    (root, family): (&Path, Family),
 ) -> Result<(), DataError> {
     let lost = values_lost.iter().flatten().find(|lost| !column.classes.iter().any(|class| class == *lost));
     match lost {
@@ -81,9 +86,10 @@ pub(super) fn check_classes(
             let (label, class) = (column.name.clone(), (*class).to_owned());
             Err(DataError::EmptyClass { label, class, table: None })
         }
-        None if column.classes.is_empty() => {
-            Err(DataError::NoTargetValues { label: column.name.clone(), table: settings_for_a_table(root) })
-        }
+        None if column.classes.is_empty() => Err(DataError::NoTargetValues {
+            label: column.name.clone(),
+            table: settings_for_a_table(root, family),
+        }),
         None => Ok(()),
     }
 }

@@ -9,7 +9,7 @@ use xxhash_rust::xxh3::Xxh3Default;
 use super::cut::pieces_of_file;
 use super::{Begin, Dataset, Recordings, Sample, SkippedFile, images};
 use crate::error::DataError;
-use crate::scan::{find_recordings, read_headers};
+use crate::scan::{Family, find_files, read_headers};
 
 impl Dataset {
     /// Opens `paths` in their order, of the kind that `config` reads: recordings and folders of recordings, which are
@@ -35,8 +35,8 @@ fn of_recordings(config: &DataConfig, paths: &[PathBuf]) -> Result<Dataset, Data
             named.push(path.clone());
             continue;
         }
-        let tree = find_recordings(path)?;
-        named.extend(tree.recordings.iter().map(|relative| path.join(relative)));
+        let tree = find_files(path, Family::Recordings)?;
+        named.extend(tree.files.iter().map(|relative| path.join(relative)));
         let reason = || "its name is not Unicode".to_owned();
         skipped.extend(tree.unprintable.into_iter().map(|path| SkippedFile {
             path,

@@ -7,6 +7,7 @@ use unicode_normalization::UnicodeNormalization;
 
 use super::{Dataset, Recordings, Sample};
 use crate::labels::{LabelColumn, settings_for_a_table};
+use crate::scan::Family;
 use crate::texts::{NUM_LISTED, setting, shortened};
 
 /// Words that stand for a missing value elsewhere, in small letters.
@@ -91,7 +92,7 @@ fn parts_as_classes(
             setting(&format!("data.splits.{split}.test"), &format!("[{test}]"))
         )
     } else {
-        settings_for_a_table(&dataset.root).unwrap_or_else(|| {
+        settings_for_a_table(&dataset.root, Family::Recordings).unwrap_or_else(|| {
             "take the class from a table (`data.labels.source=csv`) or from the names of the files \
              (`data.labels.source=filename`)"
                 .into()
@@ -118,7 +119,7 @@ fn one_class(
     let remedy = if one_off {
         let root = dataset.root.join(class);
         format!("its folders may be the classes: {}", setting("data.root", &root.to_string_lossy()))
-    } else if let Some(settings) = settings_for_a_table(&dataset.root) {
+    } else if let Some(settings) = settings_for_a_table(&dataset.root, Family::Recordings) {
         settings
     } else {
         "add recordings of other classes, or choose another label with `data.target=`".into()

@@ -8,6 +8,7 @@ mod cut;
 mod cut_tests;
 mod file_warnings;
 mod files;
+mod image_files;
 mod images;
 mod label_warnings;
 mod recording;
@@ -104,6 +105,17 @@ pub struct SkippedFile {
     pub advice: Option<String>,
 }
 
+impl SkippedFile {
+    /// A file whose name is not Unicode, as far as it can be printed.
+    fn unprintable(path: String) -> Self {
+        Self {
+            path,
+            reason: "its name is not Unicode".into(),
+            advice: Some("rename in UTF-8, for instance with `convmv`".into()),
+        }
+    }
+}
+
 impl Dataset {
     /// Opens the data set below `root` (`data.root`, or where the generated stand-in lies). Only headers are read, and
     /// with [`LabelAccess::All`] the labels of images.
@@ -115,6 +127,7 @@ impl Dataset {
     pub fn open(config: &DataConfig, root: &Path, access: LabelAccess) -> Result<Self, DataError> {
         match config.kind {
             DataKind::Sound => recordings::open(config, root),
+            DataKind::Images if config.images.size.is_some() => image_files::open(config, root),
             DataKind::Images => images::open(config, root, access),
         }
     }

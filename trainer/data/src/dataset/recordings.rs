@@ -19,7 +19,7 @@ use crate::decode::DecodeError;
 use crate::error::DataError;
 use crate::labels::map::{Origin, mapped};
 use crate::labels::{LabelColumn, Listing, Row, list};
-use crate::scan::{Header, check_root};
+use crate::scan::{Family, Header, check_root};
 use crate::split::Part;
 
 /// Opens recordings below `root`: their headers are read.
@@ -29,9 +29,9 @@ use crate::split::Part;
 pub(super) fn open(config: &DataConfig, root: &Path) -> Result<Dataset, DataError> {
     check_root(root)?;
     let root = std::path::absolute(root)?;
-    let listing = list(&config.labels, &root)?;
+    let listing = list(&config.labels, &root, Family::Recordings)?;
     check_names(config, &listing.labels)?;
-    check_folders(config, &listing, &root)?;
+    check_folders(config, &listing, (&root, Family::Recordings))?;
     let Listing { labels, rows, unprintable, mut notes, .. } = listing;
 
     let headers = headers(&rows);
@@ -53,7 +53,7 @@ pub(super) fn open(config: &DataConfig, root: &Path) -> Result<Dataset, DataErro
     if let Some(target) = columns.iter().position(|column| column.name == config.target)
         && let Some(column) = columns.get(target)
     {
-        check_classes(column, &values(&unreadable, target), &root)?;
+        check_classes(column, &values(&unreadable, target), (&root, Family::Recordings))?;
     }
     let parts = assign(config, (&readable, &cuts), &columns, &root, &mut notes)?;
     let recording = columns.iter().find(|column| config.recording.as_ref() == Some(&column.name));
@@ -93,7 +93,7 @@ pub(super) fn open(config: &DataConfig, root: &Path) -> Result<Dataset, DataErro
 }
 
 /// Labels that are not left out by `data.labels.columns`, and say more than when a file begins.
-fn is_kept(config: &DataConfig, label: &String) -> bool {
+pub(super) fn is_kept(config: &DataConfig, label: &String) -> bool {
     match &config.labels.columns {
         Some(chosen) => chosen.contains(label) || config.label_maps.contains_key(label),
         None => config.offset.as_ref() != Some(label) || config.target == *label,
@@ -101,7 +101,7 @@ fn is_kept(config: &DataConfig, label: &String) -> bool {
 }
 
 /// Adds the labels that follow from others.
-fn add_mapped(config: &DataConfig, columns: &mut Vec<LabelColumn>) -> Result<(), DataError> {
+pub(super) fn add_mapped(config: &DataConfig, columns: &mut Vec<LabelColumn>) -> Result<(), DataError> {
     let originals = columns.len();
     for (name, map) in &config.label_maps {
         let origins: Vec<Origin<'_>> = columns
@@ -145,12 +145,7 @@ fn skipped_files(unreadable: &Unreadable, unprintable: Vec<String>) -> Vec<Skipp
         reason: error.problem.to_string(),
         advice: error.problem.advice(),
     });
-    let unprintable = unprintable.into_iter().map(|path| SkippedFile {
-        path,
-        reason: "its name is not Unicode".into(),
-        advice: Some("rename in UTF-8, for instance with `convmv`".into()),
-    });
-    unreadable.chain(unprintable).collect()
+    unreadable.chain(unprintable.into_iter().map(SkippedFile::unprintable)).collect()
 }
 
 fn samples(rows: Readable, cuts: Vec<Cut>) -> Vec<Sample> {

@@ -13,11 +13,28 @@ pub(super) fn find_warnings(
     Recordings(samples): &Recordings,
     config: &DataConfig,
 ) -> Vec<String> {
+    let mut warnings = of_parts(dataset, config);
+    let rate = config.audio.sample_rate;
+    let num_low = samples.iter().filter(|sample| sample.sample_rate < rate).count();
+    if 2 * num_low > samples.len() {
+        let highest = samples.iter().map(|sample| sample.sample_rate).max().unwrap_or(rate).min(rate);
+        warnings.push(format!(
+            "{num_low} of {} recordings have a lower rate than `data.audio.sample_rate` = {rate} and leave the \
+             upper bands empty; consider `data.audio.sample_rate={highest}`",
+            samples.len()
+        ));
+    }
+    warnings
+}
+
+/// Warnings about files and parts, whatever the files hold.
+pub(super) fn of_parts(dataset: &Dataset, config: &DataConfig) -> Vec<String> {
     let mut warnings = Vec::new();
     if !dataset.skipped.is_empty() {
         let advice = frequent_advice(&dataset.skipped).map_or(String::new(), |advice| format!("{advice}; "));
         warnings.push(format!(
-            "unreadable recordings are skipped ({}): {}; {advice}`data.max_bad_files=0` refuses to start instead",
+            "unreadable {} are skipped ({}): {}; {advice}`data.max_bad_files=0` refuses to start instead",
+            plural(dataset),
             dataset.skipped.len(),
             listed(dataset.skipped.iter().take(NUM_LISTED).map(described), dataset.skipped.len())
         ));
@@ -54,17 +71,12 @@ pub(super) fn find_warnings(
             config.recording.as_deref().unwrap_or("null")
         ));
     }
-    let rate = config.audio.sample_rate;
-    let num_low = samples.iter().filter(|sample| sample.sample_rate < rate).count();
-    if 2 * num_low > samples.len() {
-        let highest = samples.iter().map(|sample| sample.sample_rate).max().unwrap_or(rate).min(rate);
-        warnings.push(format!(
-            "{num_low} of {} recordings have a lower rate than `data.audio.sample_rate` = {rate} and leave the \
-             upper bands empty; consider `data.audio.sample_rate={highest}`",
-            samples.len()
-        ));
-    }
     warnings
+}
+
+/// What the samples are, many of them.
+fn plural(dataset: &Dataset) -> String {
+    format!("{}s", dataset.source.noun())
 }
 
 /// Groups stay whole, and a part that wants a share gets one of each class: with few groups that is far from what was

@@ -22,9 +22,7 @@ impl DataError {
             Self::NoRecordings { packed: Some(command), .. } => {
                 format!("unpack the archive that is there: {command}")
             }
-            Self::NoRecordings { other, .. } if !other.is_empty() => {
-                "convert them, for example with `ffmpeg -i IN -ac 1 OUT.wav`".into()
-            }
+            Self::NoRecordings { advice: Some(advice), .. } => advice.clone(),
             Self::NoRecordings { .. } => "check `data.root=`; folders that begin with a dot are skipped".into(),
             Self::TableMissing { nearby, .. } => match nearby.first() {
                 None => "`data.labels.csv=` is relative to `data.root`".into(),

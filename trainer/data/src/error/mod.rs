@@ -32,14 +32,18 @@ pub enum DataError {
         packed: Option<String>,
     },
     /// The folder holds nothing that can be read.
-    #[error("no recordings found in `{}`; looked for {looked_for}{other}", root.display())]
+    #[error("no {noun} found in `{}`; looked for {looked_for}{other}", root.display())]
     NoRecordings {
         /// Folder that was searched.
         root: PathBuf,
+        /// Recordings or images.
+        noun: &'static str,
         /// File endings that are read.
         looked_for: String,
-        /// Other audio files that were seen, as the rest of the sentence; empty if none.
+        /// Other such files that were seen, as the rest of the sentence; empty if none.
         other: String,
+        /// What to do about those.
+        advice: Option<String>,
         /// The command that unpacks an archive in it.
         packed: Option<String>,
     },

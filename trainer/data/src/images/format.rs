@@ -69,6 +69,11 @@ impl ImageFormat {
         }
     }
 
+    /// Mean and standard deviation of red, green and blue that the format's own programs use.
+    pub fn usual_scale(self) -> Option<[[f64; 3]; 2]> {
+        (self == Self::Cifar100Mh).then_some([[0.4914, 0.4822, 0.4465], [0.2023, 0.1994, 0.2010]])
+    }
+
     /// As people call it.
     pub fn name(self) -> &'static str {
         match self {

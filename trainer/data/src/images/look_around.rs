@@ -152,8 +152,8 @@ fn told(file: &Path) -> Option<(u8, Instead)> {
         Some(FileKind::Picture(_)) => Some((
             4,
             Instead {
-                what: "it holds pictures in files of their own, which are not read yet".into(),
-                hint: "write them as one of the formats of docs/formats.md, such as IDX or CIFAR's binary records".into(),
+                what: "it holds images in files of their own, and `data.images.size` is not set".into(),
+                hint: "`data=imagefolder` reads `train/CLASS` and `val/CLASS`, `data=image_classes` one folder a class".into(),
             },
         )),
         _ if first.starts_with(b"RIFF") => Some((
@@ -243,7 +243,7 @@ mod tests {
             ("py/train", b"\x80\x02}q\0", "CIFAR-100's Python version", "`cifar-100-binary.tar.gz`"),
             ("cifar-10-binary.tar.gz", b"\x1f\x8b", "is a gzip file", "`tar xf ROOT/cifar-10-binary.tar.gz`"),
             ("my set.zip", b"PK\x03\x04", "is a zip archive", "`unzip 'ROOT/my set.zip'`"),
-            ("train/cat/1.png", b"\x89PNG\r\n", "pictures in files of their own", "IDX"),
+            ("train/cat/1.png", b"\x89PNG\r\n", "images in files of their own", "data=imagefolder"),
             ("train.parquet", b"PAR1", "a Parquet file, which is not read", "docs/formats.md"),
             ("mnist.npz", b"PK\x03\x04", "arrays of numpy (.npz)", "docs/formats.md"),
             ("a/1.wav", b"RIFF\0\0\0\0WAVE", "holds recordings", "`data=audio_folder`"),

@@ -12,7 +12,7 @@ use super::spans::SpanColumns;
 use super::table::{Table, is_nameless};
 use super::{Listing, Row, Span, first_duplicate};
 use crate::error::DataError;
-use crate::scan::check_root;
+use crate::scan::{Family, check_root};
 use crate::texts::{NUM_LISTED, listed};
 
 /// Lists the recordings of the table `csv` (relative to `root`); every column with a name but `csv_file_column`, `begin` and `end`
@@ -22,7 +22,7 @@ use crate::texts::{NUM_LISTED, listed};
 /// # Errors
 /// A missing root or table, a table that cannot be parsed, a missing file column, files that do not exist or stand
 /// there twice.
-pub(super) fn list(config: &LabelsConfig, root: &Path) -> Result<Listing, DataError> {
+pub(super) fn list(config: &LabelsConfig, root: &Path, family: Family) -> Result<Listing, DataError> {
     check_root(root)?;
     let file_column = config.csv_file_column.as_str();
     let mut table = Table::read(&root.join(&config.csv), file_column).map_err(|error| match error {
@@ -48,7 +48,7 @@ pub(super) fn list(config: &LabelsConfig, root: &Path) -> Result<Listing, DataEr
         row.span = spans.span(&table, (*line, record), &row.relative)?;
     }
     check_listed_once(&table, &rows)?;
-    check_files(&table, file_at, &rows, root)?;
+    check_files(&table, (file_at, family), &rows, root)?;
     rows.sort_by(|a, b| a.relative.cmp(&b.relative).then_with(|| part(a).cmp(&part(b))));
     let notes = nameless_note(&table, file_at).into_iter().collect();
     Ok(Listing { labels: names, rows, notes, ..Listing::default() })
@@ -221,7 +221,12 @@ fn named(row: &Row) -> String {
     }
 }
 
-fn check_files(table: &Table, file_at: usize, rows: &[Row], root: &Path) -> Result<(), DataError> {
+fn check_files(
+    table: &Table,
+    (file_at, family): (usize, Family),
+    rows: &[Row],
+    root: &Path,
+) -> Result<(), DataError> {
     let missing: Vec<(&Row, &(u64, StringRecord))> =
         rows.par_iter().zip(&table.rows).with_min_len(16).filter(|(row, _)| !row.path.is_file()).collect();
     if missing.is_empty() {
@@ -234,7 +239,7 @@ fn check_files(table: &Table, file_at: usize, rows: &[Row], root: &Path) -> Resu
         num_missing: missing.len(),
         num_rows: rows.len(),
         first: missing.iter().take(NUM_LISTED).map(named).collect(),
-        found: where_files_are(table, file_at, &records, root),
+        found: where_files_are(table, (file_at, family), &records, root),
     })
 }
 
@@ -264,7 +269,7 @@ mod tests {
     }
 
     fn list_in(dir: &tempfile::TempDir) -> Result<Listing, DataError> {
-        list(&config("meta/labels.csv", None), dir.path())
+        list(&config("meta/labels.csv", None), dir.path(), Family::Recordings)
     }
 
     #[test]
@@ -297,7 +302,8 @@ mod tests {
         assert!(text("file,class,class\n", &[]).contains("label `class` is defined twice"));
         let named = list_in(&folder_with("path,class\nb.wav,1\n", &[])).unwrap_err();
         assert!(named.hint().unwrap().contains("`data.labels.csv_file_column=path`"));
-        let missing = list(&config("no.csv", None), folder_with("", &[]).path()).unwrap_err();
+        let missing =
+            list(&config("no.csv", None), folder_with("", &[]).path(), Family::Recordings).unwrap_err();
         assert!(
             missing.hint().unwrap().contains("`data.labels.csv=meta/labels.csv`"),
             "{:?}",
@@ -312,7 +318,7 @@ mod tests {
             end: Some("End Time (s)".into()),
             ..config("meta/labels.csv", None)
         };
-        list(&labels, dir.path())
+        list(&labels, dir.path(), Family::Recordings)
     }
 
     #[test]
@@ -371,7 +377,8 @@ mod tests {
             let dir = folder_with(table, &["a.wav", "c.wav", "d.wav"]);
             let rows = rows.iter().map(|&row| row.to_owned()).collect();
             let config = LabelsConfig { rows, ..config("meta/labels.csv", None) };
-            list(&config, dir.path()).map_err(|error| format!("{error} {}", error.hint().unwrap_or_default()))
+            list(&config, dir.path(), Family::Recordings)
+                .map_err(|error| format!("{error} {}", error.hint().unwrap_or_default()))
         };
         let files = |rows: &[&str]| -> Vec<String> {
             list_of(rows).unwrap().rows.into_iter().map(|row| row.relative).collect()
@@ -390,7 +397,11 @@ mod tests {
     #[test]
     fn paths_are_below_the_table_or_the_root_or_the_folder_that_is_set() {
         let relative = |table: &str, folder: Option<&str>, files: &[&str]| -> Vec<String> {
-            let listing = list(&config("meta/labels.csv", folder), folder_with(table, files).path());
+            let listing = list(
+                &config("meta/labels.csv", folder),
+                folder_with(table, files).path(),
+                Family::Recordings,
+            );
             listing.unwrap().rows.into_iter().map(|row| row.relative).collect()
         };
         let table = "file\tfold\naudio/a.wav\t1\naudio/b.wav\t2\n";
@@ -405,7 +416,11 @@ mod tests {
             relative(table, Some("audio/fold{fold}"), &["audio/fold1/a.wav", "audio/fold2/b.wav"]),
             ["audio/fold1/a.wav", "audio/fold2/b.wav"]
         );
-        let unknown = list(&config("meta/labels.csv", Some("x{y}")), folder_with(table, &[]).path());
+        let unknown = list(
+            &config("meta/labels.csv", Some("x{y}")),
+            folder_with(table, &[]).path(),
+            Family::Recordings,
+        );
         assert!(unknown.unwrap_err().to_string().starts_with("`data.labels.csv_folder` = `y` is not a"));
     }
 

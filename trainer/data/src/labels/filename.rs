@@ -6,26 +6,31 @@ use regex::Regex;
 
 use super::{Listing, Row};
 use crate::error::DataError;
-use crate::scan::find_recordings_outside;
+use crate::scan::{Family, find_files_outside};
 use crate::texts::NUM_LISTED;
 
-/// Lists the recordings of `root`; each named group of `pattern` that takes part in the match of the relative path is
+/// Lists the files of a family below `root`; each named group of `pattern` that takes part in the match of the relative path is
 /// a label, and a group that does not, or matches nothing, gives none.
 ///
 /// # Errors
 /// Those of the scan, no regular expression, no named group, names that do not match.
-pub(super) fn list(pattern: &str, left_out: &[String], root: &Path) -> Result<Listing, DataError> {
+pub(super) fn list(
+    pattern: &str,
+    left_out: &[String],
+    root: &Path,
+    family: Family,
+) -> Result<Listing, DataError> {
     let regex = Regex::new(pattern).map_err(|error| DataError::Pattern { reason: error.to_string() })?;
     let labels: Vec<String> = regex.capture_names().flatten().map(str::to_owned).collect();
     if labels.is_empty() {
         return Err(DataError::NoNamedGroups { pattern: pattern.to_owned() });
     }
-    let tree = find_recordings_outside(root, left_out)?;
-    let num_files = tree.recordings.len();
+    let tree = find_files_outside(root, family, left_out)?;
+    let num_files = tree.files.len();
     let notes = tree.notes();
     let mut rows = Vec::with_capacity(num_files);
     let mut unmatched = Vec::new();
-    for relative in tree.recordings {
+    for relative in tree.files {
         let values: Option<Vec<Option<String>>> = regex.captures(&relative).map(|groups| {
             let value =
                 |label| groups.name(label).map(|found| found.as_str()).filter(|found| !found.is_empty());
@@ -65,7 +70,9 @@ mod tests {
     fn named_groups_are_labels() {
         let dir =
             folder_of(&["recordings/7_jackson_32.wav", "recordings/0_theo_4.wav", "recordings/1__5.wav"]);
-        let listing = list(r"(?P<digit>\d)_(?P<speaker>[a-z]*)_(\d+)\.wav$", &[], dir.path()).unwrap();
+        let listing =
+            list(r"(?P<digit>\d)_(?P<speaker>[a-z]*)_(\d+)\.wav$", &[], dir.path(), Family::Recordings)
+                .unwrap();
         assert_eq!(listing.labels, ["digit", "speaker"]);
         let rows: Vec<_> =
             listing.rows.iter().map(|row| (row.relative.as_str(), row.values.clone())).collect();
@@ -84,7 +91,7 @@ mod tests {
     fn names_that_do_not_match_are_counted_and_listed() {
         let files: Vec<String> = (0..8).map(|i| format!("x{i}.wav")).chain(["1_a.wav".into()]).collect();
         let dir = folder_of(&files.iter().map(String::as_str).collect::<Vec<_>>());
-        let text = list(r"(?P<n>\d)_a", &[], dir.path()).unwrap_err().to_string();
+        let text = list(r"(?P<n>\d)_a", &[], dir.path(), Family::Recordings).unwrap_err().to_string();
         assert!(text.starts_with("8 of 9 file names do not match"), "{text}");
         assert!(text.ends_with("`x0.wav`, `x1.wav`, `x2.wav`, `x3.wav`, `x4.wav` and 3 more"), "{text}");
     }
@@ -92,7 +99,13 @@ mod tests {
     #[test]
     fn a_pattern_must_give_labels() {
         let dir = folder_of(&["a.wav"]);
-        assert!(matches!(list("", &[], dir.path()), Err(DataError::NoNamedGroups { .. })));
-        assert!(matches!(list("(unclosed", &[], dir.path()), Err(DataError::Pattern { .. })));
+        assert!(matches!(
+            list("", &[], dir.path(), Family::Recordings),
+            Err(DataError::NoNamedGroups { .. })
+        ));
+        assert!(matches!(
+            list("(unclosed", &[], dir.path(), Family::Recordings),
+            Err(DataError::Pattern { .. })
+        ));
     }
 }

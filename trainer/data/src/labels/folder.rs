@@ -4,24 +4,29 @@ use std::path::Path;
 
 use super::{Listing, Row, first_duplicate};
 use crate::error::DataError;
-use crate::scan::{find_recordings_outside, folders_with_recordings};
+use crate::scan::{Family, find_files_outside, folders_with};
 
-/// Lists the recordings of `root`; the label `folders[i]` is the name of the `i`-th folder on the way down. Deeper
+/// Lists the files of a family below `root`; the label `folders[i]` is the name of the `i`-th folder on the way down. Deeper
 /// folders carry no label, and a recording that lies higher lacks the labels of the folders it is not in. Without
 /// any `folders` the recordings have no labels.
 ///
 /// # Errors
 /// Those of the scan, and a label named twice.
-pub(super) fn list(folders: &[String], left_out: &[String], root: &Path) -> Result<Listing, DataError> {
+pub(super) fn list(
+    folders: &[String],
+    left_out: &[String],
+    root: &Path,
+    family: Family,
+) -> Result<Listing, DataError> {
     if let Some(label) = first_duplicate(folders) {
         return Err(DataError::DuplicateLabel {
             label: label.clone(),
             place: "`data.labels.folders`".into(),
         });
     }
-    let tree = find_recordings_outside(root, left_out)?;
+    let tree = find_files_outside(root, family, left_out)?;
     let notes = tree.notes();
-    let filled = folders_with_recordings(&tree.recordings);
+    let filled = folders_with(&tree.files);
     let empty_classes = tree
         .folders
         .iter()
@@ -32,7 +37,7 @@ pub(super) fn list(folders: &[String], left_out: &[String], root: &Path) -> Resu
         })
         .collect();
     let rows = tree
-        .recordings
+        .files
         .into_iter()
         .map(|relative| {
             let above: Vec<&str> = relative.split('/').collect();
@@ -61,7 +66,7 @@ mod tests {
         }
         fs_err::create_dir_all(dir.path().join("pump/id_02")).unwrap();
         fs_err::create_dir_all(dir.path().join("fan/id_00/empty")).unwrap();
-        let listing = list(&["machine".into(), "id".into()], &[], dir.path()).unwrap();
+        let listing = list(&["machine".into(), "id".into()], &[], dir.path(), Family::Recordings).unwrap();
         let values: Vec<_> = listing.rows.iter().map(|row| row.values.clone()).collect();
         let some = |s: &str| Some(s.to_owned());
         assert_eq!(values, [vec![None, None], vec![some("fan"), None], vec![some("fan"), some("id_00")]]);
@@ -72,7 +77,7 @@ mod tests {
     #[test]
     fn a_label_has_one_folder() {
         let dir = tempfile::tempdir().unwrap();
-        let error = list(&["a".into(), "a".into()], &[], dir.path()).unwrap_err();
+        let error = list(&["a".into(), "a".into()], &[], dir.path(), Family::Recordings).unwrap_err();
         assert_eq!(error.to_string(), "label `a` is defined twice in `data.labels.folders`");
     }
 }

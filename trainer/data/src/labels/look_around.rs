@@ -8,7 +8,7 @@ use csv::StringRecord;
 use unicode_normalization::UnicodeNormalization;
 
 use super::table::{Table, is_nameless};
-use crate::scan::{RECORDING_ENDINGS, find_recordings};
+use crate::scan::{Family, find_files};
 use crate::texts::setting;
 
 /// Missing files that are looked for.
@@ -68,11 +68,11 @@ enum Reason {
 /// files of such names.
 pub(super) fn where_files_are(
     table: &Table,
-    file_at: usize,
+    (file_at, family): (usize, Family),
     records: &[&StringRecord],
     root: &Path,
 ) -> Option<String> {
-    let recordings = Recordings::below(root)?;
+    let recordings = Files::below(root, family)?;
     let column = table.columns.get(file_at)?;
     let found: Vec<(&StringRecord, Reason)> = records
         .iter()
@@ -153,22 +153,23 @@ fn template(table: &Table, found: &[(&StringRecord, Reason)]) -> Option<String> 
     })
 }
 
-/// Recordings below a folder by their names.
-struct Recordings {
+/// Files below a folder by their names.
+struct Files {
+    family: Family,
     by_name: BTreeMap<String, Vec<String>>,
     /// By the name without ending, in small letters and composed.
     by_form: BTreeMap<String, Vec<String>>,
 }
 
-impl Recordings {
-    fn below(root: &Path) -> Option<Self> {
+impl Files {
+    fn below(root: &Path, family: Family) -> Option<Self> {
         let (mut by_name, mut by_form) = (BTreeMap::new(), BTreeMap::new());
-        for path in find_recordings(root).ok()?.recordings {
+        for path in find_files(root, family).ok()?.files {
             let name = last(&path).to_owned();
             by_form.entry(form(stem(&name))).or_insert_with(Vec::new).push(path.clone());
             by_name.entry(name).or_insert_with(Vec::new).push(path);
         }
-        Some(Self { by_name, by_form })
+        Some(Self { family, by_name, by_form })
     }
 
     /// The same, of a folder above, in which theirs is called `name`.
@@ -203,8 +204,11 @@ impl Recordings {
         {
             return Some(Reason::Backslashes);
         }
-        if let Some(path) =
-            RECORDING_ENDINGS.iter().find_map(|ending| Self::only(&self.by_name, &format!("{name}.{ending}")))
+        if let Some(path) = self
+            .family
+            .endings()
+            .iter()
+            .find_map(|ending| Self::only(&self.by_name, &format!("{name}.{ending}")))
         {
             return Some(Reason::NoEnding(path));
         }
@@ -229,14 +233,14 @@ fn form(name: &str) -> String {
 
 /// The settings for a table that lists the recordings below `root`, where there is one there or beside `root`: ESC-50
 /// keeps `meta/esc50.csv` beside `audio/`, UrbanSound8K `metadata/` beside `audio/fold1` to `fold10`.
-pub fn settings_for_a_table(root: &Path) -> Option<String> {
-    let here = settings_below(root, &tables_below(root), &Recordings::below(root)?, None);
+pub fn settings_for_a_table(root: &Path, family: Family) -> Option<String> {
+    let here = settings_below(root, &tables_below(root), &Files::below(root, family)?, None);
     here.or_else(|| {
         let (above, name) = (root.parent()?, root.file_name()?.to_str()?);
         let mut tables = Vec::new();
         collect_tables(above, "", 1, &mut tables);
         tables.sort_unstable();
-        settings_below(above, &tables, &Recordings::below(root)?.inside(name), Some(above))
+        settings_below(above, &tables, &Files::below(root, family)?.inside(name), Some(above))
     })
 }
 
@@ -245,7 +249,7 @@ pub fn settings_for_a_table(root: &Path) -> Option<String> {
 fn settings_below(
     root: &Path,
     tables: &[String],
-    recordings: &Recordings,
+    recordings: &Files,
     new_root: Option<&Path>,
 ) -> Option<String> {
     tables.iter().take(MAX_TABLES).find_map(|name| {
@@ -321,7 +325,7 @@ mod tests {
         let dir = folder(files, &[("meta/t.csv", &format!("{header}\n{}\n", cells.join("\n")))]);
         let table = Table::read(&dir.path().join("meta/t.csv"), "file").unwrap();
         let records: Vec<&StringRecord> = table.rows.iter().map(|(_, record)| record).collect();
-        where_files_are(&table, 0, &records, dir.path())
+        where_files_are(&table, (0, Family::Recordings), &records, dir.path())
     }
 
     #[test]
@@ -357,14 +361,14 @@ mod tests {
         );
         let words = "data.labels.source=csv data.labels.csv=meta/esc50.csv data.labels.csv_file_column=filename \
                      data.labels.csv_folder=audio data.target=category";
-        let text = settings_for_a_table(dir.path()).unwrap();
+        let text = settings_for_a_table(dir.path(), Family::Recordings).unwrap();
         assert!(
             text.starts_with(&format!(
                 "`meta/esc50.csv` lists these recordings: `{words}`; its column `fold`"
             ))
         );
-        let text = settings_for_a_table(&dir.path().join("audio")).unwrap();
+        let text = settings_for_a_table(&dir.path().join("audio"), Family::Recordings).unwrap();
         assert!(text.contains(&format!("`data.root={} {words}`", dir.path().display())), "{text}");
-        assert_eq!(settings_for_a_table(folder(&["a/1.wav"], &[]).path()), None);
+        assert_eq!(settings_for_a_table(folder(&["a/1.wav"], &[]).path(), Family::Recordings), None);
     }
 }

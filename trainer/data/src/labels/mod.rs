@@ -14,6 +14,7 @@ use std::path::{Path, PathBuf};
 use dtrain_configs::schema::{LabelSource, LabelsConfig};
 
 use crate::error::DataError;
+use crate::scan::Family;
 
 pub(super) use look_around::settings_for_a_table;
 
@@ -116,15 +117,15 @@ pub(super) struct Span {
     pub line: u64,
 }
 
-/// Lists the recordings of `root` and their labels.
+/// Lists the files of a family below `root` and their labels.
 ///
 /// # Errors
 /// See the three sources.
-pub(super) fn list(config: &LabelsConfig, root: &Path) -> Result<Listing, DataError> {
+pub(super) fn list(config: &LabelsConfig, root: &Path, family: Family) -> Result<Listing, DataError> {
     match config.source {
-        LabelSource::Folder => folder::list(&config.folders, &config.leave_out, root),
-        LabelSource::Csv => csv::list(config, root),
-        LabelSource::Filename => filename::list(&config.pattern, &config.leave_out, root),
+        LabelSource::Folder => folder::list(&config.folders, &config.leave_out, root, family),
+        LabelSource::Csv => csv::list(config, root, family),
+        LabelSource::Filename => filename::list(&config.pattern, &config.leave_out, root, family),
     }
 }
 
@@ -133,7 +134,7 @@ pub(super) fn list(config: &LabelsConfig, root: &Path) -> Result<Listing, DataEr
 pub(crate) fn columns_of_table(table: &Path) -> Result<Vec<LabelColumn>, DataError> {
     let (root, name) = (table.parent().unwrap_or(table), table.file_name().unwrap_or_default());
     let config = LabelsConfig { csv: name.into(), csv_file_column: "file".into(), ..LabelsConfig::default() };
-    let listing = csv::list(&config, root)?;
+    let listing = csv::list(&config, root, Family::Recordings)?;
     let column = |(at, name): (usize, String)| {
         let values: Vec<Option<&str>> =
             listing.rows.iter().map(|row| row.values.get(at).and_then(Option::as_deref)).collect();

@@ -12,13 +12,24 @@ use crate::columns::{ColumnError, Columns, NONE, Values};
 use crate::memory::Written;
 use crate::progress::Work;
 use crate::sampler::Draw;
-use crate::views::{ViewError, ViewRequest, ViewSlot, Views, Workspace};
+use crate::views::{ImageRecipe, ViewError, ViewRequest, ViewSlot, Views, Workspace};
 
 /// Where one sample goes.
 struct Place<'a> {
     sample_id: u32,
     views: Vec<ViewSlot<'a>>,
     classes: &'a mut [i32],
+}
+
+/// What the views of a group are.
+#[derive(Debug, Clone)]
+pub(super) struct Layout {
+    /// Shape of a view.
+    pub shape: [usize; 3],
+    /// How views are made of what their slots hold.
+    pub recipe: Option<Arc<ImageRecipe>>,
+    /// Numbers of a slot.
+    pub slot_len: usize,
 }
 
 /// What is drawn for the views of a group.
@@ -57,27 +68,30 @@ impl Preparer {
         Self { maker, workspaces }
     }
 
-    /// Shape of the views of each group.
+    /// What the views of each group are.
     ///
     /// # Errors
     /// Views of a spec that there is not.
-    pub fn shapes(&self, request: &BatchRequest) -> Result<Vec<[usize; 3]>, LoaderError> {
-        let of_group = |&GroupRequest { num_views, spec }: &GroupRequest| match self.maker.shape_of(spec) {
-            Some(shape) => Ok(shape),
-            // No view has it.
-            None if num_views == 0 => Ok(self.maker.shape()),
-            None => Err(ViewError::UnknownSpec(spec)),
+    pub fn layouts(&self, request: &BatchRequest) -> Result<Vec<Layout>, LoaderError> {
+        let of_spec = |spec: usize| {
+            let recipe = self.maker.recipe_of(spec).cloned();
+            Some(Layout { shape: self.maker.shape_of(spec)?, recipe, slot_len: self.maker.slot_len(spec)? })
         };
-        let shapes: Result<_, _> = request.groups.iter().map(of_group).collect();
-        shapes.map_err(|error| failed_batch(request.step, &error))
+        let of_group = |&GroupRequest { num_views, spec }: &GroupRequest| match of_spec(spec) {
+            // No view has it.
+            None if num_views == 0 => of_spec(0).ok_or(ViewError::UnknownSpec(0)),
+            layout => layout.ok_or(ViewError::UnknownSpec(spec)),
+        };
+        let layouts: Result<_, _> = request.groups.iter().map(of_group).collect();
+        layouts.map_err(|error| failed_batch(request.step, &error))
     }
 
-    /// Makes the batch of `request` in `blocks`, one for each group with its shape, each of its size, and counts its samples in
+    /// Makes the batch of `request` in `blocks`, one for each group with its layout, each of its size, and counts its samples in
     /// `work`. `None` if `stop` was set meanwhile.
     pub fn prepare<B: DerefMut<Target = [f32]>>(
         &self,
         request: BatchRequest,
-        mut blocks: Vec<([usize; 3], B)>,
+        mut blocks: Vec<(Layout, B)>,
         stop: &AtomicBool,
         work: Option<&Work>,
     ) -> Result<Option<Batch<B>>, LoaderError> {
@@ -111,13 +125,14 @@ impl Preparer {
             }
         }
         let mut groups = Vec::with_capacity(blocks.len());
-        for ((&GroupRequest { num_views, .. }, (shape, mut block)), drawn) in
+        for ((&GroupRequest { num_views, .. }, (layout, mut block)), drawn) in
             request.groups.iter().zip(blocks).zip(drawn)
         {
-            let len = drop_failed(&mut block, &kept, num_samples, num_views as usize, shape.iter().product());
+            let Layout { shape, recipe, slot_len } = layout;
+            let len = drop_failed(&mut block, &kept, num_samples, num_views as usize, slot_len);
             let drawn = drawn.columns(&kept, num_samples, num_views as usize);
             let drawn = drawn.map_err(|error| failed_batch(request.step, &error.into()))?;
-            groups.push(ViewBlock { num_views, shape, data: Written::new(block, len), drawn });
+            groups.push(ViewBlock { num_views, shape, recipe, data: Written::new(block, len), drawn });
         }
         let len = drop_failed(&mut classes, &kept, num_samples, 1, num_labels);
         classes.truncate(len);
@@ -159,7 +174,7 @@ impl Preparer {
 /// and its classes.
 fn places<'a, B: DerefMut<Target = [f32]>>(
     request: &BatchRequest,
-    blocks: &'a mut [([usize; 3], B)],
+    blocks: &'a mut [(Layout, B)],
     drawn: &'a mut [Drawn],
     classes: &'a mut [i32],
     num_labels: usize,
@@ -176,12 +191,12 @@ fn places<'a, B: DerefMut<Target = [f32]>>(
         })
         .collect();
     let groups = request.groups.iter().enumerate().zip(blocks).zip(drawn);
-    for (((number, group), (shape, block)), drawn) in groups {
-        let view_len = shape.iter().product::<usize>().max(1);
-        let by_view = block.chunks_mut((places.len() * view_len).max(1)).take(group.num_views as usize);
+    for (((number, group), (layout, block)), drawn) in groups {
+        let slot_len = layout.slot_len.max(1);
+        let by_view = block.chunks_mut((places.len() * slot_len).max(1)).take(group.num_views as usize);
         let mut drawn_by_row = drawn.values.chunks_mut(drawn.names.len().max(1));
         for (index, values) in (0..).zip(by_view) {
-            let samples = places.iter_mut().zip(&request.draws).zip(values.chunks_mut(view_len));
+            let samples = places.iter_mut().zip(&request.draws).zip(values.chunks_mut(slot_len));
             for ((place, draw), values) in samples {
                 // A sample that is drawn again goes on with further views.
                 let view = group.view(number, index, draw.repeat);

@@ -47,8 +47,8 @@ impl<M: HostMemory> Producer<M> {
     /// The batch of `request`, as soon as there is room for it. `None` when the loader is being dropped.
     fn make(&self, request: BatchRequest, tells: bool) -> Result<Option<Batch<M::Block>>, LoaderError> {
         let step = request.step;
-        let shapes = self.preparer.shapes(&request)?;
-        let Some(bytes) = bytes_of(&request, &shapes) else {
+        let layouts = self.preparer.layouts(&request)?;
+        let Some(bytes) = bytes_of(&request, layouts.iter().map(|layout| layout.slot_len)) else {
             let (num_samples, num_views) = (request.draws.len(), request.total_views());
             return Err(LoaderError::TooLarge { step, num_samples, num_views });
         };
@@ -56,14 +56,14 @@ impl<M: HostMemory> Producer<M> {
             return Ok(None);
         }
         let start = Instant::now();
-        let mut blocks = Vec::with_capacity(shapes.len());
-        for (group, &shape) in request.groups.iter().zip(&shapes) {
-            let num_values = group.num_values(request.draws.len(), shape).unwrap_or(0);
+        let mut blocks = Vec::with_capacity(layouts.len());
+        for (group, layout) in request.groups.iter().zip(layouts) {
+            let num_values = group.num_values(request.draws.len(), layout.slot_len).unwrap_or(0);
             let block = self.memory.allocate(num_values).map_err(|error| LoaderError::NoMemory {
                 step,
                 reason: error.to_string().lines().next().unwrap_or_default().to_owned(),
             })?;
-            blocks.push((shape, block));
+            blocks.push((layout, block));
         }
         let work =
             tells.then(|| Work::begin("reading the first batch", "samples", request.draws.len() as u64));

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 
 use super::{LoaderError, LoaderOptions};
-use crate::batch::{Batch, BatchRequest, GroupRequest};
+use crate::batch::{Batch, BatchRequest, GroupRequest, ViewBlock};
 
 /// Between the thread that makes batches and the one that takes them.
 pub(super) struct Queue<B: Deref<Target = [f32]>> {
@@ -25,15 +25,17 @@ pub(super) struct State<B: Deref<Target = [f32]>> {
     finished: bool,
 }
 
-/// Memory of a batch of which no sample fails, whose groups have these shapes; `None` beyond what can be addressed.
-pub(super) fn bytes_of(request: &BatchRequest, shapes: &[[usize; 3]]) -> Option<u64> {
-    let bytes_of_group = |(group, shape): (&GroupRequest, &[usize; 3])| {
-        group.num_values(request.draws.len(), *shape).map(|num_values| (num_values * size_of::<f32>()) as u64)
+/// Memory of a batch of which no sample fails, whose groups have slots of these lengths; `None` beyond what can be addressed.
+pub(super) fn bytes_of(request: &BatchRequest, slot_lens: impl IntoIterator<Item = usize>) -> Option<u64> {
+    let bytes_of_group = |(group, slot_len): (&GroupRequest, usize)| {
+        group
+            .num_values(request.draws.len(), slot_len)
+            .map(|num_values| (num_values * size_of::<f32>()) as u64)
     };
     request
         .groups
         .iter()
-        .zip(shapes)
+        .zip(slot_lens)
         .map(bytes_of_group)
         .try_fold(0, |sum: u64, bytes| sum.checked_add(bytes?))
 }
@@ -57,8 +59,8 @@ impl<B: Deref<Target = [f32]>> Queue<B> {
             if let Some(result) = state.ready.pop_front() {
                 if let Ok(batch) = &result {
                     state.num_held -= 1;
-                    let shapes: Vec<_> = batch.groups.iter().map(|group| group.shape).collect();
-                    state.held_bytes -= bytes_of(&batch.request, &shapes).unwrap_or(0);
+                    let slot_lens = batch.groups.iter().map(ViewBlock::slot_len);
+                    state.held_bytes -= bytes_of(&batch.request, slot_lens).unwrap_or(0);
                 }
                 self.changed.notify_all();
                 return Some(result);

@@ -259,7 +259,7 @@ fn a_sample_that_is_drawn_again_gets_further_views() {
 #[test]
 fn what_is_made_ahead_stays_within_the_budget() {
     let (_folder, maker) = maker();
-    let batch_bytes = bytes_of(&request(0, vec![0; 4]), &[maker.shape()]).unwrap();
+    let batch_bytes = bytes_of(&request(0, vec![0; 4]), maker.slot_len(0)).unwrap();
     for (prefetch_batches, prefetch_bytes, most) in [(3, u64::MAX, 3), (9, 2 * batch_bytes, 2), (9, 1, 1)] {
         let asked = Arc::new(AtomicU64::new(0));
         let counted = asked.clone();

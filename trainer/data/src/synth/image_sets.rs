@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use super::staging::Staging;
-use super::{GENERATED_FILE, MAX_SCALE, digits, objects, refuse_occupied, vimh};
+use super::{GENERATED_FILE, MAX_SCALE, digits, objects, refuse_occupied, scenes, vimh};
 use crate::error::DataError;
 use crate::images::ImageFolder;
 use crate::images::convert::write_as_vimh;
@@ -26,6 +26,8 @@ pub enum ImageSetKind {
     Cifar10,
     /// Drawn objects as CIFAR-100-MH, with class, color and size.
     Cifar100mh,
+    /// Drawn scenes in image files of many sizes, in ImageNet's folders.
+    Images,
 }
 
 /// What was generated.
@@ -60,6 +62,7 @@ impl ImageSetKind {
             Self::Vimh => vimh::folder_name(scale),
             Self::Cifar10 => "cifar10".into(),
             Self::Cifar100mh => "cifar100mh".into(),
+            Self::Images => "images".into(),
         }
     }
 }
@@ -85,6 +88,7 @@ pub fn generate_images(
         ImageSetKind::Vimh => vimh::write,
         ImageSetKind::Cifar10 => objects::write_cifar10,
         ImageSetKind::Cifar100mh => objects::write_cifar100mh,
+        ImageSetKind::Images => scenes::write,
     };
     let [num_train, num_test] = write(seed, scale, staging.folder())?;
     let manifest = Manifest { image_kind: kind, seed, scale, version: VERSION, num_train, num_test };

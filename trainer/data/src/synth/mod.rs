@@ -9,6 +9,7 @@ mod image_sets;
 #[cfg(test)]
 mod nearest;
 mod objects;
+mod scenes;
 mod spoken_digits;
 mod staging;
 mod vimh;

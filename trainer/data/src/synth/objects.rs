@@ -15,8 +15,9 @@ use crate::error::DataError;
 use crate::images::vimh::{Mapping, Parameter, Samples};
 use crate::images::{FormatError, ImageShape, cifar, cifar100mh};
 use crate::progress::Work;
+pub(super) use draw::scene;
 use draw::{SIDE, draw};
-use shapes::SHAPES;
+pub(super) use shapes::SHAPES;
 
 /// Samples of the two parts at scale 1.
 const NUM_TRAIN: usize = 10_000;
@@ -25,18 +26,18 @@ const NUM_TEST: usize = 2_000;
 const MIN_SAMPLES: usize = 100;
 
 const SHAPE: ImageShape = ImageShape { channels: 3, height: SIDE, width: SIDE };
-const COLORS: [&str; 6] = ["red", "yellow", "green", "cyan", "blue", "magenta"];
-const SIZES: [&str; 3] = ["small", "medium", "large"];
+pub(super) const COLORS: [&str; 6] = ["red", "yellow", "green", "cyan", "blue", "magenta"];
+pub(super) const SIZES: [&str; 3] = ["small", "medium", "large"];
 
 /// What is drawn.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Traits {
+pub(super) struct Traits {
     /// Of [`SHAPES`].
-    class: u8,
+    pub class: u8,
     /// Of [`COLORS`].
-    color: u8,
+    pub color: u8,
     /// Of [`SIZES`].
-    size: u8,
+    pub size: u8,
 }
 
 struct Part(Vec<(Traits, Vec<u8>)>);

@@ -3,7 +3,9 @@
 use dtrain_configs::schema::ImagesConfig;
 
 use super::ViewError;
-use crate::images::ImageFormat;
+
+/// Mean and standard deviation of ImageNet, which most programs use.
+const IMAGENET: [[f64; 3]; 2] = [[0.485, 0.456, 0.406], [0.229, 0.224, 0.225]];
 
 /// One channel.
 #[derive(Debug)]
@@ -19,12 +21,19 @@ struct Channel {
 pub(super) struct ImageScale(Vec<Channel>);
 
 impl ImageScale {
-    /// For images of `format` with so many channels.
+    /// For images with so many channels, of a format that has the `usual` mean and standard deviation of three.
     ///
     /// # Errors
     /// [`ViewError::Channels`] where the settings have another number of channels.
-    pub fn new(format: ImageFormat, channels: usize, config: &ImagesConfig) -> Result<Self, ViewError> {
-        let (mean, std) = usual(format, channels);
+    pub fn new(
+        usual: Option<[[f64; 3]; 2]>,
+        channels: usize,
+        config: &ImagesConfig,
+    ) -> Result<Self, ViewError> {
+        let [mean, std] = match channels {
+            3 => usual.unwrap_or(IMAGENET).map(|values| values.to_vec()),
+            _ => [vec![0.5; channels], vec![0.5; channels]],
+        };
         let of_channels = |key, configured: &Option<Vec<f64>>, usual: Vec<f64>| match configured {
             None => Ok(usual),
             Some(values) if values.len() == channels => Ok(values.clone()),
@@ -40,6 +49,11 @@ impl ImageScale {
             Channel { of_byte, mean: mean as f32, std: std as f32 }
         };
         Ok(Self(mean.into_iter().zip(std).map(channel).collect()))
+    }
+
+    /// Mean and standard deviation of each channel.
+    pub fn mean_and_std(&self) -> (Vec<f32>, Vec<f32>) {
+        self.0.iter().map(|channel| (channel.mean, channel.std)).unzip()
     }
 
     /// Writes the values of bytes, [C, H, W].
@@ -59,14 +73,5 @@ impl ImageScale {
         for (pixels, channel) in pixels.chunks_mut(plane).zip(&self.0) {
             pixels.iter_mut().for_each(|pixel| *pixel = (*pixel - channel.mean) / channel.std);
         }
-    }
-}
-
-/// Mean and standard deviation of each channel, where the settings say nothing: those of the format's own programs.
-fn usual(format: ImageFormat, channels: usize) -> (Vec<f64>, Vec<f64>) {
-    match (format, channels) {
-        (ImageFormat::Cifar100Mh, 3) => (vec![0.4914, 0.4822, 0.4465], vec![0.2023, 0.1994, 0.2010]),
-        (_, 3) => (vec![0.485, 0.456, 0.406], vec![0.229, 0.224, 0.225]),
-        _ => (vec![0.5; channels], vec![0.5; channels]),
     }
 }

@@ -2,64 +2,90 @@
 
 use std::sync::Arc;
 
-use dtrain_configs::schema::{AugmentConfig, ImagesConfig};
+use dtrain_configs::schema::{AugmentConfig, AugmentDevice};
 
 use super::image_scale::ImageScale;
 use super::image_spec::ImageSpec;
-use super::{ViewError, ViewRequest, ViewSlot, Views, Workspace};
-use crate::augment::image::{ImageScratch, SourceImage};
-use crate::images::{ImageBuffers, ImageShape, Images};
+use super::recipe::ImageRecipe;
+use super::stored::{StoredBuffers, StoredImages};
+use super::{ViewError, ViewRequest, ViewSettings, ViewSlot, Views, Workspace};
+use crate::augment::image::ImageScratch;
+use crate::augment::image::centre_crop::CentreCrop;
+use crate::images::Images;
 use crate::measures::{OF_AN_IMAGE, of_image};
 use crate::rng::ViewKey;
 
 /// Makes views of the images of a data set. Shared by threads.
 #[derive(Debug)]
 pub struct ImageViews {
-    images: Arc<Images>,
+    images: Arc<dyn StoredImages>,
     scale: ImageScale,
     /// One at least.
     specs: Vec<ImageSpec>,
+    /// One for each of `specs` where views are made by whoever gets their bytes.
+    recipes: Vec<Arc<ImageRecipe>>,
     seed: u64,
 }
 
 /// Buffers of one thread. Making a view allocates nothing.
 #[derive(Debug, Default)]
 struct ImageWorkspace {
-    stored: ImageBuffers,
+    stored: StoredBuffers,
     scratch: ImageScratch,
 }
 
 impl ImageViews {
-    /// A maker of views of `images`, of their size.
+    /// A maker of views of the images of a set, of their size, and of small ones where those are asked for.
     ///
     /// # Errors
     /// [`ViewError::Channels`] where the settings have another number of channels than the images; those of
-    /// [`ImageSpec::new`].
-    pub fn new(
-        images: Arc<Images>,
-        config: &ImagesConfig,
-        augment: &AugmentConfig,
-        seed: u64,
-    ) -> Result<Self, ViewError> {
-        let ImageShape { channels, height, width } = images.shape();
-        let scale = ImageScale::new(images.format(), channels, config)?;
-        let spec = ImageSpec::new(&augment.image, channels, height, width)?;
-        Ok(Self { scale, specs: vec![spec], images, seed })
+    /// [`ImageSpec::new`], for small views within [`ViewError::SmallViews`].
+    pub fn of_set(images: Arc<Images>, settings: &ViewSettings<'_>) -> Result<Self, ViewError> {
+        let shape = images.shape();
+        let scale = ImageScale::new(images.format().usual_scale(), shape.channels, &settings.data.images)?;
+        Self::new(images, scale, [shape.height, shape.width], settings)
     }
 
-    /// The same with the small views of `augment` besides, whose spec follows the last one.
+    /// The same of image files, whose views are squares of `data.images.size`.
     ///
     /// # Errors
-    /// As [`ImageSpec::new`], within [`ViewError::SmallViews`].
-    pub fn with_small(mut self, augment: &AugmentConfig) -> Result<Self, ViewError> {
-        let ImageShape { channels, height, width } = self.images.shape();
-        let [height, width] = [height, width].map(|side| augment.small_views.side(side));
-        let spec = ImageSpec::new(&augment.of_small_views().image, channels, height, width);
-        self.specs.push(spec.map_err(|error| ViewError::SmallViews(Box::new(error)))?);
-        Ok(self)
+    /// As [`Self::of_set`].
+    pub(crate) fn of_files(
+        images: Arc<dyn StoredImages>,
+        settings: &ViewSettings<'_>,
+    ) -> Result<Self, ViewError> {
+        let scale = ImageScale::new(None, images.channels(), &settings.data.images)?;
+        let side = settings.data.images.size.unwrap_or(1);
+        Self::new(images, scale, [side, side], settings)
     }
 
-    /// Writes all views that are wanted of a sample, and the classes of its labels.
+    fn new(
+        images: Arc<dyn StoredImages>,
+        scale: ImageScale,
+        [height, width]: [usize; 2],
+        settings: &ViewSettings<'_>,
+    ) -> Result<Self, ViewError> {
+        let ViewSettings { data, augment, seed, num_specs } = *settings;
+        let centre = images.size().is_none().then_some(CentreCrop { share: data.images.eval_crop });
+        let channels = images.channels();
+        let mut views = Self { images, scale, specs: Vec::new(), recipes: Vec::new(), seed };
+        views.add(ImageSpec::new(&augment.image, channels, [height, width], centre)?, augment);
+        if num_specs > 1 {
+            let size = [height, width].map(|side| augment.small_views.side(side));
+            let spec = ImageSpec::new(&augment.of_small_views().image, channels, size, centre);
+            views.add(spec.map_err(|error| ViewError::SmallViews(Box::new(error)))?, augment);
+        }
+        Ok(views)
+    }
+
+    fn add(&mut self, spec: ImageSpec, augment: &AugmentConfig) {
+        if augment.image.device == AugmentDevice::Trainer {
+            self.recipes.push(Arc::new(spec.recipe(self.images.size(), &self.scale)));
+        }
+        self.specs.push(spec);
+    }
+
+    /// Writes all views that are wanted of a sample, or what they are made of, and the classes of its labels.
     fn render_all(
         &self,
         ImageWorkspace { stored, scratch }: &mut ImageWorkspace,
@@ -69,12 +95,15 @@ impl ImageViews {
     ) -> Result<(), ViewError> {
         let ViewRequest { epoch, sample_id, augment } = *request;
         self.images.classes(sample_id, stored, classes)?;
-        let ImageShape { height, width, .. } = self.images.shape();
-        let source = SourceImage { bytes: self.images.pixels(sample_id, stored)?, height, width };
-        for ViewSlot { spec, view, index, values, drawn } in views {
-            let spec = self.specs.get(spec).ok_or(ViewError::UnknownSpec(spec))?;
+        let source = self.images.image(sample_id, stored)?;
+        for ViewSlot { spec: number, view, index, values, .. } in views {
+            let spec = self.specs.get(number).ok_or(ViewError::UnknownSpec(number))?;
             let key = ViewKey { seed: self.seed, epoch, sample_id, view };
-            spec.render(scratch, &source, &self.scale, (augment.then_some(&key), index), values, drawn);
+            let named = (augment.then_some(&key), index);
+            match self.recipes.get(number) {
+                Some(recipe) => spec.hand_over(scratch, &source, recipe, named, values),
+                None => spec.render(scratch, &source, &self.scale, named, values),
+            }
         }
         Ok(())
     }
@@ -89,12 +118,12 @@ impl Views for ImageViews {
         self.specs.get(spec).map(ImageSpec::shape)
     }
 
-    fn labels(&self) -> &[String] {
-        self.images.labels()
+    fn recipe_of(&self, spec: usize) -> Option<&Arc<ImageRecipe>> {
+        self.recipes.get(spec)
     }
 
-    fn drawn_columns(&self, spec: usize) -> Vec<String> {
-        self.specs.get(spec).map_or_else(Vec::new, ImageSpec::columns)
+    fn labels(&self) -> &[String] {
+        self.images.labels()
     }
 
     fn measures(&self) -> &'static [&'static str] {
@@ -103,15 +132,14 @@ impl Views for ImageViews {
 
     fn measure(&self, workspace: &mut Workspace, sample_id: u32) -> Result<Vec<f64>, ViewError> {
         workspace.with(ImageWorkspace::default, |buffers| {
-            Ok(of_image(self.images.pixels(sample_id, &mut buffers.stored)?))
+            Ok(of_image(self.images.image(sample_id, &mut buffers.stored)?.bytes))
         })
     }
 
     fn load(&self, workspace: &mut Workspace, sample_id: u32) -> Result<(), ViewError> {
         workspace.with(ImageWorkspace::default, |buffers| {
-            self.images.pixels(sample_id, &mut buffers.stored).map(drop)
-        })?;
-        Ok(())
+            self.images.image(sample_id, &mut buffers.stored).map(drop)
+        })
     }
 
     fn make(

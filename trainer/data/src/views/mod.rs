@@ -4,8 +4,10 @@ mod excerpt;
 mod image_scale;
 mod image_spec;
 mod images;
+mod recipe;
 mod sound;
 mod sound_spec;
+mod stored;
 
 use std::any::Any;
 use std::fmt;
@@ -18,12 +20,15 @@ use crate::augment::AugmentError;
 use crate::columns::ColumnError;
 use crate::decode::{DecodeError, MAX_FRAMES, MAX_SAMPLE_RATE, MIN_SAMPLE_RATE};
 use crate::features::FeatureError;
+use crate::image_files::ImageFileError;
 use crate::images::FormatError;
 pub use excerpt::Excerpt;
 pub use image_spec::ImageSpec;
 pub use images::ImageViews;
+pub use recipe::ImageRecipe;
 pub use sound::{SoundViews, SoundWorkspace};
 pub use sound_spec::SoundSpec;
+pub(crate) use stored::{StoredBuffers, StoredImages};
 
 /// Why there is no view.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
@@ -46,6 +51,14 @@ pub enum ViewError {
     /// An image that contradicts the others of its file, or its labels do.
     #[error(transparent)]
     Image(#[from] FormatError),
+    /// An image file that gives no image.
+    #[error(transparent)]
+    ImageFile(#[from] ImageFileError),
+    /// Borders around images of different sizes.
+    #[error(
+        "`augment.image.crop_padding` adds borders to images of the size of a view, and files have sizes of their own"
+    )]
+    PaddedFiles,
     /// Normalization for another number of channels.
     #[error("`{key}` has {found} numbers, but the images have {channels} channels")]
     Channels {
@@ -84,6 +97,7 @@ impl ViewError {
         match self {
             Self::Decode(error) => Some((error.path.clone(), error.problem.to_string())),
             Self::Image(error) => Some((error.path.clone(), error.problem.to_string())),
+            Self::ImageFile(error) => Some((error.path.clone(), error.problem.to_string())),
             _ => None,
         }
     }
@@ -93,6 +107,10 @@ impl ViewError {
         match self {
             Self::Decode(error) => error.hint(),
             Self::Image(error) => error.hint(),
+            Self::ImageFile(error) => error.problem.advice(),
+            Self::PaddedFiles => {
+                Some("crop by area: `augment.image.crop_padding=0 augment.image.crop_scale=[0.2,1]`".into())
+            }
             Self::Channels { key, channels, .. } => {
                 Some(format!("give {channels}, or `{key}=null` for the usual ones"))
             }
@@ -130,6 +148,17 @@ pub trait Views: fmt::Debug + Send + Sync {
         false
     }
 
+    /// How views of the spec of this number are made of what is handed over in their place; `None`: views are.
+    fn recipe_of(&self, _spec: usize) -> Option<&Arc<ImageRecipe>> {
+        None
+    }
+
+    /// Numbers of a slot of the spec of this number: those of a view, or of what it is made of; `None` beyond the last spec.
+    fn slot_len(&self, spec: usize) -> Option<usize> {
+        let shape = self.shape_of(spec)?;
+        Some(self.recipe_of(spec).map_or_else(|| shape.iter().product(), |recipe| recipe.num_words()))
+    }
+
     /// Names of the labels that are read together with a sample; none where all are known beforehand.
     fn labels(&self) -> &[String] {
         &[]
@@ -155,10 +184,10 @@ pub trait Views: fmt::Debug + Send + Sync {
     /// As [`Views::make`].
     fn load(&self, workspace: &mut Workspace, sample_id: u32) -> Result<(), ViewError>;
 
-    /// Writes the views of a sample, each [C, H, W] row-major, and its classes.
+    /// Writes the views of a sample, each [C, H, W] row-major, or what they are made of ([`Views::recipe_of`]), and its classes.
     ///
     /// # Shapes
-    /// `views`: of as many values as [`Views::shape_of`] their specs has; `classes`: one for each of [`Views::labels`].
+    /// `views`: of as many values as [`Views::slot_len`] of their specs; `classes`: one for each of [`Views::labels`].
     ///
     /// # Errors
     /// [`ViewError::of_sample`] tells bad samples from arguments that do not fit this maker.
@@ -229,7 +258,7 @@ pub struct ViewSlot<'a> {
     pub view: u32,
     /// Number of the view in its group, which settings that differ from view to view go by.
     pub index: u32,
-    /// Its values.
+    /// Its values, or what it is made of.
     pub values: &'a mut [f32],
     /// What was drawn for it, one for each of [`Views::drawn_columns`]; not written where nothing is drawn.
     pub drawn: &'a mut [i64],

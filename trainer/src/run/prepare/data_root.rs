@@ -46,6 +46,7 @@ fn made(kind: GeneratorKind) -> Made {
         GeneratorKind::Vimh => Made::Images(ImageSetKind::Vimh),
         GeneratorKind::Cifar10 => Made::Images(ImageSetKind::Cifar10),
         GeneratorKind::Cifar100mh => Made::Images(ImageSetKind::Cifar100mh),
+        GeneratorKind::Images => Made::Images(ImageSetKind::Images),
     }
 }
 

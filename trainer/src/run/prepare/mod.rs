@@ -86,6 +86,7 @@ pub fn prepare_asked(
     let ranks = &**collective;
     let _stage = ranks.heartbeat().enter(Stage::Preparing);
     let (mut resolved, place, mut choices) = resolve(&config, ranks, origins, kept.as_ref())?;
+    config.augment.image.device = resolved.augment_device(&config);
     tch::set_num_threads(resolved.threads as i32);
     set_tf32(config.trainer.tf32);
     agreed(ranks, be_deterministic(config.trainer.deterministic, place.device))?;

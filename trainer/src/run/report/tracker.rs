@@ -2,9 +2,9 @@
 
 use dtrain_configs::RunDir;
 use dtrain_configs::schema::TrackConfig;
-use dtrain_data::ViewBlock;
+use tch::{TchError, Tensor};
 
-use crate::batch::{Batch, HostBlock};
+use crate::batch::{Batch, first_views};
 use crate::track::{
     BestWeights, Color, EventWriter, HparamValue, Matrix, Metrics, MetricsFile, Picture, SessionStatus,
     TrackError,
@@ -79,10 +79,13 @@ impl Tracker {
     pub fn first_batch(&mut self, batch: &Batch, labels: &[String]) -> Result<(), TrackError> {
         let Some(events) = &mut self.events else { return Ok(()) };
         for (number, group) in batch.groups.iter().enumerate() {
-            let rows = pictured(group, batch.kept.len())?;
-            if rows.iter().all(Vec::is_empty) {
+            if group.num_views == 0 || batch.kept.is_empty() {
                 continue;
             }
+            let undrawn = |error: TchError| TrackError::Picture { reason: error.to_string() };
+            let views = first_views(group, batch.kept.len(), PICTURED_SAMPLES).map_err(undrawn)?;
+            let values = Vec::<f32>::try_from(views.flatten(0, -1)).map_err(undrawn)?;
+            let rows = pictured(&values, &views, group.shape)?;
             let tag = match number {
                 0 => "first_batch/views".to_owned(),
                 number => format!("first_batch/views_{number}"),
@@ -125,15 +128,20 @@ impl Tracker {
     }
 }
 
-/// The views of the first of `samples`: a row per sample, a column per view.
-fn pictured(group: &ViewBlock<HostBlock>, samples: usize) -> Result<Vec<Vec<Matrix<'_>>>, TrackError> {
-    let [channels, height, width] = group.shape;
+/// A row per sample, a column per view, of `values` of `views` [num_views, samples, C, H, W].
+fn pictured<'a>(
+    values: &'a [f32],
+    views: &Tensor,
+    [channels, height, width]: [usize; 3],
+) -> Result<Vec<Vec<Matrix<'a>>>, TrackError> {
     let len = channels * height * width;
+    let size = |axis: usize| views.size().get(axis).map_or(0, |&size| size as usize);
+    let (num_views, samples) = (size(0), size(1));
     let view_of = |view: usize, sample: usize| {
         let begin = (view * samples + sample) * len;
-        let values = group.data.get(begin..begin + len).unwrap_or_default();
+        let values = values.get(begin..begin + len).unwrap_or_default();
         Matrix::new(values, channels, height, width)
     };
-    let row = |sample| (0..group.num_views as usize).map(|view| view_of(view, sample)).collect();
-    (0..samples.min(PICTURED_SAMPLES)).map(row).collect()
+    let row = |sample| (0..num_views).map(|view| view_of(view, sample)).collect();
+    (0..samples).map(row).collect()
 }

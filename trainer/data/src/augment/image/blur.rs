@@ -3,11 +3,11 @@
 use dtrain_configs::schema::ByView;
 
 use super::Image;
-use crate::augment::{AugmentError, Augmentation};
+use crate::augment::AugmentError;
 use crate::rng::{Purpose, ViewKey};
 
 /// A blur of random width.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Blur {
     /// How often.
     pub probability: ByView,
@@ -35,12 +35,11 @@ pub(super) fn radius(kernel: Option<usize>, height: usize, width: usize) -> Resu
     }
 }
 
-impl Augmentation<Image<'_>> for Blur {
-    fn apply(&self, key: &ViewKey, view: &mut Image<'_>, _: &mut i64) {
+impl Blur {
+    /// The standard deviation of the blur of the view of number `index` in its group; `None`: it stays as it is.
+    pub(super) fn draw(&self, key: &ViewKey, index: u32) -> Option<f64> {
         let mut stream = key.stream(Purpose::Blur);
-        if stream.uniform() < self.probability.of(view.index) {
-            blur(view, stream.uniform_in(self.sigma), self.radius);
-        }
+        (stream.uniform() < self.probability.of(index)).then(|| stream.uniform_in(self.sigma))
     }
 }
 
@@ -102,7 +101,7 @@ mod tests {
     fn blurred(pixels: &[f32], [height, width]: [usize; 2], sigma: f64, radius: usize) -> Vec<f32> {
         let mut pixels = pixels.to_vec();
         let scratch = &mut ImageScratch::default();
-        blur(&mut Image { pixels: &mut pixels, height, width, index: 0, scratch }, sigma, radius);
+        blur(&mut Image { pixels: &mut pixels, height, width, scratch }, sigma, radius);
         pixels
     }
 

@@ -1,11 +1,10 @@
 //! Random changes of brightness, contrast, saturation and hue: torchvision's `ColorJitter`, within a `RandomApply`.
 
-use super::{Image, colour};
-use crate::augment::Augmentation;
+use super::colour;
 use crate::rng::{Purpose, Stream, ViewKey};
 
 /// The four changes, in a random order.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Jitter {
     /// How often.
     pub probability: f64,
@@ -32,7 +31,20 @@ pub enum Change {
     Hue(f32),
 }
 
+/// Number of a [`Change`] for whoever makes it of tensors, in its declared order.
+pub const NUM_CHANGES: usize = 4;
+
 impl Change {
+    /// Which one it is, below [`NUM_CHANGES`], and what was drawn for it.
+    pub fn numbered(self) -> (usize, f32) {
+        match self {
+            Self::Brightness(factor) => (0, factor),
+            Self::Contrast(factor) => (1, factor),
+            Self::Saturation(factor) => (2, factor),
+            Self::Hue(shift) => (3, shift),
+        }
+    }
+
     /// Makes it of pixels [3, H, W] or [1, H, W].
     pub fn make(self, pixels: &mut [f32], num_channels: usize) {
         let is_rgb = num_channels == 3;
@@ -48,6 +60,12 @@ impl Change {
 }
 
 impl Jitter {
+    /// The changes of the view, in their order; `None`: it stays as it is.
+    pub(super) fn draw_for(&self, key: &ViewKey) -> Option<[Change; 4]> {
+        let mut stream = key.stream(Purpose::Jitter);
+        (stream.uniform() < self.probability).then(|| self.draw(&mut stream))
+    }
+
     /// What is drawn from `stream`, in the order in which it is made. Every change draws, so that the strength of one leaves
     /// the draws of the others as they are.
     pub fn draw(&self, stream: &mut Stream) -> [Change; 4] {
@@ -64,16 +82,6 @@ impl Jitter {
             changes.swap(last, stream.up_to(last));
         }
         changes
-    }
-}
-
-impl Augmentation<Image<'_>> for Jitter {
-    fn apply(&self, key: &ViewKey, view: &mut Image<'_>, _: &mut i64) {
-        let mut stream = key.stream(Purpose::Jitter);
-        if stream.uniform() < self.probability {
-            let num_channels = view.planes().count();
-            self.draw(&mut stream).into_iter().for_each(|change| change.make(view.pixels, num_channels));
-        }
     }
 }
 
@@ -95,12 +103,7 @@ mod tests {
             let changes = JITTER.draw(&mut stream(0, 0, sample, 0, Purpose::Jitter));
             let mut order = String::new();
             for change in changes {
-                let (number, value) = match change {
-                    Change::Brightness(factor) => (0, factor),
-                    Change::Contrast(factor) => (1, factor),
-                    Change::Saturation(factor) => (2, factor),
-                    Change::Hue(shift) => (3, shift),
-                };
+                let (number, value) = change.numbered();
                 order.push_str(&number.to_string());
                 extremes[number] = [extremes[number][0].min(value), extremes[number][1].max(value)];
             }

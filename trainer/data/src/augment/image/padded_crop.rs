@@ -5,19 +5,19 @@ use super::{Image, SourceImage};
 use crate::rng::Stream;
 
 /// Black pixels on each side, and then a part of the size of the view.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct PaddedCrop {
     /// Pixels on each side.
     pub padding: usize,
 }
 
 impl PaddedCrop {
-    /// Makes `view` of the part of `source` that `stream` draws; every place is equally likely.
-    pub fn place(&self, stream: &mut Stream, source: &SourceImage<'_>, view: &mut Image<'_>) {
-        let room = |source: usize, view: usize| (source + 2 * self.padding).saturating_sub(view);
-        let down = stream.up_to(room(source.height, view.height));
-        let right = stream.up_to(room(source.width, view.width));
-        self.copy([down, right], source, view);
+    /// Where a view of `to` rows and columns begins in an image of `from` with its borders: rows and columns from their corner.
+    /// Every place is equally likely.
+    pub(super) fn draw(&self, stream: &mut Stream, from: [usize; 2], to: [usize; 2]) -> [usize; 2] {
+        let mut place = |from: usize, to: usize| stream.up_to((from + 2 * self.padding).saturating_sub(to));
+        let down = place(from[0], to[0]);
+        [down, place(from[1], to[1])]
     }
 
     /// Makes `view` of the part of the image with its borders that begins `down` rows and `right` columns from their corner.
@@ -60,8 +60,9 @@ mod tests {
         for sample in 0..25_000 {
             let mut pixels = [f32::NAN; 24];
             let scratch = &mut ImageScratch::default();
-            let mut view = Image { pixels: &mut pixels, height: 3, width: 4, index: 0, scratch };
-            PaddedCrop { padding: 2 }.place(&mut stream(0, 0, sample, 0, Purpose::Crop), &source, &mut view);
+            let mut view = Image { pixels: &mut pixels, height: 3, width: 4, scratch };
+            let (crop, stream) = (PaddedCrop { padding: 2 }, &mut stream(0, 0, sample, 0, Purpose::Crop));
+            crop.copy(crop.draw(stream, [3, 4], [3, 4]), &source, &mut view);
             let fits = |top: usize, left: usize| {
                 (0..24).all(|at| {
                     let (plane, y, x) = (at / 12, at % 12 / 4, at % 4);

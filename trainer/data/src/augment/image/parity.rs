@@ -2,14 +2,13 @@
 
 use std::collections::BTreeMap;
 
+use dtrain_configs::schema::Interpolation;
 use serde::Deserialize;
 
 use super::jitter::Change;
 use super::padded_crop::PaddedCrop;
 use super::resize::{Rectangle, resize};
 use super::{Image, ImageScratch, SourceImage, blur, colour, flip, solarize};
-use crate::augment::Augmentation;
-use crate::rng::ViewKey;
 
 #[derive(Deserialize)]
 struct Fixture {
@@ -41,22 +40,24 @@ fn changed(case: &Case, source: &SourceImage<'_>) -> Vec<f32> {
     let SourceImage { bytes, height, width } = *source;
     let number = |at: usize| case.arguments[at] as f32;
     let whole = |at: usize| case.arguments[at] as usize;
-    let (to_height, to_width) = if case.name == "resized" { (whole(4), whole(5)) } else { (height, width) };
+    let (to_height, to_width) =
+        if case.name.starts_with("resized") { (whole(4), whole(5)) } else { (height, width) };
     let mut pixels: Vec<f32> = match case.name.as_str() {
-        "resized" => vec![f32::NAN; case.channels * to_height * to_width],
+        "resized" | "resized_bicubic" => vec![f32::NAN; case.channels * to_height * to_width],
         _ => bytes.iter().map(|&byte| f32::from(byte) / 255.0).collect(),
     };
     let scratch = &mut ImageScratch::default();
-    let mut view = Image { pixels: &mut pixels, height: to_height, width: to_width, index: 0, scratch };
+    let mut view = Image { pixels: &mut pixels, height: to_height, width: to_width, scratch };
     match case.name.as_str() {
-        "resized" => {
+        "resized" | "resized_bicubic" => {
             let part = Rectangle { top: whole(0), left: whole(1), height: whole(2), width: whole(3) };
-            resize(source, part, &mut view);
+            let interpolation = match case.name.as_str() {
+                "resized" => Interpolation::Bilinear,
+                _ => Interpolation::Bicubic,
+            };
+            resize(source, part, interpolation, &mut view);
         }
-        "flip" => {
-            let key = ViewKey { seed: 0, epoch: 0, sample_id: 0, view: 0 };
-            flip::Flip { probability: 1.0 }.apply(&key, &mut view, &mut 0);
-        }
+        "flip" => flip::flip(&mut view),
         "padded" => PaddedCrop { padding: 2 }.copy([whole(0), whole(1)], source, &mut view),
         "brightness" => Change::Brightness(number(0)).make(view.pixels, case.channels),
         "contrast" => Change::Contrast(number(0)).make(view.pixels, case.channels),
@@ -89,5 +90,5 @@ fn changes_of_images_equal_those_of_torchvision() {
         }
         *counts.entry(case.name.as_str()).or_insert(0) += 1;
     }
-    assert_eq!(counts.len(), 10, "{counts:?}");
+    assert_eq!(counts.len(), 11, "{counts:?}");
 }

@@ -8,7 +8,7 @@ use crate::rng::Stream;
 const ATTEMPTS: usize = 10;
 
 /// A random part of an image.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq)]
 pub struct ResizedCrop {
     /// Range of its area, as a share of the image's; uniform.
     pub scale: [f64; 2],

@@ -2,12 +2,10 @@
 
 use dtrain_configs::schema::ByView;
 
-use super::Image;
-use crate::augment::Augmentation;
 use crate::rng::{Purpose, ViewKey};
 
 /// See [`solarize`].
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Solarize {
     /// How often.
     pub probability: ByView,
@@ -15,11 +13,10 @@ pub struct Solarize {
     pub threshold: f32,
 }
 
-impl Augmentation<Image<'_>> for Solarize {
-    fn apply(&self, key: &ViewKey, view: &mut Image<'_>, _: &mut i64) {
-        if key.stream(Purpose::Solarize).uniform() < self.probability.of(view.index) {
-            solarize(view.pixels, self.threshold);
-        }
+impl Solarize {
+    /// Whether the view of number `index` in its group is inverted where it is bright.
+    pub(super) fn draw(&self, key: &ViewKey, index: u32) -> bool {
+        key.stream(Purpose::Solarize).uniform() < self.probability.of(index)
     }
 }
 

@@ -37,8 +37,6 @@ impl Source for Images {
     }
 
     fn views(self: Arc<Self>, settings: &ViewSettings<'_>) -> Result<Arc<dyn Views>, ViewError> {
-        let ViewSettings { data, augment, seed, num_specs } = *settings;
-        let views = ImageViews::new(self, &data.images, augment, seed)?;
-        Ok(Arc::new(if num_specs > 1 { views.with_small(augment)? } else { views }))
+        Ok(Arc::new(ImageViews::of_set(self, settings)?))
     }
 }

@@ -4,7 +4,7 @@ use std::f64::consts::TAU;
 
 use super::super::dsp::Random;
 use super::Traits;
-use super::shapes::{Form, Point, SHAPES, Tone};
+use super::shapes::{Form, Point, SHAPES, Shape, Tone};
 
 /// Pixels on a side.
 pub const SIDE: usize = 32;
@@ -22,29 +22,76 @@ const NOISE: f64 = 9.0;
 
 type Rgb = [f64; 3];
 
+/// An object in front of something, in coordinates that are pixels of an image of [`SIDE`].
+struct Scene {
+    place: Placement,
+    body: Rgb,
+    coat: Waves,
+    background: Background,
+    shape: Shape,
+}
+
+impl Scene {
+    /// Everything but the traits is random.
+    fn draw(traits: Traits, random: &mut Random) -> Self {
+        let place = Placement::draw(traits.size, random);
+        let (hue, saturation, brightness) = (
+            HUES[usize::from(traits.color).min(HUES.len() - 1)] + random.within([-HUE_JITTER, HUE_JITTER]),
+            random.within([0.65, 1.0]),
+            random.within([0.55, 0.95]),
+        );
+        let body = rgb(hue, saturation, brightness);
+        let coat = Waves::draw([0.0, 0.22], [0.8, 2.5], random);
+        let background = Background::draw(random);
+        let (_, shape) = SHAPES[usize::from(traits.class).min(SHAPES.len() - 1)];
+        Self { place, body, coat, background, shape }
+    }
+
+    fn colour_at(&self, point: Point) -> Rgb {
+        let of_object = self.place.object(point);
+        match self.shape.iter().rev().find(|(_, form)| form.holds(of_object)) {
+            Some((tone, _)) => {
+                let shade = 1.0 + self.coat.at(of_object);
+                toned(self.body, *tone).map(|channel| channel * shade)
+            }
+            None => self.background.at(point),
+        }
+    }
+}
+
+/// Draws an object in front of a background of the hue `ground`, in turns, as an image of `height` x `width`: pixels of red, green
+/// and blue.
+pub fn scene(traits: Traits, ground: f64, [height, width]: [usize; 2], random: &mut Random) -> Vec<u8> {
+    const FINENESS: usize = 2;
+    let mut scene = Scene::draw(traits, random);
+    scene.background.colours =
+        [(); 2].map(|()| rgb(ground, random.within([0.3, 0.6]), random.within([0.35, 0.9])));
+    // The shorter side shows what an image of SIDE pixels does; the object stands somewhere along the longer one.
+    let unit = SIDE as f64 / height.min(width).max(1) as f64;
+    let offset = [width, height].map(|side| (side as f64 * unit - SIDE as f64) * random.unit());
+    let mut image = Vec::with_capacity(3 * height * width);
+    for row in 0..height {
+        for column in 0..width {
+            let mut sum = [0.0; 3];
+            for part in 0..FINENESS * FINENESS {
+                let at =
+                    |pixel: usize, part: usize| (pixel as f64 + (part as f64 + 0.5) / FINENESS as f64) * unit;
+                let point = [at(column, part % FINENESS) - offset[0], at(row, part / FINENESS) - offset[1]];
+                for (sum, channel) in sum.iter_mut().zip(scene.colour_at(point)) {
+                    *sum += channel;
+                }
+            }
+            let noise = NOISE * random.normal();
+            let byte = |sum: f64| 255.0 * sum / (FINENESS * FINENESS) as f64 + noise;
+            image.extend(sum.map(|sum| byte(sum).round().clamp(0.0, 255.0) as u8));
+        }
+    }
+    image
+}
+
 /// Draws an object in front of something; everything but its traits is random.
 pub fn draw(traits: Traits, random: &mut Random) -> Vec<u8> {
-    let place = Placement::draw(traits.size, random);
-    let (hue, saturation, brightness) = (
-        HUES[usize::from(traits.color).min(HUES.len() - 1)] + random.within([-HUE_JITTER, HUE_JITTER]),
-        random.within([0.65, 1.0]),
-        random.within([0.55, 0.95]),
-    );
-    let body = rgb(hue, saturation, brightness);
-    let coat = Waves::draw([0.0, 0.22], [0.8, 2.5], random);
-    let background = Background::draw(random);
-    let (_, shape) = SHAPES[usize::from(traits.class).min(SHAPES.len() - 1)];
-
-    let colour_at = |pixel: Point| -> Rgb {
-        let point = place.object(pixel);
-        match shape.iter().rev().find(|(_, form)| form.holds(point)) {
-            Some((tone, _)) => {
-                let shade = 1.0 + coat.at(point);
-                toned(body, *tone).map(|channel| channel * shade)
-            }
-            None => background.at(pixel),
-        }
-    };
+    let scene = Scene::draw(traits, random);
     let mut image = vec![0; IMAGE_LEN];
     for row in 0..SIDE {
         for column in 0..SIDE {
@@ -52,7 +99,7 @@ pub fn draw(traits: Traits, random: &mut Random) -> Vec<u8> {
             for part in 0..FINENESS * FINENESS {
                 let offset = |index: usize| (index as f64 + 0.5) / FINENESS as f64;
                 let pixel = [column as f64 + offset(part % FINENESS), row as f64 + offset(part / FINENESS)];
-                for (sum, channel) in sum.iter_mut().zip(colour_at(pixel)) {
+                for (sum, channel) in sum.iter_mut().zip(scene.colour_at(pixel)) {
                     *sum += channel;
                 }
             }

@@ -4,7 +4,7 @@
 mod device;
 
 use dtrain_comm::{Collective, CollectiveExt};
-use dtrain_configs::schema::{Auto, CommBackend, DeviceChoice, Norm, Precision};
+use dtrain_configs::schema::{AugmentDevice, Auto, CommBackend, DataKind, DeviceChoice, Norm, Precision};
 use dtrain_configs::{Origins, RunConfig};
 use serde::{Deserialize, Serialize};
 use tch::Device;
@@ -60,6 +60,15 @@ impl Resolved {
         (config.trainer.threads, config.trainer.loader_threads) = (threads, loader_threads);
     }
 
+    /// Where views of images are made. It follows from the other choices and is none of its own.
+    pub fn augment_device(&self, config: &RunConfig) -> AugmentDevice {
+        match (config.augment.image.device, config.data.kind) {
+            (AugmentDevice::Auto, DataKind::Images) if self.on_gpu => AugmentDevice::Trainer,
+            (AugmentDevice::Auto, DataKind::Images) => AugmentDevice::Cpu,
+            (set, _) => set,
+        }
+    }
+
     /// The settings with every `auto` replaced; what was set stays.
     pub fn fill_in(&self, config: &mut RunConfig) {
         let trainer = &mut config.trainer;
@@ -71,6 +80,8 @@ impl Resolved {
         }
         trainer.threads = Auto::Value(trainer.threads.value().unwrap_or(self.threads));
         trainer.loader_threads = Auto::Value(trainer.loader_threads.value().unwrap_or(self.loader_threads));
+        config.augment.image.device = self.augment_device(config);
+        let trainer = &mut config.trainer;
         trainer.sync_bn = Auto::Value(trainer.sync_bn.value().unwrap_or(self.sync_bn));
         if config.method.facts().pairs.is_some() {
             trainer.loss_tile = Auto::Value(trainer.loss_tile.value().unwrap_or(self.tile));
@@ -147,6 +158,7 @@ pub fn resolve(
         backend,
         overlap,
     };
+    note_augment_device(&wanted, &resolved, &mut choices);
     if kept.is_some() {
         let unasked =
             choices.0.iter_mut().filter(|choice| choice.reason == SET && !origins.is_asked(choice.key));
@@ -246,6 +258,23 @@ fn sync_bn(config: &RunConfig, collective: &dyn Collective, choices: &mut Choice
     });
     choices.note("trainer.sync_bn", sync_bn, reason, warning);
     sync_bn
+}
+
+fn note_augment_device(config: &RunConfig, resolved: &Resolved, choices: &mut Choices) {
+    let image = &config.augment.image;
+    if config.data.kind != DataKind::Images || !image.changes_anything() {
+        return;
+    }
+    let reason = match (image.device, resolved.on_gpu) {
+        (AugmentDevice::Auto, true) => "auto: whole batches on the GPU",
+        (AugmentDevice::Auto, false) => "auto: the network computes on the CPU too",
+        _ => SET,
+    };
+    let device = match resolved.augment_device(config) {
+        AugmentDevice::Trainer => "trainer",
+        AugmentDevice::Auto | AugmentDevice::Cpu => "cpu",
+    };
+    choices.note("augment.image.device", device, reason, None);
 }
 
 /// Transport and overlap; a world of one has neither unless NCCL is asked for.
