@@ -18,6 +18,7 @@ mod going_on;
 mod groups;
 mod heads;
 mod howto;
+mod image_folders;
 mod image_sets;
 mod imports;
 mod infer;

@@ -1,9 +1,10 @@
-//! `dtrain data inspect`: what a set of images holds, as text, JSON and pictures.
+//! `dtrain data inspect`: what a set of images holds, as text, JSON and pictures; or what a network would see of any data.
 
 mod document;
 mod histograms;
 mod samples;
 mod text;
+mod views;
 
 use std::path::Path;
 
@@ -36,10 +37,14 @@ pub fn run(args: &InspectArgs, printer: &Printer) -> Result<Exit, Failure> {
     if !printer.speaks() {
         return Ok(Exit::Done);
     }
+    if let Some(dir) = &args.views {
+        return views::run(args, dir, printer);
+    }
     if let Some(path) = &args.json {
         check_folder_of(path)?;
     }
-    let folder = ImageFolder::open_to_inspect(&args.data).map_err(failed)?;
+    let asked = args.folder().map_err(|(message, hint)| Failure::agreed(Exit::Usage, message, Some(hint)))?;
+    let folder = ImageFolder::open_to_inspect(asked).map_err(failed)?;
     let parts = folder.parts().map(|(split, set)| Part { split, set, counts: LabelCounts::of(set) });
     let found = Found { folder: &folder, parts: parts.collect() };
     printer.data(&text::report(&found));

@@ -4,6 +4,7 @@
 //! - `prepare`: from settings to everything that is ready for a first step;
 //! - `checkpoints`: saved, found, loaded, the best one, weights of others and for others;
 //! - `report`: banner, metric files, whom rank 0 tells what happens;
+//! - `seen`: what a network would see of the data;
 //! - `evaluate`: what weights reach, outside of training too: probes, embeddings, predictions;
 //! - `train`: THE loop, and what each directive does;
 //! - `start`: the beginning of a run, new or gone on with.
@@ -14,6 +15,7 @@ mod directory;
 mod evaluate;
 mod prepare;
 mod report;
+mod seen;
 mod start;
 mod train;
 
@@ -32,6 +34,7 @@ pub use prepare::{
     prepare_asked, resolve,
 };
 pub use report::{Banner, Evaluated, Line, Observer, Progress, Silent, Tracker};
+pub use seen::seen_views;
 pub use start::{Extent, TrainRequest, train};
 pub use train::{Outcome, Session, StepRunner, Stepped, StopFlag, local_batch};
 

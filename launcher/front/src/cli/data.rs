@@ -1,8 +1,10 @@
 //! `dtrain data`.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::{Args, Subcommand, ValueEnum};
+
+use super::ConfigDir;
 
 /// What can be typed after `dtrain data`.
 #[derive(Debug, Subcommand)]
@@ -35,22 +37,27 @@ Examples:
         /// Folder to write.
         out: PathBuf,
     },
-    /// Look at a set of images: shape, heads, samples of each class, bad samples
+    /// Look at a set of images: shape, heads, samples of each class, bad samples; or at the views that a run would see
     #[command(after_help = "\
 Reads all labels, and the pixels of the samples in the picture. Exit code 2: the set cannot be opened or has bad samples,
 which are named.
 
 Examples:
   dtrain data inspect data/mnist
-  dtrain data inspect data/digits --json digits.json --pictures pictures --samples 48 --seed 1")]
+  dtrain data inspect data/digits --json digits.json --pictures pictures --samples 48 --seed 1
+  dtrain data inspect --views pictures experiment=simclr_cifar10 augment=image_byol --samples 8")]
     Inspect(InspectArgs),
 }
 
 /// What can be typed after `dtrain data inspect`.
 #[derive(Debug, Args)]
 pub struct InspectArgs {
-    /// Folder of the set: IDX, CIFAR-10, CIFAR-100, VIMH or CIFAR-100-MH
-    pub data: PathBuf,
+    /// Folder of the set: IDX, CIFAR-10, CIFAR-100, VIMH or CIFAR-100-MH; with `--views` settings, as for `dtrain train`
+    #[arg(value_name = "DATA|KEY=VALUE", required_unless_present = "views")]
+    pub words: Vec<String>,
+    /// Write `views.png` there, recordings or images as a network sees them in training: a row per sample, a column per view
+    #[arg(long, value_name = "DIR", conflicts_with_all = ["json", "pictures"])]
+    pub views: Option<PathBuf>,
     /// Write all that was found there as JSON
     #[arg(long, value_name = "FILE")]
     pub json: Option<PathBuf>,
@@ -63,6 +70,23 @@ pub struct InspectArgs {
     /// The same seed shows the same samples
     #[arg(long, value_name = "S", default_value_t = 0)]
     pub seed: u64,
+    /// Where else settings may live.
+    #[command(flatten)]
+    pub config: ConfigDir,
+}
+
+impl InspectArgs {
+    /// The one folder; or what is wrong with the words, and the next step.
+    pub fn folder(&self) -> Result<&Path, (String, String)> {
+        match self.words.as_slice() {
+            [folder] => Ok(Path::new(folder)),
+            words => {
+                let message =
+                    format!("`dtrain data inspect` looks at one folder, and {} were given", words.len());
+                Err((message, "settings go with `--views DIR`".to_owned()))
+            }
+        }
+    }
 }
 
 /// Generators.

@@ -7,12 +7,12 @@ use dtrain_configs::schema::{DataConfig, DataKind};
 use xxhash_rust::xxh3::Xxh3Default;
 
 use super::cut::pieces_of_file;
-use super::{Begin, Dataset, Recordings, Sample, SkippedFile, images};
+use super::{Begin, Dataset, Recordings, Sample, SkippedFile, image_files, images};
 use crate::error::DataError;
 use crate::scan::{Family, find_files, read_headers};
 
 impl Dataset {
-    /// Opens `paths` in their order, of the kind that `config` reads: recordings and folders of recordings, which are
+    /// Opens `paths` in their order, of the kind that `config` reads: recordings or image files, and folders of them, which are
     /// walked, or one folder with a set of images. All of them are in the test part, and no label is known. Recordings
     /// that cannot be read are skipped, however many; there may be none left.
     ///
@@ -21,6 +21,9 @@ impl Dataset {
     pub fn of_files(config: &DataConfig, paths: &[PathBuf]) -> Result<Self, DataError> {
         match (config.kind, paths) {
             (DataKind::Sound, _) => of_recordings(config, paths),
+            (DataKind::Images, _) if config.images.size.is_some() => {
+                image_files::open_unlabelled(config, paths)
+            }
             (DataKind::Images, [root]) => images::open_unlabelled(config, root),
             (DataKind::Images, _) => Err(DataError::SeveralImageSets { num_paths: paths.len() }),
         }
@@ -37,12 +40,7 @@ fn of_recordings(config: &DataConfig, paths: &[PathBuf]) -> Result<Dataset, Data
         }
         let tree = find_files(path, Family::Recordings)?;
         named.extend(tree.files.iter().map(|relative| path.join(relative)));
-        let reason = || "its name is not Unicode".to_owned();
-        skipped.extend(tree.unprintable.into_iter().map(|path| SkippedFile {
-            path,
-            reason: reason(),
-            advice: None,
-        }));
+        skipped.extend(tree.unprintable.into_iter().map(SkippedFile::unprintable));
     }
     let mut hash = Xxh3Default::new();
     let (mut samples, mut files) = (Vec::new(), Vec::new());

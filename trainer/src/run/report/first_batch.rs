@@ -1,8 +1,10 @@
-//! What the samples of the first batch are, for its picture.
+//! What a batch shows: its views as pictures, and what the samples are.
 
 use dtrain_data::{Dataset, LabelColumn};
+use tch::{TchError, Tensor};
 
-use crate::batch::Batch;
+use crate::batch::{Batch, first_views};
+use crate::track::{Color, Matrix, Picture, TrackError};
 
 /// Labels of a sample that are written above it.
 const MAX_LABELS: usize = 4;
@@ -24,6 +26,45 @@ pub(crate) fn captions(dataset: &Dataset, batch: &Batch) -> Vec<String> {
         labels_of(at).into_iter().chain(name).collect::<Vec<_>>().join(", ")
     };
     batch.kept_ids().enumerate().map(caption).collect()
+}
+
+/// The views of the first samples of a batch, as the network sees them: a picture for each group that has any, with its number. A
+/// row per sample, with its label above it, and a column per view.
+pub(crate) fn pictures_of(
+    batch: &Batch,
+    num_samples: usize,
+    labels: &[String],
+) -> Result<Vec<(usize, Picture)>, TrackError> {
+    let undrawn = |error: TchError| TrackError::Picture { reason: error.to_string() };
+    let mut pictures = Vec::new();
+    for (number, group) in batch.groups.iter().enumerate() {
+        if group.num_views == 0 || batch.kept.is_empty() {
+            continue;
+        }
+        let views = first_views(group, batch.kept.len(), num_samples).map_err(undrawn)?;
+        let values = Vec::<f32>::try_from(views.flatten(0, -1)).map_err(undrawn)?;
+        let rows = rows(&values, &views, group.shape)?;
+        pictures.push((number, Picture::grid(&rows, labels, Color::Viridis)?));
+    }
+    Ok(pictures)
+}
+
+/// A row per sample, a column per view, of `values` of `views` [num_views, samples, C, H, W].
+fn rows<'a>(
+    values: &'a [f32],
+    views: &Tensor,
+    [channels, height, width]: [usize; 3],
+) -> Result<Vec<Vec<Matrix<'a>>>, TrackError> {
+    let len = channels * height * width;
+    let size = |axis: usize| views.size().get(axis).map_or(0, |&size| size as usize);
+    let (num_views, samples) = (size(0), size(1));
+    let view_of = |view: usize, sample: usize| {
+        let begin = (view * samples + sample) * len;
+        let values = values.get(begin..begin + len).unwrap_or_default();
+        Matrix::new(values, channels, height, width)
+    };
+    let row = |sample| (0..num_views).map(|view| view_of(view, sample)).collect();
+    (0..samples).map(row).collect()
 }
 
 fn beginning(class: &str) -> String {

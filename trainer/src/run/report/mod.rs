@@ -14,4 +14,4 @@ pub use observer::{Evaluated, Observer, Progress, Silent};
 pub use tracker::Tracker;
 
 pub(crate) use describe::{describe, describe_saving};
-pub(crate) use first_batch::captions;
+pub(crate) use first_batch::{captions, pictures_of};

@@ -1,14 +1,13 @@
 //! Metrics of a run in all the forms it writes them: `metrics.jsonl` and TensorBoard. Silent on ranks other than 0.
 
-use dtrain_configs::RunDir;
-use dtrain_configs::schema::TrackConfig;
-use tch::{TchError, Tensor};
-
-use crate::batch::{Batch, first_views};
+use super::first_batch::pictures_of;
+use crate::batch::Batch;
 use crate::track::{
     BestWeights, Color, EventWriter, HparamValue, Matrix, Metrics, MetricsFile, Picture, SessionStatus,
     TrackError,
 };
+use dtrain_configs::RunDir;
+use dtrain_configs::schema::TrackConfig;
 
 /// Samples of the first batch that are pictured.
 const PICTURED_SAMPLES: usize = 8;
@@ -78,19 +77,12 @@ impl Tracker {
     /// the samples that are present.
     pub fn first_batch(&mut self, batch: &Batch, labels: &[String]) -> Result<(), TrackError> {
         let Some(events) = &mut self.events else { return Ok(()) };
-        for (number, group) in batch.groups.iter().enumerate() {
-            if group.num_views == 0 || batch.kept.is_empty() {
-                continue;
-            }
-            let undrawn = |error: TchError| TrackError::Picture { reason: error.to_string() };
-            let views = first_views(group, batch.kept.len(), PICTURED_SAMPLES).map_err(undrawn)?;
-            let values = Vec::<f32>::try_from(views.flatten(0, -1)).map_err(undrawn)?;
-            let rows = pictured(&values, &views, group.shape)?;
+        for (number, picture) in pictures_of(batch, PICTURED_SAMPLES, labels)? {
             let tag = match number {
                 0 => "first_batch/views".to_owned(),
                 number => format!("first_batch/views_{number}"),
             };
-            events.image(0, &tag, &Picture::grid(&rows, labels, Color::Viridis)?)?;
+            events.image(0, &tag, &picture)?;
         }
         events.flush()
     }
@@ -126,22 +118,4 @@ impl Tracker {
             None => Ok(()),
         }
     }
-}
-
-/// A row per sample, a column per view, of `values` of `views` [num_views, samples, C, H, W].
-fn pictured<'a>(
-    values: &'a [f32],
-    views: &Tensor,
-    [channels, height, width]: [usize; 3],
-) -> Result<Vec<Vec<Matrix<'a>>>, TrackError> {
-    let len = channels * height * width;
-    let size = |axis: usize| views.size().get(axis).map_or(0, |&size| size as usize);
-    let (num_views, samples) = (size(0), size(1));
-    let view_of = |view: usize, sample: usize| {
-        let begin = (view * samples + sample) * len;
-        let values = values.get(begin..begin + len).unwrap_or_default();
-        Matrix::new(values, channels, height, width)
-    };
-    let row = |sample| (0..num_views).map(|view| view_of(view, sample)).collect();
-    (0..samples).map(row).collect()
 }

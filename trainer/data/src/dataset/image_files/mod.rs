@@ -6,5 +6,7 @@ mod open;
 mod source;
 #[cfg(test)]
 mod tests;
+mod unlabelled;
 
 pub(super) use open::open;
+pub(super) use unlabelled::open_unlabelled;

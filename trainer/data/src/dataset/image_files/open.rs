@@ -22,7 +22,8 @@ use crate::labels::{LabelColumn, Listing, Row, list};
 use crate::scan::{Family, check_root};
 use crate::split::Part;
 
-type Readable = Vec<(Row, Option<Header>)>;
+/// What is read of the files, and of those that were looked at their headers.
+pub(super) type Readable = Vec<(Row, Option<Header>)>;
 
 /// Opens the image files below `root`.
 ///
@@ -94,7 +95,7 @@ pub(in crate::dataset) fn open(config: &DataConfig, root: &Path) -> Result<Datas
     Ok(dataset)
 }
 
-fn separate(
+pub(super) fn separate(
     rows: Vec<Row>,
     headers: Vec<Result<Option<Header>, ImageFileError>>,
 ) -> (Readable, Vec<(Row, ImageFileError)>) {
@@ -108,7 +109,7 @@ fn separate(
     (readable, unreadable)
 }
 
-fn skipped_file((row, error): &(Row, ImageFileError)) -> SkippedFile {
+pub(super) fn skipped_file((row, error): &(Row, ImageFileError)) -> SkippedFile {
     SkippedFile {
         path: row.relative.clone(),
         reason: error.problem.to_string(),

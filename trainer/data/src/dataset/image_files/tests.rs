@@ -151,3 +151,14 @@ fn a_file_that_is_damaged_later_is_named() {
     assert_eq!(named, path);
     assert!(reason.contains("truncated") || reason.contains("damaged"), "{reason}");
 }
+
+#[test]
+fn files_and_folders_are_asked_about_without_labels() {
+    let folder = folder();
+    let paths = [folder.path().join("val/dog/more/high.bmp"), folder.path().join("train/cat")];
+    std::fs::write(folder.path().join("train/cat/words.jpg"), "words").unwrap();
+    let dataset = Dataset::of_files(&config(), &paths).unwrap();
+    assert_eq!((dataset.test.len(), dataset.skipped.len(), dataset.labels.len()), (3, 1, 0));
+    assert!(dataset.name_of(0).unwrap().ends_with("val/dog/more/high.bmp"));
+    view(&dataset, ImageAugmentConfig::default(), 2, false).unwrap();
+}
