@@ -12,6 +12,7 @@ const ONE_LOGGER: &str =
 const ALWAYS: &str = "leave it out: checkpoints are always written, as `checkpoint.every_steps` says";
 const BAR: &str = "leave it out: there is a bar on a terminal, and lines elsewhere";
 const RENDEZVOUS: &str = "leave it out: MPI and the launcher find the processes";
+const SHARES: &str = "the shares of all phases together; `phases.list` says what each trains";
 const IN_EPOCHS: &str = "in whole epochs";
 const STEPS_OF_BATCH: &str =
     "`trainer.batch_size` is what an optimizer step sees, and a micro-batch what fits into memory at once";
@@ -67,7 +68,7 @@ pub(super) const WORDS: &[Moved] = &[
     noted(
         "method_kwargs.**",
         "method=NAME",
-        "one of simclr, supcon, byol, simsiam, dino, supervised and multihead; its keys are `method.*`",
+        "one of simclr, supcon, byol, simsiam, dino, supervised, multihead and vqvae; its keys are `method.*`",
     ),
     noted("optimizer.batch_size", "trainer.batch_size=?", "the batch over all processes"),
     noted(
@@ -167,6 +168,30 @@ pub(super) const WORDS: &[Moved] = &[
         "a new run starts from the weights by `init_from=?`",
     ),
     key("pretrained", "init_from=RUN"),
+    // Trainers of VQ-VAEs with semantic heads
+    noted("phase1_frac", "phases.fracs=[P1,P2,P3]", SHARES),
+    noted("phase2_frac", "phases.fracs=[P1,P2,P3]", SHARES),
+    noted("phase3_frac", "phases.fracs=[P1,P2,P3]", SHARES),
+    noted("no_staged_training", "phases.enabled=false", ""),
+    noted("subset_fraction", "++data.splits.default.subset_fraction=?", "of each machine id"),
+    noted(
+        "val_fraction",
+        "++data.splits.default.val_fraction=?",
+        "of each machine id, of what `subset_fraction` keeps",
+    ),
+    noted(
+        "norm_stats_path",
+        "",
+        "leave it out: each view is normalized by itself, as `data.features.normalize` says",
+    ),
+    when("transform_head_per_patch", &["", "true", "True"], "method.transform_head_per_patch=true", ""),
+    key("lambda_machine_id", "method.lambda_machine_id=?"),
+    key("lambda_transform", "method.lambda_transform=?"),
+    noted("num_machine_ids", "", "leave it out: the data say which machines there are"),
+    noted("lr_warmup_epochs", "schedule.warmup_epochs=?", ""),
+    key("grad_clip", "trainer.grad_clip=?"),
+    noted("data_root", "data.root=?", "the folder of one type of machine, such as PATH/fan"),
+    noted("machine_type", "data.root=PATH/?", "the folder of that type"),
     // W&B
     noted("wandb.**", "", ONE_LOGGER),
     noted("project", "", ONE_LOGGER),

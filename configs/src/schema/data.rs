@@ -189,6 +189,8 @@ pub enum GeneratorKind {
     SpokenDigits,
     /// Ten classes of sounds in the layout of ESC-50.
     EnvironmentalSounds,
+    /// Machines of one type, each with a hum, harmonics and noise of its own, and recordings with known faults.
+    MachineSounds,
     /// Drawn digits in MNIST's files, with stroke thickness and smoothness as further labels.
     Digits,
     /// Spectrograms of synthesized resonators in VIMH files, labelled with note number and velocity.
@@ -205,7 +207,9 @@ impl GeneratorKind {
     /// What it makes.
     pub fn makes(self) -> DataKind {
         match self {
-            Self::Birdsong | Self::SpokenDigits | Self::EnvironmentalSounds => DataKind::Sound,
+            Self::Birdsong | Self::SpokenDigits | Self::EnvironmentalSounds | Self::MachineSounds => {
+                DataKind::Sound
+            }
             Self::Digits | Self::Vimh | Self::Cifar10 | Self::Cifar100mh | Self::Images => DataKind::Images,
         }
     }
@@ -240,6 +244,9 @@ pub struct LabelsConfig {
     /// File-name source: regular expression over the path relative to `root`, with `/` between folders; each named
     /// group is a label.
     pub pattern: String,
+    /// Labels whose values are whole numbers and the numbers of their classes, such as `[machine_id]`: of 00, 02, 04 and 06 there
+    /// are seven classes then, of which three have no sample. Other labels are numbered in their order.
+    pub numbered: Vec<String>,
     /// Folder and file-name sources: folders that hold no samples, relative to `root`, such as `_background_noise_`.
     pub leave_out: Vec<String>,
 }
@@ -257,6 +264,7 @@ impl Default for LabelsConfig {
             begin: None,
             end: None,
             pattern: String::new(),
+            numbered: Vec::new(),
             leave_out: Vec::new(),
         }
     }
@@ -275,7 +283,7 @@ pub enum LabelSource {
 }
 
 /// One way to split. Samples that share the value of `by` stay together.
-#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct SplitConfig {
     /// Label whose values are assigned to the parts; `null`: `data.recording`, or else each file by itself.
@@ -288,11 +296,41 @@ pub struct SplitConfig {
     pub test_fraction: f64,
     /// Share of each class's groups that forms the validation part, where `val` is empty and there is no `val_list`.
     pub val_fraction: f64,
+    /// Samples of which none is learned from; they are the test part, with as many others of each class of `target`.
+    pub anomalies: Option<AnomaliesConfig>,
+    /// Share of each class's groups that takes part in training and validation; the others are left out.
+    pub subset_fraction: f64,
     /// File that lists recordings of the test part, a path relative to `root` on each line; the file too is relative to
     /// `root`. It goes before everything that follows from `by`.
     pub test_list: Option<PathBuf>,
     /// File that lists recordings of the validation part, as `test_list`.
     pub val_list: Option<PathBuf>,
+}
+
+impl Default for SplitConfig {
+    fn default() -> Self {
+        Self {
+            by: None,
+            test: Vec::new(),
+            val: Vec::new(),
+            test_fraction: 0.0,
+            val_fraction: 0.0,
+            anomalies: None,
+            subset_fraction: 1.0,
+            test_list: None,
+            val_list: None,
+        }
+    }
+}
+
+/// Samples that only a test is about.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct AnomaliesConfig {
+    /// The label that tells them.
+    pub label: String,
+    /// Its values, such as `[abnormal]`.
+    pub values: Vec<String>,
 }
 
 /// Decoding.
@@ -335,7 +373,9 @@ pub struct FeatureConfig {
     pub mel_scale: MelScale,
     /// Normalization of the filters.
     pub mel_norm: MelNorm,
-    /// Added to the power before the logarithm.
+    /// Logarithm of the power.
+    pub log: LogScale,
+    /// `log: offset`: added to the power before the logarithm.
     pub log_offset: f64,
     /// Normalization of a spectrogram.
     pub normalize: Normalize,
@@ -351,6 +391,7 @@ impl Default for FeatureConfig {
             f_max: None,
             mel_scale: MelScale::Htk,
             mel_norm: MelNorm::None,
+            log: LogScale::Offset,
             log_offset: 1e-6,
             normalize: Normalize::View,
         }
@@ -365,6 +406,17 @@ pub enum MelScale {
     Htk,
     /// Linear below 1 kHz, logarithmic above (Auditory Toolbox).
     Slaney,
+}
+
+/// Logarithm of a power.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LogScale {
+    /// ln(power + `log_offset`).
+    #[default]
+    Offset,
+    /// ln(1 + power), which is 0 for silence.
+    Log1p,
 }
 
 /// Normalization of the mel filters.

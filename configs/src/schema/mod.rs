@@ -27,15 +27,16 @@ mod trainer;
 pub use alarms::{Alarm, AlarmAction, AlarmActions, AlarmsConfig};
 pub use augment::{
     AugmentConfig, AugmentDevice, ByView, ImageAugmentConfig, Interpolation, SmallViewsConfig,
-    SpecAugmentConfig,
+    SpecAugmentConfig, TransformsConfig,
 };
 pub use auto::Auto;
 pub use banks::{BankConfig, SameBy};
 pub use checkpoint::CheckpointConfig;
 pub use comm::{CommBackend, CommConfig};
 pub use data::{
-    AudioConfig, DataConfig, DataKind, FeatureConfig, GenerateConfig, GeneratorKind, ImagesConfig,
-    LabelMapConfig, LabelSource, LabelsConfig, MelNorm, MelScale, Normalize, PoolConfig, SplitConfig,
+    AnomaliesConfig, AudioConfig, DataConfig, DataKind, FeatureConfig, GenerateConfig, GeneratorKind,
+    ImagesConfig, LabelMapConfig, LabelSource, LabelsConfig, LogScale, MelNorm, MelScale, Normalize,
+    PoolConfig, SplitConfig,
 };
 pub use eval::{
     AuditConfig, Baseline, Encoder, EvalConfig, EvalWeights, FewShotConfig, KnnConfig, KnnVariant,
@@ -43,14 +44,15 @@ pub use eval::{
 };
 pub use heads::{HeadConfig, HeadLoss, HeadSettings, HeadsConfig};
 pub use method::{
-    BatchFacts, ByolConfig, DinoConfig, DinoHeadConfig, EntropyFacts, LabelUse, LossMarks, MethodConfig,
-    MethodFacts, PairExclusion, PairFacts, PositiveRule, PredictorConfig, ProjectorConfig, Sampling,
-    SimclrConfig, SimsiamConfig, SupconConfig, SupervisedConfig, TeacherFacts, ViewFacts,
+    BatchFacts, ByolConfig, CodebookConfig, CodebookKind, DinoConfig, DinoHeadConfig, EntropyFacts, LabelUse,
+    LossMarks, MethodConfig, MethodFacts, PairExclusion, PairFacts, PositiveRule, PredictorConfig,
+    ProjectorConfig, QuantizerGradient, Sampling, SemanticHeadsConfig, SimclrConfig, SimsiamConfig,
+    Smoothing, SupconConfig, SupervisedConfig, TeacherFacts, UnusedClasses, ViewFacts, VqvaeConfig,
 };
 pub use model::{
-    BnStatistics, CnnSmallConfig, ModelConfig, NetworkConfig, NetworkFacts, NetworkVariant, Norm,
-    ResnetArchitecture, ResnetConfig, ResnetDepth, SimpleCnnConfig, Stem, Torchvision, VitConfig, VitPool,
-    VitShape, VitSize,
+    BnStatistics, CnnSmallConfig, ConvEncoderConfig, ModelConfig, NetworkConfig, NetworkFacts,
+    NetworkVariant, Norm, ResnetArchitecture, ResnetConfig, ResnetDepth, SimpleCnnConfig, Stem, Torchvision,
+    VitConfig, VitPool, VitShape, VitSize,
 };
 pub use monitor::{MetricSum, MonitorMode};
 pub use optimizer::{

@@ -1,7 +1,7 @@
 //! Checks of `augment`.
 
 use crate::checks::Checks;
-use crate::schema::{ByView, DataConfig, DataKind, RunConfig, SpecAugmentConfig};
+use crate::schema::{ByView, DataConfig, DataKind, RunConfig, SpecAugmentConfig, TransformsConfig};
 
 pub(super) fn check(config: &RunConfig, checks: &mut Checks) {
     check_other_kind(config, checks);
@@ -70,11 +70,32 @@ fn check_sound(config: &RunConfig, checks: &mut Checks) {
     }
     checks.fraction("augment.noise_probability", augment.noise_probability);
     checks.range("augment.noise_snr_db", augment.noise_snr_db);
+    if let Some(transforms) = &augment.transforms {
+        check_transforms(transforms, checks);
+    }
     checks.count("augment.spec_augment.num_freq_masks", spec.num_freq_masks as u64, 0, 100);
     checks.count("augment.spec_augment.num_time_masks", spec.num_time_masks as u64, 0, 100);
     check_freq_width("augment.spec_augment.max_freq_width", spec, &config.data, checks);
     let clip_secs = config.data.audio.clip_secs;
     check_time_width("augment.spec_augment.max_time_width", spec, clip_secs, &config.data, checks);
+}
+
+/// Shares that lie between 0 and 1, and begin above 0: what cannot be told from no change teaches nothing.
+fn check_transforms(transforms: &TransformsConfig, checks: &mut Checks) {
+    for (key, [low, high], most) in [
+        ("augment.transforms.shift", transforms.shift, 0.9),
+        ("augment.transforms.pitch", transforms.pitch, 0.9),
+        ("augment.transforms.time_mask", transforms.time_mask, 0.9),
+        ("augment.transforms.freq_mask", transforms.freq_mask, 0.9),
+        ("augment.transforms.noise", transforms.noise, 100.0),
+    ] {
+        checks.require(
+            low > 0.0 && low <= high && high <= most,
+            [key],
+            || format!("`{key}` is a range from low to high within (0, {most}], not [{low}, {high}]"),
+            "a change of no strength could not be told from none",
+        );
+    }
 }
 
 fn check_freq_width(key: &'static str, spec: &SpecAugmentConfig, data: &DataConfig, checks: &mut Checks) {

@@ -43,6 +43,7 @@ fn make(kind: Generator, out: Option<PathBuf>, seed: u64, scale: f64) -> Result<
         Generator::EnvironmentalSounds => {
             recordings(RecordingSetKind::EnvironmentalSounds, "environmental-sounds")
         }
+        Generator::MachineSounds => recordings(RecordingSetKind::MachineSounds, "machine-sounds"),
         Generator::Digits => images(ImageSetKind::Digits),
         Generator::Vimh => images(ImageSetKind::Vimh),
         Generator::Cifar10 => images(ImageSetKind::Cifar10),

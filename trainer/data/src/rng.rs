@@ -51,6 +51,10 @@ pub enum Purpose {
     Blur = 13,
     /// Whether bright pixels of an image are inverted.
     Solarize = 14,
+    /// Which of several changes a spectrogram has, and how strong it is.
+    Transform = 15,
+    /// Noise on a spectrogram.
+    TransformNoise = 16,
 }
 
 /// The name of one view of one sample in one epoch.

@@ -18,6 +18,8 @@ pub(super) enum Part {
     Val,
     /// Reported on.
     Test,
+    /// Left out.
+    Unused,
 }
 
 /// What the split of samples depends on.
@@ -34,11 +36,19 @@ pub(super) struct SplitInput<'a> {
     pub classes: &'a [Option<u32>],
     /// Part of each sample that a list of paths names; empty where there is no list.
     pub of_list: &'a [Option<Part>],
+    /// Which samples are anomalies, and test samples by that; empty where the data have none.
+    pub anomalies: &'a [bool],
 }
 
 impl SplitInput<'_> {
     fn is_listed(&self, sample: usize) -> bool {
         self.of_list.get(sample).is_some_and(Option::is_some)
+    }
+
+    /// Anomalies of a class.
+    fn num_anomalies(&self, class: Option<u32>) -> usize {
+        let samples = self.anomalies.iter().zip(self.classes);
+        samples.filter(|(is_one, of_sample)| **is_one && **of_sample == class).count()
     }
 }
 
@@ -58,13 +68,15 @@ pub(super) fn split(config: &SplitConfig, input: &SplitInput<'_>) -> Result<Vec<
         });
     }
     let mut part_of = listed(config, input)?;
+    let subset = config.subset_fraction;
+    if !(subset > 0.0 && subset <= 1.0) {
+        return Err(DataError::SubsetFraction { key: input.key.to_owned(), fraction: subset });
+    }
     let is_named = |values: &[String], list: bool| !values.is_empty() || list;
-    let test_fraction =
-        if is_named(&config.test, config.test_list.is_some()) { 0.0 } else { config.test_fraction };
-    let val_fraction =
-        if is_named(&config.val, config.val_list.is_some()) { 0.0 } else { config.val_fraction };
-    if test_fraction + val_fraction > 0.0 {
-        for (group, part) in by_fraction(test_fraction, val_fraction, input, &part_of) {
+    let test = if is_named(&config.test, config.test_list.is_some()) { 0.0 } else { config.test_fraction };
+    let val = if is_named(&config.val, config.val_list.is_some()) { 0.0 } else { config.val_fraction };
+    if test + val > 0.0 || subset < 1.0 || !input.anomalies.is_empty() {
+        for (group, part) in by_fraction(Shares { test, val, subset }, input, &part_of) {
             part_of.insert(group, part);
         }
     }
@@ -120,11 +132,20 @@ fn listed<'a>(
     Ok(part_of)
 }
 
+/// Shares of the groups of a class.
+#[derive(Clone, Copy)]
+struct Shares {
+    test: f64,
+    val: f64,
+    /// Of those that are not for the test.
+    subset: f64,
+}
+
 /// Parts of the groups that are not `taken`. A class of at least two groups gives at least one to each part that
-/// wants a share, as long as one is left for train.
+/// wants a share, as long as one is left for train. A class with anomalies gives the test as many groups besides as it has
+/// anomalies, half of its groups at most.
 fn by_fraction<'a>(
-    test_fraction: f64,
-    val_fraction: f64,
+    shares: Shares,
     input: &SplitInput<'a>,
     taken: &BTreeMap<Group<'a>, Part>,
 ) -> Vec<(Group<'a>, Part)> {
@@ -135,11 +156,25 @@ fn by_fraction<'a>(
         }
     }
     let mut parts = Vec::new();
-    for (_, mut groups) in groups_of_class {
+    for (class, mut groups) in groups_of_class {
         groups.sort_by_key(|group| (xxh3_64(group.name().as_bytes()), *group));
-        let num_test = num_of(test_fraction, groups.len(), 0);
-        let num_val = num_of(val_fraction, groups.len(), num_test);
-        let wanted = std::iter::repeat_n(Part::Test, num_test).chain(std::iter::repeat_n(Part::Val, num_val));
+        let beside_anomalies = input.num_anomalies(class).min(groups.len() / 2);
+        let num_test = num_of(shares.test, groups.len(), 0).max(beside_anomalies);
+        let kept = match shares.subset < 1.0 {
+            true => num_of(shares.subset, groups.len() - num_test, 0),
+            false => groups.len() - num_test,
+        };
+        let num_val = match shares.subset < 1.0 || beside_anomalies > 0 {
+            true => num_of(shares.val, kept, 0),
+            false => num_of(shares.val, groups.len(), num_test),
+        };
+        let wanted = [
+            (Part::Test, num_test),
+            (Part::Val, num_val),
+            (Part::Train, kept - num_val.min(kept)),
+            (Part::Unused, groups.len() - num_test - kept),
+        ];
+        let wanted = wanted.into_iter().flat_map(|(part, count)| std::iter::repeat_n(part, count));
         parts.extend(groups.into_iter().zip(wanted));
     }
     parts
@@ -188,7 +223,15 @@ mod tests {
         let of_list = &[];
         split(
             config,
-            &SplitInput { key: "data.splits.x", by: "take", groups, paths: &paths, classes, of_list },
+            &SplitInput {
+                key: "data.splits.x",
+                by: "take",
+                groups,
+                paths: &paths,
+                classes,
+                of_list,
+                anomalies: &[],
+            },
         )
     }
 
@@ -208,6 +251,7 @@ mod tests {
             paths: &paths,
             classes: &classes,
             of_list: &of_list,
+            anomalies: &[],
         };
         let listed = SplitConfig { test_list: Some("t.txt".into()), ..config(&[], &["p3", "p5"], 0.9, 0.0) };
         let parts = split(&listed, &input).unwrap();
@@ -297,5 +341,51 @@ mod tests {
             samples.rotate_left(rotation % len);
             prop_assert_eq!(parts, parts_of(&samples));
         }
+    }
+
+    /// Two machines of 40 healthy recordings, one with 6 faults and one with 30, which are in the test by a list.
+    #[test]
+    fn faults_bring_as_many_healthy_recordings_of_their_machine_and_a_subset_leaves_others_out() {
+        let counts = [(0_u32, 40, 6), (2, 40, 30)];
+        let (mut names, mut classes, mut anomalies) = (Vec::new(), Vec::new(), Vec::new());
+        for (class, normal, faulty) in counts {
+            for i in 0..normal + faulty {
+                names.push(format!("{class}/{i}"));
+                classes.push(Some(class));
+                anomalies.push(i >= normal);
+            }
+        }
+        let paths: Vec<&str> = names.iter().map(String::as_str).collect();
+        let groups: Vec<Option<&str>> = paths.iter().copied().map(Some).collect();
+        let of_list: Vec<Option<Part>> = anomalies.iter().map(|&one| one.then_some(Part::Test)).collect();
+        let input = SplitInput {
+            key: "data.splits.x",
+            by: "path",
+            groups: &groups,
+            paths: &paths,
+            classes: &classes,
+            of_list: &of_list,
+            anomalies: &anomalies,
+        };
+        let parts = |subset_fraction: f64| {
+            split(&SplitConfig { subset_fraction, ..config(&[], &[], 0.0, 0.1) }, &input)
+        };
+        let found = |parts: &[Part], class: u32, part: Part| {
+            let own = parts.iter().zip(&classes).filter(|(of, own)| **of == part && **own == Some(class));
+            own.count()
+        };
+        let all = parts(1.0).unwrap();
+        // Half of the healthy ones at most; a tenth of the rest is for validation.
+        for (class, test, val, train) in [(0, 12, 3, 31), (2, 50, 2, 18)] {
+            let counts = [Part::Test, Part::Val, Part::Train].map(|part| found(&all, class, part));
+            assert_eq!(counts, [test, val, train], "{class}");
+        }
+        let some = parts(0.5).unwrap();
+        for (class, test, val, train, unused) in [(0, 12, 2, 15, 17), (2, 50, 1, 9, 10)] {
+            let parts = [Part::Test, Part::Val, Part::Train, Part::Unused];
+            assert_eq!(parts.map(|part| found(&some, class, part)), [test, val, train, unused], "{class}");
+        }
+        let error = parts(0.0).unwrap_err().to_string();
+        assert_eq!(error, "`data.splits.x.subset_fraction` = 0 must be above 0 and at most 1");
     }
 }

@@ -11,8 +11,9 @@ use dtrain_comm::{Background, local_world};
 use dtrain_configs::schema::{
     AdamConfig, AdamwConfig, ClipNorm, LarsConfig, MethodConfig, ModelConfig, PairExclusion, PhasesConfig,
     PositiveRule, ProjectorConfig, Sampling, SgdConfig, SimclrConfig, SupconConfig, SupervisedConfig,
+    TransformsConfig,
 };
-use dtrain_data::GroupRequest;
+use dtrain_data::{GroupRequest, Values};
 
 mod contract;
 mod crops;
@@ -185,7 +186,11 @@ fn local_batch(case: &Case, engine: &Engine, own: &[u64], first: usize, global_s
     let targets = targets.with_labels(method.heads(), heads::labels(method, own)).unwrap();
     // Each further group is of half the size.
     let groups = (0..).zip(engine.method().view_groups()).map(|(group, GroupRequest { num_views, .. })| {
-        ViewGroup::new(num_views, views(own, num_views, case.size >> group))
+        let mut group = ViewGroup::new(num_views, views(own, num_views, case.size >> group));
+        let drawn =
+            (0..num_views).flat_map(|view| own.iter().map(move |&s| (s as i64 + i64::from(view)) % 6));
+        group.drawn.put(TransformsConfig::COLUMN, 1, Values::I64(drawn.collect())).unwrap();
+        group
     });
     LocalBatch::of_groups(groups.collect(), targets).unwrap()
 }

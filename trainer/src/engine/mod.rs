@@ -43,7 +43,7 @@ pub use validation::{LossSums, Validation};
 
 use crate::coordinator::Course;
 use crate::error::TrainError;
-use crate::method::{HeadReading, Method, Targets};
+use crate::method::{HeadReading, Method, Reconstruction, Targets};
 use crate::model::ForwardContext;
 use crate::model::parameters::Parameters;
 use crate::torch_extra::{LossScale, SyncStatistics, keep_large_blocks};
@@ -262,6 +262,17 @@ impl Engine {
             let heads = if ask_heads { self.method.read_heads(&embeddings, targets)? } else { Vec::new() };
             Ok(Read { embeddings: embeddings.f_to_kind(self.kind())?, heads })
         })
+    }
+}
+
+impl Engine {
+    /// `inputs` `[n, C, H, W]` coded and decoded, where the method does that.
+    ///
+    /// # Errors
+    /// When memory runs out.
+    pub fn reconstruct(&self, inputs: &Tensor) -> Result<Option<Reconstruction>, TrainError> {
+        let _reduced = self.settings.arithmetic.enter(self.device());
+        Ok(tch::no_grad(|| self.method.reconstruct(inputs))?)
     }
 }
 

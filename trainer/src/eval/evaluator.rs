@@ -8,7 +8,7 @@ use super::{Embeddings, Evaluation, Reading, Thoroughness};
 use crate::batch::Batch;
 use crate::engine::{Engine, Read};
 use crate::error::TrainError;
-use crate::method::{Method, TargetColumns, Targets};
+use crate::method::{Method, Reconstruction, TargetColumns, Targets};
 
 /// What is evaluated, as far as it is known before any sample is read.
 pub struct Subject<'a> {
@@ -51,12 +51,18 @@ pub struct Asks {
     pub embeddings: bool,
     /// What the method's heads say.
     pub heads: bool,
+    /// Views coded and decoded.
+    pub reconstruction: bool,
 }
 
 impl Asks {
     /// What either asks for.
     pub(super) fn or(self, other: Self) -> Self {
-        Self { embeddings: self.embeddings || other.embeddings, heads: self.heads || other.heads }
+        Self {
+            embeddings: self.embeddings || other.embeddings,
+            heads: self.heads || other.heads,
+            reconstruction: self.reconstruction || other.reconstruction,
+        }
     }
 
     /// Whether the part need not be read.
@@ -73,6 +79,8 @@ pub struct Seen<'a> {
     pub targets: &'a Targets,
     /// What was asked for.
     pub read: &'a Read,
+    /// The views coded and decoded, where that was asked for and the method does it.
+    pub reconstruction: Option<&'a Reconstruction>,
 }
 
 /// What an evaluator concludes from, when a part has been read.

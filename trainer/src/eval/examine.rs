@@ -116,8 +116,10 @@ impl Examiner<'_> {
         embeddings.left_out = self.reading.each(self.engine, what, ids, |batch, inputs| {
             let targets = &super::heads::targets(self.subject.dataset, batch, heads)?;
             let read = &self.engine.read(&inputs, targets, asks.heads)?;
+            let coded = if asks.reconstruction { self.engine.reconstruct(&inputs)? } else { None };
+            let reconstruction = coded.as_ref();
             for (evaluator, _) in evaluators.iter_mut().zip(&of_each).filter(|(_, own)| !own.is_nothing()) {
-                evaluator.see(role, &Seen { batch, targets, read })?;
+                evaluator.see(role, &Seen { batch, targets, read, reconstruction })?;
             }
             if asks.embeddings {
                 rows.push(read.embeddings.f_to_device(Device::Cpu).map_err(room)?);

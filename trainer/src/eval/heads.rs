@@ -50,7 +50,8 @@ pub struct HeadResult {
 impl HeadResult {
     /// A head of which nothing but its confusion is known, as if each wrong answer had cost nothing.
     pub fn of_confusion(name: &str, classes: Vec<String>, confusion: &[u64]) -> Self {
-        let task = HeadTask { name: name.to_owned(), num_classes: classes.len() as i64, values: Vec::new() };
+        let task =
+            HeadTask { name: name.to_owned(), num_classes: classes.len() as i64, ..HeadTask::default() };
         let confusion = confusion.iter().map(|&count| count as f64).collect();
         Sums { loss: 0.0, error: 0.0, confusion }.conclude(&task, classes, 1.0)
     }
@@ -286,7 +287,7 @@ mod tests {
     use super::*;
 
     fn task(values: &[f64]) -> HeadTask {
-        HeadTask { name: "note".into(), num_classes: 3, values: values.to_vec() }
+        HeadTask { name: "note".into(), num_classes: 3, values: values.to_vec(), ..HeadTask::default() }
     }
 
     fn none() -> Sums {

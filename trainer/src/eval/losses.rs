@@ -8,9 +8,9 @@ use dtrain_data::{BatchRequest, Dataset, Draw, evaluation_batches, share};
 
 use super::batches::named_on_all_ranks;
 use super::evaluator::{Asks, Conclusion, Evaluator, LossBatches, Role, Subject};
-use super::{Evaluation, Reading, Thoroughness, names};
+use super::{Evaluation, Thoroughness, names};
 use crate::batch::{start_loader, upload};
-use crate::engine::{Engine, Validation};
+use crate::engine::Validation;
 use crate::error::TrainError;
 use crate::method::{LocalBatch, Method, Targets};
 
@@ -37,7 +37,7 @@ pub(super) struct Objectives<'a> {
 impl<'a> Objectives<'a> {
     pub(super) fn new(subject: &Subject<'a>) -> Self {
         let method = subject.method;
-        let said_by_heads = !method.heads().is_empty();
+        let said_by_heads = method.heads_say_losses();
         Self { batches: subject.losses, loss_names: method.loss_names(), said_by_heads }
     }
 }
@@ -63,27 +63,42 @@ impl Evaluator for Objectives<'_> {
         if self.said_by_heads {
             return Ok(Vec::new());
         }
-        let (losses, left_out) =
-            evaluate_losses(read.engine, read.reading, read.dataset, &self.batches, read.ids)?;
+        let method = read.engine.method();
+        // Several views are a pair loss's, and differ by augmentation; one view is what the probes see too.
+        let of_views = method.num_views() > 1;
+        let (mut losses, mut left_out) = evaluate_losses(read, &self.batches, of_views)?;
+        let augmented = method.measured_augmented();
+        if !augmented.is_empty() && !of_views {
+            let (of_augmented, unread) = evaluate_losses(read, &self.batches, true)?;
+            let measured = of_augmented.each.into_iter().filter(|(name, _)| augmented.contains(name));
+            for (name, mean) in measured {
+                losses.each.iter_mut().filter(|(own, _)| *own == name).for_each(|(_, own)| *own = mean);
+            }
+            losses.total = weighted(&losses.each, &method.loss_weights());
+            left_out.extend(unread);
+        }
         evaluation.add_losses(losses);
         Ok(left_out)
     }
 }
 
-/// Computes the losses on `ids`. The samples that could not be read come second.
+fn weighted(each: &[(String, f64)], weights: &[f64]) -> f64 {
+    // A loss without weight may have had nothing to be a mean over.
+    let terms = each.iter().zip(weights).filter(|(_, weight)| **weight != 0.0);
+    terms.map(|((_, mean), weight)| mean * weight).sum()
+}
+
+/// Computes the losses on the samples of the part, of views that are augmented or not. The samples that could not be read come
+/// second.
 fn evaluate_losses(
-    engine: &Engine,
-    reading: &Reading,
-    dataset: &Dataset,
+    &Conclusion { engine, reading, dataset, ids, .. }: &Conclusion<'_>,
     batches: &LossBatches<'_>,
-    ids: &[u32],
+    augment: bool,
 ) -> Result<(Losses, Vec<String>), TrainError> {
     let method = engine.method();
     let ids = learnable(method, dataset, batches.columns.target, ids);
     let world = engine.collective().world();
     let (num_views, groups) = (method.num_views(), method.view_groups());
-    // Several views are a pair loss's, and differ by augmentation; one view is what the probes see too.
-    let augment = num_views > 1;
     let most = reading.batch_size.div_ceil(world.world_size).div_ceil(num_views.max(1) as usize).max(1);
     let batches_of_ids = evaluation_batches(&ids, batches.batch_size, batches.seed);
     let mut requests = Vec::new();
@@ -126,7 +141,7 @@ fn evaluate_losses(
     let left_out = named_on_all_ranks(&**engine.collective(), &failed)?;
     let means = totals.into_iter().zip(counts).map(|(total, count)| total / count);
     let each: Vec<(String, f64)> = method.loss_names().into_iter().zip(means).collect();
-    let total = each.iter().zip(method.loss_weights()).map(|((_, mean), weight)| mean * weight).sum();
+    let total = weighted(&each, &method.loss_weights());
     Ok((Losses { each, total }, left_out))
 }
 

@@ -1,11 +1,14 @@
 //! Probes on frozen embeddings (which labels can be read off them, and how well) and what a method's own heads predict.
 //! All in evaluation mode, distributed over the ranks, each sample once.
 
+mod anomalies;
 mod answers;
+mod area;
 mod audit;
 mod batches;
 mod classes;
 mod classifiers;
+mod codes;
 mod effective_rank;
 mod embed;
 mod embedder;
@@ -58,8 +61,10 @@ pub use statistics::{Measured, measure_statistics};
 
 use crate::error::TrainError;
 use crate::track::Audit;
+use anomalies::Anomalies;
 use audit::ShortcutAudit;
 use classifiers::Classifiers;
+use codes::Codes;
 use effective_rank::effective_rank;
 use embedding_std::embedding_std;
 use few_shot::FewShots;
@@ -236,6 +241,8 @@ pub fn evaluators<'a>(subject: &Subject<'a>) -> Vec<Box<dyn Evaluator + 'a>> {
         Box::new(Probes::new(subject)),
         Box::new(Classifiers::new(subject)),
         Box::new(Objectives::new(subject)),
+        Box::new(Codes::new(subject)),
+        Box::new(Anomalies::new(subject)),
         Box::new(FewShots::new(subject)),
         Box::new(Figure::new(subject, names::EMBEDDING_STD, embedding_std)),
         Box::new(Figure::new(subject, names::EFFECTIVE_RANK, effective_rank)),

@@ -61,6 +61,11 @@ pub(super) const ALIGNMENT: &str = "alignment";
 /// Spread over the sphere.
 pub(super) const UNIFORMITY: &str = "uniformity";
 
+/// How many codes would be in use if all that are were used alike.
+pub(super) const PERPLEXITY: &str = "perplexity";
+/// Share of codes that the part uses.
+pub(super) const USAGE: &str = "codebook_usage";
+
 /// Of a figure that a part has one of.
 pub(super) fn of_part(part: &str, name: &str) -> String {
     format!("{part}/{name}")

@@ -164,6 +164,8 @@ pub struct GlobalRows {
 pub struct FirstStep<'a> {
     /// Seed of the run.
     pub seed: u64,
+    /// Sums of batch norm over ranks, where it is synchronized.
+    pub sync: Option<SyncStatistics>,
     /// See [`FirstStep::gather`].
     pub(crate) gather: &'a Gather<'a>,
 }

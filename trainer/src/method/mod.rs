@@ -8,6 +8,7 @@ mod dino;
 mod multihead;
 mod objective;
 mod pairs;
+mod patches;
 #[cfg(test)]
 mod siamese;
 mod simclr;
@@ -18,6 +19,7 @@ mod supervised;
 mod targets;
 mod task;
 mod views;
+mod vqvae;
 
 use dtrain_configs::schema::{Encoder, HeadSettings, MethodConfig, MethodFacts, ModelConfig};
 use dtrain_data::GroupRequest;
@@ -36,6 +38,7 @@ use crate::loss::heads::{head_loss, predicted_classes, predicted_values, probabi
 use crate::model::parameters::Parameters;
 use crate::model::{Backbone, ForwardContext};
 use crate::state::Stateful;
+use patches::Patches;
 
 /// Scope of the backbone's parameters; what follows `backbone.` are torchvision's names.
 pub const BACKBONE: &str = "backbone";
@@ -72,6 +75,19 @@ impl HeadReading {
             probabilities: probabilities(settings, scores),
         }
     }
+}
+
+/// What a network that codes and decodes makes of n views.
+#[derive(Debug)]
+pub struct Reconstruction {
+    /// Mean squared error of each view, `[n]`, f64.
+    pub errors: Tensor,
+    /// Mean squared distance of the latents of each view from their codes, `[n]`, f64.
+    pub distances: Tensor,
+    /// Codes of each view, `[n, L]`, patch by patch and row by row.
+    pub codes: Tensor,
+    /// The decoded views, `[n, C, H, W]`, without what belongs to no patch.
+    pub views: Tensor,
 }
 
 /// A training objective with its network.
@@ -189,6 +205,30 @@ pub trait Method: Send {
         &[]
     }
 
+    /// Whether what the heads say has all losses; otherwise an evaluation computes the objective besides.
+    fn heads_say_losses(&self) -> bool {
+        !self.heads().is_empty()
+    }
+
+    /// Names of the losses that only augmented views measure, such as one that asks which augmentation was drawn: evaluations,
+    /// whose views have none, take them from views as training has them.
+    fn measured_augmented(&self) -> Vec<String> {
+        Vec::new()
+    }
+
+    /// Codes that there are, of a method that codes views.
+    fn num_codes(&self) -> Option<i64> {
+        None
+    }
+
+    /// `inputs` `[n, C, H, W]` coded and decoded, in evaluation mode; `None` for a method that does no such thing.
+    ///
+    /// # Errors
+    /// When memory runs out.
+    fn reconstruct(&self, _inputs: &Tensor) -> Result<Option<Reconstruction>, TchError> {
+        Ok(None)
+    }
+
     /// What the heads say of `embeddings` `[n, num_features]`, one after the other.
     fn read_heads(&self, _embeddings: &Tensor, _targets: &Targets) -> Result<Vec<HeadReading>, TchError> {
         Ok(Vec::new())
@@ -228,8 +268,10 @@ pub fn build(
     task: &Task,
     parameters: &mut Parameters,
 ) -> Box<dyn Method> {
-    let backbone = parameters.scope(BACKBONE, |scope| crate::model::build_backbone(model, task.input, scope));
-    let parts = Parts { facts: method.facts(), model, backbone, task, parameters };
+    let facts = method.facts();
+    let seen = Patches::of(facts.patches).shape(task.input);
+    let backbone = parameters.scope(BACKBONE, |scope| crate::model::build_backbone(model, seen, scope));
+    let parts = Parts { facts, model, backbone, task, parameters };
     match method {
         MethodConfig::Simclr(config) => Box::new(simclr::Simclr::build(config, parts)),
         MethodConfig::Supcon(config) => Box::new(supcon::Supcon::build(config, parts)),
@@ -238,6 +280,7 @@ pub fn build(
         MethodConfig::Dino(config) => Box::new(dino::Dino::build(config, parts)),
         MethodConfig::Supervised(config) => Box::new(supervised::Supervised::build(config, parts)),
         MethodConfig::Multihead(config) => Box::new(multihead::Multihead::build(config, parts)),
+        MethodConfig::Vqvae(config) => Box::new(vqvae::Vqvae::build(config, parts)),
     }
 }
 

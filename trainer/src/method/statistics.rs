@@ -100,22 +100,49 @@ impl DrawnSamples {
     /// When memory runs out.
     pub fn rows_of(&self, rows: &Tensor, positions: &[i64]) -> Result<Tensor, TchError> {
         let width = rows.size().get(1).copied().unwrap_or(0);
-        let (kind, device) = (Kind::Double, rows.device());
-        let slots = Tensor::f_zeros([self.0.len() as i64, width + 1], (kind, device))?;
+        let slots = Tensor::f_zeros([self.0.len() as i64, width + 1], (Kind::Double, rows.device()))?;
         let here = |slot: i64, position: &i64| {
             let at = positions.iter().position(|own| own == position)?;
             Some((slot, at as i64))
         };
         let (to, from): (Vec<i64>, Vec<i64>) =
             (0..).zip(&self.0).filter_map(|(slot, position)| here(slot, position)).unzip();
-        if to.is_empty() {
-            return Ok(slots);
-        }
-        let index = |numbers: &[i64]| Tensor::f_from_slice(numbers)?.f_to_device(device);
-        let chosen = rows.detach().f_index_select(0, &index(&from)?)?.f_to_kind(kind)?;
-        let ones = Tensor::f_ones([from.len() as i64, 1], (kind, device))?;
-        slots.f_index_copy(0, &index(&to)?, &Tensor::f_cat(&[chosen, ones], 1)?)
+        filled(slots, rows, &to, &from)
     }
+
+    /// The same for vectors of samples, `vectors_per_sample` of each, where slots hold numbers of vectors: of vector v of the
+    /// sample at position p the number `p * vectors_per_sample + v`. `rows` `[n * vectors_per_sample, D]` are sample by sample.
+    ///
+    /// # Errors
+    /// When memory runs out.
+    pub fn vectors_of(
+        &self,
+        rows: &Tensor,
+        positions: &[i64],
+        vectors_per_sample: i64,
+    ) -> Result<Tensor, TchError> {
+        let width = rows.size().get(1).copied().unwrap_or(0);
+        let slots = Tensor::f_zeros([self.0.len() as i64, width + 1], (Kind::Double, rows.device()))?;
+        let each = vectors_per_sample.max(1);
+        let here = |(slot, number): (i64, &i64)| {
+            let at = positions.iter().position(|own| *own == number / each)?;
+            Some((slot, at as i64 * each + number % each))
+        };
+        let (to, from): (Vec<i64>, Vec<i64>) = (0..).zip(&self.0).filter_map(here).unzip();
+        filled(slots, rows, &to, &from)
+    }
+}
+
+/// `slots` with the rows `from` and a 1 behind each in the places `to`.
+fn filled(slots: Tensor, rows: &Tensor, to: &[i64], from: &[i64]) -> Result<Tensor, TchError> {
+    if to.is_empty() {
+        return Ok(slots);
+    }
+    let (kind, device) = (slots.kind(), slots.device());
+    let index = |numbers: &[i64]| Tensor::f_from_slice(numbers)?.f_to_device(device);
+    let chosen = rows.detach().f_index_select(0, &index(from)?)?.f_to_kind(kind)?;
+    let ones = Tensor::f_ones([from.len() as i64, 1], (kind, device))?;
+    slots.f_index_copy(0, &index(to)?, &Tensor::f_cat(&[chosen, ones], 1)?)
 }
 
 #[cfg(test)]
@@ -172,5 +199,18 @@ mod tests {
                 + drawn.rows_of(&rows.narrow(0, cut, 6 - cut), tail).unwrap();
             assert_eq!(values(&sum), values(&whole), "{cut}");
         }
+    }
+
+    #[test]
+    fn drawn_vectors_are_the_same_however_the_batch_is_cut() {
+        // Three samples of two vectors each, the second of which could not be read.
+        let drawn = DrawnSamples::new(vec![5, 0, 2, 4]);
+        let rows = Tensor::from_slice(&(0..8).map(f64::from).collect::<Vec<_>>()).view([4, 2]);
+        let whole = drawn.vectors_of(&rows, &[0, 2], 2).unwrap();
+        let expected = [[6.0, 7.0, 1.0], [0.0, 1.0, 1.0], [0.0, 0.0, 0.0], [4.0, 5.0, 1.0]];
+        assert_eq!(values(&whole), expected.concat());
+        let parts = drawn.vectors_of(&rows.narrow(0, 0, 2), &[0], 2).unwrap()
+            + drawn.vectors_of(&rows.narrow(0, 2, 2), &[2], 2).unwrap();
+        assert_eq!(values(&parts), values(&whole));
     }
 }

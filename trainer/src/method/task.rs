@@ -22,12 +22,14 @@ pub struct HeadTask {
     pub num_classes: i64,
     /// Value of each class in the label's units; empty where the classes are no steps of a scale.
     pub values: Vec<f64>,
+    /// Classes without a sample, ascending.
+    pub unused: Vec<i64>,
 }
 
 impl Task {
     /// Views of `input` (C, H, W) and one label, the target.
     pub fn of_classes(input: impl Into<InputShape>, num_classes: i64) -> Self {
-        let head = HeadTask { name: "class".into(), num_classes, values: Vec::new() };
+        let head = HeadTask { name: "class".into(), num_classes, ..HeadTask::default() };
         Self { input: input.into(), target: head.clone(), heads: vec![head] }
     }
 }

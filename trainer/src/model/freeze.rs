@@ -39,6 +39,11 @@ fn matches(text: &[u8], pattern: &[u8]) -> bool {
 }
 
 impl Parameters {
+    /// Whether a layer that can be frozen without a parameter, such as a codebook, lies below `prefixes`.
+    pub fn has_switch(&self, prefixes: &[String]) -> bool {
+        self.switches().iter().any(|(scope, _)| is_below(scope, prefixes))
+    }
+
     /// Freezes what lies below `prefixes`, as [`Self::freeze_where`].
     pub fn freeze(&self, prefixes: &[String]) -> Vec<bool> {
         self.freeze_where(|name| is_below(name, prefixes))

@@ -84,6 +84,34 @@ impl ConvNorm {
     }
 }
 
+/// A convolution of a single position with a bias: a linear layer of channels.
+#[derive(Debug)]
+pub struct Pointwise {
+    weight: Tensor,
+    bias: Tensor,
+}
+
+impl Pointwise {
+    /// Registers `name.weight` (`out_channels`, `in_channels`, 1, 1) and `name.bias`, drawn as `torch.nn.Conv2d` does:
+    /// uniform within 1 / sqrt(`in_channels`).
+    pub fn new(name: &str, (in_channels, out_channels): (i64, i64), parameters: &mut Parameters) -> Self {
+        let init = Init::Uniform { bound: 1.0 / (in_channels as f64).sqrt() };
+        parameters.scope(name, |scope| Self {
+            weight: scope.parameter("weight", &[out_channels, in_channels, 1, 1], init, Role::Weight),
+            bias: scope.parameter("bias", &[out_channels], init, Role::Bias),
+        })
+    }
+
+    /// # Shapes
+    /// (N, `in_channels`, H, W) to (N, `out_channels`, H, W).
+    ///
+    /// # Errors
+    /// When the shape does not fit or memory runs out.
+    pub fn forward(&self, input: &Tensor) -> Result<Tensor, TchError> {
+        conv2d(input, &self.weight, 1, 0)?.f_add(&self.bias.f_view([1, -1, 1, 1])?)
+    }
+}
+
 /// A fully connected layer.
 #[derive(Debug)]
 pub struct Linear {

@@ -3,6 +3,8 @@
 pub mod batch_norm;
 pub mod classifier;
 pub mod cnn_small;
+pub mod conv_encoder;
+pub mod decoder;
 pub mod dino_head;
 pub mod dropout;
 pub mod freeze;
@@ -14,6 +16,7 @@ pub mod norm;
 pub mod parameters;
 pub mod projector;
 pub mod resnet;
+pub mod semantic_head;
 pub mod simple_cnn;
 mod stateful;
 pub mod statistics;
@@ -25,6 +28,7 @@ use tch::{TchError, Tensor};
 
 use crate::torch_extra::SyncStatistics;
 use cnn_small::CnnSmall;
+use conv_encoder::ConvEncoder;
 use dropout::Noise;
 use norm::NormConfig;
 use parameters::Parameters;
@@ -168,6 +172,7 @@ pub fn build_backbone(
     let norm = NormConfig::from(config);
     match &config.network {
         NetworkConfig::CnnSmall(config) => Box::new(CnnSmall::build(config, input, norm, parameters)),
+        NetworkConfig::ConvEncoder(config) => Box::new(ConvEncoder::build(config, input, norm, parameters)),
         NetworkConfig::SimpleCnn(config) => Box::new(SimpleCnn::build(config, input, norm, parameters)),
         NetworkConfig::VitTiny(config) => Box::new(Vit::build(config, input, norm, parameters)),
         NetworkConfig::VitSmall(config) => Box::new(Vit::build(config, input, norm, parameters)),

@@ -1,7 +1,7 @@
 //! The global batches that every way trains on: drawn by the run's sampler and made by its augmentation once, then handed
 //! out to ranks as the run does it.
 
-use dtrain_data::{BatchRequest, share};
+use dtrain_data::{BatchRequest, Columns, share};
 use tch::{Device, Kind, TchError, Tensor};
 
 use super::ways::Way;
@@ -16,9 +16,25 @@ pub(super) struct GlobalBatch {
     step: u64,
     epoch: u64,
     phase: u32,
-    /// `[num_views, n, C, H, W]` of each group of views, fp32, on the CPU.
-    groups: Vec<Tensor>,
+    groups: Vec<Views>,
     targets: Targets,
+}
+
+/// A group of views.
+struct Views {
+    /// `[num_views, n, C, H, W]`, fp32, on the CPU.
+    rows: Tensor,
+    /// What augmentations tell of them, view by view.
+    drawn: Columns,
+}
+
+impl Views {
+    /// The samples of these numbers among `len`.
+    fn drawn_of(&self, len: usize, samples: &[usize]) -> Columns {
+        let num_views = if len == 0 { 0 } else { self.drawn.num_rows() / len };
+        self.drawn
+            .select((0..num_views).flat_map(|view| samples.iter().map(move |sample| view * len + sample)))
+    }
 }
 
 /// The first `num_steps` batches. Every second one lacks its last sample, and the last one holds `last_len` samples at most,
@@ -62,7 +78,11 @@ pub(super) fn draw(
         let phase = prepared.plan.course.index_of(step);
         let plan = StepPlan { step, epoch, phase, counts: Vec::new(), global_samples: len as u64 };
         let local = local_batch(prepared, &batch, upload(&batch, device)?, &plan)?;
-        let groups = local.groups().iter().map(|group| on_host(group, present)?.f_narrow(1, 0, len as i64));
+        let kept: Vec<usize> = (0..len).collect();
+        let groups = local.groups().iter().map(|group| {
+            let all = Views { rows: on_host(group, present)?, drawn: group.drawn.clone() };
+            Ok(Views { rows: all.rows.f_narrow(1, 0, len as i64)?, drawn: all.drawn_of(present, &kept) })
+        });
         let groups = groups.collect::<Result<_, TchError>>()?;
         batches.push(GlobalBatch { step, epoch, phase, groups, targets: local.targets.narrow(&(0..len)) });
     }
@@ -91,7 +111,11 @@ impl GlobalBatch {
     /// The same samples as the first batch of a run of its own.
     pub(super) fn alone(&self) -> Self {
         let Self { epoch, phase, .. } = *self;
-        let groups = self.groups.iter().map(Tensor::shallow_clone).collect();
+        let groups = self
+            .groups
+            .iter()
+            .map(|group| Views { rows: group.rows.shallow_clone(), drawn: group.drawn.clone() });
+        let groups = groups.collect();
         Self { step: 0, epoch, phase, groups, targets: self.targets.clone() }
     }
 
@@ -115,16 +139,16 @@ impl GlobalBatch {
         let own = order.get(range).unwrap_or_default();
         let rows: Vec<i64> = own.iter().map(|&sample| sample as i64).collect();
         let rows = Tensor::from_slice(&rows);
-        let of_group = |group: &Tensor| {
-            let mut shape = group.size();
+        let of_group = |group: &Views| {
+            let mut shape = group.rows.size();
             let views = if shape.is_empty() { 0 } else { shape.remove(0) };
             if let Some(samples) = shape.first_mut() {
                 *samples = views * own.len() as i64;
             }
-            let rows = group.f_index_select(1, &rows)?.f_reshape(shape)?;
+            let rows = group.rows.f_index_select(1, &rows)?.f_reshape(shape)?;
             let rows = if way.jitter { jittered(&rows)? } else { rows };
             let rows = rows.f_to_kind(way.arithmetic.kind())?.f_to_device(device)?;
-            Ok(ViewGroup::new(views as u32, rows))
+            Ok(ViewGroup { num_views: views as u32, rows, drawn: group.drawn_of(len, own) })
         };
         let groups = self.groups.iter().map(of_group).collect::<Result<_, TrainError>>()?;
         let targets = self.targets.select(own).with_positions(first)?.among(len as u64);
@@ -149,6 +173,8 @@ fn jittered(inputs: &Tensor) -> Result<Tensor, TrainError> {
 
 #[cfg(test)]
 mod tests {
+    use dtrain_data::Values;
+
     use super::super::ways::Order;
     use super::*;
     use crate::engine::Arithmetic;
@@ -163,8 +189,18 @@ mod tests {
                 let inputs = ((ramp + 1000 * step as i64) * 12.9898).sin().reshape(shape);
                 let ids: Vec<i64> = (0..len as i64).collect();
                 let classes: Vec<i64> = ids.iter().map(|id| if id % 3 == 2 { -1 } else { id % 2 }).collect();
+                let numbers =
+                    (0..num_views).flat_map(|view| ids.iter().map(move |id| 100 * view + id)).collect();
+                let mut drawn = Columns::new(num_views as usize * len);
+                drawn.put("change", 1, Values::I64(numbers)).unwrap();
                 let targets = Targets::new(ids, len as u64).unwrap().with_classes(classes).unwrap();
-                GlobalBatch { step: step as u64, epoch: 0, phase: 0, groups: vec![inputs], targets }
+                GlobalBatch {
+                    step: step as u64,
+                    epoch: 0,
+                    phase: 0,
+                    groups: vec![Views { rows: inputs, drawn }],
+                    targets,
+                }
             })
             .collect()
     }
@@ -182,6 +218,9 @@ mod tests {
                 assert_eq!((plan.counts[rank] as usize, plan.global_samples), (n, 7));
                 assert_eq!(part.inputs().size(), [2 * n as i64, 1, 8, 8]);
                 assert_eq!(part.targets.positions(), (ids.len() as i64..).take(n).collect::<Vec<_>>());
+                let drawn = part.groups()[0].drawn.i64("change").unwrap().to_vec();
+                let own = part.targets.sample_ids().to_vec();
+                assert_eq!(drawn, [own.clone(), own.iter().map(|id| 100 + id).collect()].concat());
                 for view in 0..2 {
                     let expected = whole.inputs().narrow(0, 7 * view + ids.len() as i64, n as i64);
                     assert_eq!(part.inputs().narrow(0, view * n as i64, n as i64), expected);

@@ -3,12 +3,14 @@
 mod by_view;
 mod image;
 mod small_views;
+mod transforms;
 
 use serde::{Deserialize, Serialize};
 
 pub use by_view::ByView;
 pub use image::{AugmentDevice, ImageAugmentConfig, Interpolation};
 pub use small_views::SmallViewsConfig;
+pub use transforms::TransformsConfig;
 
 /// Random changes that make views; evaluation uses none of them and a centred crop. Those of images are in `image`, all
 /// others are of recordings.
@@ -25,6 +27,8 @@ pub struct AugmentConfig {
     pub noise_probability: f64,
     /// Range of the signal-to-noise ratio in dB, uniform.
     pub noise_snr_db: [f64; 2],
+    /// Exactly one of six changes of the spectrogram, which a method may learn to tell; `null`: none.
+    pub transforms: Option<TransformsConfig>,
     /// Masks over the spectrogram.
     pub spec_augment: SpecAugmentConfig,
     /// Changes of images, all off by default.
@@ -41,6 +45,7 @@ impl Default for AugmentConfig {
             gain_db: Some([-6.0, 6.0]),
             noise_probability: 1.0,
             noise_snr_db: [10.0, 40.0],
+            transforms: None,
             spec_augment: SpecAugmentConfig::default(),
             image: ImageAugmentConfig::default(),
             small_views: SmallViewsConfig::default(),
@@ -62,6 +67,7 @@ impl AugmentConfig {
             || self.max_shift_fraction != 0.0
             || self.gain_db.is_some()
             || self.noise_probability != 0.0
+            || self.transforms.is_some()
             || masks.num_freq_masks > 0
             || masks.num_time_masks > 0
     }

@@ -77,6 +77,7 @@ impl SmallViewsConfig {
             gain_db: self.gain_db.or(large.gain_db),
             noise_probability: self.noise_probability.unwrap_or(large.noise_probability),
             noise_snr_db: self.noise_snr_db.unwrap_or(large.noise_snr_db),
+            transforms: large.transforms.clone(),
             spec_augment: SpecAugmentConfig {
                 max_freq_width: self.max_freq_width.unwrap_or(masks.max_freq_width),
                 max_time_width: self.max_time_width.unwrap_or(narrower),

@@ -17,6 +17,8 @@ pub struct MethodFacts {
     pub pairs: Option<PairFacts>,
     /// A second network follows the trained one.
     pub teacher: Option<TeacherFacts>,
+    /// Equal patches along time that each view is cut into before the network sees it; 1: it sees whole views.
+    pub patches: u32,
     /// Its losses hold gradients, so that training takes gradients of gradients.
     pub second_order: bool,
     /// Its objective has to know sums over the global batch, for which all samples go through a pass of their own before.
@@ -32,6 +34,7 @@ impl Default for MethodFacts {
             labels: LabelUse::Unused,
             pairs: None,
             teacher: None,
+            patches: 1,
             second_order: false,
             first_pass: false,
         }

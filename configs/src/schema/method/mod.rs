@@ -3,6 +3,7 @@
 //! network; its network and loss are the file of the same name in the trainer.
 
 mod byol;
+mod codebook;
 mod dino;
 mod facts;
 mod marks;
@@ -14,6 +15,7 @@ mod simclr;
 mod simsiam;
 mod supcon;
 mod supervised;
+mod vqvae;
 
 use serde::{Deserialize, Serialize};
 
@@ -22,6 +24,7 @@ use super::{GroupConfig, HeadsConfig, RunConfig, ScheduledSetting, ScheduledValu
 use crate::checks::Checks;
 
 pub use byol::ByolConfig;
+pub use codebook::{CodebookConfig, CodebookKind};
 pub use dino::{DinoConfig, DinoHeadConfig};
 pub use facts::{LabelUse, MethodFacts, PairFacts, Sampling, TeacherFacts, ViewFacts};
 pub use marks::{BatchFacts, EntropyFacts, LossMarks};
@@ -32,6 +35,7 @@ pub use simclr::SimclrConfig;
 pub use simsiam::SimsiamConfig;
 pub use supcon::SupconConfig;
 pub use supervised::SupervisedConfig;
+pub use vqvae::{QuantizerGradient, SemanticHeadsConfig, Smoothing, UnusedClasses, VqvaeConfig};
 
 tagged! {
     dyn MethodSettings;
@@ -51,6 +55,8 @@ tagged! {
         Supervised(SupervisedConfig) = "supervised",
         /// One classifier for each label of the data, on a shared backbone.
         Multihead(HeadsConfig) = "multihead",
+        /// Views are rounded to codes and decoded again, and latents tell the target too (van den Oord et al. 2017).
+        Vqvae(VqvaeConfig) = "vqvae",
     }
 }
 

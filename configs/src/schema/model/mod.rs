@@ -3,6 +3,7 @@
 //! it before there are tensors; its layers are the file of the same name in the trainer.
 
 mod cnn_small;
+mod conv_encoder;
 mod facts;
 mod norm;
 mod resnet;
@@ -15,6 +16,7 @@ use super::tagged::tagged;
 use crate::checks::{Checks, MAX_DIM};
 
 pub use cnn_small::CnnSmallConfig;
+pub use conv_encoder::ConvEncoderConfig;
 pub use facts::{NetworkFacts, NetworkVariant, Torchvision};
 pub use norm::{BnStatistics, Norm};
 pub use resnet::{Depth18, Depth34, Depth50, ResnetArchitecture, ResnetConfig, ResnetDepth, Stem};
@@ -28,6 +30,8 @@ tagged! {
     pub enum NetworkConfig {
         /// Four convolution blocks for CPUs, 0.4 M parameters, 256 features.
         CnnSmall(CnnSmallConfig) = "cnn_small",
+        /// Strided convolutions for codecs, whose feature maps keep many positions; 0.06 M parameters, 64 features.
+        ConvEncoder(ConvEncoderConfig) = "conv_encoder",
         /// Two convolution blocks, pooling to a fixed size and a hidden layer, for small images; `fc_hidden` features.
         SimpleCnn(SimpleCnnConfig) = "simple_cnn",
         /// timm's vit_tiny, a vision transformer of 5.5 M parameters, 192 features.

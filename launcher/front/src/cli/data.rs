@@ -98,6 +98,8 @@ pub enum Generator {
     SpokenDigits,
     /// Ten classes of sounds in the layout of ESC-50.
     EnvironmentalSounds,
+    /// Machines of one type, each with its own hum and noise, and recordings with known faults, in the layout of MIMII.
+    MachineSounds,
     /// Drawn digits in the files of MNIST, with thickness and smoothness.
     Digits,
     /// Spectrograms of struck resonators as VIMH, with note, velocity and decay.

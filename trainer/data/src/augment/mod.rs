@@ -1,7 +1,7 @@
 //! Random changes that make views. Each is a pure function of its settings, the name of the view and a buffer.
 //!
-//! A list says which, in their order. That of the settings for recordings: crop, shift, gain, noise; then, on the finished
-//! spectrogram, masks; that for images is in [`image`]. Each draws from a stream of its own, so switching one off leaves the others' draws as they are.
+//! A list says which, in their order. That of the settings for recordings: crop, shift, gain, noise; then, on the
+//! spectrogram before it is normalized, one of six transforms; and on the finished one, masks; that for images is in [`image`]. Each draws from a stream of its own, so switching one off leaves the others' draws as they are.
 
 pub mod crop;
 pub mod gain;
@@ -9,6 +9,7 @@ pub mod image;
 pub mod noise;
 pub mod shift;
 pub mod spec_augment;
+pub mod transforms;
 
 use std::fmt;
 
@@ -85,7 +86,9 @@ pub struct SoundAugmentations {
     pub random_crop: bool,
     /// Changes of the clip.
     pub of_clip: Vec<Box<dyn Augmentation<[f32]>>>,
-    /// Changes of its spectrogram.
+    /// Changes of its spectrogram before that is normalized.
+    pub of_log_mel: Vec<Box<dyn for<'a> Augmentation<Spectrogram<'a>>>>,
+    /// Changes of the finished spectrogram.
     pub of_spectrogram: Vec<Box<dyn for<'a> Augmentation<Spectrogram<'a>>>>,
 }
 
@@ -107,6 +110,9 @@ impl SoundAugmentations {
             let (probability, snr_db) = (config.noise_probability, config.noise_snr_db);
             list.of_clip.push(Box::new(noise::Noise { probability, snr_db }));
         }
+        if let Some(transforms) = &config.transforms {
+            list.of_log_mel.push(Box::new(transforms::Transforms(transforms.clone())));
+        }
         list.of_spectrogram.push(Box::new(spec_augment::SpecAugment(config.spec_augment.clone())));
         Ok(list)
     }
@@ -114,7 +120,8 @@ impl SoundAugmentations {
     /// Columns that tell what was drawn, in the order of the augmentations.
     pub fn columns(&self) -> impl Iterator<Item = &str> {
         let of_clip = self.of_clip.iter().filter_map(|augmentation| augmentation.column());
-        of_clip.chain(self.of_spectrogram.iter().filter_map(|augmentation| augmentation.column()))
+        let of_spectrograms = self.of_log_mel.iter().chain(&self.of_spectrogram);
+        of_clip.chain(of_spectrograms.filter_map(|augmentation| augmentation.column()))
     }
 
     /// Fills `clip` from a recording: cropped or padded, and changed. Without a key, the centred crop that evaluation uses.
@@ -129,7 +136,18 @@ impl SoundAugmentations {
         }
     }
 
-    /// Changes a finished spectrogram, after [`Self::clip`]. Without a key nothing happens.
+    /// Changes a spectrogram before it is normalized, after [`Self::clip`]. Without a key nothing happens.
+    pub fn log_mel(
+        &self,
+        key: Option<&ViewKey>,
+        cells: &mut [f32],
+        num_frames: usize,
+        drawn: &mut &mut [i64],
+    ) {
+        apply_all(&self.of_log_mel, key, cells, num_frames, drawn);
+    }
+
+    /// Changes a finished spectrogram, after [`Self::log_mel`]. Without a key nothing happens.
     pub fn spectrogram(
         &self,
         key: Option<&ViewKey>,
@@ -137,10 +155,20 @@ impl SoundAugmentations {
         num_frames: usize,
         drawn: &mut &mut [i64],
     ) {
-        if let Some(key) = key {
-            let mut view = Spectrogram { cells, num_frames };
-            self.of_spectrogram.iter().for_each(|augmentation| apply(&**augmentation, key, &mut view, drawn));
-        }
+        apply_all(&self.of_spectrogram, key, cells, num_frames, drawn);
+    }
+}
+
+fn apply_all(
+    list: &[Box<dyn for<'a> Augmentation<Spectrogram<'a>>>],
+    key: Option<&ViewKey>,
+    cells: &mut [f32],
+    num_frames: usize,
+    drawn: &mut &mut [i64],
+) {
+    if let Some(key) = key {
+        let mut view = Spectrogram { cells, num_frames };
+        list.iter().for_each(|augmentation| apply(&**augmentation, key, &mut view, drawn));
     }
 }
 

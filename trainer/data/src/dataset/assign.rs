@@ -1,16 +1,19 @@
 //! The part of each recording, as the settings of a split say.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 
-use dtrain_configs::schema::DataConfig;
+use dtrain_configs::schema::{AnomaliesConfig, DataConfig};
 
 use super::cut::Cut;
 use crate::error::DataError;
 use crate::labels::{LabelColumn, Row};
 use crate::part_list::{parts_of_lists, unused_lists};
 use crate::split::{Part, SplitInput, split};
+use crate::texts::NUM_LISTED;
 
-/// A part for each sample, which is cut from a row; what is worth knowing about it goes to `notes`.
+/// A part for each sample, which is cut from a row, and which are anomalies, if the split has any; what is worth knowing about it goes
+/// to `notes`.
 ///
 /// # Errors
 /// Settings that do not fit the data.
@@ -20,8 +23,8 @@ pub(super) fn assign<T>(
     columns: &[LabelColumn],
     root: &Path,
     notes: &mut Vec<String>,
-) -> Result<Vec<Part>, DataError> {
-    let Some(split_config) = config.splits.get(&config.split) else { return Ok(Vec::new()) };
+) -> Result<(Vec<Part>, Vec<bool>), DataError> {
+    let Some(split_config) = config.splits.get(&config.split) else { return Ok(Default::default()) };
     let key = format!("data.splits.{}", config.split);
     let position = |label: &String| columns.iter().position(|column| column.name == *label);
     let by = split_config.by.as_ref().or(config.recording.as_ref());
@@ -35,7 +38,20 @@ pub(super) fn assign<T>(
         Some(column) => column.of_sample.clone(),
         None => vec![None; cuts.len()],
     };
-    let of_list = parts_of_lists(split_config, &key, root, &paths, notes)?;
+    let mut of_list = parts_of_lists(split_config, &key, root, &paths, notes)?;
+    let anomalies = match &split_config.anomalies {
+        None => Vec::new(),
+        Some(anomalies) => {
+            let values = position(&anomalies.label).map(|label| of_samples(&values(rows, label), cuts));
+            which_are_anomalies(anomalies, &key, &values.unwrap_or_default())?
+        }
+    };
+    if !anomalies.is_empty() {
+        of_list.resize(cuts.len(), None);
+        for (of_sample, _) in of_list.iter_mut().zip(&anomalies).filter(|(_, is_one)| **is_one) {
+            *of_sample = Some(Part::Test);
+        }
+    }
     notes.extend(unused_lists(split_config, &key, root));
     let input = SplitInput {
         key: &key,
@@ -44,8 +60,33 @@ pub(super) fn assign<T>(
         paths: &paths,
         classes: &classes,
         of_list: &of_list,
+        anomalies: &anomalies,
     };
-    split(split_config, &input)
+    Ok((split(split_config, &input)?, anomalies))
+}
+
+/// Which samples are anomalies, of which a label says `values`.
+///
+/// # Errors
+/// None is one, or all are.
+fn which_are_anomalies(
+    config: &AnomaliesConfig,
+    key: &str,
+    values: &[Option<&str>],
+) -> Result<Vec<bool>, DataError> {
+    let is_one =
+        |value: &Option<&str>| value.is_some_and(|value| config.values.iter().any(|one| one == value));
+    let which: Vec<bool> = values.iter().map(is_one).collect();
+    let problem = match (which.contains(&true), which.contains(&false)) {
+        (true, true) => return Ok(which),
+        (false, _) => {
+            format!("no recording has one of `values` = {:?} as its `{}`", config.values, config.label)
+        }
+        (true, false) => "every recording is an anomaly, and there is nothing to learn from".into(),
+    };
+    let known: BTreeSet<&str> = values.iter().copied().flatten().collect();
+    let known = known.into_iter().take(NUM_LISTED).map(str::to_owned).collect();
+    Err(DataError::Anomalies { key: key.to_owned(), problem, known })
 }
 
 /// The samples of a part.

@@ -26,10 +26,16 @@ pub(super) fn check_names(config: &DataConfig, labels: &[String]) -> Result<(), 
         ("data.recording".to_owned(), config.recording.as_ref()),
         ("data.offset".to_owned(), config.offset.as_ref()),
         (format!("data.splits.{}.by", config.split), split.by.as_ref()),
+        (
+            format!("data.splits.{}.anomalies.label", config.split),
+            split.anomalies.as_ref().map(|anomalies| &anomalies.label),
+        ),
     ];
     let columns = config.labels.columns.iter().flatten();
     let chosen = columns.map(|column| ("data.labels.columns".to_owned(), Some(column)));
-    for (key, label) in named.into_iter().chain(chosen) {
+    let numbered =
+        config.labels.numbered.iter().map(|label| ("data.labels.numbered".to_owned(), Some(label)));
+    for (key, label) in named.into_iter().chain(chosen).chain(numbered) {
         if let Some(label) = label.filter(|label| !labels.contains(label)) {
             return Err(DataError::UnknownLabel { key, label: label.clone(), labels: labels.to_vec() });
         }

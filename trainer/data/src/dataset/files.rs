@@ -96,6 +96,7 @@ fn of_recordings(config: &DataConfig, paths: &[PathBuf]) -> Result<Dataset, Data
         val: Vec::new(),
         test: ids,
         set_aside: Vec::new(),
+        anomalies: Vec::new(),
         begins,
         own_parts: Vec::new(),
         skipped,

@@ -58,6 +58,8 @@ pub struct Dataset {
     pub test: Vec<u32>,
     /// Parts that the data bring under names of their own, such as anomalous sounds to test with, in their order.
     pub own_parts: Vec<OwnPart>,
+    /// Which samples are anomalies, as the split says; empty where it says nothing of them.
+    pub anomalies: Vec<bool>,
     /// Recordings that could not be read.
     pub skipped: Vec<SkippedFile>,
     /// Things worth knowing before training, each with what fixes it.

@@ -47,15 +47,21 @@ pub(super) fn open(config: &DataConfig, root: &Path) -> Result<Dataset, DataErro
     let mut columns: Vec<LabelColumn> = labels
         .into_iter()
         .enumerate()
-        .map(|(i, name)| LabelColumn::new(name, &of_samples(&values(&readable, i), &cuts)))
-        .collect();
+        .map(|(i, name)| {
+            let of_samples = of_samples(&values(&readable, i), &cuts);
+            match config.labels.numbered.contains(&name) {
+                true => LabelColumn::numbered(name, &of_samples),
+                false => Ok(LabelColumn::new(name, &of_samples)),
+            }
+        })
+        .collect::<Result<_, _>>()?;
     add_mapped(config, &mut columns)?;
     if let Some(target) = columns.iter().position(|column| column.name == config.target)
         && let Some(column) = columns.get(target)
     {
         check_classes(column, &values(&unreadable, target), (&root, Family::Recordings))?;
     }
-    let parts = assign(config, (&readable, &cuts), &columns, &root, &mut notes)?;
+    let (parts, anomalies) = assign(config, (&readable, &cuts), &columns, &root, &mut notes)?;
     let recording = columns.iter().find(|column| config.recording.as_ref() == Some(&column.name));
     let recordings = number_recordings(recording, &files);
     let begins = begins(config, &readable, &cuts, &columns, &files)?;
@@ -72,6 +78,7 @@ pub(super) fn open(config: &DataConfig, root: &Path) -> Result<Dataset, DataErro
         test: ids_of(Part::Test),
         begins,
         own_parts: Vec::new(),
+        anomalies,
         source: source.clone(),
         labels: columns,
         set_aside,

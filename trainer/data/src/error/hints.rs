@@ -4,7 +4,7 @@ use dtrain_configs::closest;
 
 use super::DataError;
 use crate::sniff::FileKind;
-use crate::texts::{NUM_LISTED, setting, shortened};
+use crate::texts::{NUM_LISTED, quoted, setting, shortened};
 
 impl DataError {
     /// The next step, where one is known.
@@ -87,6 +87,11 @@ impl DataError {
                 .into(),
             Self::PartListsOverlap { .. } => "keep each recording in one of the two".into(),
             Self::SplitOverlap { key, .. } => format!("keep it in one of `{key}.test` and `{key}.val`"),
+            Self::NotNumbered { label, .. } => {
+                format!("leave `{label}` out of `data.labels.numbered`, or let `data.labels.pattern` match its number only")
+            }
+            Self::Anomalies { known, .. } => format!("the label has {}", quoted(known)),
+            Self::SubsetFraction { key, .. } => format!("`{key}.subset_fraction=0.2` keeps a fifth of each class"),
             Self::SplitFraction { key, .. } => format!("for example `{key}.test_fraction=0.2`"),
             Self::EmptyTrain { split, .. } => {
                 format!("leave some values out of `data.splits.{split}.test` and `.val`")

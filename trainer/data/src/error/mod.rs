@@ -277,6 +277,34 @@ pub enum DataError {
         /// The recording.
         path: String,
     },
+    /// A label of numbers with a value that is none.
+    #[error("`{label}` = `{value}` is not a whole number from 0 to {most}, as `data.labels.numbered` says")]
+    NotNumbered {
+        /// The label.
+        label: String,
+        /// Its value.
+        value: String,
+        /// Largest number.
+        most: u32,
+    },
+    /// Anomalies of a split that are not there, or nothing else is.
+    #[error("`{key}.anomalies`: {problem}")]
+    Anomalies {
+        /// Dotted key of the split.
+        key: String,
+        /// What is wrong.
+        problem: String,
+        /// Values that the label has.
+        known: Vec<String>,
+    },
+    /// A share of a split that is none.
+    #[error("`{key}.subset_fraction` = {fraction} must be above 0 and at most 1")]
+    SubsetFraction {
+        /// Dotted key of the split.
+        key: String,
+        /// The share.
+        fraction: f64,
+    },
     /// A value in two parts.
     #[error("`{key}.test` and `{key}.val` both list `{value}`")]
     SplitOverlap {

@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use dtrain_configs::schema::FeatureConfig;
+use dtrain_configs::schema::{FeatureConfig, LogScale};
 use realfft::num_complex::Complex;
 use realfft::{RealFftPlanner, RealToComplex};
 
@@ -102,7 +102,11 @@ impl LogMel {
             num_frames: (clip_samples + 2 * (n_fft / 2) - n_fft) / config.hop_length + 1,
             window: (0..n_fft).map(|i| (0.5 - 0.5 * (angle * i as f64).cos()) as f32).collect(),
             bank,
-            log_offset: config.log_offset as f32,
+            // ln(1 + x) by the same operations: what of x is lost beside 1 is lost in a float of 1 + x.
+            log_offset: match config.log {
+                LogScale::Offset => config.log_offset as f32,
+                LogScale::Log1p => 1.0,
+            },
             fft: RealFftPlanner::new().plan_fft_forward(n_fft),
         })
     }
@@ -133,7 +137,7 @@ impl LogMel {
         }
     }
 
-    /// Writes `ln(mel power + log_offset)` to `out`.
+    /// Writes `ln(mel power + log_offset)` to `out`, where the offset of `log: log1p` is 1.
     ///
     /// # Shapes
     /// `clip`: `[clip_samples]`; `out`: `[n_mels, num_frames]`, row-major.

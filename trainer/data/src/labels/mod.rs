@@ -18,6 +18,9 @@ use crate::scan::Family;
 
 pub(super) use look_around::settings_for_a_table;
 
+/// Largest number of a class that is its own number.
+const MAX_NUMBER: u32 = 65_535;
+
 /// One label of all samples.
 #[derive(Debug, Clone, PartialEq)]
 pub struct LabelColumn {
@@ -51,6 +54,28 @@ impl LabelColumn {
             values.iter().map(|value| value.and_then(|value| index.get(value).copied())).collect();
         let classes = classes.into_iter().map(str::to_owned).collect();
         Self { name, classes, values: Vec::new(), of_sample }
+    }
+
+    /// The label whose values are whole numbers and the numbers of their classes. Classes between them have no sample.
+    ///
+    /// # Errors
+    /// A value that is no such number, the first one.
+    pub(super) fn numbered(name: String, values: &[Option<&str>]) -> Result<Self, DataError> {
+        let of_sample = values.iter().map(|value| match value {
+            None => Ok(None),
+            Some(value) => match value.parse::<u32>().ok().filter(|number| *number <= MAX_NUMBER) {
+                Some(number) => Ok(Some(number)),
+                None => Err(DataError::NotNumbered {
+                    label: name.clone(),
+                    value: (*value).to_owned(),
+                    most: MAX_NUMBER,
+                }),
+            },
+        });
+        let of_sample: Vec<Option<u32>> = of_sample.collect::<Result<_, _>>()?;
+        let num_classes = of_sample.iter().flatten().max().map_or(0, |largest| largest + 1);
+        let classes = (0..num_classes).map(|number| number.to_string()).collect();
+        Ok(Self { name, classes, values: Vec::new(), of_sample })
     }
 
     /// Name of a sample's class.
@@ -162,6 +187,21 @@ mod tests {
         assert_eq!(column.classes, ["10", "9", "nine"]);
         let column = LabelColumn::new("n".into(), &[Some("inf"), Some("2")]);
         assert_eq!(column.classes, ["2", "inf"]);
+    }
+
+    #[test]
+    fn a_numbered_label_keeps_its_numbers_and_refuses_words() {
+        let values = [Some("00"), Some("06"), None, Some("2")];
+        let column = LabelColumn::numbered("machine_id".into(), &values).unwrap();
+        assert_eq!(column.classes, ["0", "1", "2", "3", "4", "5", "6"]);
+        assert_eq!(column.of_sample, [Some(0), Some(6), None, Some(2)]);
+        for value in ["a", "-1", "1.5", "65536"] {
+            let error = LabelColumn::numbered("machine_id".into(), &[Some(value)]).unwrap_err();
+            let expected = format!(
+                "`machine_id` = `{value}` is not a whole number from 0 to 65535, as `data.labels.numbered` says"
+            );
+            assert_eq!(error.to_string(), expected);
+        }
     }
 
     #[test]

@@ -6,6 +6,7 @@ mod digits;
 mod dsp;
 mod environmental_sounds;
 mod image_sets;
+mod machine_sounds;
 #[cfg(test)]
 mod nearest;
 mod objects;
@@ -40,6 +41,8 @@ pub enum RecordingSetKind {
     SpokenDigits,
     /// Ten classes of sounds in the layout of ESC-50.
     EnvironmentalSounds,
+    /// Machines of one type with known faults, in the layout of MIMII.
+    MachineSounds,
 }
 
 impl RecordingSetKind {
@@ -47,7 +50,7 @@ impl RecordingSetKind {
     fn version(self) -> u32 {
         match self {
             Self::Birdsong => 2,
-            Self::SpokenDigits | Self::EnvironmentalSounds => 1,
+            Self::SpokenDigits | Self::EnvironmentalSounds | Self::MachineSounds => 1,
         }
     }
 }
@@ -118,6 +121,7 @@ pub fn generate(
         RecordingSetKind::Birdsong => birdsong::collection(seed, scale),
         RecordingSetKind::SpokenDigits => spoken_digits::collection(seed, scale),
         RecordingSetKind::EnvironmentalSounds => environmental_sounds::collection(seed, scale),
+        RecordingSetKind::MachineSounds => machine_sounds::collection(seed, scale),
     };
     let staging = Staging::beside(out)?;
     for relative in &collection.recordings {

@@ -77,6 +77,7 @@ impl SoundSpec {
     ) -> Result<(), ViewError> {
         self.augmentations.clip(key, recording, &mut buffers.clip, &mut drawn);
         self.log_mel.compute(&mut buffers.features, &buffers.clip, out)?;
+        self.augmentations.log_mel(key, out, self.log_mel.num_frames(), &mut drawn);
         if self.normalize == Normalize::View {
             features::normalize(out);
         }

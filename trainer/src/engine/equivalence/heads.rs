@@ -28,8 +28,12 @@ pub(super) const LABELS: [&str; 4] = ["class", "note", "level", "last"];
 /// What the data ask of a network.
 pub(super) fn task() -> Task {
     let scales = [(4, vec![]), (3, vec![40.0, 50.0, 60.0]), (5, vec![]), (2, vec![])];
-    let head =
-        |(name, (num_classes, values)): (&str, _)| HeadTask { name: name.to_owned(), num_classes, values };
+    let head = |(name, (num_classes, values)): (&str, _)| HeadTask {
+        name: name.to_owned(),
+        num_classes,
+        values,
+        ..HeadTask::default()
+    };
     Task {
         heads: LABELS.into_iter().zip(scales).map(head).collect(),
         ..Task::of_classes([1, SIZE, SIZE], CLASSES)

@@ -74,7 +74,7 @@ impl Engine {
                 let gathered = ranks.gather_rows(rows, &per_rank);
                 gathered.map_err(|error| TchError::Torch(ranks.keep_failure(error)))
             };
-            let start = FirstStep { seed: self.parameters.seed(), gather: &gather };
+            let start = FirstStep { seed: self.parameters.seed(), sync: self.sync.clone(), gather: &gather };
             tch::no_grad(|| self.method.before_first_step(&parts, &start))?;
             let _ = tch::no_grad(|| started.shallow_clone().fill_(1));
         }

@@ -42,6 +42,7 @@ fn made(kind: GeneratorKind) -> Made {
         GeneratorKind::Birdsong => Made::Recordings(RecordingSetKind::Birdsong),
         GeneratorKind::SpokenDigits => Made::Recordings(RecordingSetKind::SpokenDigits),
         GeneratorKind::EnvironmentalSounds => Made::Recordings(RecordingSetKind::EnvironmentalSounds),
+        GeneratorKind::MachineSounds => Made::Recordings(RecordingSetKind::MachineSounds),
         GeneratorKind::Digits => Made::Images(ImageSetKind::Digits),
         GeneratorKind::Vimh => Made::Images(ImageSetKind::Vimh),
         GeneratorKind::Cifar10 => Made::Images(ImageSetKind::Cifar10),
@@ -65,6 +66,7 @@ fn generated_root(parent: &Path, generate: &GenerateConfig) -> PathBuf {
         Made::Recordings(RecordingSetKind::Birdsong) => "birdsong".to_owned(),
         Made::Recordings(RecordingSetKind::SpokenDigits) => "spoken-digits".to_owned(),
         Made::Recordings(RecordingSetKind::EnvironmentalSounds) => "environmental-sounds".to_owned(),
+        Made::Recordings(RecordingSetKind::MachineSounds) => "machine-sounds".to_owned(),
         Made::Images(kind) => kind.folder_name(generate.scale),
     };
     if generate.seed != 0 {

@@ -13,12 +13,22 @@ pub(super) fn task(config: &RunConfig, dataset: &Dataset, shape: [usize; 3]) -> 
         name: label.name.clone(),
         num_classes: label.classes.len() as i64,
         values: label.values.clone(),
+        unused: without_samples(label, &dataset.train),
     };
     Task {
         input: shape.map(|size| size as i64).into(),
         target: dataset.label(&config.data.target).map(head).unwrap_or_default(),
         heads: dataset.labels.iter().map(head).collect(),
     }
+}
+
+/// Classes of which no sample is in the training part; none where classes are read together with samples.
+fn without_samples(label: &LabelColumn, train: &[u32]) -> Vec<i64> {
+    if label.of_sample.is_empty() {
+        return Vec::new();
+    }
+    let counts = label.counts(train);
+    (0..).zip(counts).filter(|(_, count)| *count == 0).map(|(class, _)| class).collect()
 }
 
 /// Leaves out the heads that the data lack and that an experiment brought along for its own; says so in `notes`.

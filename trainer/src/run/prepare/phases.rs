@@ -71,7 +71,8 @@ fn check_parts(phase: &PhaseConfig, parameters: &Parameters) -> Result<(), Train
         parameters.parameters().iter().map(|p| is_below(&p.name, prefixes)).collect::<Vec<bool>>()
     };
     for prefix in &phase.freeze {
-        if !is_frozen(std::slice::from_ref(prefix)).contains(&true) {
+        let one = std::slice::from_ref(prefix);
+        if !is_frozen(one).contains(&true) && !parameters.has_switch(one) {
             let parts = parts_like(parameters, prefix);
             return Err(TrainError::config(
                 format!("phase `{name}` freezes `{prefix}`, but no parameter's name begins with it"),

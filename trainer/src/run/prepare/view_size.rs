@@ -40,8 +40,20 @@ pub(super) fn check(
     [_, height, width]: [usize; 3],
 ) -> Result<(), TrainError> {
     let least = config.model.network.facts().min_side;
-    if height >= least && width >= least {
+    let patches = config.method.facts().patches.max(1) as usize;
+    if height >= least && width / patches >= least {
         return Ok(());
+    }
+    if patches > 1 && height >= least {
+        return Err(TrainError::config(
+            format!(
+                "{patches} patches of views of {height} x {width} are {height} x {}, and `model.name` = {} needs at least \
+                 {least} x {least}",
+                width / patches,
+                config.model.name()
+            ),
+            "use fewer patches, `method.num_patches=1`, or longer views",
+        ));
     }
     let (views, hint) = match (group, config.data.kind) {
         (0, _) => ("views", "choose another `model=`, or larger views"),

@@ -49,6 +49,7 @@ fn task() -> Task {
         name: name.to_owned(),
         num_classes: CLASSES,
         values: values.clone(),
+        ..HeadTask::default()
     });
     Task { heads: heads.collect(), ..Task::of_classes([1, SIZE, SIZE], CLASSES) }
 }

@@ -153,6 +153,7 @@ mod tests {
             source: Arc::new(Recordings(vec![sample])),
             labels,
             set_aside: Vec::new(),
+            anomalies: Vec::new(),
             recordings: vec![0],
             train: Vec::new(),
             val: Vec::new(),
@@ -179,8 +180,8 @@ mod tests {
             vec![label("bird", &["koel", "rook", "wren"], &[]), label("note", &["40", "50"], &[40.0, 50.0])];
         let trained = dataset(labels, begin);
         let tasks = [
-            HeadTask { name: "bird".into(), num_classes: 3, values: Vec::new() },
-            HeadTask { name: "note".into(), num_classes: 2, values: vec![40.0, 50.0] },
+            HeadTask { name: "bird".into(), num_classes: 3, ..HeadTask::default() },
+            HeadTask { name: "note".into(), num_classes: 2, values: vec![40.0, 50.0], ..HeadTask::default() },
         ];
         let table = Table::new(&tasks, &trained, &trained, columns, has_truth);
         let mut writer = table.writer(true).unwrap();
