@@ -152,7 +152,7 @@ impl Vqvae {
     }
 
     /// The sum over this part of p log p with the mean p of the global batch held; its gradient is that of the whole sum, as the
-    /// p of a latent add up to 1.
+    /// p of a latent add up to 1. In evaluations, which know no global batch, p is the mean of each view by itself.
     fn entropy(
         &self,
         latents: &Tensor,
@@ -160,12 +160,16 @@ impl Vqvae {
         context: &StepContext<'_>,
     ) -> Result<Tensor, TchError> {
         let Some(each) = self.assignments(latents)? else { return nothing(latents) };
-        let mean = match context.first_pass {
-            Some(found) => found.get(ASSIGNED)?.f_to_kind(each.kind())?.f_div_scalar(num_latents)?,
-            None => each.detach().f_sum_dim_intlist(0, false, None::<Kind>)?.f_div_scalar(num_latents)?,
+        let logarithm = |mean: &Tensor| mean.f_clamp_min(1e-12)?.f_log();
+        let Some(found) = context.first_pass else {
+            let (per_view, num_codes) = (self.latents_per_view(), each.size()[1]);
+            let of_views = each.f_reshape([each.size()[0] / per_view, per_view, num_codes])?;
+            let mean = of_views.f_mean_dim([1_i64].as_slice(), false, None::<Kind>)?;
+            let sum = mean.f_mul(&logarithm(&mean)?)?.f_sum(None::<Kind>)?;
+            return sum.f_mul_scalar(per_view as f64 / num_latents);
         };
-        let logarithm = mean.f_clamp_min(1e-12)?.f_log()?;
-        each.f_mul(&logarithm)?.f_sum(None::<Kind>)?.f_div_scalar(num_latents)
+        let mean = found.get(ASSIGNED)?.f_to_kind(each.kind())?.f_div_scalar(num_latents)?;
+        each.f_mul(&logarithm(&mean)?)?.f_sum(None::<Kind>)?.f_div_scalar(num_latents)
     }
 
     /// The commitment cost of the step.

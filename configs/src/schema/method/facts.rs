@@ -19,6 +19,8 @@ pub struct MethodFacts {
     pub teacher: Option<TeacherFacts>,
     /// Equal patches along time that each view is cut into before the network sees it; 1: it sees whole views.
     pub patches: u32,
+    /// It rounds views to codes and decodes them again.
+    pub codes: bool,
     /// Its losses hold gradients, so that training takes gradients of gradients.
     pub second_order: bool,
     /// Its objective has to know sums over the global batch, for which all samples go through a pass of their own before.
@@ -35,6 +37,7 @@ impl Default for MethodFacts {
             pairs: None,
             teacher: None,
             patches: 1,
+            codes: false,
             second_order: false,
             first_pass: false,
         }

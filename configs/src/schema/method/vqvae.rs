@@ -145,6 +145,7 @@ impl MethodSettings for VqvaeConfig {
         MethodFacts {
             labels: LabelUse::Target,
             patches: self.num_patches,
+            codes: true,
             first_pass: self.lambda_entropy > 0.0,
             ..MethodFacts::default()
         }

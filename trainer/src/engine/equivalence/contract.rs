@@ -3,6 +3,7 @@
 //! gradients. Each is a method of a few lines; ranks, micro-batches and ways between ranks change nothing.
 
 mod codebook;
+mod codes;
 mod input_gradient;
 mod two_shapes;
 

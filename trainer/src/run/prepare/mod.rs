@@ -5,6 +5,7 @@
 mod audit;
 mod bank;
 mod banks;
+mod code_warnings;
 mod course;
 mod data;
 mod data_root;
@@ -40,6 +41,7 @@ pub use transport::connect as connect_tensors;
 
 pub(crate) use bank::Bank;
 pub(crate) use banks::open_banks;
+pub(crate) use code_warnings::warnings as code_warnings;
 pub(crate) use course::{bound_to_length, made_for, plan as course_of};
 pub(crate) use data::view_maker;
 pub(crate) use groups::check_lengths;

@@ -11,7 +11,7 @@ use super::phases::describe_phases;
 use crate::bytes::Bytes;
 use crate::eval::test_stands_in;
 use crate::method::HeadTask;
-use crate::run::prepare::{Prepared, head_warnings};
+use crate::run::prepare::{Prepared, code_warnings, head_warnings};
 use crate::state::{Layout, Staging};
 
 /// The derived quantities of a prepared run.
@@ -31,7 +31,19 @@ pub(crate) fn describe(prepared: &Prepared) -> Banner {
     for warning in warnings.chain(&head_warnings(&prepared.config, &prepared.dataset)) {
         banner.warn(warning);
     }
+    for warning in code_warnings(&prepared.config, &prepared.dataset, normalized_together(prepared)) {
+        banner.warn(warning);
+    }
     banner
+}
+
+/// Samples whose statistics batch norm takes together, at most.
+fn normalized_together(prepared: &Prepared) -> usize {
+    let (config, settings) = (&prepared.config, prepared.engine.settings());
+    let world_size = world_of(prepared).world_size;
+    let share = config.trainer.batch_size.div_ceil(world_size.max(1));
+    let own = settings.micro_batch.unwrap_or(share).min(share);
+    if settings.sync_bn { (own * world_size).min(config.trainer.batch_size) } else { own }
 }
 
 /// The ranks, and what was chosen for them.
