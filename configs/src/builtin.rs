@@ -30,6 +30,22 @@ static GROUPS: [(&str, Dir<'_>); 9] = [
     ("eval", include_dir!("$CARGO_MANIFEST_DIR/eval")),
 ];
 
+/// Studies for `dtrain sweep`.
+static STUDIES: Dir<'_> = include_dir!("$CARGO_MANIFEST_DIR/study");
+
+/// Text of a study inside the program.
+pub fn study_text(name: &str) -> Option<&'static str> {
+    STUDIES.get_file(format!("{name}.yaml"))?.contents_utf8()
+}
+
+/// Names of the studies inside the program, sorted.
+pub fn studies() -> Vec<String> {
+    let stem = |file: &include_dir::File<'_>| Some(file.path().file_stem()?.to_str()?.to_owned());
+    let mut names: Vec<String> = STUDIES.files().filter_map(stem).collect();
+    names.sort();
+    names
+}
+
 /// What composition needs besides the overrides.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct ComposeOptions {

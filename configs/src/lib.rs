@@ -47,10 +47,11 @@ mod serialize;
 mod shell;
 mod source;
 mod suggest;
+pub mod sweep;
 mod validate;
 mod yaml;
 
-pub use builtin::{ComposeOptions, Group, Library, file_text, groups};
+pub use builtin::{ComposeOptions, Group, Library, file_text, groups, studies, study_text};
 pub use compose::{Composition, compose, load, load_with, load_with_overrides};
 pub use error::{ConfigErrors, Problem};
 pub use flat::{flat_settings, told_settings};
