@@ -14,8 +14,10 @@ mod outputs;
 mod printer;
 pub mod rank;
 pub mod record;
+mod running;
 mod settings;
 mod slurm;
+mod sweep;
 mod verbs;
 pub mod worker;
 

@@ -43,6 +43,8 @@ pub fn run(cli: Cli, printer: &Printer) -> Result<Exit, Failure> {
         Verb::Bench { what } => bench::run(what, printer),
         Verb::Stop(_)
         | Verb::Compare(_)
+        | Verb::Report(_)
+        | Verb::Sweep(_)
         | Verb::Slurm { .. }
         | Verb::Ls(_)
         | Verb::Show(_)

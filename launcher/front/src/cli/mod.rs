@@ -14,11 +14,13 @@ mod infer;
 mod launch;
 mod listing;
 mod order;
+mod report;
 mod resume;
 mod resume_proof;
 mod sizes;
 mod slurm;
 mod stop;
+mod sweep;
 mod time_limit;
 mod train;
 mod verify;
@@ -40,11 +42,13 @@ pub use infer::InferArgs;
 pub use launch::{LaunchArgs, NumRanks};
 pub use listing::{LsArgs, ShowArgs};
 pub use order::in_order;
+pub use report::ReportArgs;
 pub use resume::ResumeArgs;
 pub use resume_proof::ResumeProofArgs;
 pub use sizes::Shape;
 pub use slurm::{Launcher, Resources, SlurmTarget, SlurmTrainArgs};
 pub use stop::StopArgs;
+pub use sweep::{Direction, LocalArgs, NewSweep, PlanArgs, SweepAction, SweepArgs};
 pub use time_limit::TimeLimit;
 pub use train::TrainArgs;
 pub use verify::VerifyTarget;
@@ -87,6 +91,10 @@ pub enum Verb {
     Infer(InferArgs),
     /// Write the weights of a checkpoint under torchvision's names
     Export(ExportArgs),
+    /// Run many trials of one plan: grids, searches, studies in stages
+    Sweep(Box<SweepArgs>),
+    /// What a sweep has found: best settings, what each of them changes
+    Report(ReportArgs),
     /// Put runs side by side: settings that differ, metrics, mean and spread over seeds
     Compare(CompareArgs),
     /// Make data, or look at them

@@ -3,8 +3,10 @@
 mod compare;
 mod help;
 mod listing;
+mod report;
 mod slurm;
 mod stop;
+mod sweep;
 
 use std::path::Path;
 
@@ -30,6 +32,8 @@ pub(crate) fn run(cli: Cli, printer: &Printer) -> Result<Exit, Failure> {
         Verb::Train(args) if args.cfg => print_settings(args, printer),
         Verb::Stop(args) => stop::run(&args, printer),
         Verb::Slurm { what } => slurm::run(what, printer),
+        Verb::Sweep(args) => sweep::run(*args, printer),
+        Verb::Report(args) => report::run(&args, printer),
         Verb::Compare(args) => compare::run(&args, printer),
         Verb::Ls(args) => listing::list(&args.group, &args.config, printer),
         Verb::Show(args) => listing::show(&args.name, &args.config, printer),

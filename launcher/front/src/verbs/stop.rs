@@ -1,7 +1,6 @@
 //! `dtrain stop`.
 
-use std::fs::{File, TryLockError};
-use std::io::{ErrorKind, Write};
+use std::io::Write;
 use std::thread::sleep;
 use std::time::{Duration, Instant, SystemTime};
 
@@ -11,6 +10,7 @@ use crate::cli::StopArgs;
 use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::printer::Printer;
+use crate::running;
 
 const POLL: Duration = Duration::from_millis(50);
 /// Between two signs of life while a long evaluation or checkpoint is under way.
@@ -71,18 +71,8 @@ fn leave(run_dir: &RunDir, request: StopRequest) -> std::io::Result<()> {
 
 /// Whether someone holds the run's lock.
 fn is_running(run_dir: &RunDir) -> Result<bool, Failure> {
-    let path = run_dir.lock();
-    let tested = match File::open(&path) {
-        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(false),
-        Err(error) => Err(error),
-        Ok(file) => match file.try_lock_shared() {
-            // Closing the file lets go of it.
-            Ok(()) => return Ok(false),
-            Err(TryLockError::WouldBlock) => return Ok(true),
-            Err(TryLockError::Error(error)) => Err(error),
-        },
-    };
-    tested.map_err(|error| {
+    running::is_running(run_dir).map_err(|error| {
+        let path = run_dir.lock();
         let hint = "run the command on the machine of rank 0, or send it SIGINT".to_owned();
         let message = format!("cannot tell from `{}` whether the run is running: {error}", path.display());
         Failure::agreed(Exit::Environment, message, Some(hint))
@@ -105,6 +95,8 @@ fn how_it_ended(run_dir: &RunDir, since: SystemTime) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
+    use std::fs::File;
+
     use super::*;
 
     #[test]
