@@ -64,6 +64,42 @@ impl Reader {
         std::fs::write(folder.join("config.yaml"), &self.settings).unwrap();
     }
 
+    /// The study or the sweep that a command line is about.
+    fn make_sweep(&self, words: &[String]) {
+        for study in words.iter().filter(|word| word.ends_with(".yaml") || word.ends_with(".txt")) {
+            let path = self.sandbox.join(study);
+            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+            let text =
+                if study.ends_with(".txt") { "seed=1\nseed=2\n" } else { "seeds: 2\noptimize: val/acc\n" };
+            std::fs::write(path, text).unwrap();
+        }
+        let placed = words.iter().position(|word| word == "--dir").and_then(|at| words.get(at + 1));
+        let is_action =
+            |word: &String| ["status", "resume", "retry", "stop", "add", "worker"].contains(&word.as_str());
+        let asked = match words {
+            [verb, dir, ..] if verb == "report" => Some(dir),
+            [_, action, dir, ..] if is_action(action) => Some(dir),
+            _ => None,
+        };
+        for dir in placed.into_iter().chain(asked) {
+            let _ = std::fs::remove_dir_all(self.sandbox.join(dir));
+        }
+        if let Some(dir) = asked {
+            let plan = [
+                "sweep",
+                "seed=1,2",
+                "optimizer.lr=1e-3,1e-4",
+                "--optimize",
+                "val/acc",
+                "--no-run",
+                "--dir",
+                dir,
+            ];
+            let made = self.run(&plan.map(str::to_owned));
+            assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+        }
+    }
+
     fn run(&self, words: &[String]) -> Output {
         let mut command = Command::new(&self.program);
         command.args(words).current_dir(self.sandbox.path()).env_clear().output().unwrap()
@@ -93,6 +129,9 @@ impl Reader {
                 }
             });
         }
+        if words.first().is_some_and(|verb| verb == "sweep" || verb == "report") {
+            self.make_sweep(&words);
+        }
         let is_comparison = words.first().is_some_and(|verb| verb == "compare");
         for run in words.iter().skip(1).take_while(|word| is_comparison && !word.starts_with('-')) {
             self.make_run(Path::new(run));
@@ -101,15 +140,23 @@ impl Reader {
         let said = String::from_utf8_lossy(&done.stderr).into_owned();
         let accepted = match done.status.code() {
             Some(0) => true,
-            Some(3) => said.contains("is not beside"),
+            Some(3) if said.contains("is not beside") => true,
+            // Where jobs are not submitted.
+            Some(3) if said.contains("there is no `sbatch`") => true,
+            Some(2) if said.contains("no trial has run to its end yet") => true,
             // None has ended.
             Some(2) if is_comparison && said.contains("can be compared") => true,
             // No run runs there.
             Some(2) if said.contains("no run is running") => words.first().is_some_and(|verb| verb == "stop"),
             Some(2) if command.is_mention => {
-                ["required arguments were not provided", "requires a subcommand", "Usage: dtrain"]
-                    .iter()
-                    .any(|text| said.contains(text))
+                [
+                    "required arguments were not provided",
+                    "requires a subcommand",
+                    "Usage: dtrain",
+                    "no setting has several values",
+                ]
+                .iter()
+                .any(|text| said.contains(text))
                     && !said.contains("unrecognized")
                     && !said.contains("unexpected")
             }

@@ -39,6 +39,7 @@ mod slurm_scripts;
 mod small_runs;
 mod soak_plan;
 mod stopping;
+mod sweeps;
 mod tensorboard;
 mod test_script;
 mod transports;

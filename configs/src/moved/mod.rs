@@ -16,7 +16,7 @@ use words::WORDS;
 pub use rows::{Word, words_of_other_tools};
 
 /// What is said about several values of a setting.
-pub const ONE_RUN: &str = "a command line is one run; `dtrain slurm train --array FILE` makes one of each line of a file of settings";
+pub const ONE_RUN: &str = "a command line is one run; `dtrain sweep` makes one of each combination of values";
 
 /// A key of the other trainer.
 struct Moved {

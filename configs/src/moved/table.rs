@@ -193,8 +193,8 @@ pub(super) const KEYS: &[Moved] = &[
     ),
     noted(
         "hparams_search.**",
-        "dtrain slurm train --array FILE ...",
-        "one run for each line of words; `optimized_metric` names what `result.json` reports as `optimized`",
+        "dtrain sweep ...",
+        "one run for each combination of values; `--optimize METRIC` compares them",
     ),
     key("paths.data_dir", "data.root=?"),
     key("paths.log_dir", "run.root=?"),
@@ -216,8 +216,8 @@ pub(super) const KEYS: &[Moved] = &[
         "dtrain slurm train ...`, or `dtrain launch ...",
         "`dtrain` itself is one run",
     ),
-    noted("hydra.sweeper.**", "dtrain slurm train --array FILE ...", "one run for each line of settings"),
-    noted("hydra.mode", "dtrain slurm train --array FILE ...", "one run for each line of settings"),
+    noted("hydra.sweeper.**", "dtrain sweep ...", "one run for each combination of values"),
+    noted("hydra.mode", "dtrain sweep ...", "one run for each combination of values"),
     noted(
         "hydra.job.chdir",
         "",

@@ -35,7 +35,7 @@ fn names_and_values_are_carried_over() {
 fn groups_within_groups_and_classes_by_name_are_known() {
     for (word, said) in [
         ("hydra/launcher=submitit_slurm", "dtrain slurm train ..."),
-        ("hydra/sweeper=optuna", "--array FILE"),
+        ("hydra/sweeper=optuna", "dtrain sweep"),
         ("hydra.verbose=true", "RUST_LOG"),
         ("hydra.job.chdir=False", "works where it was started"),
         ("callbacks/early_stopping=x", "`stop.*`"),

@@ -76,6 +76,8 @@ pub struct Take {
     pub key: String,
     /// The stage.
     pub stage: String,
+    /// Not a value but the folder of its best trial's run, such as for `init_from`.
+    pub folder: bool,
 }
 
 /// Points that fill a space evenly.

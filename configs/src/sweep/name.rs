@@ -99,7 +99,7 @@ mod tests {
     fn settings_are_filled_in_and_parts_without_theirs_are_left_out() {
         assert_eq!(filled("lr{optimizer.lr}[_lambda{method.lambda}]_x").unwrap(), "lr0.01_x");
         assert_eq!(filled("[lr{optimizer.lr}_]x").unwrap(), "lr0.01_x");
-        assert_eq!(filled("{tags}").unwrap(), "_a__b_c_");
+        assert_eq!(filled("{tags}").unwrap(), "_a,_b_c_");
         assert_eq!(filled("lr{method.lambda}").unwrap_err(), "method.lambda");
     }
 

@@ -9,7 +9,7 @@
 //!     grid: {optimizer.lr: [0.1, 0.01], optimizer: "sgd,adamw"}
 //!     trial_name: lr{optimizer.lr}_{optimizer.name}
 //!   - name: rest
-//!     take: {optimizer.lr: lr}      # the best value of that stage, by the mean over seeds
+//!     take: {optimizer.lr: lr}      # the best value of that stage, by the mean over seeds; `init_from: run of lr` is a folder
 //!     runs: [[method.heads.a.weight=1, method.heads.b.weight=2]]   # settings that belong together
 //!     search: {trials: 20, seed: 0, space: {optimizer.weight_decay: "log_uniform(1e-4, 1e-1)"}}
 //!     when: {optimizer.momentum: {optimizer: sgd}}
@@ -194,7 +194,8 @@ impl Reader {
                 }
             }
             None => {
-                let known: Vec<&str> = STUDY_KEYS.iter().chain(&STAGE_KEYS).copied().collect();
+                let of_stage = STAGE_KEYS.iter().filter(|key| !["name", "settings"].contains(*key));
+                let known: Vec<&str> = STUDY_KEYS.iter().chain(of_stage).copied().collect();
                 self.known_keys(map, &known, "a study");
                 let mut stage = self.stage_of(map);
                 study.settings = std::mem::take(&mut stage.settings);
@@ -243,8 +244,10 @@ impl Reader {
         }
         if let Some(take) = map.get("take").and_then(|node| self.section(node, "`take`")) {
             for Entry { key, node, .. } in &take.entries {
-                if let Some(stage_name) = self.text(node, "a stage to take from") {
-                    stage.take.push(Take { key: key.clone(), stage: stage_name });
+                if let Some(from) = self.text(node, "a stage to take from") {
+                    let folder = from.strip_prefix("run of ");
+                    let (from, folder) = (folder.unwrap_or(&from).trim().to_owned(), folder.is_some());
+                    stage.take.push(Take { key: key.clone(), stage: from, folder });
                 }
             }
         }
@@ -480,14 +483,14 @@ impl Reader {
             if earlier.iter().any(|other| other.name == *name) {
                 self.wrong(place, format!("two stages are called `{name}`"), "give each a name of its own");
             }
-            for Take { key, stage: from } in &stage.take {
+            for Take { key, stage: from, folder } in &stage.take {
                 match earlier.iter().find(|other| other.name == *from) {
                     None => self.wrong(
                         place,
                         format!("stage `{name}` takes `{key}` of `{from}`, which is no earlier stage"),
                         choice_hint(from, earlier.iter().map(|stage| stage.name.as_str())),
                     ),
-                    Some(other) if !other.varies(key) => self.wrong(
+                    Some(other) if !folder && !other.varies(key) => self.wrong(
                         place,
                         format!("stage `{name}` takes `{key}` of `{from}`, where it does not vary"),
                         "take a setting of its `grid`, `search` or `runs`",
@@ -585,7 +588,7 @@ mod tests {
         assert_eq!(decay.settings, ["trainer.max_epochs=5"]);
         assert_eq!(decay.combinations().len(), 3);
         assert_eq!(decay.halving, Some(Halving::default()));
-        assert_eq!(decay.take, [Take { key: "optimizer.lr".into(), stage: "lr".into() }]);
+        assert_eq!(decay.take, [Take { key: "optimizer.lr".into(), stage: "lr".into(), folder: false }]);
     }
 
     #[test]
@@ -601,7 +604,27 @@ mod tests {
     #[test]
     fn mistakes_are_told_all_at_once_with_their_places() {
         let errors = study("grdi: {a: [1]}\nseeds: many\ndirection: up\n").unwrap_err();
-        insta::assert_snapshot!(errors);
+        insta::assert_snapshot!(errors, @r"
+        error: 3 problems in the configuration
+
+        a study has no key `grdi`
+         --> builtin test.yaml:1:1
+          | grdi: {a: [1]}
+          | ^^^^
+        hint: did you mean `grid`? there are `settings`, `optimize`, `direction`, `stages`, `grid`, `runs`, `search`, `seeds`, `when`, `take`, `trial_name` and `asha`
+
+        `seeds` is `many`, not a whole number
+         --> builtin test.yaml:2:8
+          | seeds: many
+          |        ^^^^
+        hint: write digits alone
+
+        `direction` is `up`
+         --> builtin test.yaml:3:12
+          | direction: up
+          |            ^^
+        hint: write `max` or `min`
+        ");
     }
 
     #[test]

@@ -84,7 +84,7 @@ const WORDS: &[(&str, &str)] = &[
     ("paths.data_dir=/data", "write `data.root=/data`"),
     ("paths.log_dir=/logs", "write `run.root=/logs`"),
     ("ckpt_path=logs/last.ckpt", "write `dtrain resume RUN`"),
-    ("hparams_search=mnist_optuna", "write `dtrain slurm train --array FILE ...`"),
+    ("hparams_search=mnist_optuna", "write `dtrain sweep ...`"),
     ("hydra.run.dir=/runs/a", "write `run.dir=/runs/a`"),
     ("test=False", "leave it out: "),
     ("train=False", "write `dtrain eval CHECKPOINT`"),

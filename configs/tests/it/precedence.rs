@@ -234,7 +234,7 @@ fn words_of_sweeps_and_of_python_are_told_what_to_write() {
     let said = |word: &str| {
         dtrain_configs::compose(&[word.to_owned()], &Default::default()).unwrap_err().to_string()
     };
-    let several = "`dtrain slurm train --array FILE` makes one of each line";
+    let several = "`dtrain sweep` makes one of each combination";
     for word in [
         "optimizer.lr=0.1,0.01",
         "seed=1,2",

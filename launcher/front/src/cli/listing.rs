@@ -12,7 +12,8 @@ Examples:
   dtrain ls method              what `method=NAME` can be
   dtrain ls --config-dir DIR    your own files too, marked
 
-The groups are experiment, data, augment, model, method, optimizer, schedule, trainer and eval.")]
+The groups are experiment, data, augment, model, method, optimizer, schedule, trainer and eval. `dtrain ls study` lists what \
+`dtrain sweep study=NAME` runs.")]
 pub struct LsArgs {
     /// The group
     #[arg(value_name = "GROUP", default_value = "experiment")]

@@ -48,7 +48,7 @@ pub use resume_proof::ResumeProofArgs;
 pub use sizes::Shape;
 pub use slurm::{Launcher, Resources, SlurmTarget, SlurmTrainArgs};
 pub use stop::StopArgs;
-pub use sweep::{Direction, LocalArgs, NewSweep, PlanArgs, SweepAction, SweepArgs};
+pub use sweep::{Direction, LocalArgs, NewSweep, PlanArgs, SlurmArgs, SweepAction, SweepArgs};
 pub use time_limit::TimeLimit;
 pub use train::TrainArgs;
 pub use verify::VerifyTarget;

@@ -99,6 +99,26 @@ pub struct Resources {
     pub sbatch_args: Vec<String>,
 }
 
+impl Resources {
+    /// An option that was given, whose default leaves it to the cluster.
+    pub fn given(&self) -> Option<&'static str> {
+        let given = [
+            ("--nodes", self.nodes.get() > 1),
+            ("--gpus-per-node", self.gpus_per_node.is_some()),
+            ("--tasks-per-node", self.tasks_per_node.is_some()),
+            ("--cpus-per-task", self.cpus_per_task.is_some()),
+            ("--time", self.time.is_some()),
+            ("--partition", self.partition.is_some()),
+            ("--account", self.account.is_some()),
+            ("--qos", self.qos.is_some()),
+            ("--mem", self.mem.is_some()),
+            ("--job-name", self.job_name.is_some()),
+            ("--sbatch-arg", !self.sbatch_args.is_empty()),
+        ];
+        given.into_iter().find(|(_, is_given)| *is_given).map(|(name, _)| name)
+    }
+}
+
 /// Who starts the ranks within the job.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
 pub enum Launcher {

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use clap::{Args, Subcommand, ValueEnum};
 use dtrain_configs::schema::MonitorMode;
 
-use super::ConfigDir;
+use super::{ConfigDir, Resources};
 
 /// `dtrain sweep`.
 #[derive(Debug, Args)]
@@ -57,9 +57,33 @@ pub struct NewSweep {
     /// Where and how many trials run.
     #[command(flatten)]
     pub local: LocalArgs,
+    /// Workers as tasks of SLURM arrays.
+    #[command(flatten)]
+    pub slurm: SlurmArgs,
     /// Where else settings may live.
     #[command(flatten)]
     pub config: ConfigDir,
+}
+
+/// Workers as tasks of SLURM arrays.
+#[derive(Debug, Clone, Args)]
+pub struct SlurmArgs {
+    /// Submit an array of workers for each stage instead of running trials here; the options below say what a worker gets
+    #[arg(long, conflicts_with_all = ["no_run", "at_once", "cores_per_trial"])]
+    pub slurm: bool,
+    /// Tasks of each array [default: as many as trials, at most 8]
+    #[arg(long, value_name = "K", requires = "slurm")]
+    pub workers: Option<NonZeroUsize>,
+    /// What a worker asks SLURM for.
+    #[command(flatten)]
+    pub resources: Resources,
+    /// Shell line that each task runs first, such as --setup "module load cuda"; may be given several times
+    #[arg(long, value_name = "LINE", requires = "slurm")]
+    pub setup: Vec<String>,
+    /// Seconds before the time limit at which trials save
+    #[arg(long, value_name = "SECS", default_value_t = 120)]
+    #[arg(value_parser = clap::value_parser!(u64).range(1..=65_535))]
+    pub save_margin_secs: u64,
 }
 
 /// What the trials are.

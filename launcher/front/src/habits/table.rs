@@ -85,7 +85,7 @@ pub(super) const VERBS: &[Row] = &[
     (&["evaluate", "evaluation", "test", "validate", "val", "validation", "probe", "score"], EVALUATE),
     (&["predict", "inference", "prediction", "predictions", "classify"], PREDICT),
     (&["encode", "extract", "features", "embeddings"], EMBED),
-    (&["tune", "sweep", "search", "multirun", "optuna", "grid", "agent", "hparams"], ONE_RUN),
+    (&["tune", "search", "multirun", "optuna", "grid", "agent", "hparams"], ONE_RUN),
     (
         &["doctor", "env", "diagnose", "check", "self-test", "selftest"],
         "`mpirun -n 2 dtrain --fast-dev-run` tries everything in two steps, `dtrain verify equivalence` proves the numbers",

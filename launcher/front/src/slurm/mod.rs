@@ -5,9 +5,11 @@ mod problem;
 mod script;
 mod submit;
 mod sweep_file;
+mod workers;
 
 pub use job::{Job, Run};
 pub use problem::report;
-pub use script::render;
+pub use script::{render, render_worker};
 pub use submit::{SubmitError, submit};
 pub use sweep_file::{SweepFile, SweepFileError};
+pub use workers::{WorkerJob, max_array_size};

@@ -14,6 +14,9 @@ const SINGLE_GPU: &str = include_str!("../../../../slurm/single_gpu.sbatch");
 /// One run per array task.
 const ARRAY: &str = include_str!("../../../../slurm/array.sbatch");
 
+/// A worker of a sweep per array task.
+const SWEEP: &str = include_str!("../../../../slurm/sweep.sbatch");
+
 /// The line of a script at which arguments begin to matter.
 const SETTINGS: &str = "# Settings: the arguments after the script's name.\n";
 
@@ -24,8 +27,17 @@ pub fn render(job: &Job, program: &Path) -> String {
         (false, 1) => SINGLE_GPU,
         (false, _) => TRAIN,
     };
+    filled(template, "dtrain slurm train", job, program)
+}
+
+/// The script of a worker of a sweep.
+pub fn render_worker(job: &Job, program: &Path) -> String {
+    filled(SWEEP, "dtrain sweep", job, program)
+}
+
+fn filled(template: &str, writer: &str, job: &Job, program: &Path) -> String {
     let mut script = format!(
-        "#!/usr/bin/env bash\n# Written by `dtrain slurm train` {}. Submit it with `sbatch FILE`; further settings may follow the \
+        "#!/usr/bin/env bash\n# Written by `{writer}` {}. Submit it with `sbatch FILE`; further settings may follow the \
          file's name.\n",
         env!("CARGO_PKG_VERSION")
     );
@@ -35,7 +47,7 @@ pub fn render(job: &Job, program: &Path) -> String {
     let body = after_options(template);
     let (before, after) = body.split_once(SETTINGS).unwrap_or(("", body));
     script.push_str(before);
-    script.push_str(&settings(job, program));
+    script.push_str(&settings(job, program, writer));
     script.push_str(after);
     script
 }
@@ -47,7 +59,7 @@ fn after_options(template: &str) -> &str {
     rest.find('\n').map_or("", |end| &rest[end + 1..])
 }
 
-fn settings(job: &Job, program: &Path) -> String {
+fn settings(job: &Job, program: &Path, writer: &str) -> String {
     let mut text = String::new();
     for line in &job.setup {
         let said = shell_word(&format!("the line of --setup failed: {line}"));
@@ -57,9 +69,9 @@ fn settings(job: &Job, program: &Path) -> String {
     if job.launcher != Launcher::Auto {
         text.push_str(&format!(": \"${{DTRAIN_LAUNCHER:={}}}\"\n", job.launcher.name()));
     }
-    text.push_str(
-        "# Settings: those of `dtrain slurm train`, then the arguments after the script's name.\nset --",
-    );
+    text.push_str(&format!(
+        "# Settings: those of `{writer}`, then the arguments after the script's name.\nset --"
+    ));
     for argument in &job.arguments {
         text.push(' ');
         text.push_str(&shell_word(argument));
@@ -99,7 +111,7 @@ mod tests {
 
     #[test]
     fn scripts_have_one_place_for_options_and_one_for_settings() {
-        for (name, template) in TEMPLATES {
+        for (name, template) in TEMPLATES.into_iter().chain([("sweep", SWEEP)]) {
             assert_eq!(template.matches(SETTINGS).count(), 1, "{name}");
             let body = after_options(template);
             assert!(body.starts_with("\n# Settings"), "{name}: {}", &body[..80]);
@@ -142,7 +154,9 @@ mod tests {
     fn a_line_of_the_set_up_that_fails_ends_the_job() {
         let run = |setup: &[&str]| {
             let setup = setup.iter().map(|&line| line.to_owned()).collect();
-            let text = settings(&Job { setup, ..job(&[], 1, false) }, Path::new("dtrain")) + "echo \"$A $B\"";
+            let text =
+                settings(&Job { setup, ..job(&[], 1, false) }, Path::new("dtrain"), "dtrain slurm train")
+                    + "echo \"$A $B\"";
             let output = Command::new("bash").args(["-c", &text]).output().unwrap();
             let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
             (output.status.code(), text(output.stdout), text(output.stderr))
@@ -158,7 +172,7 @@ mod tests {
     fn words_survive_the_shell() {
         let words = ["a=1", "", "tags=[a, b]", "~x", "it's", "$HOME `id` $(id)", "\"\\\n*", "ü=é"];
         let program = Path::new("/opt/my \"own\" $HOME `id` \\ } 'x'/dtrain");
-        let text = settings(&job(&words, 1, false), program)
+        let text = settings(&job(&words, 1, false), program, "dtrain slurm train")
             + "printf '%s\\0' \"$DTRAIN\" \"$DTRAIN_LAUNCHER\" \"$@\"";
         let output = Command::new("bash")
             .args(["-c", &text, "bash", "more=1"])

@@ -13,8 +13,8 @@ use super::plan::{Plan, Trial};
 pub(crate) struct Chosen {
     /// The metric.
     pub metric: String,
-    /// Its mean over the trials.
-    pub mean: f64,
+    /// Its mean over the trials; absent where a stage has one combination and does not measure it.
+    pub mean: Option<f64>,
     /// The trials that have these settings.
     pub trials: Vec<String>,
     /// The settings, without the seed.
@@ -41,7 +41,7 @@ impl Chosen {
         };
         let trials: Vec<(&Trial, Option<f64>)> =
             plan.trials_of(stage).map(|trial| (trial, value(trial))).collect();
-        let Some(chosen) = best(plan, &trials) else {
+        let Some(chosen) = best(plan, &trials).or_else(|| only(plan, stage, dir)) else {
             return Err(format!("no trial of stage `{name}` has ended with a value of `{metric}`"));
         };
         let json = serde_json::to_vec_pretty(&chosen).map_err(|error| error.to_string())?;
@@ -53,6 +53,22 @@ impl Chosen {
     pub fn value(&self, key: &str) -> Option<&str> {
         self.values.iter().find(|(known, _)| known == key).map(|(_, value)| value.as_str())
     }
+}
+
+/// What a stage hands on that has nothing to choose from, such as one that trains without labels: the first of its trials that
+/// has ended.
+fn only(plan: &Plan, stage: usize, dir: &SweepDir) -> Option<Chosen> {
+    let mut ended = plan
+        .trials_of(stage)
+        .filter(|trial| Ending::read(&dir.run(&trial.name)).is_some_and(|ending| ending.is_over()));
+    let first = ended.next()?;
+    let is_alone = plan.trials_of(stage).all(|trial| trial.group() == first.group());
+    is_alone.then(|| Chosen {
+        metric: plan.header.optimize.clone(),
+        mean: None,
+        trials: vec![first.id.clone()],
+        values: first.group().into_iter().cloned().collect(),
+    })
 }
 
 /// The group of trials, alike but for the seed, whose mean is best. A group of which a trial has no value comes behind all
@@ -90,7 +106,7 @@ fn best(plan: &Plan, trials: &[(&Trial, Option<f64>)]) -> Option<Chosen> {
     let (first, _) = group.first()?;
     Some(Chosen {
         metric: plan.header.optimize.clone(),
-        mean,
+        mean: Some(mean),
         trials: group.iter().map(|(trial, _)| trial.id.clone()).collect(),
         values: first.group().into_iter().cloned().collect(),
     })
@@ -109,7 +125,8 @@ mod tests {
         }
         let choose = |values: [Option<f64>; 5]| {
             let trials: Vec<_> = plan.trials.iter().zip(values).collect();
-            best(&plan, &trials).map(|chosen| (chosen.values[0].1.clone(), chosen.mean, chosen.trials.len()))
+            best(&plan, &trials)
+                .map(|chosen| (chosen.values[0].1.clone(), chosen.mean.unwrap(), chosen.trials.len()))
         };
         let some = |values: [f64; 5]| choose(values.map(Some));
         assert_eq!(some([0.5, 0.4, 0.5, 0.9, 0.2]), Some(("2".into(), 0.65, 2)));

@@ -7,7 +7,7 @@ use dtrain_configs::sweep::{Combination, Halving, Stage, Study};
 use dtrain_configs::{ComposeOptions, RunConfig, compose, flat_settings};
 
 use super::halving::mixed;
-use super::plan::{Header, Plan, PlannedStage, Trial};
+use super::plan::{Header, Plan, PlannedStage, Taken, Trial};
 use crate::exit::Exit;
 use crate::failure::Failure;
 
@@ -119,7 +119,11 @@ pub(crate) fn make(study: &Study, frame: &Frame) -> Result<(Plan, Facts), Failur
 fn planned(stage: &Stage) -> PlannedStage {
     PlannedStage {
         name: stage.name.clone(),
-        take: stage.take.iter().map(|take| (take.key.clone(), take.stage.clone())).collect(),
+        take: stage
+            .take
+            .iter()
+            .map(|take| Taken { key: take.key.clone(), stage: take.stage.clone(), folder: take.folder })
+            .collect(),
         reduction: stage.halving.map(|halving| halving.reduction),
     }
 }
@@ -150,7 +154,8 @@ fn drafts(study: &Study) -> Vec<Draft> {
 
 /// All values that a stage may hand on.
 fn values_of(study: &Study, take: &dtrain_configs::sweep::Take) -> Vec<String> {
-    let Some(stage) = study.stages.iter().find(|stage| stage.name == take.stage) else { return Vec::new() };
+    let stage = study.stages.iter().find(|stage| stage.name == take.stage && !take.folder);
+    let Some(stage) = stage else { return Vec::new() };
     let mut values = Vec::new();
     for combination in stage.combinations() {
         if let Some(value) = combination.get(&take.key).filter(|value| !values.iter().any(|v| v == value)) {
@@ -386,6 +391,18 @@ mod tests {
             ["experiment=supervised_birdsong", "optimizer.lr=0.01", "seed=2"]
         );
         assert_eq!(plan.header.direction, MonitorMode::Max);
+    }
+
+    #[test]
+    fn every_study_of_the_program_can_be_planned() {
+        let names = dtrain_configs::studies();
+        assert!(names.len() >= 4, "{names:?}");
+        for name in names {
+            let study = Study::builtin(&name).unwrap();
+            let (plan, _) =
+                make(&study, &frame()).unwrap_or_else(|failure| panic!("{name}: {}", failure.message));
+            assert!(!plan.trials.is_empty());
+        }
     }
 
     #[test]

@@ -44,9 +44,20 @@ pub(crate) struct PlannedStage {
     /// Its name.
     pub name: String,
     /// Settings and the earlier stages that they are taken of.
-    pub take: Vec<(String, String)>,
+    pub take: Vec<Taken>,
     /// By how much each rung thins out; absent: all trials run to their end.
     pub reduction: Option<u32>,
+}
+
+/// What a stage takes of an earlier one.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Taken {
+    /// The setting.
+    pub key: String,
+    /// The earlier stage.
+    pub stage: String,
+    /// Not a value but the folder of the best trial's run.
+    pub folder: bool,
 }
 
 /// A trial: a line of the file.

@@ -10,7 +10,7 @@ use std::process::{Child, Command, ExitStatus, Stdio};
 use nix::sched::{CpuSet, sched_setaffinity};
 use nix::sys::prctl::set_pdeathsig;
 use nix::sys::signal::{Signal, kill, killpg};
-use nix::unistd::Pid;
+use nix::unistd::{Pid, getppid};
 
 use super::folder::SweepDir;
 use super::plan::{Header, Trial};
@@ -87,11 +87,16 @@ pub(crate) fn start(
         _ => core_set(&slot.cores),
     };
     let is_bound = !slot.cores.is_empty() && !matches!(starter, Starter::Srun(..));
-    // SAFETY: between fork and exec there are two system calls and no allocation.
+    let worker = Pid::this();
+    // SAFETY: between fork and exec there are three system calls and no allocation.
     unsafe {
         command.pre_exec(move || {
             // A worker that is killed takes its trials along: nobody else would know of them.
             set_pdeathsig(Signal::SIGKILL)?;
+            // Killed since the fork, of which the kernel then tells nobody.
+            if getppid() != worker {
+                return Err(std::io::ErrorKind::BrokenPipe.into());
+            }
             if is_bound {
                 sched_setaffinity(Pid::from_raw(0), &cores)?;
             }

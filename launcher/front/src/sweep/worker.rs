@@ -13,7 +13,7 @@ use super::ending::{Cause, Ending};
 use super::folder::{SweepDir, write_atomic};
 use super::halving::goes_on;
 use super::owner::Owner;
-use super::plan::{Plan, Trial};
+use super::plan::{Plan, Taken, Trial};
 use super::slots::Slot;
 use super::tokens::{State, Tokens, Watch};
 use super::trial::{Starter, ask_to_save, described, kill_at_once, start, tail};
@@ -23,6 +23,8 @@ use crate::running::is_running;
 
 /// Between two looks at trials that run.
 const POLL: Duration = Duration::from_millis(20);
+/// Between two looks at what a trial has measured.
+const GLANCE: Duration = Duration::from_millis(50);
 /// Between two looks at the folder while all places are taken or nothing waits.
 const LOOK: Duration = Duration::from_millis(500);
 
@@ -63,6 +65,7 @@ struct Running {
     halted: bool,
     renewed: Instant,
     looked: Instant,
+    judged: Instant,
     asked: bool,
 }
 
@@ -77,6 +80,7 @@ struct Worker<'a> {
     running: Vec<Option<Running>>,
     states: HashMap<String, State>,
     looked: Option<Instant>,
+    heard: Option<Instant>,
     /// Trials that cannot be started before.
     not_before: HashMap<String, Instant>,
     chosen: HashMap<usize, Chosen>,
@@ -102,6 +106,7 @@ pub(crate) fn work(work: Work<'_>) -> Result<Done, Failure> {
         running: work.slots.iter().map(|_| None).collect(),
         states: HashMap::new(),
         looked: None,
+        heard: None,
         not_before: HashMap::new(),
         chosen: HashMap::new(),
         rungs: HashMap::new(),
@@ -162,7 +167,11 @@ impl Worker<'_> {
 
     /// Stop requests, and trials that were added.
     fn hear(&mut self) {
-        if !self.is_ending() && ((self.work.is_asked)() || self.work.dir.stop().exists()) {
+        let looks = self.heard.is_none_or(|heard| heard.elapsed() >= LOOK);
+        if looks {
+            self.heard = Some(Instant::now());
+        }
+        if !self.is_ending() && ((self.work.is_asked)() || looks && self.work.dir.stop().exists()) {
             self.done.stopped = true;
         }
         if self.is_ending() {
@@ -213,7 +222,11 @@ impl Worker<'_> {
         if running.renewed.elapsed() > self.lease * 2 / 3 {
             return Ok(self.lost(running, "its lease could not be renewed in time"));
         }
-        if !running.asked && !self.judge_at_rungs(&mut running)? {
+        let is_due = !running.asked && running.judged.elapsed() >= GLANCE;
+        if is_due {
+            running.judged = Instant::now();
+        }
+        if is_due && !self.judge_at_rungs(&mut running)? {
             running.halted = true;
             running.asked = true;
             ask_to_save(&running.child);
@@ -461,6 +474,7 @@ impl Worker<'_> {
             halted: false,
             renewed: now,
             looked: now,
+            judged: now,
             asked: false,
         }))
     }
@@ -484,15 +498,22 @@ impl Worker<'_> {
     fn taken(&mut self, trial: &Trial) -> Result<Vec<String>, String> {
         let Some(stage) = self.plan.stage_of(trial).cloned() else { return Ok(trial.settings.clone()) };
         let mut found = Vec::new();
-        for (key, from) in &stage.take {
+        for Taken { key, stage: from, folder } in &stage.take {
             let Some(index) = self.plan.stage_index(from) else { continue };
             if !self.chosen.contains_key(&index) {
                 let chosen = Chosen::of(&self.plan, index, &self.work.dir)?;
                 (self.work.tell)(&format!("stage `{from}` gives {}", words(&chosen.values)));
                 self.chosen.insert(index, chosen);
             }
-            let value = self.chosen.get(&index).and_then(|chosen| chosen.value(key));
-            found.extend(value.map(|value| format!("{key}={value}")));
+            let Some(chosen) = self.chosen.get(&index) else { continue };
+            if *folder {
+                let best = self.plan.trials.iter().find(|trial| chosen.trials.contains(&trial.id));
+                let run = best.map(|trial| self.work.dir.run(&trial.name));
+                let path = run.map(|run| std::path::absolute(run.path()).unwrap_or(run.path().to_owned()));
+                found.extend(path.map(|path| format!("{key}={}", path.display())));
+            } else {
+                found.extend(chosen.value(key).map(|value| format!("{key}={value}")));
+            }
         }
         let own = trial.values.len();
         let common = trial.settings.len().saturating_sub(own);
@@ -504,7 +525,7 @@ impl Worker<'_> {
     fn readiness(&self, stage: usize) -> Readiness {
         let takes = self.plan.header.stages.get(stage).map(|stage| stage.take.as_slice()).unwrap_or_default();
         let stages: HashSet<usize> =
-            takes.iter().filter_map(|(_, from)| self.plan.stage_index(from)).collect();
+            takes.iter().filter_map(|taken| self.plan.stage_index(&taken.stage)).collect();
         let mut readiness = Readiness::Now;
         for trial in stages.iter().flat_map(|stage| self.plan.trials_of(*stage)) {
             match self.states.get(&trial.id) {

@@ -258,7 +258,7 @@ fn worker_process() {
 #[test]
 fn workers_that_are_killed_at_random_lose_and_repeat_nothing() {
     let is_long = std::env::var("DTRAIN_TEST_LONG").is_ok_and(|long| long == "1");
-    let values: Vec<String> = (0..if is_long { 1000 } else { 60 }).map(|value| value.to_string()).collect();
+    let values: Vec<String> = (0..if is_long { 1000 } else { 24 }).map(|value| value.to_string()).collect();
     let scene = Scene::new(examples::plan(&values.iter().map(String::as_str).collect::<Vec<_>>()));
     let start = || -> Child {
         Command::new(std::env::current_exe().unwrap())
@@ -274,7 +274,7 @@ fn workers_that_are_killed_at_random_lose_and_repeat_nothing() {
         state ^= state << 13;
         state ^= state >> 7;
         state ^= state << 17;
-        std::thread::sleep(Duration::from_millis(40 + state % 60));
+        std::thread::sleep(Duration::from_millis(80 + state % 150));
         let victim = &mut workers[(state >> 32) as usize % 3];
         victim.kill().unwrap();
         victim.wait().unwrap();

@@ -2,7 +2,7 @@
 
 use clap::CommandFactory;
 use comfy_table::{Table, presets};
-use dtrain_configs::{ConfigErrors, FileInfo, Library, files, shell_path};
+use dtrain_configs::{ConfigErrors, FileInfo, Library, choice_hint, files, shell_path, studies, study_text};
 
 use crate::cli::{Cli, ConfigDir};
 use crate::exit::Exit;
@@ -11,10 +11,15 @@ use crate::printer::Printer;
 
 /// The group that a bare `dtrain ls` is about.
 const EXPERIMENT: &str = "experiment";
+/// What `dtrain sweep study=NAME` chooses; no group of settings.
+const STUDY: &str = "study";
 
 /// The files of a group with what is typed to choose each. Where a folder of the user's takes part, a column tells its files
 /// from those of the program.
 pub fn list(group: &str, config: &ConfigDir, printer: &Printer) -> Result<Exit, Failure> {
+    if group == STUDY {
+        return Ok(list_studies(printer));
+    }
     let files = files(group, &config.options()).map_err(ConfigErrors::from)?;
     let has_own = files.iter().any(|file| file.own.is_some());
     let mut table = Table::new();
@@ -31,6 +36,22 @@ pub fn list(group: &str, config: &ConfigDir, printer: &Printer) -> Result<Exit, 
     }
     printer.data(&table.to_string());
     Ok(Exit::Done)
+}
+
+/// The studies with what is typed to run each, from the comment that each begins with.
+fn list_studies(printer: &Printer) -> Exit {
+    let mut table = Table::new();
+    table.load_style(presets::NOTHING);
+    table.set_header(["study", "what it does", "command"]);
+    for name in studies() {
+        let mut comments =
+            study_text(&name).unwrap_or_default().lines().map_while(|line| line.strip_prefix("# "));
+        let about = comments.next().unwrap_or_default().to_owned();
+        let command = comments.find(|line| line.starts_with("dtrain sweep ")).unwrap_or_default();
+        table.add_row([name.as_str(), &about, command]);
+    }
+    printer.data(&table.to_string());
+    Exit::Done
 }
 
 fn row(cells: [&str; 4], has_own: bool) -> Vec<String> {
@@ -53,10 +74,19 @@ fn words(group: &str, file: &FileInfo, config: &ConfigDir) -> String {
 /// The text of one file, or the files of a group.
 pub fn show(name: &str, config: &ConfigDir, printer: &Printer) -> Result<Exit, Failure> {
     let library = Library::open(&config.options()).map_err(ConfigErrors::from)?;
-    if library.groups().iter().any(|group| group.name == name) {
+    if name == STUDY || library.groups().iter().any(|group| group.name == name) {
         return list(name, config, printer);
     }
     let (group, file) = name.split_once('/').unwrap_or((EXPERIMENT, name));
+    if group == STUDY {
+        let Some(text) = study_text(file) else {
+            let names = studies();
+            let hint = choice_hint(file, names.iter().map(String::as_str));
+            return Err(Failure::agreed(Exit::Usage, format!("there is no study `{file}`"), Some(hint)));
+        };
+        printer.data(text);
+        return Ok(Exit::Done);
+    }
     // A file by its path, whose folders are no groups.
     let (group, file) = if name.ends_with(".yaml") { (EXPERIMENT, name) } else { (group, file) };
     printer.data(&library.text(group, file).map_err(ConfigErrors::from)?);

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use dtrain_configs::sweep::{Study, Template};
 use dtrain_configs::{ConfigErrors, choice_hint, shell_path, studies, study_text};
 
-use super::{run, unreadable};
+use super::{cluster, run, unreadable};
 use crate::cli::{NewSweep, PlanArgs};
 use crate::exit::Exit;
 use crate::failure::Failure;
@@ -23,7 +23,20 @@ const SHOWN: usize = 20;
 
 /// Plans, then runs.
 pub(super) fn begin(args: &NewSweep, printer: &Printer) -> Result<Exit, Failure> {
+    if let (false, Some(option)) = (args.slurm.slurm, args.slurm.resources.given()) {
+        return Err(usage(
+            format!("`{option}` says what a worker asks SLURM for"),
+            "give `--slurm` too, or leave it out",
+        ));
+    }
     let (study, name) = read_study(&args.words, &args.plan, Vec::new())?;
+    let is_single = study.stages.iter().all(|stage| stage.axes.is_empty() && stage.runs.is_empty());
+    if is_single && study.stages.len() == 1 {
+        return Err(usage(
+            "no setting has several values: that is one run",
+            "write `optimizer.lr=1e-3,1e-4` or `'seed=range(5)'`; `dtrain ls study` lists what `study=NAME` can be",
+        ));
+    }
     let frame = Frame {
         optimize: args.plan.optimize.clone(),
         direction: args.plan.direction.map(Into::into),
@@ -37,6 +50,10 @@ pub(super) fn begin(args: &NewSweep, printer: &Printer) -> Result<Exit, Failure>
         printer.say("dry run: every trial can be composed; nothing was started and no folder was made");
         return Ok(Exit::Done);
     }
+    let job = match args.slurm.slurm {
+        true => Some(cluster::job(args, &plan)?),
+        false => None,
+    };
     let dir = match &args.dir {
         Some(dir) => SweepDir::new(dir),
         None => SweepDir::new(free_folder(&name).map_err(|error| unreadable(&error))?),
@@ -72,6 +89,9 @@ pub(super) fn begin(args: &NewSweep, printer: &Printer) -> Result<Exit, Failure>
         printer.data(&dir.path().display().to_string());
         printer.say(&format!("next: dtrain sweep worker {}", shell_path(dir.path())));
         return Ok(Exit::Done);
+    }
+    if let Some(job) = job {
+        return cluster::begin(args, (&plan, &job), dir.path(), printer);
     }
     let Facts { on_cpu } = facts;
     run::go_on(&dir, on_cpu, &args.local, printer)
@@ -197,8 +217,9 @@ fn described(plan: &Plan) -> String {
     for (index, stage) in plan.header.stages.iter().enumerate() {
         let trials: Vec<_> = plan.trials_of(index).collect();
         text.push_str(&format!("stage {}: {} trials", stage.name, trials.len()));
-        for (key, from) in &stage.take {
-            text.push_str(&format!(", {key} from {from}"));
+        for taken in &stage.take {
+            let what = if taken.folder { " (the run's folder)" } else { "" };
+            text.push_str(&format!(", {} from {}{what}", taken.key, taken.stage));
         }
         if let Some(rungs) = trials.first().map(|trial| &trial.rungs).filter(|rungs| !rungs.is_empty()) {
             text.push_str(&format!(", judged after {rungs:?} epochs"));

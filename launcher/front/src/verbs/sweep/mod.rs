@@ -2,6 +2,7 @@
 
 mod begin;
 mod change;
+mod cluster;
 mod run;
 
 use std::path::Path;
