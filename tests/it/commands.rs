@@ -206,6 +206,8 @@ fn words(text: &str) -> Vec<String> {
             "KEY" | "{key}" => "trainer.batch_size".to_owned(),
             "SECTION" => "trainer".to_owned(),
             "GROUP/NAME" | "{section}/{first}" => "model/resnet18".to_owned(),
+            "study=NAME" => "study=learning_rate".to_owned(),
+            "study/NAME" => "study/learning_rate".to_owned(),
             "NAME" | "EXPERIMENT" => "supcon_birdsong".to_owned(),
             "SHELL" => "bash".to_owned(),
             "--submit" => "--print".to_owned(),

@@ -10,7 +10,7 @@ const SHELL: &str = r#"
 set -euo pipefail
 dtrain() {
   case "$1" in
-    *=*) "$DTRAIN_BINARY" "$@" data.generate.scale=0.05 trainer.batch_size=16 trainer.max_epochs=2 trainer.threads=1 ;;
+    *=* | sweep) "$DTRAIN_BINARY" "$@" data.generate.scale=0.05 trainer.batch_size=16 trainer.max_epochs=2 trainer.threads=1 ;;
     *) "$DTRAIN_BINARY" "$@" ;;
   esac
 }
