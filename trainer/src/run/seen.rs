@@ -23,7 +23,7 @@ pub fn seen_views(
     num_samples: usize,
 ) -> Result<Vec<(usize, Picture)>, TrainError> {
     let prepared = prepare(config, ranks, Purpose::Evaluate, None)?;
-    let draws = spread(&prepared.dataset.train, num_samples).into_iter().map(Draw::first).collect();
+    let draws = spread(&prepared.dataset.train, num_samples).iter().copied().map(Draw::first).collect();
     let groups = prepared.engine.method().view_groups();
     let request = BatchRequest { draws, groups, augment: true, ..BatchRequest::default() };
     let options = LoaderOptions { tells_of_first: true, ..loader_options(&prepared) };

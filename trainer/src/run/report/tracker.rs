@@ -3,8 +3,7 @@
 use super::first_batch::pictures_of;
 use crate::batch::Batch;
 use crate::track::{
-    BestWeights, Color, EventWriter, HparamValue, Matrix, Metrics, MetricsFile, Picture, SessionStatus,
-    TrackError,
+    BestWeights, EventWriter, HparamValue, Metrics, MetricsFile, Picture, SessionStatus, TrackError,
 };
 use dtrain_configs::RunDir;
 use dtrain_configs::schema::TrackConfig;

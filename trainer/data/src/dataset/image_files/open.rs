@@ -61,7 +61,7 @@ pub(in crate::dataset) fn open(config: &DataConfig, root: &Path) -> Result<Datas
         notes.extend(one_class(column));
     }
     let whole: Vec<Cut> = (0..readable.len()).map(|row| Cut { row, frames: None }).collect();
-    let parts = assign(config, (&readable, &whole), &columns, &root, &mut notes)?;
+    let (parts, anomalies) = assign(config, (&readable, &whole), &columns, &root, &mut notes)?;
     notes.extend(small(&readable, config));
     let fingerprint = fingerprint(&readable, &columns);
     let recording = columns.iter().find(|column| config.recording.as_ref() == Some(&column.name));
@@ -79,6 +79,7 @@ pub(in crate::dataset) fn open(config: &DataConfig, root: &Path) -> Result<Datas
         test: ids_of(Part::Test),
         begins: Vec::new(),
         own_parts: Vec::new(),
+        anomalies,
         source,
         labels,
         set_aside,

@@ -65,6 +65,7 @@ pub(in crate::dataset) fn open_unlabelled(
         set_aside: Vec::new(),
         begins: Vec::new(),
         own_parts: Vec::new(),
+        anomalies: Vec::new(),
         skipped,
         warnings: Vec::new(),
         fingerprint: hash.digest(),
