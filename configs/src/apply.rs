@@ -76,7 +76,8 @@ impl Composer {
         }
         let set = self.tree.get(&path).or_else(|| known.get(&path)).filter(|node| !node.is_null());
         if let (Operation::Add, Some(node)) = (over.operation, set) {
-            let optional_section = over.key == "data.generate" && self.tree.get(&path).is_none();
+            let is_optional = ["data.generate", "augment.transforms"].contains(&over.key.as_str());
+            let optional_section = is_optional && self.tree.get(&path).is_none();
             if !optional_section {
                 let problem = Problem::new(format!("`{}` is set already, to {}", over.key, node.describe()));
                 return Err(problem

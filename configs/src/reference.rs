@@ -2,9 +2,9 @@
 
 use crate::node::{Node, Value};
 use crate::schema::{
-    BankConfig, DataConfig, GenerateConfig, GroupConfig, HeadConfig, LabelMapConfig, LabelsConfig,
-    MethodConfig, ModelConfig, NetworkConfig, OptimizerConfig, PhaseConfig, PoolConfig, RunConfig,
-    SplitConfig,
+    AnomaliesConfig, AugmentConfig, BankConfig, DataConfig, GenerateConfig, GroupConfig, HeadConfig,
+    LabelMapConfig, LabelsConfig, MethodConfig, ModelConfig, NetworkConfig, OptimizerConfig, PhaseConfig,
+    PoolConfig, RunConfig, SplitConfig, TransformsConfig,
 };
 use crate::serialize::to_node;
 
@@ -25,7 +25,12 @@ pub(crate) fn reference<'a>(name_of: impl Fn(&'static str) -> &'a str) -> Node {
         method: MethodConfig::named(name_of("method")).unwrap_or_default(),
         optimizer: OptimizerConfig::named(name_of("optimizer")).unwrap_or_default(),
         model: ModelConfig::named(name_of("model")).unwrap_or_default(),
-        data: DataConfig { generate: Some(GenerateConfig::default()), ..DataConfig::default() },
+        data: DataConfig {
+            generate: Some(GenerateConfig::default()),
+            splits: DataConfig::default().splits.into_keys().map(|name| (name, split())).collect(),
+            ..DataConfig::default()
+        },
+        augment: AugmentConfig { transforms: Some(TransformsConfig::default()), ..AugmentConfig::default() },
         ..RunConfig::default()
     };
     to_node(&config)
@@ -44,11 +49,16 @@ pub(crate) fn open_entry(section: &str) -> Node {
         "eval.banks" => to_node(&BankConfig {
             generate: Some(GenerateConfig::default()),
             labels: Some(LabelsConfig::default()),
-            split: Some(SplitConfig::default()),
+            split: Some(split()),
             ..BankConfig::default()
         }),
-        _ => to_node(&SplitConfig::default()),
+        _ => to_node(&split()),
     }
+}
+
+/// A split with every section that it may have.
+fn split() -> SplitConfig {
+    SplitConfig { anomalies: Some(AnomaliesConfig::default()), ..SplitConfig::default() }
 }
 
 /// The keys of an element of a list of sections.

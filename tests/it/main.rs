@@ -8,6 +8,7 @@ mod bad_input;
 mod banks;
 mod best;
 mod checkpoints;
+mod codes;
 mod commands;
 mod compare;
 mod evaluation;

@@ -186,7 +186,7 @@ pub(super) const WORDS: &[Moved] = &[
     ),
     noted("transform_head_per_patch", "method=vqvae method.transform_head_per_patch=true", ""),
     key("lambda_machine_id", "method=vqvae method.lambda_machine_id=?"),
-    key("lambda_transform", "method=vqvae method.lambda_transform=?"),
+    key("lambda_transform", "method=vqvae augment=machine_transforms method.lambda_transform=?"),
     noted("num_machine_ids", "", "leave it out: the data say which machines there are"),
     noted("lr_warmup_epochs", "schedule.warmup_epochs=?", ""),
     key("grad_clip", "trainer.grad_clip=?"),

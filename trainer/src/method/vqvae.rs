@@ -77,13 +77,13 @@ impl Vqvae {
             let to = patches.shape(*input);
             Decoder::build([dim, height, width], to, config.decoder_channels as i64, backbone.norm(), scope)
         });
-        let told: Vec<i64> = match config.heads.unused_classes {
+        let told: Vec<i64> = match config.semantic_heads.unused_classes {
             UnusedClasses::Keep => (0..target.num_classes).collect(),
             UnusedClasses::LeaveOut => {
                 (0..target.num_classes).filter(|class| !target.unused.contains(class)).collect()
             }
         };
-        let SemanticHeadsConfig { hidden_dim, dropout, .. } = config.heads;
+        let SemanticHeadsConfig { hidden_dim, dropout, .. } = config.semantic_heads;
         let [machine_id, transform] = parameters.scope("heads", |heads| {
             let mut head = |name: &str, num_classes: i64, layer: u64| {
                 let widths = [dim, hidden_dim as i64, num_classes];
@@ -137,7 +137,7 @@ impl Vqvae {
 
     /// Share of label smoothing by PyTorch's formula; none outside of training.
     fn smoothing(&self, num_classes: i64, pass: &ForwardContext) -> f64 {
-        let SemanticHeadsConfig { label_smoothing, smoothing, .. } = self.config.heads;
+        let SemanticHeadsConfig { label_smoothing, smoothing, .. } = self.config.semantic_heads;
         if pass.train { smoothing.as_of_all(label_smoothing, num_classes) } else { 0.0 }
     }
 
@@ -267,20 +267,23 @@ impl Method for Vqvae {
     }
 
     fn before_first_step(&mut self, parts: &[LocalBatch], start: &FirstStep<'_>) -> Result<(), TchError> {
-        let mut own = Vec::with_capacity(parts.len());
-        let mut width = 0;
+        let (latents, mut own) = (self.latents_per_view(), Vec::with_capacity(parts.len()));
         for part in parts {
             // By the statistics of the part, as the step will: running ones know nothing yet.
             let pass = ForwardContext::train(start.sync.clone()).without_update();
             let rows = as_rows(&self.encode(part.inputs(), &pass)?)?;
             let views = part.num_samples() as i64;
-            let latents = self.latents_per_view();
-            width = rows.size()[1];
-            own.push(rows.f_reshape([views, latents * width])?);
+            let places = Tensor::f_from_slice(part.targets.positions())?.f_to_device(rows.device())?;
+            let places = places.f_to_kind(Kind::Double)?.f_unsqueeze(1)?;
+            let of_views = rows.f_reshape([views, latents * rows.size()[1]])?.f_to_kind(Kind::Double)?;
+            own.push(Tensor::f_cat(&[places, of_views], 1)?);
         }
+        // In the order of the batch, whichever rank has which sample.
         let all = start.gather(&Tensor::f_cat(&own, 0)?)?;
-        let num_latents = all.size()[0] * self.latents_per_view();
-        self.codebook.begin(&all.f_reshape([num_latents, width])?, start.seed)
+        let order = all.f_select(1, 0)?.f_argsort(0, false)?;
+        let (views, width) = (all.size()[0], all.size()[1] - 1);
+        let all = all.f_narrow(1, 1, width)?.f_index_select(0, &order)?;
+        self.codebook.begin(&all.f_reshape([views * latents, width / latents])?, start.seed)
     }
 
     fn first_pass(&self, part: &LocalBatch, context: &StepContext<'_>) -> Result<Statistics, TchError> {

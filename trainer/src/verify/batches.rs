@@ -18,6 +18,8 @@ pub(super) struct GlobalBatch {
     phase: u32,
     groups: Vec<Views>,
     targets: Targets,
+    /// Rows are compared in pairs, so that the place of a sample is the one among those of all ranks.
+    has_pairs: bool,
 }
 
 /// A group of views.
@@ -52,6 +54,7 @@ pub(super) fn draw(
     };
     let steps_per_epoch = prepared.plan.steps_per_epoch.max(1);
     let groups = prepared.engine.method().view_groups();
+    let has_pairs = prepared.engine.method().facts().pairs.is_some();
     let requests: Vec<BatchRequest> = (0..num_steps as u64)
         .map(|step| {
             let epoch = step / steps_per_epoch;
@@ -84,7 +87,14 @@ pub(super) fn draw(
             Ok(Views { rows: all.rows.f_narrow(1, 0, len as i64)?, drawn: all.drawn_of(present, &kept) })
         });
         let groups = groups.collect::<Result<_, TchError>>()?;
-        batches.push(GlobalBatch { step, epoch, phase, groups, targets: local.targets.narrow(&(0..len)) });
+        batches.push(GlobalBatch {
+            step,
+            epoch,
+            phase,
+            groups,
+            targets: local.targets.narrow(&(0..len)),
+            has_pairs,
+        });
     }
     Ok(batches)
 }
@@ -110,13 +120,13 @@ fn shortened(present: usize, index: usize, num_steps: usize, last_len: usize) ->
 impl GlobalBatch {
     /// The same samples as the first batch of a run of its own.
     pub(super) fn alone(&self) -> Self {
-        let Self { epoch, phase, .. } = *self;
+        let Self { epoch, phase, has_pairs, .. } = *self;
         let groups = self
             .groups
             .iter()
             .map(|group| Views { rows: group.rows.shallow_clone(), drawn: group.drawn.clone() });
         let groups = groups.collect();
-        Self { step: 0, epoch, phase, groups, targets: self.targets.clone() }
+        Self { step: 0, epoch, phase, groups, targets: self.targets.clone(), has_pairs }
     }
 
     /// Samples.
@@ -151,7 +161,9 @@ impl GlobalBatch {
             Ok(ViewGroup { num_views: views as u32, rows, drawn: group.drawn_of(len, own) })
         };
         let groups = self.groups.iter().map(of_group).collect::<Result<_, TrainError>>()?;
-        let targets = self.targets.select(own).with_positions(first)?.among(len as u64);
+        let targets = self.targets.select(own).among(len as u64);
+        // What is drawn for a place in the batch is drawn for the same sample, however they are ordered.
+        let targets = if self.has_pairs { targets.with_positions(first)? } else { targets };
         let counts = (0..world_size).map(|rank| share(len, world_size, rank).len() as u32).collect();
         let plan = StepPlan {
             step: self.step,
@@ -200,6 +212,7 @@ mod tests {
                     phase: 0,
                     groups: vec![Views { rows: inputs, drawn }],
                     targets,
+                    has_pairs: true,
                 }
             })
             .collect()

@@ -26,7 +26,7 @@ pub struct VqvaeConfig {
     /// Channels behind the first layer of the decoder; each doubling of rows and columns halves them, down to 16.
     pub decoder_channels: usize,
     /// The classifiers on the latents.
-    pub heads: SemanticHeadsConfig,
+    pub semantic_heads: SemanticHeadsConfig,
     /// Factor on the cross-entropy of `data.target`, such as the machine id.
     pub lambda_machine_id: f64,
     /// Factor on the cross-entropy of the change that `augment.transforms` has drawn.
@@ -58,7 +58,7 @@ impl Default for VqvaeConfig {
             commitment: 0.25.into(),
             gradient: QuantizerGradient::StraightThrough,
             decoder_channels: 64,
-            heads: SemanticHeadsConfig::default(),
+            semantic_heads: SemanticHeadsConfig::default(),
             lambda_machine_id: 1.0,
             lambda_transform: 1.0,
             lambda_entropy: 0.0,
@@ -167,9 +167,9 @@ impl MethodSettings for VqvaeConfig {
         }
         self.codebook.check(checks);
         checks.count("method.decoder_channels", self.decoder_channels as u64, 1, MAX_DIM);
-        checks.count("method.heads.hidden_dim", self.heads.hidden_dim as u64, 1, MAX_DIM);
-        checks.below_one("method.heads.dropout", self.heads.dropout);
-        checks.below_one("method.heads.label_smoothing", self.heads.label_smoothing);
+        checks.count("method.semantic_heads.hidden_dim", self.semantic_heads.hidden_dim as u64, 1, MAX_DIM);
+        checks.below_one("method.semantic_heads.dropout", self.semantic_heads.dropout);
+        checks.below_one("method.semantic_heads.label_smoothing", self.semantic_heads.label_smoothing);
         for (key, lambda) in [
             ("method.lambda_machine_id", self.lambda_machine_id),
             ("method.lambda_transform", self.lambda_transform),
@@ -202,12 +202,13 @@ impl MethodSettings for VqvaeConfig {
     /// entropy term.
     fn for_proofs(&self, _labels: &[&str]) -> MethodConfig {
         let codebook = CodebookConfig { num_codes: 12, dim: 6, decay: 0.8, ..self.codebook.clone() };
-        let heads = SemanticHeadsConfig { hidden_dim: 16, label_smoothing: 0.1, ..self.heads.clone() };
+        let semantic_heads =
+            SemanticHeadsConfig { hidden_dim: 16, label_smoothing: 0.1, ..self.semantic_heads.clone() };
         MethodConfig::Vqvae(Self {
             num_patches: 1,
             codebook,
             decoder_channels: 16,
-            heads,
+            semantic_heads,
             lambda_entropy: 0.1,
             ..self.clone()
         })

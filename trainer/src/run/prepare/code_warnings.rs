@@ -43,7 +43,7 @@ pub(crate) fn warnings(config: &RunConfig, dataset: &Dataset, batch_size: usize)
             .collect();
         if !unused.is_empty() {
             warnings.push(format!(
-                "no training sample has {} = {}; `method.heads.unused_classes=leave_out` takes them out of the head",
+                "no training sample has {} = {}; `method.semantic_heads.unused_classes=leave_out` takes them out of the head",
                 target.name,
                 unused.join(", ")
             ));

@@ -87,7 +87,8 @@ mod tests {
     fn codes_are_the_numbers_that_rounded_channels_write() {
         let config = CodebookConfig { levels: vec![4, 3, 2], ..CodebookConfig::default() };
         let fsq = Fsq::build(&config);
-        let latents = (Tensor::arange(3000, (Kind::Float, Device::Cpu)) * 0.731).sin().view([1000, 3]) * 4.0;
+        let ramp = Tensor::arange(3000, (Kind::Double, Device::Cpu)) * 12.9898;
+        let latents = (ramp.sin() * 43_758.5).sin().view([1000, 3]).to_kind(Kind::Float) * 4.0;
         let Quantized { latents: bounded, codes, vectors } = fsq.quantize(&latents).unwrap();
         let all: BTreeSet<i64> = Vec::<i64>::try_from(&codes).unwrap().into_iter().collect();
         assert_eq!(all, (0..24).collect());
