@@ -12,6 +12,7 @@ use tch::Device;
 
 pub use group::ViewGroup;
 pub use memory::{HostBlock, TensorMemory, tensor};
+pub(crate) use upload::views_of_slots;
 pub use upload::{BatchUpload, first_views, upload};
 
 /// Views that a tensor can lie over.

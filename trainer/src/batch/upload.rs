@@ -75,6 +75,22 @@ pub fn first_views(
     views.f_reshape([num_views, num_samples, c, h, w])
 }
 
+/// The views of slots, [n, slot] row-major, as `recipe` makes them on `device`: [n, C, H, W].
+///
+/// # Errors
+/// When memory runs out or the device has failed.
+pub(crate) fn views_of_slots(
+    recipe: &ImageRecipe,
+    slots: &[f32],
+    device: Device,
+) -> Result<Tensor, TchError> {
+    let slot_len = recipe.num_words() as i64;
+    let words = Tensor::f_from_slice(slots)?.f_view([-1, slot_len])?.f_to_device(device)?;
+    let changed = ChangedRows::of(recipe, slots)?;
+    let rows = changed.upload(device)?;
+    image::views(recipe, &words, &changed.arrived(rows)?)
+}
+
 impl RecipeUpload {
     fn start(recipe: &Arc<ImageRecipe>, slots: &[f32], device: Device) -> Result<Self, TchError> {
         let changed = ChangedRows::of(recipe, slots)?;

@@ -1,5 +1,5 @@
-//! Does a device compute what the CPU computes in 64 bits? Every loss, every network, whole steps of every method and the
-//! optimizers, in each precision, forward and backward. What must not depend on rounding at all (a skipped step, a
+//! Does a device compute what the CPU computes in 64 bits? Every loss, every network, whole steps of every method, the
+//! optimizers and views of images, in each precision, forward and backward. What must not depend on rounding at all (a skipped step, a
 //! deferred outcome, a repeated step) is compared bit for bit.
 //!
 //! # Tolerances
@@ -28,6 +28,7 @@ mod precision;
 mod setting;
 mod steps;
 mod uploads;
+mod views;
 
 use dtrain_configs::schema::DeviceChoice;
 use serde::Serialize;
@@ -104,6 +105,7 @@ pub fn device(request: &DeviceRequest, say: &dyn Fn(&str)) -> Result<DeviceFigur
     checks.extend(models::checks(request.quick));
     checks.extend(steps::checks());
     checks.extend(optimizers::checks());
+    checks.extend(views::checks());
     for check in &checks {
         parity(check, device, &request.precisions, &mut figures, say)?;
     }

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use dtrain_configs::schema::DataConfig;
 
 use super::{Dataset, Recordings, SkippedFile};
+use crate::scan::Family;
 use crate::texts::{NUM_LISTED, listed, shortened};
 
 /// All warnings about an opened data set.
@@ -13,7 +14,7 @@ pub(super) fn find_warnings(
     Recordings(samples): &Recordings,
     config: &DataConfig,
 ) -> Vec<String> {
-    let mut warnings = of_parts(dataset, config);
+    let mut warnings = of_parts(dataset, config, Family::Recordings);
     let rate = config.audio.sample_rate;
     let num_low = samples.iter().filter(|sample| sample.sample_rate < rate).count();
     if 2 * num_low > samples.len() {
@@ -28,13 +29,13 @@ pub(super) fn find_warnings(
 }
 
 /// Warnings about files and parts, whatever the files hold.
-pub(super) fn of_parts(dataset: &Dataset, config: &DataConfig) -> Vec<String> {
+pub(super) fn of_parts(dataset: &Dataset, config: &DataConfig, family: Family) -> Vec<String> {
     let mut warnings = Vec::new();
     if !dataset.skipped.is_empty() {
         let advice = frequent_advice(&dataset.skipped).map_or(String::new(), |advice| format!("{advice}; "));
         warnings.push(format!(
             "unreadable {} are skipped ({}): {}; {advice}`data.max_bad_files=0` refuses to start instead",
-            plural(dataset),
+            family.noun(),
             dataset.skipped.len(),
             listed(dataset.skipped.iter().take(NUM_LISTED).map(described), dataset.skipped.len())
         ));
@@ -72,11 +73,6 @@ pub(super) fn of_parts(dataset: &Dataset, config: &DataConfig) -> Vec<String> {
         ));
     }
     warnings
-}
-
-/// What the samples are, many of them.
-fn plural(dataset: &Dataset) -> String {
-    format!("{}s", dataset.source.noun())
 }
 
 /// Groups stay whole, and a part that wants a share gets one of each class: with few groups that is far from what was

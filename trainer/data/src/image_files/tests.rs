@@ -57,10 +57,10 @@ fn what_is_no_image_is_told_by_its_bytes_and_not_by_its_name() {
     };
     let said = |bytes: &[u8]| problem(&written(bytes)).to_string();
     assert_eq!(said(b""), "the file is empty");
-    assert_eq!(said(b"<!DOCTYPE html><html></html>"), "a web page");
+    assert_eq!(said(b"<!DOCTYPE html><html></html>"), "a web page, as a failed download leaves it");
     assert_eq!(
         said(b"version https://git-lfs.github.com/spec/v1\n"),
-        "a Git LFS pointer, not the file itself"
+        "a Git LFS pointer, which stands for a file that has not been fetched"
     );
     assert_eq!(said(b"\x12\x01\xfe\x9c\x00\x07"), "not an image");
     assert_eq!(problem(&fixture("bad.gif")), ImageFileProblem::OtherFormat("GIF"));

@@ -92,7 +92,7 @@ pub(in crate::dataset) fn open(config: &DataConfig, root: &Path) -> Result<Datas
         let num_samples = dataset.num_samples();
         return Err(DataError::EmptyTrain { split: config.split.clone(), num_samples });
     }
-    dataset.warnings = [of_parts(&dataset, config), notes].concat();
+    dataset.warnings = [of_parts(&dataset, config, Family::Images), notes].concat();
     Ok(dataset)
 }
 
