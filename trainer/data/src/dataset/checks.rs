@@ -64,13 +64,14 @@ pub(super) fn check_folders(
 /// More recordings are unreadable than allowed, or all.
 pub(super) fn check_num_bad(
     skipped: &[SkippedFile],
-    num_readable: usize,
+    (num_readable, family): (usize, Family),
     max_bad_files: usize,
 ) -> Result<(), DataError> {
     if skipped.len() <= max_bad_files && num_readable > 0 {
         return Ok(());
     }
     Err(DataError::TooManyBadFiles {
+        noun: family.noun(),
         num_bad: skipped.len(),
         num_files: skipped.len() + num_readable,
         max_bad_files,

@@ -37,7 +37,8 @@ pub(super) fn open(config: &DataConfig, root: &Path) -> Result<Dataset, DataErro
     let headers = headers(&rows);
     let (readable, unreadable) = separate(rows, headers);
     let skipped = skipped_files(&unreadable, unprintable);
-    check_num_bad(&skipped, readable.chunk_by(are_of_one_file).count(), config.max_bad_files)?;
+    let num_readable = readable.chunk_by(are_of_one_file).count();
+    check_num_bad(&skipped, (num_readable, Family::Recordings), config.max_bad_files)?;
     let cuts = cut(&readable, &config.audio, &mut notes)?;
     if u32::try_from(cuts.len()).is_err() {
         return Err(DataError::TooManyRecordings { num_files: cuts.len() });

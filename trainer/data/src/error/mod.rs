@@ -208,8 +208,10 @@ pub enum DataError {
         table: Option<String>,
     },
     /// More unreadable recordings than allowed.
-    #[error("{num_bad} of {num_files} recordings cannot be read: {}", listed(first, *num_bad))]
+    #[error("{num_bad} of {num_files} {noun} cannot be read: {}", listed(first, *num_bad))]
     TooManyBadFiles {
+        /// Recordings or images.
+        noun: &'static str,
         /// How many are unreadable.
         num_bad: usize,
         /// How many there are.

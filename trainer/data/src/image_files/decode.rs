@@ -181,6 +181,9 @@ fn problem(error: ImageError) -> ImageFileProblem {
         ImageError::IoError(error) if error.kind() == std::io::ErrorKind::UnexpectedEof => {
             ImageFileProblem::Truncated
         }
-        error => ImageFileProblem::Damaged(error.to_string()),
+        // Some of its messages have several lines.
+        error => {
+            ImageFileProblem::Damaged(error.to_string().split_whitespace().collect::<Vec<_>>().join(" "))
+        }
     }
 }

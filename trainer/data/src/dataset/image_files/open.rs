@@ -46,7 +46,7 @@ pub(in crate::dataset) fn open(config: &DataConfig, root: &Path) -> Result<Datas
         .map(skipped_file)
         .chain(unprintable.into_iter().map(SkippedFile::unprintable))
         .collect();
-    check_num_bad(&skipped, readable.len(), config.max_bad_files)?;
+    check_num_bad(&skipped, (readable.len(), Family::Images), config.max_bad_files)?;
 
     let mut columns: Vec<LabelColumn> = labels
         .into_iter()
