@@ -144,11 +144,11 @@ pub(super) fn find_files_outside(
             root: root.to_path_buf(),
             noun: family.noun(),
             looked_for: match endings.split_last() {
-                Some((last, rest)) if !rest.is_empty() => format!("{} and {last}", rest.join(", ")),
-                _ => endings.concat(),
+                Some((last, rest)) if !rest.is_empty() => format!("{} and {last}", rest.join(", ")).into(),
+                _ => endings.concat().into(),
             },
-            advice: (!tree.others.is_empty()).then(|| family.conversion().to_owned()),
-            other: others_text(&tree.others),
+            advice: (!tree.others.is_empty()).then(|| family.conversion()),
+            other: others_text(&tree.others).into(),
             packed: packed_below(root),
         });
     }

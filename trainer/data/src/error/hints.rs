@@ -22,7 +22,7 @@ impl DataError {
             Self::NoRecordings { packed: Some(command), .. } => {
                 format!("unpack the archive that is there: {command}")
             }
-            Self::NoRecordings { advice: Some(advice), .. } => advice.clone(),
+            Self::NoRecordings { advice: Some(advice), .. } => (*advice).into(),
             Self::NoRecordings { .. } => "check `data.root=`; folders that begin with a dot are skipped".into(),
             Self::TableMissing { nearby, .. } => match nearby.first() {
                 None => "`data.labels.csv=` is relative to `data.root`".into(),

@@ -39,11 +39,11 @@ pub enum DataError {
         /// Recordings or images.
         noun: &'static str,
         /// File endings that are read.
-        looked_for: String,
+        looked_for: Box<str>,
         /// Other such files that were seen, as the rest of the sentence; empty if none.
-        other: String,
+        other: Box<str>,
         /// What to do about those.
-        advice: Option<String>,
+        advice: Option<&'static str>,
         /// The command that unpacks an archive in it.
         packed: Option<String>,
     },
