@@ -68,7 +68,7 @@ fn a_grid_is_run_side_by_side_and_reported() {
 #[test]
 fn a_sweep_that_is_killed_goes_on_from_checkpoints() {
     let sandbox = with_recordings(10);
-    let more = ["trainer.max_epochs=60", "checkpoint.every_steps=2", "eval.every_epochs=20", "seed=1,2"];
+    let more = ["trainer.max_epochs=30", "checkpoint.every_steps=4", "eval.every_epochs=10", "seed=1,2"];
     let typed: Vec<&str> =
         more.into_iter().chain(["--dir", "s", "--at-once", "2", "--cores-per-trial", "1"]).collect();
     let mut running = sandbox.dtrain(sweep(&typed)).start();

@@ -2,10 +2,12 @@
 //! machines that see the folder, work on one sweep; what they know of each other are the tokens.
 
 use std::collections::{HashMap, HashSet};
+use std::os::unix::process::ExitStatusExt;
 use std::process::{Child, ExitStatus};
 use std::time::{Duration, Instant, SystemTime};
 
 use dtrain_configs::RunDir;
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR1};
 
 use super::choose::Chosen;
 use super::curve::Curve;
@@ -23,6 +25,8 @@ use crate::running::is_running;
 
 /// Between two looks at trials that run.
 const POLL: Duration = Duration::from_millis(20);
+/// In which a worker is reached by what has reached its trial.
+const MOMENT: Duration = Duration::from_millis(500);
 /// Between two looks at what a trial has measured.
 const GLANCE: Duration = Duration::from_millis(50);
 /// Between two looks at the folder while all places are taken or nothing waits.
@@ -258,6 +262,8 @@ impl Worker<'_> {
                 self.tokens.turn(&trial.id, &self.held(), &State::Stopped)?;
                 (self.work.tell)(&format!("{}: stopped; `dtrain sweep resume` goes on with it", trial.name));
             }
+            // Asked to end before it could hear that, or along with this worker, whose own end may come a moment later.
+            None if self.was_asked_from_outside(status) => self.give_back(trial)?,
             // The machine lacks something: the next trial would fail alike.
             Some(3) => {
                 let cause = Cause::find(described(status), &tail(&self.work.dir.output(&trial.name)));
@@ -273,6 +279,14 @@ impl Worker<'_> {
             }
         }
         Ok(())
+    }
+
+    fn was_asked_from_outside(&self, status: ExitStatus) -> bool {
+        std::thread::sleep(MOMENT);
+        let asks = [SIGTERM, SIGINT, SIGHUP, SIGUSR1];
+        status.signal().is_some_and(|signal| asks.contains(&signal))
+            || self.is_ending()
+            || (self.work.is_asked)()
     }
 
     fn give_back(&mut self, trial: &Trial) -> std::io::Result<()> {
@@ -502,7 +516,11 @@ impl Worker<'_> {
             let Some(index) = self.plan.stage_index(from) else { continue };
             if !self.chosen.contains_key(&index) {
                 let chosen = Chosen::of(&self.plan, index, &self.work.dir)?;
-                (self.work.tell)(&format!("stage `{from}` gives {}", words(&chosen.values)));
+                let given = match chosen.values.as_slice() {
+                    [] => format!("the run of {}", chosen.trials.join(", ")),
+                    values => words(values),
+                };
+                (self.work.tell)(&format!("stage `{from}` gives {given}"));
                 self.chosen.insert(index, chosen);
             }
             let Some(chosen) = self.chosen.get(&index) else { continue };
