@@ -142,7 +142,9 @@ impl Reader {
             Some(0) => true,
             Some(3) if said.contains("is not beside") => true,
             // Where jobs are not submitted.
-            Some(3) if said.contains("there is no `sbatch`") => true,
+            Some(3) if said.contains("there is no `sbatch`") || said.contains("`sbatch` refuses") => true,
+            // The verb alone, as its usage has it.
+            Some(2) if said.contains("no setting has several values") && words.len() == 1 => true,
             Some(2) if said.contains("no trial has run to its end yet") => true,
             // None has ended.
             Some(2) if is_comparison && said.contains("can be compared") => true,

@@ -9,7 +9,7 @@ use clap::Args;
 #[command(after_help = "\
 Examples:
   dtrain report sweeps/lr
-  dtrain report sweeps/lr --metric test/acc --where optimizer=adamw
+  dtrain report sweeps/lr --metric test/acc --where optimizer.lr=1e-3
   dtrain report sweeps/lr --pareto perf/samples_per_s
   dtrain report sweeps/lr --csv > lr.csv
 

@@ -18,7 +18,7 @@ Values of a setting:
   'optimizer.lr=log_uniform(1e-4,1)'  drawn evenly by a quasi-random search of --trials points; also uniform, int_uniform
 
 Examples:
-  dtrain sweep experiment=supervised_birdsong optimizer.lr=1e-3,1e-4 'seed=range(5)' --optimize val/acc
+  dtrain sweep optimizer.lr=1e-3,1e-4 'seed=range(5)' --optimize val/knn_top1
   dtrain sweep study=learning_rate experiment=supervised_birdsong --dir sweeps/lr
   dtrain sweep my_study.yaml --dry-run
   dtrain sweep status sweeps/lr
