@@ -26,12 +26,8 @@ fn said(words: &[&str]) -> String {
 #[test]
 fn options_of_other_tools_are_known() {
     for (words, message, hint) in [
-        (
-            &["--multirun", "seed=1,2"][..],
-            "`--multirun` is not an option of `dtrain train`",
-            "slurm train --array",
-        ),
-        (&["-m", "seed=1,2"], "`-m` is not", "slurm train --array"),
+        (&["--multirun", "seed=1,2"][..], "`--multirun` is not an option of `dtrain train`", "dtrain sweep"),
+        (&["-m", "seed=1,2"], "`-m` is not", "dtrain sweep"),
         (&["--config-name=train"], "`--config-name` is not", "experiment=NAME"),
         (&["-cn", "train"], "`-cn` is not", "experiment=NAME"),
         (&["--config-path", "conf"], "`--config-path` is not", "--config-dir DIR"),
@@ -52,7 +48,7 @@ fn options_of_other_tools_are_known() {
         (&["--optimizer.lr_rate", "1"], "`--optimizer.lr_rate` is not", "settings have no dashes"),
         (&["--data=fsdd"], "`--data` is not", "no dashes: `data=fsdd`"),
         (&["--trainer.precision", "16-mixed"], "`--trainer.precision` is not", "trainer.precision=fp16"),
-        (&["--model=resnet18,resnet50"], "`--model` is not", "slurm train --array"),
+        (&["--model=resnet18,resnet50"], "`--model` is not", "dtrain sweep"),
         (&["--trainer.max_steps=None"], "`--trainer.max_steps` is not", "write `null` for nothing"),
         (&["data", "download"], "there is no `dtrain data download`", "there are `make`"),
         (&["checkpoint", "lst"], "there is no `dtrain checkpoint lst`", "did you mean `ls`?"),
@@ -85,7 +81,7 @@ fn verbs_of_other_tools_are_known() {
         ("src/train_model.py", "training is the default"),
         ("predict", "dtrain infer RUN"),
         ("runs", "dtrain compare runs"),
-        ("tune", "slurm train --array"),
+        ("tune", "dtrain sweep"),
         ("doctor", "--fast-dev-run"),
         ("evla", "did you mean `eval`?"),
         ("lanch", "did you mean `launch`?"),

