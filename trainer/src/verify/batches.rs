@@ -33,7 +33,7 @@ struct Views {
 impl Views {
     /// The samples of these numbers among `len`.
     fn drawn_of(&self, len: usize, samples: &[usize]) -> Columns {
-        let num_views = if len == 0 { 0 } else { self.drawn.num_rows() / len };
+        let num_views = self.drawn.num_rows().checked_div(len).unwrap_or(0);
         self.drawn
             .select((0..num_views).flat_map(|view| samples.iter().map(move |sample| view * len + sample)))
     }

@@ -74,7 +74,8 @@ fn only(plan: &Plan, stage: usize, dir: &SweepDir) -> Option<Chosen> {
 /// The group of trials, alike but for the seed, whose mean is best. A group of which a trial has no value comes behind all
 /// that are whole.
 fn best(plan: &Plan, trials: &[(&Trial, Option<f64>)]) -> Option<Chosen> {
-    let mut groups: Vec<Vec<(&Trial, Option<f64>)>> = Vec::new();
+    type Group<'a> = Vec<(&'a Trial, Option<f64>)>;
+    let mut groups: Vec<Group<'_>> = Vec::new();
     let mut known: HashMap<Vec<&(String, String)>, usize> = HashMap::new();
     for (trial, value) in trials {
         let index = *known.entry(trial.group()).or_insert_with(|| {
@@ -85,7 +86,7 @@ fn best(plan: &Plan, trials: &[(&Trial, Option<f64>)]) -> Option<Chosen> {
             group.push((trial, value.filter(|value| !value.is_nan())));
         }
     }
-    let mut best: Option<(bool, f64, &Vec<(&Trial, Option<f64>)>)> = None;
+    let mut best: Option<(bool, f64, &Group<'_>)> = None;
     for group in &groups {
         let values: Vec<f64> = group.iter().filter_map(|(_, value)| *value).collect();
         if values.is_empty() {

@@ -70,8 +70,8 @@ impl Row<'_> {
 
     /// Words by which runs are filtered.
     pub fn tags(&self) -> Vec<&str> {
-        let texts = self.trial.settings.iter().filter_map(|word| word.strip_prefix("tags="));
-        let last = texts.last().map(|text| text.trim_matches(['[', ']']));
+        let mut texts = self.trial.settings.iter().rev().filter_map(|word| word.strip_prefix("tags="));
+        let last = texts.next().map(|text| text.trim_matches(['[', ']']));
         last.into_iter()
             .flat_map(|text| text.split(','))
             .map(|tag| tag.trim().trim_matches(['\'', '"']))

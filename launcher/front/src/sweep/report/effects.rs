@@ -32,8 +32,10 @@ pub(crate) fn effects(trials: &[Measured<'_>], keys: &[String]) -> Vec<Effect> {
 }
 
 fn of_setting(trials: &[Measured<'_>], key: &str) -> Vec<Effect> {
-    // By everything else: the value of each trial by its value of the setting.
-    let mut alike: HashMap<(usize, BTreeMap<&str, &str>), HashMap<&str, f64>> = HashMap::new();
+    /// Stage and values of all other settings.
+    type Rest<'a> = (usize, BTreeMap<&'a str, &'a str>);
+    // What each trial measured, by its value of the setting.
+    let mut alike: HashMap<Rest<'_>, HashMap<&str, f64>> = HashMap::new();
     let mut values: Vec<&str> = Vec::new();
     for (trial, measured) in trials {
         let Some(value) = trial.value(key) else { continue };

@@ -24,7 +24,8 @@ pub(crate) struct Group {
 
 /// All groups, the best first.
 pub(crate) fn groups(trials: &[Measured<'_>], mode: MonitorMode) -> Vec<Group> {
-    let mut found: Vec<(Vec<&(String, String)>, Vec<Measured<'_>>)> = Vec::new();
+    type Values<'a> = Vec<&'a (String, String)>;
+    let mut found: Vec<(Values<'_>, Vec<Measured<'_>>)> = Vec::new();
     let mut at = std::collections::HashMap::new();
     for &(trial, value) in trials {
         let index = *at.entry((trial.stage, trial.group())).or_insert_with(|| {
