@@ -142,9 +142,10 @@ impl Reader {
             Some(0) => true,
             Some(3) if said.contains("is not beside") => true,
             // Where jobs are not submitted.
-            Some(3) if said.contains("there is no `sbatch`") || said.contains("`sbatch` refuses") => true,
+            Some(3) if said.contains("there is no `sbatch`") => true,
+            Some(2 | 3) if said.contains("`sbatch` refuses") => true,
             // The verb alone, as its usage has it.
-            Some(2) if said.contains("no setting has several values") && words.len() == 1 => true,
+            Some(2) if said.contains("no setting has several values") && names_no_trial(&words) => true,
             Some(2) if said.contains("no trial has run to its end yet") => true,
             // None has ended.
             Some(2) if is_comparison && said.contains("can be compared") => true,
@@ -166,6 +167,11 @@ impl Reader {
         };
         if accepted { Ok(()) } else { Err(format!("dtrain {}\n{said}", words.join(" "))) }
     }
+}
+
+/// Whether a sweep is asked for as its usage has it.
+fn names_no_trial(words: &[String]) -> bool {
+    matches!(words, [_]) || matches!(words, [_, action] if action == "<COMMAND>")
 }
 
 /// Stands for a blank within quotes.

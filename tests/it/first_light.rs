@@ -55,10 +55,10 @@ fn a_bare_dtrain_makes_its_data_trains_and_leaves_a_run_directory() {
     let config = run.read("config.yaml");
     for key in ["device", "precision", "sync_bn", "tile"] {
         assert!(config.contains(&format!("{key}: ")), "config.yaml lacks {key}:\n{config}");
-        assert!(!config.contains(&format!("{key}: auto")), "{key} is not resolved:\n{config}");
+        assert!(!config.contains(&format!("\n  {key}: auto")), "{key} is not resolved:\n{config}");
     }
     // Of the machine and the ranks that share it, at each start.
-    assert!(config.contains("threads: auto"), "{config}");
+    assert!(config.contains("\n  threads: auto") && config.contains("\n    device: auto"), "{config}");
     let environment: serde_json::Value = serde_json::from_str(&run.read("environment.json")).unwrap();
     for key in ["dtrain", "torch", "command", "host", "cpu", "num_cores"] {
         assert!(!environment[key].is_null(), "environment.json lacks {key}");

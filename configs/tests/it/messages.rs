@@ -45,7 +45,7 @@ fn unknown_group_file() {
          --> override 1
           | model=resnet19
           |       ^^^^^^^^
-        hint: did you mean `resnet18`? there are `cnn_small`, `resnet18`, `resnet18_small_stem`, `resnet34`, `resnet50`, `simple_cnn_422k`, `simple_cnn_64k`, `vit_small` and `vit_tiny`
+        hint: did you mean `resnet18`? there are `cnn_small`, `conv_encoder`, `resnet18`, `resnet18_small_stem`, `resnet34`, `resnet50`, `simple_cnn_422k`, `simple_cnn_64k`, `vit_small` and `vit_tiny`
         "#);
 }
 
@@ -167,7 +167,7 @@ fn unknown_groups_in_an_experiment() {
          --> DIR/mine.yaml:4:11
           |   method: suprvised
           |           ^^^^^^^^^
-        hint: did you mean `supervised`? there are `byol`, `dino`, `multihead`, `simclr`, `simsiam`, `supcon` and `supervised`
+        hint: did you mean `supervised`? there are `byol`, `dino`, `multihead`, `simclr`, `simsiam`, `supcon`, `supervised` and `vqvae`
         "#
     );
 }
@@ -204,7 +204,7 @@ fn unknown_method_name() {
          --> DIR/mine.yaml:2:9
           |   name: simclrr
           |         ^^^^^^^
-        hint: did you mean `simclr`? there are `simclr`, `supcon`, `byol`, `simsiam`, `dino`, `supervised` and `multihead`
+        hint: did you mean `simclr`? there are `simclr`, `supcon`, `byol`, `simsiam`, `dino`, `supervised`, `multihead` and `vqvae`
         "#);
     insta::assert_snapshot!(
         refused_file("data: {root: /data}\neval: {every_epochs: 0}\nmethod:\n  name: simclrr\n  queue_size: -1\n"),
@@ -215,7 +215,7 @@ fn unknown_method_name() {
          --> RUN/config.yaml:4:9
           |   name: simclrr
           |         ^^^^^^^
-        hint: did you mean `simclr`? there are `simclr`, `supcon`, `byol`, `simsiam`, `dino`, `supervised` and `multihead`
+        hint: did you mean `simclr`? there are `simclr`, `supcon`, `byol`, `simsiam`, `dino`, `supervised`, `multihead` and `vqvae`
         "#
     );
     insta::assert_snapshot!(refused(&["method.name=moco"]), @r#"
@@ -225,7 +225,7 @@ fn unknown_method_name() {
          --> override 1
           | method.name=moco
           |             ^^^^
-        hint: there are `byol`, `dino`, `multihead`, `simclr`, `simsiam`, `supcon` and `supervised`
+        hint: there are `byol`, `dino`, `multihead`, `simclr`, `simsiam`, `supcon`, `supervised` and `vqvae`
         "#);
 }
 
@@ -349,7 +349,7 @@ fn splits_that_do_not_exist() {
          --> override 2
           | +data.splits.other.bye=species
           |  ^^^^^^^^^^^^^^^^^^^^^
-        hint: did you mean `by`? there are `by`, `test`, `val`, `test_fraction`, `val_fraction`, `test_list` and `val_list`
+        hint: did you mean `by`? there are `by`, `test`, `val`, `test_fraction`, `val_fraction`, `anomalies`, `subset_fraction`, `test_list` and `val_list`
         "#);
 }
 

@@ -169,7 +169,7 @@ fn every_hint_can_be_followed() {
 
 /// Whether there was something to follow in the words between two backticks.
 fn follow(span: &str) -> Result<bool, String> {
-    const STANDS_FOR: [(&str, &str); 15] = [
+    const STANDS_FOR: [(&str, &str); 16] = [
         ("experiment=NAME", "experiment=supcon_fsdd"),
         ("experiment=FILE.yaml", "experiment=supcon_fsdd"),
         ("model=NAME", "model=resnet18"),
@@ -182,6 +182,7 @@ fn follow(span: &str) -> Result<bool, String> {
         ("show NAME", "show supcon_fsdd"),
         ("precision=VALUE", "precision=bf16"),
         ("embeddings=VALUE", "embeddings=true"),
+        ("fraction=VALUE", "fraction=0.5"),
         ("SAMPLES", "8"),
         ("EPOCHS", "2"),
         ("STEPS", "5"),
