@@ -14,12 +14,10 @@ use fs_err::File;
 use image::codecs::{bmp::BmpDecoder, jpeg::JpegDecoder, png::PngDecoder, webp::WebPDecoder};
 use image::{DynamicImage, ImageDecoder, ImageError, ImageFormat, Limits};
 
+use super::MAX_PIXELS;
 use super::error::{ImageFileError, ImageFileProblem};
 use super::planes::planes;
 use crate::sniff::FileKind;
-
-/// Most pixels of an image that is decoded: three times those of a camera of 40 megapixels.
-pub const MAX_PIXELS: u64 = 1 << 27;
 
 /// Most bytes that a decoder may allocate: eight for each pixel, and what it needs besides.
 const MAX_DECODER_BYTES: u64 = 8 * MAX_PIXELS + (64 << 20);

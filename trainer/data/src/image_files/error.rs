@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use thiserror::Error;
 
-use super::decode::MAX_PIXELS;
+use super::MAX_PIXELS;
 
 /// A file that gives no image.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]

@@ -6,8 +6,11 @@ mod planes;
 #[cfg(test)]
 mod tests;
 
-pub use decode::{DecodedImage, MAX_PIXELS, decode, survey};
+pub use decode::{DecodedImage, decode, survey};
 pub use error::{ImageFileError, ImageFileProblem};
+
+/// Most pixels of an image that is decoded: three times those of a camera of 40 megapixels.
+pub const MAX_PIXELS: u64 = 1 << 27;
 
 /// Endings of files that are read, without regard to case. What a file is, its first bytes tell.
 pub(crate) const IMAGE_ENDINGS: [&str; 6] = ["jpg", "jpeg", "jpe", "png", "webp", "bmp"];

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use dtrain_configs::sweep::{Study, Template};
 use dtrain_configs::{ConfigErrors, choice_hint, shell_path, studies, study_text};
 
-use super::{cluster, run, unreadable};
+use super::{cluster, run, unreadable, usage};
 use crate::cli::{NewSweep, PlanArgs};
 use crate::exit::Exit;
 use crate::failure::Failure;
@@ -233,10 +233,6 @@ fn described(plan: &Plan) -> String {
         }
     }
     text
-}
-
-pub(super) fn usage(message: impl std::fmt::Display, hint: impl Into<String>) -> Failure {
-    Failure::agreed(Exit::Usage, message, Some(hint.into()))
 }
 
 impl From<dtrain_configs::Problem> for Failure {

@@ -6,8 +6,8 @@ use std::time::{Duration, Instant};
 
 use dtrain_configs::{ComposeOptions, choice_hint, shell_path};
 
-use super::begin::{read_study, store, usage};
-use super::{run, unreadable};
+use super::begin::{read_study, store};
+use super::{run, unreadable, usage};
 use crate::cli::{LocalArgs, PlanArgs};
 use crate::exit::Exit;
 use crate::failure::Failure;

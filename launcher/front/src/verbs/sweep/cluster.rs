@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use dtrain_configs::{compose, shell_path};
 
-use super::begin::usage;
+use super::usage;
 use crate::cli::{ConfigDir, Launcher, NewSweep, SlurmTrainArgs};
 use crate::exit::Exit;
 use crate::failure::Failure;

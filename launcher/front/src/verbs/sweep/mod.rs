@@ -75,6 +75,10 @@ fn status(dir: &Path, all: bool, json: bool, printer: &Printer) -> Result<Exit, 
     Ok(Exit::Done)
 }
 
+fn usage(message: impl std::fmt::Display, hint: impl Into<String>) -> Failure {
+    Failure::agreed(Exit::Usage, message, Some(hint.into()))
+}
+
 fn unreadable(error: &std::io::Error) -> Failure {
     Failure::agreed(Exit::Environment, format!("the sweep's folder: {error}"), None)
 }

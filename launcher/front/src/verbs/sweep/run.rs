@@ -7,8 +7,7 @@ use dtrain_configs::{choice_hint, shell_path};
 use signal_hook::consts::{SIGINT, SIGTERM, SIGUSR1};
 use signal_hook::flag;
 
-use super::begin::usage;
-use super::unreadable;
+use super::{unreadable, usage};
 use crate::cli::LocalArgs;
 use crate::exit::Exit;
 use crate::failure::Failure;
