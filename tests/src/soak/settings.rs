@@ -74,6 +74,8 @@ pub fn small_method(method: &str) -> Vec<String> {
             // Runs of a few steps are shorter than an epoch.
             "method.freeze_last_layer=2 steps",
         ],
+        // Views of these lengths are no longer than a patch.
+        "vqvae" => &["method.num_patches=1"],
         // Its heads are probed only where that is asked for.
         "multihead" => &["eval.embeddings=true"],
         _ => &[],

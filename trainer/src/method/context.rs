@@ -1,9 +1,11 @@
 //! What a method is told besides its samples: where the run stands, how layers behave, what the whole batch has.
 
 use dtrain_configs::schema::ScheduledValues;
+use dtrain_data::columns::NONE;
 use dtrain_data::rng::{Purpose, stream};
 use tch::{Kind, TchError, Tensor};
 
+use super::statistics::draw_without_replacement;
 use super::{DrawnSamples, LocalBatch, PairKeys, Statistics};
 use crate::model::ForwardContext;
 use crate::model::dropout::Noise;
@@ -114,6 +116,16 @@ impl<'a> StepContext<'a> {
             random.up_to(global_samples.saturating_sub(1) as usize) as i64
         };
         DrawnSamples::new((0..num_slots).map(draw).collect())
+    }
+
+    /// A number below `num` for each of `num_slots` slots, no two alike, as a function of seed and step alone; with fewer numbers
+    /// than slots, the last slots have none.
+    pub fn draw_distinct(&self, num_slots: usize, num: u64) -> DrawnSamples {
+        let StepFacts { seed, number, .. } = self.step;
+        let mut random = stream(seed, number, u32::MAX, 0, Purpose::Slots);
+        let mut drawn = draw_without_replacement(&mut random, num as i64, num_slots as i64);
+        drawn.resize(num_slots, NONE);
+        DrawnSamples::new(drawn)
     }
 }
 

@@ -1,6 +1,9 @@
 //! Sums over the samples of a global batch that no gradient needs: counts of a codebook's entries, the mean that a teacher's
 //! outputs are centred by, an entropy.
 
+use std::collections::BTreeMap;
+
+use dtrain_data::rng::Stream;
 use tch::{Kind, TchError, Tensor};
 
 /// Named tensors of any shape, which the engine adds up over micro-batches and ranks in f64. Every part of a batch gives the
@@ -83,7 +86,7 @@ impl Statistics {
 pub struct DrawnSamples(Vec<i64>);
 
 impl DrawnSamples {
-    /// The position in the global batch of the sample in each slot.
+    /// The position in the global batch of the sample in each slot; [`NONE`](dtrain_data::columns::NONE) where there is none.
     pub fn new(positions: Vec<i64>) -> Self {
         Self(positions)
     }
@@ -125,12 +128,24 @@ impl DrawnSamples {
         let slots = Tensor::f_zeros([self.0.len() as i64, width + 1], (Kind::Double, rows.device()))?;
         let each = vectors_per_sample.max(1);
         let here = |(slot, number): (i64, &i64)| {
-            let at = positions.iter().position(|own| *own == number / each)?;
-            Some((slot, at as i64 * each + number % each))
+            let at = positions.iter().position(|own| *own == number.div_euclid(each))?;
+            Some((slot, at as i64 * each + number.rem_euclid(each)))
         };
         let (to, from): (Vec<i64>, Vec<i64>) = (0..).zip(&self.0).filter_map(here).unzip();
         filled(slots, rows, &to, &from)
     }
+}
+
+/// The first `wanted` of a shuffle of the numbers below `num` (Fisher and Yates); all of them where there are fewer.
+pub fn draw_without_replacement(random: &mut Stream, num: i64, wanted: i64) -> Vec<i64> {
+    // Where something else than its own number lies.
+    let mut moved: BTreeMap<i64, i64> = BTreeMap::new();
+    let draw = |place: i64| {
+        let other = place + random.up_to((num - 1 - place) as usize) as i64;
+        let own = moved.get(&place).copied().unwrap_or(place);
+        moved.insert(other, own).unwrap_or(other)
+    };
+    (0..wanted.min(num)).map(draw).collect()
 }
 
 /// `slots` with the rows `from` and a 1 behind each in the places `to`.
@@ -147,6 +162,11 @@ fn filled(slots: Tensor, rows: &Tensor, to: &[i64], from: &[i64]) -> Result<Tens
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
+    use dtrain_data::columns::NONE;
+    use dtrain_data::rng::{Purpose, stream};
+
     use super::*;
 
     fn values(tensor: &Tensor) -> Vec<f64> {
@@ -185,6 +205,21 @@ mod tests {
     }
 
     #[test]
+    fn draws_are_distinct_and_a_function_of_the_seed() {
+        let draw = |num, wanted, seed| {
+            draw_without_replacement(&mut stream(seed, 3, 0, 0, Purpose::Slots), num, wanted)
+        };
+        for (num, wanted) in [(10, 10), (1000, 30), (3, 9), (0, 4), (1, 1)] {
+            let drawn = draw(num, wanted, 7);
+            let distinct: BTreeSet<i64> = drawn.iter().copied().collect();
+            assert_eq!((drawn.len(), distinct.len()), (num.min(wanted) as usize, drawn.len()));
+            assert!(drawn.iter().all(|number| (0..num).contains(number)));
+            assert_eq!(drawn, draw(num, wanted, 7));
+        }
+        assert_ne!(draw(1000, 30, 7), draw(1000, 30, 8));
+    }
+
+    #[test]
     fn drawn_rows_are_the_same_however_the_batch_is_cut() {
         let drawn = DrawnSamples::new(vec![3, 0, 3, 5, 9]);
         let rows = Tensor::from_slice(&(0..12).map(f64::from).collect::<Vec<_>>()).view([6, 2]);
@@ -203,11 +238,11 @@ mod tests {
 
     #[test]
     fn drawn_vectors_are_the_same_however_the_batch_is_cut() {
-        // Three samples of two vectors each, the second of which could not be read.
-        let drawn = DrawnSamples::new(vec![5, 0, 2, 4]);
+        // Three samples of two vectors each, the second of which could not be read, and a slot without a vector.
+        let drawn = DrawnSamples::new(vec![5, 0, 2, 4, NONE]);
         let rows = Tensor::from_slice(&(0..8).map(f64::from).collect::<Vec<_>>()).view([4, 2]);
         let whole = drawn.vectors_of(&rows, &[0, 2], 2).unwrap();
-        let expected = [[6.0, 7.0, 1.0], [0.0, 1.0, 1.0], [0.0, 0.0, 0.0], [4.0, 5.0, 1.0]];
+        let expected = [[6.0, 7.0, 1.0], [0.0, 1.0, 1.0], [0.0, 0.0, 0.0], [4.0, 5.0, 1.0], [0.0; 3]];
         assert_eq!(values(&whole), expected.concat());
         let parts = drawn.vectors_of(&rows.narrow(0, 0, 2), &[0], 2).unwrap()
             + drawn.vectors_of(&rows.narrow(0, 2, 2), &[2], 2).unwrap();

@@ -355,7 +355,7 @@ impl Method for Vqvae {
         let drawn = match self.codebook.wants_drawn() {
             true => {
                 let slots = self.config.codebook.size();
-                let slots = context.draw_samples(slots, targets.global_samples * per_view as u64);
+                let slots = context.draw_distinct(slots, targets.global_samples * per_view as u64);
                 Some(slots.vectors_of(&found.latents, targets.positions(), per_view)?)
             }
             false => None,

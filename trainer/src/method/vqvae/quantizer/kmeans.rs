@@ -1,11 +1,10 @@
 //! k-means (Lloyd 1982), by which a codebook begins.
 
-use std::collections::BTreeMap;
-
 use dtrain_data::rng::{Purpose, stream};
 use tch::{Kind, TchError, Tensor};
 
 use super::nearest::{counts_and_sums, nearest};
+use crate::method::statistics::draw_without_replacement;
 
 /// What k-means found.
 #[derive(Debug)]
@@ -26,7 +25,8 @@ pub struct Clusters {
 /// When memory runs out.
 pub fn kmeans(rows: &Tensor, num_clusters: i64, iterations: usize, seed: u64) -> Result<Clusters, TchError> {
     let rows = rows.detach().f_to_kind(Kind::Double)?;
-    let drawn = draw_without_replacement(rows.size()[0], num_clusters, seed);
+    let mut random = stream(seed, u64::from(u32::MAX), u32::MAX, 0, Purpose::Slots);
+    let drawn = draw_without_replacement(&mut random, rows.size()[0], num_clusters);
     let num_clusters = drawn.len() as i64;
     let mut means = rows.f_index_select(0, &Tensor::f_from_slice(&drawn)?.f_to_device(rows.device())?)?;
     let mut round = 0;
@@ -42,38 +42,11 @@ pub fn kmeans(rows: &Tensor, num_clusters: i64, iterations: usize, seed: u64) ->
     }
 }
 
-/// The first of a shuffle of `0..of` (Fisher and Yates), as many as `wanted`.
-fn draw_without_replacement(of: i64, wanted: i64, seed: u64) -> Vec<i64> {
-    let mut random = stream(seed, u64::from(u32::MAX), u32::MAX, 0, Purpose::Slots);
-    // Where something else than its own number lies.
-    let mut moved: BTreeMap<i64, i64> = BTreeMap::new();
-    let draw = |place: i64| {
-        let other = place + random.up_to((of - 1 - place) as usize) as i64;
-        let own = moved.get(&place).copied().unwrap_or(place);
-        moved.insert(other, own).unwrap_or(other)
-    };
-    (0..wanted.min(of)).map(draw).collect()
-}
-
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeSet;
-
     use tch::Device;
 
     use super::*;
-
-    #[test]
-    fn draws_are_distinct_and_a_function_of_the_seed() {
-        for (of, wanted) in [(10, 10), (1000, 30), (3, 9), (0, 4), (1, 1)] {
-            let drawn = draw_without_replacement(of, wanted, 7);
-            let distinct: BTreeSet<i64> = drawn.iter().copied().collect();
-            assert_eq!((drawn.len(), distinct.len()), (of.min(wanted) as usize, drawn.len()));
-            assert!(drawn.iter().all(|row| (0..of).contains(row)));
-            assert_eq!(drawn, draw_without_replacement(of, wanted, 7));
-        }
-        assert_ne!(draw_without_replacement(1000, 30, 7), draw_without_replacement(1000, 30, 8));
-    }
 
     #[test]
     fn heaps_are_found() {
