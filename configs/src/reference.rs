@@ -2,9 +2,9 @@
 
 use crate::node::{Node, Value};
 use crate::schema::{
-    AnomaliesConfig, AugmentConfig, BankConfig, DataConfig, GenerateConfig, GroupConfig, HeadConfig,
-    LabelMapConfig, LabelsConfig, MethodConfig, ModelConfig, NetworkConfig, OptimizerConfig, PhaseConfig,
-    PoolConfig, RunConfig, SplitConfig, TransformsConfig,
+    AnomaliesConfig, AugmentConfig, BankConfig, CorrectionsConfig, DataConfig, GenerateConfig, GroupConfig,
+    HeadConfig, LabelMapConfig, LabelsConfig, MethodConfig, ModelConfig, NetworkConfig, OptimizerConfig,
+    PhaseConfig, PoolConfig, RunConfig, SplitConfig, TransformsConfig,
 };
 use crate::serialize::to_node;
 
@@ -27,6 +27,7 @@ pub(crate) fn reference<'a>(name_of: impl Fn(&'static str) -> &'a str) -> Node {
         model: ModelConfig::named(name_of("model")).unwrap_or_default(),
         data: DataConfig {
             generate: Some(GenerateConfig::default()),
+            corrections: Some(CorrectionsConfig::default()),
             splits: DataConfig::default().splits.into_keys().map(|name| (name, split())).collect(),
             ..DataConfig::default()
         },

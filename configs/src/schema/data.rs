@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-use super::Scheduled;
+use super::{CorrectionsConfig, Scheduled};
 
 /// A data set of recordings or of images.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -38,6 +38,8 @@ pub struct DataConfig {
     pub splits: BTreeMap<String, SplitConfig>,
     /// Samples that have places of their own in every batch: the last ones, pool by pool. An epoch is a pass over the others.
     pub pools: Vec<PoolConfig>,
+    /// Samples that a user has corrected, of data with masks; `null`: none, and all masks are known.
+    pub corrections: Option<CorrectionsConfig>,
     /// How recordings are decoded and cut.
     pub audio: AudioConfig,
     /// The log-mel spectrograms that the network sees of recordings.
@@ -66,6 +68,7 @@ impl Default for DataConfig {
             split: "default".into(),
             splits: BTreeMap::from([("default".into(), SplitConfig::default())]),
             pools: Vec::new(),
+            corrections: None,
             audio: AudioConfig::default(),
             features: FeatureConfig::default(),
             images: ImagesConfig::default(),

@@ -6,6 +6,7 @@ mod auto;
 mod banks;
 mod checkpoint;
 mod comm;
+mod corrections;
 mod data;
 mod eval;
 mod heads;
@@ -33,6 +34,7 @@ pub use auto::Auto;
 pub use banks::{BankConfig, SameBy};
 pub use checkpoint::CheckpointConfig;
 pub use comm::{CommBackend, CommConfig};
+pub use corrections::{CorrectionKind, CorrectionsConfig};
 pub use data::{
     AnomaliesConfig, AudioConfig, DataConfig, DataKind, FeatureConfig, GenerateConfig, GeneratorKind,
     ImagesConfig, LabelMapConfig, LabelSource, LabelsConfig, LogScale, MelNorm, MelScale, Normalize,
@@ -48,9 +50,10 @@ pub use method::{
     LossMarks, MethodConfig, MethodFacts, PairExclusion, PairFacts, PositiveRule, PredictorConfig,
     ProjectorConfig, QuantizerGradient, Sampling, SemanticHeadsConfig, SimclrConfig, SimsiamConfig,
     Smoothing, SupconConfig, SupervisedConfig, TeacherFacts, UnusedClasses, ViewFacts, VqvaeConfig,
+    XilConfig, XilLoss,
 };
 pub use model::{
-    BnStatistics, CnnSmallConfig, ConvEncoderConfig, ModelConfig, NetworkConfig, NetworkFacts,
+    BnStatistics, CnnSmallConfig, ConvEncoderConfig, MlpConfig, ModelConfig, NetworkConfig, NetworkFacts,
     NetworkVariant, Norm, ResnetArchitecture, ResnetConfig, ResnetDepth, SimpleCnnConfig, Stem, Torchvision,
     VitConfig, VitPool, VitShape, VitSize,
 };

@@ -37,6 +37,7 @@ pub(super) fn check(config: &RunConfig, checks: &mut Checks) {
         );
     }
     check_generator(data, checks);
+    check_corrections(data, checks);
     checks.filled("data.target", &data.target);
     if data.kind == DataKind::Sound {
         check_labels(config, checks);
@@ -56,6 +57,22 @@ fn check_generator(data: &DataConfig, checks: &mut Checks) {
         ["data.generate.kind", "data.kind"],
         || "`data.generate.kind` does not make what `data.kind` asks for".into(),
         "`birdsong`, `spoken-digits` and `environmental-sounds` make sound, the others images",
+    );
+}
+
+fn check_corrections(data: &DataConfig, checks: &mut Checks) {
+    let Some(corrections) = &data.corrections else { return };
+    checks.require(
+        data.kind == DataKind::Images && data.images.size.is_none(),
+        ["data.corrections", "data.kind"],
+        || "`data.corrections` needs masks, which only sets of images in IDX files have".into(),
+        "`dtrain data make confounded-mnist` makes such a set; without one: `data.corrections=null`",
+    );
+    checks.require(
+        corrections.size != Some(0),
+        ["data.corrections.size"],
+        || "`data.corrections.size` is 0, which corrects nothing".into(),
+        "without corrections: `data.corrections=null data.pools=[]`",
     );
 }
 

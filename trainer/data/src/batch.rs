@@ -105,6 +105,14 @@ impl BatchRequest {
 }
 
 impl GroupRequest {
+    /// Spec of the masks of samples: 1 where a position is marked and 0 elsewhere, [1, H, W] like the first group's views.
+    pub const MASKS: usize = usize::MAX;
+
+    /// The mask of each sample.
+    pub fn masks() -> Self {
+        Self { num_views: 1, spec: Self::MASKS }
+    }
+
     /// Views of the first spec, which every maker has.
     pub fn of(num_views: u32) -> Self {
         Self { num_views, spec: 0 }

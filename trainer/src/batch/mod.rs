@@ -54,8 +54,13 @@ mod tests {
         }
         let config = DataConfig { kind: DataKind::Images, target: "digit".into(), ..DataConfig::default() };
         let dataset = Dataset::open(&config, folder.path(), LabelAccess::All).unwrap();
-        let settings =
-            ViewSettings { data: &config, augment: &AugmentConfig::default(), seed: 0, num_specs: 1 };
+        let settings = ViewSettings {
+            data: &config,
+            augment: &AugmentConfig::default(),
+            seed: 0,
+            num_specs: 1,
+            masks: false,
+        };
         (folder, dataset.source.views(&settings).unwrap())
     }
 

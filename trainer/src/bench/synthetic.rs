@@ -169,6 +169,13 @@ fn batches(
     tch::manual_seed(collective.world().rank as i64);
     let make = |_| {
         let group = |&GroupRequest { num_views, spec }: &GroupRequest| {
+            if spec == GroupRequest::MASKS {
+                let shape = [i64::from(num_views) * num_samples, 1, height, width];
+                return Ok(ViewGroup::new(
+                    num_views,
+                    Tensor::f_ones(shape, (engine.kind(), engine.device()))?,
+                ));
+            }
             let [height, width] = [height, width].map(|side| match spec {
                 0 => side,
                 _ => config.augment.small_views.side(side as usize) as i64,

@@ -3,6 +3,7 @@
 pub mod contrastive;
 pub mod cross_entropy;
 pub mod heads;
+pub mod input_gradient;
 
 use tch::{Kind, Tensor};
 

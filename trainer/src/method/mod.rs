@@ -16,10 +16,12 @@ mod simsiam;
 mod statistics;
 mod supcon;
 mod supervised;
+mod target_head;
 mod targets;
 mod task;
 mod views;
 mod vqvae;
+mod xil;
 
 use dtrain_configs::schema::{Encoder, HeadSettings, MethodConfig, MethodFacts, ModelConfig};
 use dtrain_data::GroupRequest;
@@ -104,15 +106,12 @@ pub trait Method: Send {
         self.facts().views.total()
     }
 
-    /// What is asked of the loader for a training batch.
+    /// What is asked of the loader for a training batch: the groups of views, and behind them the masks where it is given them.
     fn view_groups(&self) -> Vec<GroupRequest> {
-        let groups = self.facts().views;
-        groups
-            .groups()
-            .iter()
-            .enumerate()
-            .map(|(spec, &num_views)| GroupRequest { num_views, spec })
-            .collect()
+        let MethodFacts { views, masks, .. } = self.facts();
+        let groups = views.groups().iter().enumerate();
+        let groups = groups.map(|(spec, &num_views)| GroupRequest { num_views, spec });
+        groups.chain(masks.then(GroupRequest::masks)).collect()
     }
 
     /// Names of the losses that add up to the objective. A phase may change their weights or switch some of them off; a
@@ -281,6 +280,7 @@ pub fn build(
         MethodConfig::Supervised(config) => Box::new(supervised::Supervised::build(config, parts)),
         MethodConfig::Multihead(config) => Box::new(multihead::Multihead::build(config, parts)),
         MethodConfig::Vqvae(config) => Box::new(vqvae::Vqvae::build(config, parts)),
+        MethodConfig::Xil(config) => Box::new(xil::Xil::build(config, parts)),
     }
 }
 

@@ -31,6 +31,22 @@ pub struct DirectTerm {
     pub loss: Tensor,
     /// The samples that the loss is a mean over.
     pub over: Over,
+    /// What the objective takes it times, beside its weight: a number of the step, such as a multiplier that the method moves. What
+    /// is reported is the loss itself.
+    pub factor: Option<Tensor>,
+}
+
+impl DirectTerm {
+    /// The loss as the objective has it before it is weighted.
+    ///
+    /// # Errors
+    /// When memory runs out.
+    pub fn scaled(&self) -> Result<Tensor, TchError> {
+        match &self.factor {
+            Some(factor) => self.loss.f_mul(&factor.f_to_kind(self.loss.kind())?),
+            None => Ok(self.loss.shallow_clone()),
+        }
+    }
 }
 
 /// Normalized projections that a contrastive loss compares with those of all ranks.
@@ -98,7 +114,7 @@ impl Objective {
 impl Term {
     /// A loss that needs no other rank and is a mean over all samples.
     pub fn direct(loss: Tensor) -> Self {
-        Term::Direct(DirectTerm { loss, over: Over::Samples })
+        Term::Direct(DirectTerm { loss, over: Over::Samples, factor: None })
     }
 
     /// What it is a mean over; `None` for a pair term, whose rows decide.

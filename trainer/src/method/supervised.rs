@@ -1,15 +1,14 @@
 //! Cross-entropy on the target label, with label smoothing as in Szegedy et al., "Rethinking the Inception
 //! Architecture" (2016), in PyTorch's formula. Samples without a label are left out of the mean.
 
-use dtrain_configs::schema::{Encoder, HeadSettings, HeadsConfig, MethodFacts, SupervisedConfig};
+use dtrain_configs::schema::{Encoder, MethodFacts, SupervisedConfig};
 use tch::{Kind, TchError, Tensor};
 
+use super::target_head::TargetHead;
 use super::{
-    ACCURACY, CLASSIFIER, HeadReading, HeadTask, LocalBatch, Mean, Method, Objective, Parts, StepContext,
-    Targets, Task,
+    ACCURACY, HeadReading, HeadTask, LocalBatch, Mean, Method, Objective, Parts, StepContext, Targets, Task,
 };
 use crate::loss::cross_entropy::cross_entropy;
-use crate::model::classifier::Classifier;
 use crate::model::{Backbone, ForwardContext};
 use crate::state::Stateful;
 
@@ -17,33 +16,17 @@ use crate::state::Stateful;
 pub struct Supervised {
     facts: MethodFacts,
     backbone: Box<dyn Backbone>,
-    classifier: Classifier,
+    head: TargetHead,
     label_smoothing: f64,
-    /// The target, and the value of each of its classes, `[K]`.
-    target: [HeadTask; 1],
-    values: Tensor,
 }
 
 impl Supervised {
     /// Registers the classifier under `classifier`.
     pub(super) fn build(config: &SupervisedConfig, parts: Parts<'_>) -> Self {
         let Parts { facts, backbone, task: Task { target, .. }, parameters, .. } = parts;
-        let classifier = parameters
-            .scope(CLASSIFIER, |scope| Classifier::new(backbone.num_features(), target.num_classes, scope));
-        Self {
-            facts,
-            backbone,
-            classifier,
-            label_smoothing: config.label_smoothing,
-            values: Tensor::from_slice(&target.scale()).to_device(parameters.device()),
-            target: [target.clone()],
-        }
-    }
-
-    /// As a head of several would be trained.
-    fn settings(&self) -> HeadSettings {
-        let plain = HeadsConfig::default().settings(&self.target[0].name, false);
-        HeadSettings { label_smoothing: self.label_smoothing, ..plain }
+        let label_smoothing = config.label_smoothing;
+        let head = TargetHead::build(target, backbone.num_features(), label_smoothing, parameters);
+        Self { facts, backbone, head, label_smoothing }
     }
 }
 
@@ -70,7 +53,7 @@ impl Method for Supervised {
 
     fn objective(&self, part: &LocalBatch, context: &StepContext<'_>) -> Result<Objective, TchError> {
         let (inputs, targets) = (part.inputs(), &part.targets);
-        let logits = self.classifier.forward(&self.backbone.forward(inputs, context.pass())?)?;
+        let logits = self.head.scores(&self.backbone.forward(inputs, context.pass())?)?;
         let classes = Tensor::from_slice(targets.classes()).to_device(inputs.device());
         let loss = cross_entropy(&logits, &classes, targets.global_samples, self.label_smoothing);
         let hits = logits.argmax(1, false).eq_tensor(&classes).sum(Kind::Double);
@@ -86,12 +69,10 @@ impl Method for Supervised {
     }
 
     fn heads(&self) -> &[HeadTask] {
-        &self.target
+        self.head.tasks()
     }
 
     fn read_heads(&self, embeddings: &Tensor, targets: &Targets) -> Result<Vec<HeadReading>, TchError> {
-        let scores = self.classifier.forward(embeddings)?;
-        let classes = Tensor::from_slice(targets.label(&self.target[0])).to_device(embeddings.device());
-        Ok(vec![HeadReading::of(&self.settings(), &scores, &classes, &self.values)])
+        self.head.read(embeddings, targets)
     }
 }

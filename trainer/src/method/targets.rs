@@ -2,6 +2,7 @@
 
 use std::ops::Range;
 
+use dtrain_configs::schema::PoolConfig;
 use dtrain_data::columns::{NONE, of_label};
 use dtrain_data::{Columns, Dataset, Values};
 use tch::TchError;
@@ -19,6 +20,8 @@ const CLASS: &str = "class";
 const RECORDING: &str = "recording";
 /// What each sample begins in.
 const TIMELINE: &str = "timeline";
+/// Which of the pools each sample is of.
+const POOL: &str = "pool";
 /// Where each sample begins.
 const BEGIN: &str = "begin";
 
@@ -38,6 +41,8 @@ pub struct TargetColumns<'a> {
     pub target: &'a str,
     /// The label that names the recording, which need not be learned.
     pub recording: Option<&'a str>,
+    /// Samples that have places of their own in a batch.
+    pub pools: &'a [PoolConfig],
 }
 
 impl Targets {
@@ -51,6 +56,7 @@ impl Targets {
         let none = || vec![NONE; num_samples];
         let targets = Self { columns: Columns::new(num_samples), global_samples };
         let targets = targets.with(SAMPLE, sample_ids)?.with(CLASS, none())?.with(RECORDING, none())?;
+        let targets = targets.with_pools(none())?;
         targets.with_begins(none(), none())?.with_positions(0)
     }
 
@@ -76,11 +82,13 @@ impl Targets {
         let begins = || batch.kept_ids().map(begin);
         let timelines = begins().map(|begin| begin.map_or(NONE, |begin| begin.timeline.into())).collect();
         let micros = begins().map(|begin| begin.map_or(NONE, |begin| begin.micros)).collect();
+        let pools = pools(dataset, batch, columns.pools);
         let labels = dataset.classes_named(batch, heads.iter().map(|head| head.name.as_str()));
         Self::new(batch.kept_ids().map(i64::from).collect(), 0)?
             .with_classes(classes)?
             .with_recordings(recordings)?
             .with_begins(timelines, micros)?
+            .with_pools(pools)?
             .with_labels(heads, labels)
     }
 
@@ -134,6 +142,14 @@ impl Targets {
     /// As [`Self::with`].
     pub fn with_begins(self, timelines: Vec<i64>, micros: Vec<i64>) -> Result<Self, TchError> {
         self.with(TIMELINE, timelines)?.with(BEGIN, micros)
+    }
+
+    /// The same with the number of the pool that each sample is of; [`NONE`] of the rest.
+    ///
+    /// # Errors
+    /// As [`Self::with`].
+    pub fn with_pools(self, pools: Vec<i64>) -> Result<Self, TchError> {
+        self.with(POOL, pools)
     }
 
     /// The same with the class of each sample for each of `heads`, `[head][sample]`; [`NONE`] without a label.
@@ -192,6 +208,11 @@ impl Targets {
         self.column(BEGIN)
     }
 
+    /// Number of the pool of `data.pools` that each sample is of; [`NONE`] of the rest.
+    pub fn pools(&self) -> &[i64] {
+        self.column(POOL)
+    }
+
     /// Class of each sample for a head; [`NONE`] without a label.
     pub fn label(&self, head: &HeadTask) -> &[i64] {
         self.column(&of_label(&head.name))
@@ -213,6 +234,25 @@ impl Targets {
     fn column(&self, name: &str) -> &[i64] {
         self.columns.i64(name).unwrap_or_default()
     }
+}
+
+/// Of each sample of a batch the first of `pools` that it is of.
+fn pools(dataset: &Dataset, batch: &Batch, pools: &[PoolConfig]) -> Vec<i64> {
+    let mut of_samples = vec![NONE; batch.kept.len()];
+    let labels = dataset.classes_named(batch, pools.iter().map(|pool| pool.label.as_str()));
+    for ((number, pool), classes) in (0..).zip(pools).zip(labels) {
+        let names = dataset.label(&pool.label).map_or(&[][..], |label| &label.classes);
+        let is_of_it = |class: i64| {
+            let name = usize::try_from(class).ok().and_then(|class| names.get(class));
+            name.is_some_and(|name| pool.values.contains(name))
+        };
+        for (own, class) in of_samples.iter_mut().zip(classes) {
+            if *own == NONE && is_of_it(class) {
+                *own = number;
+            }
+        }
+    }
+    of_samples
 }
 
 #[cfg(test)]

@@ -361,7 +361,7 @@ impl Method for Vqvae {
             false => None,
         };
         self.codebook.tell(&found, drawn, &mut statistics)?;
-        let machine_id = Term::Direct(DirectTerm { loss: machine_id, over: Over::Group(0) });
+        let machine_id = Term::Direct(DirectTerm { loss: machine_id, over: Over::Group(0), factor: None });
         let terms = [Term::direct(recon), Term::direct(vq), machine_id, Term::direct(transform)];
         let terms = terms.into_iter().chain([Term::direct(entropy)]).collect();
         Ok(Objective { terms, means, statistics })

@@ -12,6 +12,7 @@ pub mod frozen;
 pub mod group_norm;
 pub mod layer_norm;
 pub mod layers;
+pub mod mlp;
 pub mod norm;
 pub mod parameters;
 pub mod projector;
@@ -30,6 +31,7 @@ use crate::torch_extra::SyncStatistics;
 use cnn_small::CnnSmall;
 use conv_encoder::ConvEncoder;
 use dropout::Noise;
+use mlp::Mlp;
 use norm::NormConfig;
 use parameters::Parameters;
 use resnet::Resnet;
@@ -172,6 +174,7 @@ pub fn build_backbone(
     let norm = NormConfig::from(config);
     match &config.network {
         NetworkConfig::CnnSmall(config) => Box::new(CnnSmall::build(config, input, norm, parameters)),
+        NetworkConfig::Mlp(config) => Box::new(Mlp::build(config, input, norm, parameters)),
         NetworkConfig::ConvEncoder(config) => Box::new(ConvEncoder::build(config, input, norm, parameters)),
         NetworkConfig::SimpleCnn(config) => Box::new(SimpleCnn::build(config, input, norm, parameters)),
         NetworkConfig::VitTiny(config) => Box::new(Vit::build(config, input, norm, parameters)),

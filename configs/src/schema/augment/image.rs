@@ -80,6 +80,11 @@ impl ImageAugmentConfig {
             || !self.solarize_probability.is_zero()
     }
 
+    /// Whether what is at a position of the image may be at another one of the view.
+    pub fn moves_pixels(&self) -> bool {
+        self.crop_scale.is_some() || self.crop_padding > 0 || self.flip_probability != 0.0
+    }
+
     /// Whether brightness, contrast, saturation or hue change.
     pub fn jitters(&self) -> bool {
         let strengths = [self.brightness, self.contrast, self.saturation, self.hue];

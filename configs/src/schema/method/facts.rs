@@ -21,6 +21,8 @@ pub struct MethodFacts {
     pub patches: u32,
     /// It rounds views to codes and decodes them again.
     pub codes: bool,
+    /// It is given the mask of each sample beside its views.
+    pub masks: bool,
     /// Its losses hold gradients, so that training takes gradients of gradients.
     pub second_order: bool,
     /// Its objective has to know sums over the global batch, for which all samples go through a pass of their own before.
@@ -38,6 +40,7 @@ impl Default for MethodFacts {
             teacher: None,
             patches: 1,
             codes: false,
+            masks: false,
             second_order: false,
             first_pass: false,
         }

@@ -16,6 +16,7 @@ mod simsiam;
 mod supcon;
 mod supervised;
 mod vqvae;
+mod xil;
 
 use serde::{Deserialize, Serialize};
 
@@ -36,6 +37,7 @@ pub use simsiam::SimsiamConfig;
 pub use supcon::SupconConfig;
 pub use supervised::SupervisedConfig;
 pub use vqvae::{QuantizerGradient, SemanticHeadsConfig, Smoothing, UnusedClasses, VqvaeConfig};
+pub use xil::{XilConfig, XilLoss};
 
 tagged! {
     dyn MethodSettings;
@@ -57,6 +59,8 @@ tagged! {
         Multihead(HeadsConfig) = "multihead",
         /// Views are rounded to codes and decoded again, and latents tell the target too (van den Oord et al. 2017).
         Vqvae(VqvaeConfig) = "vqvae",
+        /// Cross-entropy on the target label with samples or masks by which a user corrects a confounder (Ross et al. 2017).
+        Xil(XilConfig) = "xil",
     }
 }
 

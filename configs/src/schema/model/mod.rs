@@ -5,6 +5,7 @@
 mod cnn_small;
 mod conv_encoder;
 mod facts;
+mod mlp;
 mod norm;
 mod resnet;
 mod simple_cnn;
@@ -18,6 +19,7 @@ use crate::checks::{Checks, MAX_DIM};
 pub use cnn_small::CnnSmallConfig;
 pub use conv_encoder::ConvEncoderConfig;
 pub use facts::{NetworkFacts, NetworkVariant, Torchvision};
+pub use mlp::MlpConfig;
 pub use norm::{BnStatistics, Norm};
 pub use resnet::{Depth18, Depth34, Depth50, ResnetArchitecture, ResnetConfig, ResnetDepth, Stem};
 pub use simple_cnn::SimpleCnnConfig;
@@ -30,6 +32,8 @@ tagged! {
     pub enum NetworkConfig {
         /// Four convolution blocks for CPUs, 0.4 M parameters, 256 features.
         CnnSmall(CnnSmallConfig) = "cnn_small",
+        /// Linear layers with ReLU over all values of a view, for small images; the last of `hidden` is the number of features.
+        Mlp(MlpConfig) = "mlp",
         /// Strided convolutions for codecs, whose feature maps keep many positions; 0.06 M parameters, 64 features.
         ConvEncoder(ConvEncoderConfig) = "conv_encoder",
         /// Two convolution blocks, pooling to a fixed size and a hidden layer, for small images; `fc_hidden` features.

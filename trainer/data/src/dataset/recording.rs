@@ -111,7 +111,10 @@ impl Source for Recordings {
     }
 
     fn views(self: Arc<Self>, settings: &ViewSettings<'_>) -> Result<Arc<dyn Views>, ViewError> {
-        let ViewSettings { data, augment, seed, num_specs } = *settings;
+        let ViewSettings { data, augment, seed, num_specs, masks } = *settings;
+        if masks {
+            return Err(ViewError::NoMasks);
+        }
         let excerpts = self.0.iter().map(Sample::excerpt).collect();
         let views = SoundViews::new(excerpts, &data.audio, &data.features, augment, seed, data.cache_bytes)?;
         if num_specs < 2 {
@@ -162,7 +165,7 @@ mod tests {
         augment: &AugmentConfig,
         num_specs: usize,
     ) -> Result<Arc<dyn Views>, ViewError> {
-        Arc::clone(source).views(&ViewSettings { data: &data(), augment, seed: 1, num_specs })
+        Arc::clone(source).views(&ViewSettings { data: &data(), augment, seed: 1, num_specs, masks: false })
     }
 
     fn view(maker: &dyn Views, spec: usize, view: u32) -> Vec<f32> {

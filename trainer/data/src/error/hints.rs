@@ -1,6 +1,6 @@
 //! The next step after each error.
 
-use dtrain_configs::closest;
+use dtrain_configs::{choice_hint, closest};
 
 use super::DataError;
 use crate::sniff::FileKind;
@@ -99,6 +99,14 @@ impl DataError {
             Self::AllHeldOut { .. } => "`data.images.val_fraction=0.1`".into(),
             Self::BatchLargerThanData { num_samples, .. } => format!("set `trainer.batch_size={num_samples}` or less"),
             Self::EmptyPool { .. } => "its samples may all be held out: choose other `values` in `data.pools`, or another split".into(),
+            Self::NoMasks { .. } => "masks of `train-images-idx3-ubyte` are in `train-masks-idx3-ubyte`, one of the size of its image \
+                                     for each; without corrections: `data.corrections=null`"
+                .into(),
+            Self::UnknownClass { value, classes, .. } => choice_hint(value, classes.iter().map(String::as_str)),
+            Self::FewMasks { found: 0, .. } => "choose other classes with `data.corrections.values=`".into(),
+            Self::FewMasks { found, .. } => {
+                format!("`data.corrections.size={found}` or less, or other classes with `data.corrections.values=`")
+            }
             Self::PoolsOverlap { .. } => "a sample has a place in one pool only: choose `values` of `data.pools` that differ".into(),
             Self::BatchTooSmall { .. } => "raise `trainer.batch_size=`".into(),
             Self::SamplesPerClass { least, most, .. } => {

@@ -374,6 +374,37 @@ pub enum DataError {
         /// Where it was looked for.
         part: String,
     },
+    /// Corrections of images that have no masks.
+    #[error("`data.corrections` needs masks, and `{}` has none for its training images", path.display())]
+    NoMasks {
+        /// The folder.
+        path: PathBuf,
+    },
+    /// A class that a label does not have.
+    #[error("`{key}` names `{value}`, which is not a class of `{label}`")]
+    UnknownClass {
+        /// The setting.
+        key: &'static str,
+        /// What it names.
+        value: String,
+        /// The label.
+        label: String,
+        /// Its classes.
+        classes: Vec<String>,
+    },
+    /// More corrections than there are samples to correct.
+    #[error(
+        "`data.corrections` takes {wanted} training samples{of}, and {found} of them have a mask that marks anything",
+        of = if values.is_empty() { String::new() } else { format!(" of {}", quoted(values)) }
+    )]
+    FewMasks {
+        /// Samples that are wanted.
+        wanted: usize,
+        /// Samples that there are.
+        found: usize,
+        /// Their classes; none: all.
+        values: Vec<String>,
+    },
     /// A sample that two pools have.
     #[error("samples of pool `{pool}` are of another pool too")]
     PoolsOverlap {

@@ -10,7 +10,7 @@ use super::set::ImageSet;
 use super::split::Split;
 use super::strictness::Strictness;
 
-/// Both parts of a set.
+/// The parts of a set.
 #[derive(Debug, Clone)]
 pub struct ImageFolder {
     /// Where it is.
@@ -21,6 +21,8 @@ pub struct ImageFolder {
     pub train: ImageSet,
     /// To report on, where there is such a part.
     pub test: Option<ImageSet>,
+    /// Further parts by their names, sorted: `val` to choose by, and what else there is to report on.
+    pub own_parts: Vec<(String, ImageSet)>,
 }
 
 impl ImageFormat {
@@ -72,24 +74,39 @@ impl ImageFolder {
         };
         let test = format.open_with(root, Split::Test, strictness)?;
         if let Some(test) = &test {
-            check_alike(&train, test).map_err(|problem| problem.of(root))?;
+            check_alike(&train, test, "test").map_err(|problem| problem.of(root))?;
         }
-        Ok(Self { root: root.to_path_buf(), format, train, test })
+        let own_parts = format.open_own_parts(root, strictness)?;
+        for (name, set) in &own_parts {
+            check_alike(&train, set, name).map_err(|problem| problem.of(root))?;
+        }
+        Ok(Self { root: root.to_path_buf(), format, train, test, own_parts })
     }
 
-    /// The parts that there are.
+    /// The sets of all parts in the order of their samples, each with its name.
+    pub fn sets(&self) -> impl Iterator<Item = (&str, &ImageSet)> {
+        let own = self.own_parts.iter().map(|(name, set)| (name.as_str(), set));
+        self.parts().map(|(split, set)| (split.name(), set)).chain(own)
+    }
+
+    /// Whether any sample has a mask.
+    pub fn has_masks(&self) -> bool {
+        self.sets().any(|(_, set)| set.has_masks())
+    }
+
+    /// Training and test, as far as they are there.
     pub fn parts(&self) -> impl Iterator<Item = (Split, &ImageSet)> {
         let test = self.test.iter().map(|test| (Split::Test, test));
         std::iter::once((Split::Train, &self.train)).chain(test)
     }
 
-    /// Things worth knowing about both parts.
+    /// Things worth knowing about the parts.
     pub fn notes(&self) -> impl Iterator<Item = &String> {
-        self.train.notes().iter().chain(self.test.iter().flat_map(ImageSet::notes))
+        self.sets().flat_map(|(_, set)| set.notes())
     }
 }
 
-fn check_alike(train: &ImageSet, test: &ImageSet) -> Result<(), FormatProblem> {
+fn check_alike(train: &ImageSet, part: &ImageSet, name: &str) -> Result<(), FormatProblem> {
     let heads = |set: &ImageSet| {
         let heads: Vec<String> = set
             .heads()
@@ -98,8 +115,8 @@ fn check_alike(train: &ImageSet, test: &ImageSet) -> Result<(), FormatProblem> {
             .collect();
         format!("{} with {}", set.shape(), heads.join(", "))
     };
-    match (heads(train), heads(test)) {
+    match (heads(train), heads(part)) {
         (expected, found) if expected == found => Ok(()),
-        (expected, found) => Err(FormatProblem::key("test", format!("{expected}, as for training"), found)),
+        (expected, found) => Err(FormatProblem::key(name, format!("{expected}, as for training"), found)),
     }
 }

@@ -69,6 +69,17 @@ impl ImageFormat {
         }
     }
 
+    /// The parts of a folder beside training and test, by name, sorted.
+    pub(super) fn open_own_parts(
+        self,
+        folder: &Path,
+        strictness: Strictness,
+    ) -> Result<Vec<(String, ImageSet)>, FormatError> {
+        let names = if self == Self::Idx { idx::own_parts(folder) } else { Vec::new() };
+        let open = |name: String| Ok((name.clone(), idx::open_own_part(folder, &name, strictness)?));
+        names.into_iter().map(open).collect()
+    }
+
     /// Mean and standard deviation of red, green and blue that the format's own programs use.
     pub fn usual_scale(self) -> Option<[[f64; 3]; 2]> {
         (self == Self::Cifar100Mh).then_some([[0.4914, 0.4822, 0.4465], [0.2023, 0.1994, 0.2010]])

@@ -8,7 +8,8 @@
 //! A folder holds `train-images-idx3-ubyte` and `train-labels-idx1-ubyte`, and `t10k-...` or `test-...` for the test part,
 //! all of them behind one name of a set where they have one, as `emnist-letters-train-...`. Further
 //! heads are label files of the same form beside them, `train-thickness-idx1-ubyte` for one named `thickness`; a
-//! `heads.json` may name their classes.
+//! `heads.json` may name their classes. `val-images-idx3-ubyte` with its labels is a part named `val`, and
+//! `train-masks-idx3-ubyte` marks positions in each image of a part: 0 outside, anything else within.
 
 mod folder;
 mod write;
@@ -21,7 +22,7 @@ use super::gzip::inflate;
 use super::shape::ImageShape;
 
 pub use folder::open;
-pub(super) use folder::{has_images, open_split, prefixes};
+pub(super) use folder::{has_images, open_own_part, open_split, own_parts, prefixes};
 pub use write::{write_images, write_labels};
 
 const IMAGES_MAGIC: u32 = 0x0000_0803;

@@ -18,6 +18,7 @@ pub struct ImageSet {
     notes: Vec<String>,
     stated: Vec<StatedBy>,
     is_sound: bool,
+    masks: Option<Column>,
 }
 
 /// What one source says about the shape of an image.
@@ -76,7 +77,7 @@ impl ImageSet {
         for column in shards.iter().flat_map(|shard| shard.labels.iter().chain([&shard.pixels])) {
             column.bytes.check_intact().map_err(|problem| problem.of(column.bytes.path()))?;
         }
-        let set = Self { shape, heads, shards, notes, stated: Vec::new(), is_sound: false };
+        let set = Self { shape, heads, shards, notes, stated: Vec::new(), is_sound: false, masks: None };
         if strictness == Strictness::Strict {
             set.check_ends()?;
         }
@@ -97,6 +98,35 @@ impl ImageSet {
     /// With what the sources of the set say beside the samples.
     pub(super) fn described(self, stated: Vec<StatedBy>, is_sound: bool) -> Self {
         Self { stated, is_sound, ..self }
+    }
+
+    /// With a mask of each sample, of one byte a position; there are as many as samples.
+    pub(super) fn with_masks(self, masks: Column) -> Self {
+        Self { masks: Some(masks), ..self }
+    }
+
+    /// Whether its samples have masks.
+    pub fn has_masks(&self) -> bool {
+        self.masks.is_some()
+    }
+
+    /// Copies the mask of a sample, row by row: 0 outside, and zeros throughout where the set has no masks. `out` has a byte for
+    /// each position.
+    ///
+    /// # Errors
+    /// No such sample, or a file that has become shorter.
+    pub fn mask(&self, index: usize, out: &mut [u8]) -> Result<(), FormatError> {
+        self.locate(index)?;
+        let Some(masks) = &self.masks else {
+            out.fill(0);
+            return Ok(());
+        };
+        let read = || {
+            out.copy_from_slice(masks.of(index as u64, out.len(), "a mask")?);
+            masks.bytes.check_intact()
+        };
+        let mut read = read;
+        read().map_err(|problem: FormatProblem| problem.of(masks.bytes.path()))
     }
 
     /// Shape of every image.

@@ -11,7 +11,7 @@ use super::stored::{StoredBuffers, StoredImages};
 use super::{ViewError, ViewRequest, ViewSettings, ViewSlot, Views, Workspace};
 use crate::augment::image::ImageScratch;
 use crate::augment::image::centre_crop::CentreCrop;
-use crate::images::Images;
+use crate::batch::GroupRequest;
 use crate::measures::{OF_AN_IMAGE, of_image};
 use crate::rng::ViewKey;
 
@@ -25,6 +25,7 @@ pub struct ImageViews {
     /// One for each of `specs` where views are made by whoever gets their bytes.
     recipes: Vec<Arc<ImageRecipe>>,
     seed: u64,
+    masks: bool,
 }
 
 /// Buffers of one thread. Making a view allocates nothing.
@@ -35,15 +36,20 @@ struct ImageWorkspace {
 }
 
 impl ImageViews {
-    /// A maker of views of the images of a set, of their size, and of small ones where those are asked for.
+    /// A maker of views of the images of a set, which are of one size, and of small ones where those are asked for. `usual_scale` is
+    /// what the programs of its format normalize by.
     ///
     /// # Errors
     /// [`ViewError::Channels`] where the settings have another number of channels than the images; those of
     /// [`ImageSpec::new`], for small views within [`ViewError::SmallViews`].
-    pub fn of_set(images: Arc<Images>, settings: &ViewSettings<'_>) -> Result<Self, ViewError> {
-        let shape = images.shape();
-        let scale = ImageScale::new(images.format().usual_scale(), shape.channels, &settings.data.images)?;
-        Self::new(images, scale, [shape.height, shape.width], settings)
+    pub(crate) fn of_set(
+        images: Arc<dyn StoredImages>,
+        usual_scale: Option<[[f64; 3]; 2]>,
+        settings: &ViewSettings<'_>,
+    ) -> Result<Self, ViewError> {
+        let scale = ImageScale::new(usual_scale, images.channels(), &settings.data.images)?;
+        let size = images.size().unwrap_or([1, 1]);
+        Self::new(images, scale, size, settings)
     }
 
     /// The same of image files, whose views are squares of `data.images.size`.
@@ -65,10 +71,16 @@ impl ImageViews {
         [height, width]: [usize; 2],
         settings: &ViewSettings<'_>,
     ) -> Result<Self, ViewError> {
-        let ViewSettings { data, augment, seed, num_specs } = *settings;
+        let ViewSettings { data, augment, seed, num_specs, masks } = *settings;
+        if masks && (!images.has_masks() || images.size().is_none()) {
+            return Err(ViewError::NoMasks);
+        }
+        if masks && augment.image.moves_pixels() {
+            return Err(ViewError::MovedMasks);
+        }
         let centre = images.size().is_none().then_some(CentreCrop { share: data.images.eval_crop });
         let channels = images.channels();
-        let mut views = Self { images, scale, specs: Vec::new(), recipes: Vec::new(), seed };
+        let mut views = Self { images, scale, specs: Vec::new(), recipes: Vec::new(), seed, masks };
         views.add(ImageSpec::new(&augment.image, channels, [height, width], centre)?, augment);
         if num_specs > 1 {
             let size = [height, width].map(|side| augment.small_views.side(side));
@@ -96,6 +108,8 @@ impl ImageViews {
         let ViewRequest { epoch, sample_id, augment } = *request;
         self.images.classes(sample_id, stored, classes)?;
         let source = self.images.image(sample_id, stored)?;
+        let (of_masks, views): (Vec<_>, Vec<_>) =
+            views.into_iter().partition(|slot| slot.spec == GroupRequest::MASKS && self.masks);
         for ViewSlot { spec: number, view, index, values, .. } in views {
             let spec = self.specs.get(number).ok_or(ViewError::UnknownSpec(number))?;
             let key = ViewKey { seed: self.seed, epoch, sample_id, view };
@@ -103,6 +117,14 @@ impl ImageViews {
             match self.recipes.get(number) {
                 Some(recipe) => spec.hand_over(scratch, &source, recipe, named, values),
                 None => spec.render(scratch, &source, &self.scale, named, values),
+            }
+        }
+        for ViewSlot { values, .. } in of_masks {
+            match self.images.mask(sample_id, stored)? {
+                None => values.fill(0.0),
+                Some(mask) => {
+                    values.iter_mut().zip(mask).for_each(|(value, &marked)| *value = f32::from(marked != 0));
+                }
             }
         }
         Ok(())
@@ -115,6 +137,10 @@ impl Views for ImageViews {
     }
 
     fn shape_of(&self, spec: usize) -> Option<[usize; 3]> {
+        if spec == GroupRequest::MASKS && self.masks {
+            let [_, height, width] = self.shape();
+            return Some([1, height, width]);
+        }
         self.specs.get(spec).map(ImageSpec::shape)
     }
 

@@ -59,6 +59,12 @@ pub enum ViewError {
         "`augment.image.crop_padding` adds borders to images of the size of a view, and files have sizes of their own"
     )]
     PaddedFiles,
+    /// Masks of samples that have none.
+    #[error("the method asks for masks of the samples, and these data have none")]
+    NoMasks,
+    /// Masks of views whose positions have moved.
+    #[error("`augment.image` crops or flips images, and their masks would no longer lie on what they mark")]
+    MovedMasks,
     /// Normalization for another number of channels.
     #[error("`{key}` has {found} numbers, but the images have {channels} channels")]
     Channels {
@@ -111,6 +117,12 @@ impl ViewError {
             Self::PaddedFiles => {
                 Some("crop by area: `augment.image.crop_padding=0 augment.image.crop_scale=[0.2,1]`".into())
             }
+            Self::NoMasks => Some(
+                "masks of `train-images-idx3-ubyte` are in `train-masks-idx3-ubyte`; `dtrain data make confounded-mnist` makes a set \
+                 that has them"
+                    .into(),
+            ),
+            Self::MovedMasks => Some("train on images as they are: `augment=none`".into()),
             Self::Channels { key, channels, .. } => {
                 Some(format!("give {channels}, or `{key}=null` for the usual ones"))
             }
@@ -211,6 +223,10 @@ pub struct ViewSettings<'a> {
     pub seed: u64,
     /// Kinds of views that are asked for; with more than one, the second are small views.
     pub num_specs: usize,
+    /// Whether the masks of samples are asked for, as views of [`GroupRequest::MASKS`].
+    ///
+    /// [`GroupRequest::MASKS`]: crate::GroupRequest::MASKS
+    pub masks: bool,
 }
 
 /// Buffers of one thread, of the kind that the maker of the views needs; empty until it first makes one.

@@ -30,6 +30,19 @@ pub(crate) trait StoredImages: fmt::Debug + Send + Sync {
         Ok(())
     }
 
+    /// Whether images have masks.
+    fn has_masks(&self) -> bool {
+        false
+    }
+
+    /// Reads the mask of an image, a byte for each position, 0 outside; `None` where none is known.
+    ///
+    /// # Errors
+    /// A bad sample, or none of this number.
+    fn mask<'a>(&self, _id: u32, _buffers: &'a mut StoredBuffers) -> Result<Option<&'a [u8]>, ViewError> {
+        Ok(None)
+    }
+
     /// Reads an image.
     ///
     /// # Errors
@@ -66,5 +79,13 @@ impl StoredImages for Images {
     fn image<'a>(&self, id: u32, buffers: &'a mut StoredBuffers) -> Result<SourceImage<'a>, ViewError> {
         let [height, width] = [self.shape().height, self.shape().width];
         Ok(SourceImage { bytes: self.pixels(id, &mut buffers.of_set)?, height, width })
+    }
+
+    fn has_masks(&self) -> bool {
+        self.folder().has_masks()
+    }
+
+    fn mask<'a>(&self, id: u32, buffers: &'a mut StoredBuffers) -> Result<Option<&'a [u8]>, ViewError> {
+        Ok(Some(Images::mask(self, id, &mut buffers.of_set)?))
     }
 }

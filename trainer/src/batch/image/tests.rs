@@ -59,7 +59,10 @@ fn maker(
     let dataset = Dataset::open(data, folder, LabelAccess::All).unwrap();
     let image = ImageAugmentConfig { device, ..image.clone() };
     let augment = AugmentConfig { image, ..AugmentConfig::default() };
-    dataset.source.views(&ViewSettings { data, augment: &augment, seed: 3, num_specs: 2 }).unwrap()
+    dataset
+        .source
+        .views(&ViewSettings { data, augment: &augment, seed: 3, num_specs: 2, masks: false })
+        .unwrap()
 }
 
 fn request(augment: bool) -> BatchRequest {

@@ -119,7 +119,7 @@ impl Engine {
             match term {
                 Term::Direct(term) => {
                     if weight != 0.0 {
-                        plus(&mut direct, times(&term.loss, weight));
+                        plus(&mut direct, times(&term.scaled()?, weight));
                     }
                 }
                 Term::Pairs(term) => {

@@ -39,7 +39,7 @@ pub(crate) fn open_banks(
         let opened = opened.map_err(|error| unopened(name, (&data, &root), &error));
         let opened = opened.and_then(|mut opened| {
             limits::limit(&mut opened, &config.trainer);
-            let maker = view_maker_of(&data, config, &opened, 1)?;
+            let maker = view_maker_of(&data, config, &opened, (1, false))?;
             let bank = Bank { part, dataset: opened, maker, data: data.clone() };
             check(name, &bank, dataset, shape).map(|()| bank)
         });

@@ -53,7 +53,8 @@ fn label_access(config: &RunConfig, purpose: Purpose) -> LabelAccess {
             if purpose == Purpose::Train
                 && !config.eval.embeddings
                 && config.data.held_out_classes.is_empty()
-                && config.data.pools.is_empty() =>
+                && config.data.pools.is_empty()
+                && config.data.corrections.is_none() =>
         {
             LabelAccess::WithSamples
         }
@@ -62,17 +63,18 @@ fn label_access(config: &RunConfig, purpose: Purpose) -> LabelAccess {
 }
 
 pub(crate) fn view_maker(config: &RunConfig, dataset: &Dataset) -> Result<Arc<dyn Views>, TrainError> {
-    view_maker_of(&config.data, config, dataset, config.method.facts().views.num_specs())
+    let facts = config.method.facts();
+    view_maker_of(&config.data, config, dataset, (facts.views.num_specs(), facts.masks))
 }
 
-/// The same for other data than the run's, with `num_specs` kinds of views.
+/// The same for other data than the run's, with `num_specs` kinds of views, and masks where those are asked for.
 pub(super) fn view_maker_of(
     data: &DataConfig,
     config: &RunConfig,
     dataset: &Dataset,
-    num_specs: usize,
+    (num_specs, masks): (usize, bool),
 ) -> Result<Arc<dyn Views>, TrainError> {
-    let settings = ViewSettings { data, augment: &config.augment, seed: config.seed, num_specs };
+    let settings = ViewSettings { data, augment: &config.augment, seed: config.seed, num_specs, masks };
     Ok(Arc::clone(&dataset.source).views(&settings)?)
 }
 

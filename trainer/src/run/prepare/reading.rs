@@ -13,7 +13,8 @@ use crate::method::{Method, TargetColumns};
 
 /// The labels that decide what is learned.
 pub(crate) fn target_columns(config: &RunConfig) -> TargetColumns<'_> {
-    TargetColumns { target: &config.data.target, recording: config.data.recording_label() }
+    let data = &config.data;
+    TargetColumns { target: &data.target, recording: data.recording_label(), pools: &data.pools }
 }
 
 /// What an evaluation of the run is about.
@@ -38,7 +39,7 @@ pub(crate) fn subject_of_bank<'a>(
     bank: &'a Bank,
     method: &'a dyn Method,
 ) -> Subject<'a> {
-    let columns = TargetColumns { target: bank.target(), recording: bank.recording() };
+    let columns = TargetColumns { target: bank.target(), recording: bank.recording(), pools: &[] };
     let losses = LossBatches { batch_size: config.trainer.batch_size, seed: config.seed, columns };
     Subject { method, dataset: &bank.dataset, labels: bank.labels(config), config: &config.eval, losses }
 }

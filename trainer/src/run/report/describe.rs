@@ -4,6 +4,7 @@
 use dtrain_comm::World;
 use dtrain_configs::RunConfig;
 use dtrain_configs::schema::{CheckpointConfig, LabelUse};
+use dtrain_data::GroupRequest;
 
 use super::banner::Banner;
 use super::groups::describe_groups;
@@ -142,11 +143,8 @@ fn describe_views(banner: &mut Banner, prepared: &Prepared) {
     let groups = prepared.engine.method().view_groups();
     for group in groups.iter().skip(1).filter(|group| group.num_views > 0) {
         if let Some([c, h, w]) = prepared.maker.shape_of(group.spec) {
-            banner.line(
-                "small view",
-                format!("{c} x {h} x {w}"),
-                format!("{} of each sample", group.num_views),
-            );
+            let name = if group.spec == GroupRequest::MASKS { "mask" } else { "small view" };
+            banner.line(name, format!("{c} x {h} x {w}"), format!("{} of each sample", group.num_views));
         }
     }
 }

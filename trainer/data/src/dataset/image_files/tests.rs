@@ -111,7 +111,8 @@ fn links_that_loop_are_entered_once() {
 
 fn view(dataset: &Dataset, image: ImageAugmentConfig, id: u32, augment: bool) -> Result<Vec<f32>, ViewError> {
     let augment_config = AugmentConfig { image, ..AugmentConfig::default() };
-    let settings = ViewSettings { data: &config(), augment: &augment_config, seed: 0, num_specs: 1 };
+    let settings =
+        ViewSettings { data: &config(), augment: &augment_config, seed: 0, num_specs: 1, masks: false };
     let maker = Arc::clone(&dataset.source).views(&settings)?;
     assert_eq!(maker.shape(), [3, 16, 16]);
     let mut values = vec![f32::NAN; 3 * 16 * 16];

@@ -1,6 +1,8 @@
-//! A data set of images: both parts of a folder, numbered through, with the labels that the data bring and those that
+//! A data set of images: the parts of a folder, numbered through, with the labels that the data bring and those that
 //! follow from them.
 
+mod correct;
+mod corrected;
 mod labels;
 mod open;
 mod source;

@@ -6,10 +6,11 @@ use std::sync::Arc;
 use dtrain_configs::schema::DataConfig;
 use xxhash_rust::xxh3::{Xxh3Default, xxh3_64};
 
-use super::super::{Dataset, LabelAccess};
+use super::super::{Dataset, LabelAccess, OwnPart};
+use super::correct::correct;
 use super::labels::labels;
 use crate::error::DataError;
-use crate::images::{FormatError, ImageBuffers, ImageFolder, Images};
+use crate::images::{FormatError, ImageBuffers, ImageFolder, ImageSet, Images};
 use crate::labels::LabelColumn;
 use crate::progress::Work;
 use crate::scan::check_root;
@@ -25,7 +26,7 @@ pub(in crate::dataset) fn open(
     let folder = ImageFolder::open(&root)?;
     let mut warnings: Vec<String> = folder.notes().cloned().collect();
     let (labels, rules) = labels(config, folder.train.heads(), &mut warnings)?;
-    let images = Images::new(folder, labels.iter().map(|label| label.name.clone()).zip(rules));
+    let images = Arc::new(Images::new(folder, labels.iter().map(|label| label.name.clone()).zip(rules)));
     if u32::try_from(images.num_samples()).is_err() {
         return Err(DataError::TooManyRecordings { num_files: images.num_samples() });
     }
@@ -33,11 +34,11 @@ pub(in crate::dataset) fn open(
         return Err(unknown("data.target", &config.target, &labels));
     }
     let labels = match access {
-        LabelAccess::All => columns(&images, labels)?,
-        LabelAccess::WithSamples => labels,
+        LabelAccess::WithSamples if config.corrections.is_none() => labels,
+        LabelAccess::All | LabelAccess::WithSamples => columns(&images, labels)?,
     };
+    let Parts { train, val, test, own_parts } = parts(config, images.folder(), &mut warnings);
     let num_train = images.folder().train.num_samples();
-    let (train, val) = hold_out(num_train, config.images.val_fraction);
     if train.is_empty() {
         let fraction = config.images.val_fraction;
         return Err(DataError::AllHeldOut { fraction, num_samples: num_train });
@@ -45,24 +46,61 @@ pub(in crate::dataset) fn open(
     warnings.extend(
         labels.iter().find(|label| label.name == config.target).and_then(|label| one_class(label, &train)),
     );
-    let all = 0..images.num_samples() as u32;
-    Ok(Dataset {
+    let dataset = Dataset {
         name: config.name.clone(),
         root,
-        recordings: all.clone().collect(),
+        recordings: (0..images.num_samples() as u32).collect(),
         train,
         val,
-        test: all.skip(num_train).collect(),
+        test,
         set_aside: Vec::new(),
         anomalies: Vec::new(),
         begins: Vec::new(),
-        own_parts: Vec::new(),
+        own_parts,
         skipped: Vec::new(),
         warnings,
         fingerprint: fingerprint(&images, &labels)?,
         labels,
-        source: Arc::new(images),
-    })
+        source: images.clone(),
+    };
+    correct(dataset, &images, config)
+}
+
+/// Sample ids of each part.
+struct Parts {
+    train: Vec<u32>,
+    val: Vec<u32>,
+    test: Vec<u32>,
+    own_parts: Vec<OwnPart>,
+}
+
+/// What the files and `data.images.val_fraction` say. A part that is named `val` is the one to choose by.
+fn parts(config: &DataConfig, folder: &ImageFolder, warnings: &mut Vec<String>) -> Parts {
+    const VAL: &str = "val";
+    let mut end = 0u32;
+    let mut ids = |set: &ImageSet| {
+        let begin = end;
+        end += set.num_samples() as u32;
+        (begin..end).collect::<Vec<u32>>()
+    };
+    let num_train = ids(&folder.train).len();
+    let test = folder.test.as_ref().map(&mut ids).unwrap_or_default();
+    let own = folder.own_parts.iter().map(|(name, set)| OwnPart { name: name.clone(), ids: ids(set) });
+    let (mut stated, own_parts): (Vec<_>, Vec<_>) = own.partition(|part| part.name == VAL);
+    let fraction = config.images.val_fraction;
+    let (train, val) = match stated.pop() {
+        None => hold_out(num_train, fraction),
+        Some(part) => {
+            if fraction > 0.0 {
+                warnings.push(format!(
+                    "the set has a part `{VAL}`, so that `data.images.val_fraction` = {fraction} holds nothing out of the training \
+                     part"
+                ));
+            }
+            (hold_out(num_train, 0.0).0, part.ids)
+        }
+    };
+    Parts { train, val, test, own_parts }
 }
 
 /// Opens the images below `root` for a network that was trained on others: their own labels are not asked for.
@@ -157,8 +195,7 @@ fn fingerprint(images: &Images, labels: &[LabelColumn]) -> Result<u64, DataError
         text(&label.name);
         text(&label.classes.len().to_string());
     }
-    let sets = [Some(&images.folder().train), images.folder().test.as_ref()];
-    for file in sets.iter().flatten().flat_map(|set| set.files()) {
+    for file in images.folder().sets().flat_map(|(_, set)| set.files()) {
         text(&file.file_name().unwrap_or_default().to_string_lossy());
         text(&std::fs::metadata(file)?.len().to_string());
     }

@@ -37,6 +37,7 @@ impl Source for Images {
     }
 
     fn views(self: Arc<Self>, settings: &ViewSettings<'_>) -> Result<Arc<dyn Views>, ViewError> {
-        Ok(Arc::new(ImageViews::of_set(self, settings)?))
+        let scale = self.format().usual_scale();
+        Ok(Arc::new(ImageViews::of_set(self, scale, settings)?))
     }
 }

@@ -47,7 +47,8 @@ fn open(config: &DataConfig, folder: &Path, access: LabelAccess) -> Dataset {
 }
 
 fn maker(dataset: &Dataset, data: &DataConfig) -> Result<Arc<dyn Views>, ViewError> {
-    let settings = ViewSettings { data, augment: &AugmentConfig::default(), seed: 0, num_specs: 1 };
+    let settings =
+        ViewSettings { data, augment: &AugmentConfig::default(), seed: 0, num_specs: 1, masks: false };
     Arc::clone(&dataset.source).views(&settings)
 }
 

@@ -39,7 +39,7 @@ fn try_maker(
 ) -> Result<Arc<dyn Views>, ViewError> {
     let dataset = Dataset::open(data, folder, LabelAccess::All).unwrap();
     let augment = AugmentConfig { image, ..AugmentConfig::default() };
-    dataset.source.views(&ViewSettings { data, augment: &augment, seed, num_specs })
+    dataset.source.views(&ViewSettings { data, augment: &augment, seed, num_specs, masks: false })
 }
 
 fn maker(image: ImageAugmentConfig, num_specs: usize) -> Arc<dyn Views> {
@@ -181,7 +181,7 @@ fn the_side_of_small_views_follows_its_setting() {
     let dataset = Dataset::open(&data, folder.path(), LabelAccess::All).unwrap();
     let small_views = SmallViewsConfig { side_fraction: 0.5, ..SmallViewsConfig::default() };
     let augment = AugmentConfig { small_views, image: simclr(), ..AugmentConfig::default() };
-    let settings = ViewSettings { data: &data, augment: &augment, seed: 0, num_specs: 2 };
+    let settings = ViewSettings { data: &data, augment: &augment, seed: 0, num_specs: 2, masks: false };
     assert_eq!(dataset.source.views(&settings).unwrap().shape_of(1), Some([3, 16, 16]));
 }
 

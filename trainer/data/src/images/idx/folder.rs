@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 
+use super::super::bytes::Column;
 use super::super::error::{FormatError, FormatProblem};
 use super::super::head::Head;
 use super::super::json::read_json;
@@ -12,6 +13,9 @@ use super::super::set::{ImageSet, Shard};
 use super::super::split::Split;
 use super::super::strictness::Strictness;
 use super::{IdxImages, IdxLabels, read_images, read_labels};
+
+const IMAGES: &str = "-images-idx3-ubyte";
+const MASKS: &str = "-masks-idx3-ubyte";
 
 /// Names the classes of heads.
 const HEADS_FILE: &str = "heads.json";
@@ -85,18 +89,52 @@ pub fn open_split(
     strictness: Strictness,
 ) -> Result<Option<ImageSet>, FormatError> {
     let Some((part, images)) = part(folder, split) else { return Ok(None) };
-    let labels = labels_path(folder, &part)?;
+    let is_named = !names_of(split).contains(&part.as_str());
+    open_part(folder, (&part, &images), is_named, strictness).map(Some)
+}
+
+/// Names of parts beside those of MNIST, as the files of their images have them: `val` of `val-images-idx3-ubyte`. Sorted; none in
+/// a folder whose files have the name of a set.
+pub fn own_parts(folder: &Path) -> Vec<String> {
+    let Ok(entries) = fs_err::read_dir(folder) else { return Vec::new() };
+    let names = entries.flatten().filter_map(|entry| entry.file_name().into_string().ok());
+    let part = |name: String| {
+        let part = name.strip_suffix(".gz").unwrap_or(&name).strip_suffix(IMAGES)?;
+        let mut known = Split::ALL.into_iter().flat_map(names_of);
+        let is_known =
+            known.any(|own| part == *own || part.strip_suffix(own).is_some_and(|set| set.ends_with('-')));
+        (!is_known).then(|| part.to_owned())
+    };
+    names.filter_map(part).collect::<BTreeSet<String>>().into_iter().collect()
+}
+
+/// Opens a part by its name, one of [`own_parts`].
+pub fn open_own_part(folder: &Path, part: &str, strictness: Strictness) -> Result<ImageSet, FormatError> {
+    let looked_for = format!("{part}{IMAGES}");
+    let images = find(folder, std::slice::from_ref(&looked_for))
+        .ok_or_else(|| FormatProblem::NotFound { looked_for, instead: None }.of(folder))?;
+    open_part(folder, (part, &images), false, strictness)
+}
+
+/// Opens the files of a part that begin with this name; `is_named` where that holds the name of the set.
+fn open_part(
+    folder: &Path,
+    (part, images): (&str, &Path),
+    is_named: bool,
+    strictness: Strictness,
+) -> Result<ImageSet, FormatError> {
+    let labels = labels_path(folder, part)?;
     let infos: BTreeMap<String, HeadInfo> = match folder.join(HEADS_FILE) {
         path if path.is_file() => read_json(&path)?,
         _ => BTreeMap::new(),
     };
     check_names(folder, &infos)?;
     let mut columns = vec![(MAIN_HEAD.to_owned(), read_labels(&labels)?)];
-    for (name, path) in further_heads(folder, &part)? {
+    for (name, path) in further_heads(folder, part)? {
         columns.push((name, read_labels(&path)?));
     }
     let (mut infos, mut notes) = (infos, Vec::new());
-    if !names_of(split).contains(&part.as_str()) {
+    if is_named {
         let info = infos.entry(MAIN_HEAD.to_owned()).or_default();
         if info.num_classes.is_none() && info.class_names.is_empty() {
             info.needed = Some(classes_of_both_parts(folder)?);
@@ -108,7 +146,33 @@ pub fn open_split(
             ));
         }
     }
-    join(read_images(&images)?, columns, infos, notes, strictness).map(Some)
+    let images = read_images(images)?;
+    let masks = masks(folder, part, &images)?;
+    let set = join(images, columns, infos, notes, strictness)?;
+    Ok(match masks {
+        Some(masks) => set.with_masks(masks),
+        None => set,
+    })
+}
+
+/// The masks of a part, one of the size of its image for each sample, where there is a file of them.
+fn masks(folder: &Path, part: &str, images: &IdxImages) -> Result<Option<Column>, FormatError> {
+    let Some(path) = find(folder, &[format!("{part}{MASKS}")]) else { return Ok(None) };
+    let masks = read_images(&path)?;
+    if masks.num_images != images.num_images {
+        return Err(FormatProblem::Counts {
+            what: "masks".into(),
+            found: masks.num_images,
+            other: images.pixels.bytes.path().to_path_buf(),
+            expected: images.num_images,
+        }
+        .of(&path));
+    }
+    if masks.shape != images.shape {
+        let expected = format!("masks of {}, as the images", images.shape);
+        return Err(FormatProblem::key("masks", expected, masks.shape.to_string()).of(&path));
+    }
+    Ok(Some(masks.pixels))
 }
 
 /// Each head that `heads.json` speaks of has labels in one of the parts.

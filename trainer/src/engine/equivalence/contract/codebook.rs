@@ -136,7 +136,7 @@ impl Method for Codebook {
         Ok(Objective {
             terms: vec![
                 Term::direct(reconstruction),
-                Term::Direct(DirectTerm { loss: class, over: Over::Group(0) }),
+                Term::Direct(DirectTerm { loss: class, over: Over::Group(0), factor: None }),
                 Term::direct(entropy),
             ],
             means: vec![Mean { over: Over::Group(0), ..Mean::new("first_class", first_class) }],
