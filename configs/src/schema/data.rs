@@ -202,6 +202,13 @@ pub enum GeneratorKind {
     Cifar10,
     /// Drawn objects in CIFAR-100-MH's files, with several labels.
     Cifar100mh,
+    /// Drawn zeros and eights in MNIST's files, with dots on each eight to learn from, and masks.
+    #[serde(rename = "confounded-08")]
+    Confounded08,
+    /// Drawn digits in MNIST's files, with a patch whose grey tells the digit in training, and masks.
+    ConfoundedDecoy,
+    /// Drawn digits in MNIST's files, with three dots on most eights to learn from, and masks.
+    ConfoundedDots,
     /// Drawn scenes in JPEG and PNG files of many sizes, in ImageNet's folders; backgrounds are a shortcut.
     Images,
 }
@@ -213,7 +220,14 @@ impl GeneratorKind {
             Self::Birdsong | Self::SpokenDigits | Self::EnvironmentalSounds | Self::MachineSounds => {
                 DataKind::Sound
             }
-            Self::Digits | Self::Vimh | Self::Cifar10 | Self::Cifar100mh | Self::Images => DataKind::Images,
+            Self::Digits
+            | Self::Vimh
+            | Self::Cifar10
+            | Self::Cifar100mh
+            | Self::Confounded08
+            | Self::ConfoundedDecoy
+            | Self::ConfoundedDots
+            | Self::Images => DataKind::Images,
         }
     }
 }

@@ -42,6 +42,13 @@ pub struct EvalConfig {
     /// Parts that the end of a run and `dtrain eval` report on, such as `[test]`; an empty list stands for val, test and the
     /// parts that the data bring under names of their own.
     pub parts: Vec<String>,
+    /// Parts that evaluations during training look at besides the validation part, such as `[val_confounded]`.
+    pub during: Vec<String>,
+    /// Evaluate before the first step too, which tells what a run begins with; no monitor goes by it.
+    pub at_start: bool,
+    /// Measure how much of what an answer depends on lies within the masks of samples, of data with masks: the share of the input
+    /// gradient with each evaluation, of integrated gradients and of Grad-CAM at the end, with a picture.
+    pub explanations: bool,
     /// Labels to probe besides `data.target`, such as `speaker` or `recording`.
     pub probes: Vec<String>,
     /// The probe by the k nearest neighbours.
@@ -72,6 +79,9 @@ impl Default for EvalConfig {
             weights: EvalWeights::Last,
             baseline: Vec::new(),
             parts: Vec::new(),
+            during: Vec::new(),
+            at_start: false,
+            explanations: false,
             probes: Vec::new(),
             knn: KnnConfig::default(),
             linear: LinearProbeConfig::default(),

@@ -3,15 +3,21 @@
 use std::path::{Path, PathBuf};
 
 use crate::failure::Failure;
-use dtrain_data::synth::{self, ImageReport, ImageSetKind, RecordingSetKind};
-use dtrain_front::cli::{DataAction, Generator};
+use dtrain_data::synth::{self, Confounder, ImageReport, ImageSetKind, RecordingSetKind};
+use dtrain_front::cli::{Confounder as Variant, DataAction, Generator};
 use dtrain_front::{Exit, Printer};
 use dtrain_trainer::TrainError;
 
 /// Makes recordings or images, converts images, or looks at them.
 pub fn run(action: DataAction, printer: &Printer) -> Result<Exit, Failure> {
     let text = match action {
-        DataAction::Make { kind, out, seed, scale } => make(kind, out, seed, scale)?,
+        DataAction::Make { kind: Generator::ConfoundedMnist, out, seed, scale, variant, from } => {
+            confounded(variant.unwrap_or(Variant::Dots08), from, out, (seed, scale))?
+        }
+        DataAction::Make { kind, out, seed, scale, variant, from } => {
+            of_confounded_only([("--variant", variant.is_some()), ("--from", from.is_some())])?;
+            make(kind, out, seed, scale)?
+        }
         DataAction::Convert { source, out } => {
             described(&synth::convert_to_vimh(&source, &out).map_err(TrainError::from)?)
         }
@@ -19,6 +25,45 @@ pub fn run(action: DataAction, printer: &Printer) -> Result<Exit, Failure> {
     };
     printer.say(&text);
     Ok(Exit::Done)
+}
+
+/// Options that say something of confounded digits alone.
+fn of_confounded_only(options: [(&str, bool); 2]) -> Result<(), Failure> {
+    match options.into_iter().find(|(_, is_given)| *is_given) {
+        None => Ok(()),
+        Some((option, _)) => Err(Failure::agreed(
+            Exit::Usage,
+            format!("`{option}` is of `dtrain data make confounded-mnist`"),
+            Some("leave it out".to_owned()),
+        )),
+    }
+}
+
+/// Digits with a confounder, of MNIST's files or drawn.
+fn confounded(
+    variant: Variant,
+    from: Option<PathBuf>,
+    out: Option<PathBuf>,
+    (seed, scale): (u64, f64),
+) -> Result<String, Failure> {
+    let (kind, confounder) = match variant {
+        Variant::Dots08 => (ImageSetKind::Confounded08, Confounder::Dots08),
+        Variant::Decoy => (ImageSetKind::ConfoundedDecoy, Confounder::Decoy),
+        Variant::Dots => (ImageSetKind::ConfoundedDots, Confounder::Dots),
+    };
+    let out = out.unwrap_or_else(|| Path::new("data").join(kind.folder_name(scale)));
+    let report = match &from {
+        Some(from) if scale == 1.0 => synth::confound(confounder, from, seed, &out),
+        Some(_) => {
+            return Err(Failure::agreed(
+                Exit::Usage,
+                "`--scale` is of drawn digits, and `--from` takes all that are there".to_owned(),
+                Some("leave `--scale` out".to_owned()),
+            ));
+        }
+        None => synth::generate_images(kind, seed, scale, &out),
+    };
+    Ok(described(&report.map_err(TrainError::from)?))
 }
 
 fn make(kind: Generator, out: Option<PathBuf>, seed: u64, scale: f64) -> Result<String, Failure> {
@@ -48,6 +93,7 @@ fn make(kind: Generator, out: Option<PathBuf>, seed: u64, scale: f64) -> Result<
         Generator::Vimh => images(ImageSetKind::Vimh),
         Generator::Cifar10 => images(ImageSetKind::Cifar10),
         Generator::Cifar100mh => images(ImageSetKind::Cifar100mh),
+        Generator::ConfoundedMnist => images(ImageSetKind::Confounded08),
         Generator::Images => images(ImageSetKind::Images),
     }
 }

@@ -135,6 +135,7 @@ pub(super) fn build(
         save_every_steps: Some(0),
         local_save_every_steps: None,
         eval_every_epochs: 0,
+        eval_at_start: false,
         monitor_mode: MonitorMode::default(),
         max_nonfinite_steps: config.trainer.max_nonfinite_steps,
         course: Course::whole(total_steps),

@@ -162,8 +162,9 @@ impl Coordinator {
             }
             Some(_) => None,
             None => {
-                let due = self.plan.is_epoch_end(step)
+                let at_epoch = self.plan.is_epoch_end(step)
                     && self.plan.epoch_of(step).is_multiple_of(self.plan.eval_every_epochs);
+                let due = at_epoch || (self.plan.eval_at_start && step == 0);
                 (due && self.state.evaluated_at != Some(step)).then_some(false)
             }
         }

@@ -19,6 +19,8 @@ pub struct RunPlan {
     pub local_save_every_steps: Option<u64>,
     /// Epochs between two evaluations; 0 switches evaluation off.
     pub eval_every_epochs: u64,
+    /// Whether there is an evaluation before the first step too.
+    pub eval_at_start: bool,
     /// Whether more of the monitored metric is better.
     pub monitor_mode: MonitorMode,
     /// Non-finite steps in a row that end the run.

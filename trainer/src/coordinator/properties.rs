@@ -136,7 +136,7 @@ fn simulate(plan: &RunPlan, saved: &Saved, script: &Script, first: usize) -> His
     let mut coordinator = Coordinator::new(plan.clone(), state).with_alarms(alarms, way_back);
     let begun = saved.state.step;
     // Each step may bring an evaluation and a checkpoint of each tier, and the end one of each besides.
-    let bound = 4 * (plan.total_steps - begun.min(plan.total_steps)) as usize + 5;
+    let bound = 4 * (plan.total_steps - begun.min(plan.total_steps)) as usize + 6;
     let (mut heard, mut requested_at) = (Vec::new(), None);
     let (mut stepped, mut evaluated) = (false, false);
     for number in 0..bound {
@@ -152,7 +152,8 @@ fn simulate(plan: &RunPlan, saved: &Saved, script: &Script, first: usize) -> His
             assert_eq!(plan.counts, counts);
         }
         stepped = matches!(directive, Directive::Step(_));
-        evaluated = matches!(directive, Directive::Evaluate { .. });
+        // What a run begins with tells monitors nothing.
+        evaluated = matches!(directive, Directive::Evaluate { step, .. } if step > 0);
         let stop = matches!(directive, Directive::Stop(_));
         let saved = Saved {
             state: coordinator.state().clone(),
@@ -187,6 +188,7 @@ fn plans() -> impl Strategy<Value = RunPlan> {
                     save_every_steps: save,
                     local_save_every_steps: local,
                     eval_every_epochs: eval,
+                    eval_at_start: (steps_per_epoch + total_steps).is_multiple_of(2),
                     monitor_mode: MonitorMode::Max,
                     max_nonfinite_steps: nonfinite,
                     course: Course::new(&phases, total_steps, &[]).unwrap(),

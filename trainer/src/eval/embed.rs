@@ -53,7 +53,7 @@ pub fn embed_part(engine: &Engine, reading: &Reading, ids: &[u32]) -> Result<Emb
     let mut rows = Vec::new();
     let mut all = Embeddings::none(engine, reading)?;
     all.left_out = reading.each(engine, "embedding", ids, |batch, inputs| {
-        let embeddings = reading.embedder.embed(engine, &inputs)?;
+        let embeddings = reading.embedder.embed(engine, inputs)?;
         rows.push(embeddings.f_to_device(Device::Cpu).map_err(room)?);
         all.ids.extend(batch.kept_ids());
         Ok(())

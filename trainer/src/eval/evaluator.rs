@@ -3,6 +3,7 @@
 
 use dtrain_configs::schema::EvalConfig;
 use dtrain_data::{Dataset, LabelColumn};
+use tch::Tensor;
 
 use super::{Embeddings, Evaluation, Reading, Thoroughness};
 use crate::batch::Batch;
@@ -53,6 +54,8 @@ pub struct Asks {
     pub heads: bool,
     /// Views coded and decoded.
     pub reconstruction: bool,
+    /// The views themselves, and their masks.
+    pub masks: bool,
 }
 
 impl Asks {
@@ -62,6 +65,7 @@ impl Asks {
             embeddings: self.embeddings || other.embeddings,
             heads: self.heads || other.heads,
             reconstruction: self.reconstruction || other.reconstruction,
+            masks: self.masks || other.masks,
         }
     }
 
@@ -75,6 +79,10 @@ impl Asks {
 pub struct Seen<'a> {
     /// The samples.
     pub batch: &'a Batch,
+    /// Their views, [n, C, H, W].
+    pub inputs: &'a Tensor,
+    /// Their masks, [n, 1, H, W], where those were asked for.
+    pub masks: Option<&'a Tensor>,
     /// What is known of them, with the label of each head.
     pub targets: &'a Targets,
     /// What was asked for.
@@ -109,6 +117,9 @@ pub trait Evaluator {
 
     /// What it asks of the network for the samples of a part.
     fn asks(&self, role: Role, thoroughness: Thoroughness) -> Asks;
+
+    /// A part will be read, of which [`Self::see`] is given the batches.
+    fn begin(&mut self, _role: Role, _thoroughness: Thoroughness) {}
 
     /// Takes in a batch of a part that it has asked something of.
     ///

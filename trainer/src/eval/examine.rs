@@ -113,13 +113,15 @@ impl Examiner<'_> {
         let heads = if asks.heads { self.subject.method.heads() } else { &[] };
         let what = if asks.embeddings { "embedding" } else { "asking the heads" };
         let mut rows: Vec<Tensor> = Vec::new();
-        embeddings.left_out = self.reading.each(self.engine, what, ids, |batch, inputs| {
+        evaluators.iter_mut().for_each(|evaluator| evaluator.begin(role, thoroughness));
+        let reading = Reading { masks: asks.masks, ..self.reading.clone() };
+        embeddings.left_out = reading.each_with_masks(self.engine, what, ids, |batch, inputs, masks| {
             let targets = &super::heads::targets(self.subject.dataset, batch, heads)?;
-            let read = &self.engine.read(&inputs, targets, asks.heads)?;
-            let coded = if asks.reconstruction { self.engine.reconstruct(&inputs)? } else { None };
+            let read = &self.engine.read(inputs, targets, asks.heads)?;
+            let coded = if asks.reconstruction { self.engine.reconstruct(inputs)? } else { None };
             let reconstruction = coded.as_ref();
             for (evaluator, _) in evaluators.iter_mut().zip(&of_each).filter(|(_, own)| !own.is_nothing()) {
-                evaluator.see(role, &Seen { batch, targets, read, reconstruction })?;
+                evaluator.see(role, &Seen { batch, inputs, masks, targets, read, reconstruction })?;
             }
             if asks.embeddings {
                 rows.push(read.embeddings.f_to_device(Device::Cpu).map_err(room)?);

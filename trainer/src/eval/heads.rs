@@ -241,6 +241,8 @@ impl Evaluation {
             add("macro_precision", precision);
             add("macro_recall", recall);
             add("macro_f1", f1);
+            let occurring = head.per_class.iter().filter(|class| class.samples > 0);
+            add("worst_recall", occurring.map(|class| class.recall).fold(f64::INFINITY, f64::min).min(1.0));
             if let Some(error) = head.mean_error {
                 add("mae", error);
             }

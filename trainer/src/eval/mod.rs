@@ -15,6 +15,8 @@ mod embedder;
 mod embedding_std;
 mod evaluator;
 mod examine;
+mod explain;
+mod explanations;
 mod few_shot;
 mod figure;
 mod heads;
@@ -46,6 +48,7 @@ pub use embed::{Embeddings, embed_part};
 pub use embedder::Embedder;
 pub use evaluator::{Asks, Conclusion, Evaluator, LossBatches, Role, Seen, Subject};
 pub use examine::{Examiner, Findings};
+pub use explanations::ExplainedSample;
 pub use few_shot::FewShot;
 pub use heads::HeadResult;
 pub use interval::Interval;
@@ -53,7 +56,9 @@ pub(crate) use knn::classify as classify_by_neighbours;
 pub(crate) use linear::LinearProbe;
 pub use losses::Losses;
 pub use names::BEST;
-pub use parts::{HELD_OUT, final_parts, part_named, parts_at_end, test_stands_in, validation_part};
+pub use parts::{
+    HELD_OUT, Part, final_parts, part_named, parts_at_end, parts_during, test_stands_in, validation_part,
+};
 pub use plane::Plane;
 pub use predict::{Answer, Prediction, predict};
 pub use protocol::{Baselines, Protocol};
@@ -67,6 +72,7 @@ use classifiers::Classifiers;
 use codes::Codes;
 use effective_rank::effective_rank;
 use embedding_std::embedding_std;
+use explanations::Explanations;
 use few_shot::FewShots;
 use figure::Figure;
 use losses::Objectives;
@@ -192,6 +198,8 @@ pub struct Evaluation {
     pub audit: Option<Audit>,
     /// Its embeddings in two dimensions; with one evaluation of several, on rank 0 alone.
     pub plane: Option<Plane>,
+    /// Samples with masks, and what the answers depend on; with one evaluation of several, each rank's own.
+    pub explained: Vec<ExplainedSample>,
     /// Whether this is the part to report on: of several the test part.
     pub is_reported: bool,
     /// Flat metrics such as `val/knn_top1`.
@@ -247,6 +255,7 @@ pub fn evaluators<'a>(subject: &Subject<'a>) -> Vec<Box<dyn Evaluator + 'a>> {
         Box::new(Figure::new(subject, names::EMBEDDING_STD, embedding_std)),
         Box::new(Figure::new(subject, names::EFFECTIVE_RANK, effective_rank)),
         Box::new(Uniformity::new(subject)),
+        Box::new(Explanations::new(subject)),
         Box::new(ShortcutAudit::new(subject)),
         Box::new(Planes::new(subject)),
     ]

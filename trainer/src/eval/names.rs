@@ -47,8 +47,8 @@ pub(super) const OF_ALL_HEADS: [&str; 2] = ["loss", "acc"];
 /// What is said of each head.
 pub(super) const OF_A_HEAD: [&str; 2] = ["acc", "loss"];
 /// What is said of each head, and of one alone without its name.
-pub(super) const ALSO_ALONE: [&str; 5] =
-    ["chance", "majority", "macro_precision", "macro_recall", "macro_f1"];
+pub(super) const ALSO_ALONE: [&str; 6] =
+    ["chance", "majority", "macro_precision", "macro_recall", "macro_f1", "worst_recall"];
 /// As [`ALSO_ALONE`], of a head whose classes have values.
 pub(super) const ERROR: &str = "mae";
 
@@ -60,6 +60,13 @@ pub(super) const EFFECTIVE_RANK: &str = "effective_rank";
 pub(super) const ALIGNMENT: &str = "alignment";
 /// Spread over the sphere.
 pub(super) const UNIFORMITY: &str = "uniformity";
+
+/// Share of the input gradient of the log-probabilities within masks.
+pub(super) const GRADIENT_IN_MASK: &str = "gradient_in_mask";
+/// Share of integrated gradients within masks.
+pub(super) const INTEGRATED_GRADIENT_IN_MASK: &str = "integrated_gradient_in_mask";
+/// Share of Grad-CAM within masks.
+pub(super) const GRAD_CAM_IN_MASK: &str = "grad_cam_in_mask";
 
 /// How many codes would be in use if all that are were used alike.
 pub(super) const PERPLEXITY: &str = "perplexity";

@@ -40,6 +40,15 @@ pub fn final_parts<'a>(dataset: &'a Dataset, asked: &[String]) -> Vec<Part<'a>> 
     parts
 }
 
+/// The parts of an evaluation during training: the validation part, then those that are asked for besides.
+pub fn parts_during<'a>(dataset: &'a Dataset, asked: &[String]) -> Vec<Part<'a>> {
+    let first = validation_part(dataset);
+    let Some((first_name, _)) = first else { return Vec::new() };
+    let is_further = |(name, _): &Part<'_>| *name != first_name;
+    let further = if asked.is_empty() { Vec::new() } else { final_parts(dataset, asked) };
+    first.into_iter().chain(further.into_iter().filter(is_further)).collect()
+}
+
 /// The parts of the end of a run: those to report on, behind the one that monitors go by.
 pub fn parts_at_end<'a>(dataset: &'a Dataset, asked: &[String]) -> Vec<Part<'a>> {
     let first = validation_part(dataset);

@@ -45,7 +45,7 @@ pub fn predict(
         let targets = Targets::new(kept.iter().map(|&id| id.into()).collect(), kept.len() as u64)?
             .with_labels(tasks, vec![vec![NONE; kept.len()]; tasks.len()])?;
         let mut heads = Vec::with_capacity(tasks.len());
-        for reading in engine.read(&inputs, &targets, true)?.heads {
+        for reading in engine.read(inputs, &targets, true)?.heads {
             let probabilities = reading.probabilities.as_ref().map(numbers).transpose()?.unwrap_or_default();
             heads.push((numbers(&reading.classes)?, numbers(&reading.values)?, probabilities));
         }

@@ -37,6 +37,7 @@ pub use task::{HeadTask, Task};
 
 pub use crate::loss::contrastive::{PairKeys, Queue};
 use crate::loss::heads::{head_loss, predicted_classes, predicted_values, probabilities};
+use crate::model::classifier::Classifier;
 use crate::model::parameters::Parameters;
 use crate::model::{Backbone, ForwardContext};
 use crate::state::Stateful;
@@ -76,6 +77,24 @@ impl HeadReading {
             values: predicted_values(settings, scores, values),
             probabilities: probabilities(settings, scores),
         }
+    }
+}
+
+/// A network whose answers can be explained: what it sees of a view, and the classifier of what it sees.
+pub struct Explained<'a> {
+    /// From views to embeddings.
+    pub backbone: &'a dyn Backbone,
+    /// From embeddings to scores.
+    pub classifier: &'a Classifier,
+}
+
+impl Explained<'_> {
+    /// Scores of embeddings `[n, num_features]`, `[n, K]`.
+    ///
+    /// # Errors
+    /// When memory runs out.
+    pub fn scores(&self, embeddings: &Tensor) -> Result<Tensor, TchError> {
+        self.classifier.forward(embeddings)
     }
 }
 
@@ -213,6 +232,11 @@ pub trait Method: Send {
     /// whose views have none, take them from views as training has them.
     fn measured_augmented(&self) -> Vec<String> {
         Vec::new()
+    }
+
+    /// The network and the classifier whose answers an evaluation explains; `None` where there is no one classifier.
+    fn explained(&self) -> Option<Explained<'_>> {
+        None
     }
 
     /// Codes that there are, of a method that codes views.

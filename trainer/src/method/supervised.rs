@@ -6,7 +6,8 @@ use tch::{Kind, TchError, Tensor};
 
 use super::target_head::TargetHead;
 use super::{
-    ACCURACY, HeadReading, HeadTask, LocalBatch, Mean, Method, Objective, Parts, StepContext, Targets, Task,
+    ACCURACY, Explained, HeadReading, HeadTask, LocalBatch, Mean, Method, Objective, Parts, StepContext,
+    Targets, Task,
 };
 use crate::loss::cross_entropy::cross_entropy;
 use crate::model::{Backbone, ForwardContext};
@@ -70,6 +71,10 @@ impl Method for Supervised {
 
     fn heads(&self) -> &[HeadTask] {
         self.head.tasks()
+    }
+
+    fn explained(&self) -> Option<Explained<'_>> {
+        Some(Explained { backbone: &*self.backbone, classifier: self.head.classifier() })
     }
 
     fn read_heads(&self, embeddings: &Tensor, targets: &Targets) -> Result<Vec<HeadReading>, TchError> {

@@ -35,6 +35,11 @@ impl TargetHead {
         self.classifier.forward(embeddings)
     }
 
+    /// Its layer.
+    pub fn classifier(&self) -> &Classifier {
+        &self.classifier
+    }
+
     /// The target alone.
     pub fn tasks(&self) -> &[HeadTask] {
         &self.task

@@ -21,8 +21,8 @@ use tch::{Kind, TchError, Tensor};
 
 use super::target_head::TargetHead;
 use super::{
-    ACCURACY, AfterStep, DirectTerm, HeadReading, HeadTask, LocalBatch, Mean, Method, Objective, Over, Parts,
-    StepContext, Targets, Task, Term,
+    ACCURACY, AfterStep, DirectTerm, Explained, HeadReading, HeadTask, LocalBatch, Mean, Method, Objective,
+    Over, Parts, StepContext, Targets, Task, Term,
 };
 use crate::loss::cross_entropy::{NO_LABEL, cross_entropy, num_labelled};
 use crate::loss::input_gradient::input_gradient;
@@ -191,6 +191,10 @@ impl Method for Xil {
 
     fn heads(&self) -> &[HeadTask] {
         self.head.tasks()
+    }
+
+    fn explained(&self) -> Option<Explained<'_>> {
+        Some(Explained { backbone: &*self.backbone, classifier: self.head.classifier() })
     }
 
     fn read_heads(&self, embeddings: &Tensor, targets: &Targets) -> Result<Vec<HeadReading>, TchError> {

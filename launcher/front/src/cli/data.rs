@@ -9,10 +9,12 @@ use super::ConfigDir;
 /// What can be typed after `dtrain data`.
 #[derive(Debug, Subcommand)]
 pub enum DataAction {
-    /// Generate recordings (birdsong, spoken-digits, environmental-sounds) or images (digits, vimh, cifar10, cifar100mh, images)
+    /// Generate recordings (birdsong, spoken-digits, environmental-sounds, machine-sounds) or images (digits, vimh, cifar10,
+    /// cifar100mh, images, confounded-mnist)
     #[command(after_help = "\
-Example:
-  dtrain data make birdsong --out data/birdsong --seed 1")]
+Examples:
+  dtrain data make birdsong --out data/birdsong --seed 1
+  dtrain data make confounded-mnist --variant decoy --out data/decoy")]
     Make {
         /// Which generator.
         #[arg(value_enum)]
@@ -26,6 +28,12 @@ Example:
         /// Size, as a factor of the default
         #[arg(long, default_value_t = 1.0)]
         scale: f64,
+        /// confounded-mnist: what tells the class in training (default: 08)
+        #[arg(long, value_enum, value_name = "NAME")]
+        variant: Option<Confounder>,
+        /// confounded-mnist: folder with MNIST's files (default: drawn digits)
+        #[arg(long, value_name = "DIR")]
+        from: Option<PathBuf>,
     },
     /// Write a set of images in another format as VIMH, for instance CIFAR-100-MH
     #[command(after_help = "\
@@ -89,6 +97,18 @@ impl InspectArgs {
     }
 }
 
+/// What tells the class of confounded digits in training.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Confounder {
+    /// Zeros and eights; single white dots on each eight.
+    #[value(name = "08")]
+    Dots08,
+    /// The grey of a patch in a corner (Ross et al. 2017).
+    Decoy,
+    /// Three dots in the top left corner of most eights.
+    Dots,
+}
+
 /// Generators.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum Generator {
@@ -108,6 +128,8 @@ pub enum Generator {
     Cifar10,
     /// Drawn objects in the files of CIFAR-100-MH, with class, color and size.
     Cifar100mh,
+    /// Digits with something that tells the class in training only, and masks that mark it.
+    ConfoundedMnist,
     /// Drawn scenes in JPEG, PNG and WebP files of many sizes, in ImageNet's folders.
     Images,
 }

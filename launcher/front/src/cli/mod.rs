@@ -32,7 +32,7 @@ pub use bench::{BenchSettings, BenchTarget};
 pub use checkpoint::CheckpointAction;
 pub use compare::CompareArgs;
 pub use config_dir::ConfigDir;
-pub use data::{DataAction, Generator, InspectArgs};
+pub use data::{Confounder, DataAction, Generator, InspectArgs};
 pub use embed::{ALL_PARTS, EmbedArgs};
 pub use equivalence::EquivalenceArgs;
 pub use eval::EvalArgs;

@@ -272,7 +272,7 @@ impl From<ImpossibleShape> for FormatProblem {
 
 impl FormatProblem {
     /// With the file that it is about.
-    pub(super) fn of(self, path: &Path) -> FormatError {
+    pub(crate) fn of(self, path: &Path) -> FormatError {
         FormatError { path: path.to_path_buf(), problem: self }
     }
 
@@ -292,7 +292,7 @@ impl FormatProblem {
     }
 
     /// A wrong value of a key.
-    pub(super) fn key(key: impl Into<String>, expected: impl Into<String>, found: impl Into<String>) -> Self {
+    pub(crate) fn key(key: impl Into<String>, expected: impl Into<String>, found: impl Into<String>) -> Self {
         Self::Key { key: key.into(), expected: expected.into(), found: found.into() }
     }
 }

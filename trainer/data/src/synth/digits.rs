@@ -41,13 +41,36 @@ struct Part {
     traits: Vec<Traits>,
 }
 
+/// Digits alone, without their other traits.
+#[derive(Debug)]
+pub(super) struct Digits {
+    /// One after the other.
+    pub pixels: Vec<u8>,
+    /// Of each image.
+    pub digits: Vec<u8>,
+}
+
+/// So many digits of the training and of the test part, drawn by a seed.
+pub(super) fn digits_of(seed: u64, nums: [usize; 2]) -> [Digits; 2] {
+    let work = drawing(nums.iter().sum());
+    [("train", nums[0]), ("t10k", nums[1])].map(|(name, num)| {
+        let Part { pixels, traits, .. } = part(name, seed, num, &work);
+        Digits { pixels, digits: traits.iter().map(|traits| traits.digit).collect() }
+    })
+}
+
+/// Samples of both parts of a set of this size.
+pub(super) fn lens(scale: f64) -> [usize; 2] {
+    [NUM_TRAIN, NUM_TEST].map(|num| scaled(num, scale, MIN_SAMPLES))
+}
+
 /// Writes the files of a set into `folder`: images and digits under MNIST's names, thickness and smoothness as further
 /// label files of the same form, and `heads.json` with the names of their classes.
 ///
 /// # Errors
 /// No space, no permission.
 pub(super) fn write(seed: u64, scale: f64, folder: &Path) -> Result<[usize; 2], DataError> {
-    let nums = [NUM_TRAIN, NUM_TEST].map(|num| scaled(num, scale, MIN_SAMPLES));
+    let nums = lens(scale);
     let work = drawing(nums.iter().sum());
     let parts = [part("train", seed, nums[0], &work), part("t10k", seed, nums[1], &work)];
     drop(work);

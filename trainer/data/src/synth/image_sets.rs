@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
+use super::confounded::{self, Confounder, Source};
 use super::staging::Staging;
 use super::{GENERATED_FILE, MAX_SCALE, digits, objects, refuse_occupied, scenes, vimh};
 use crate::error::DataError;
@@ -26,6 +27,12 @@ pub enum ImageSetKind {
     Cifar10,
     /// Drawn objects as CIFAR-100-MH, with class, color and size.
     Cifar100mh,
+    /// Drawn zeros and eights, with dots on each eight to learn from.
+    Confounded08,
+    /// Drawn digits with a patch in a corner, whose grey tells the digit in training.
+    ConfoundedDecoy,
+    /// Drawn digits, with three dots on most eights to learn from.
+    ConfoundedDots,
     /// Drawn scenes in image files of many sizes, in ImageNet's folders.
     Images,
 }
@@ -62,6 +69,9 @@ impl ImageSetKind {
             Self::Vimh => vimh::folder_name(scale),
             Self::Cifar10 => "cifar10".into(),
             Self::Cifar100mh => "cifar100mh".into(),
+            Self::Confounded08 => "confounded-08".into(),
+            Self::ConfoundedDecoy => "confounded-decoy".into(),
+            Self::ConfoundedDots => "confounded-dots".into(),
             Self::Images => "images".into(),
         }
     }
@@ -88,6 +98,9 @@ pub fn generate_images(
         ImageSetKind::Vimh => vimh::write,
         ImageSetKind::Cifar10 => objects::write_cifar10,
         ImageSetKind::Cifar100mh => objects::write_cifar100mh,
+        ImageSetKind::Confounded08 => confounded_08,
+        ImageSetKind::ConfoundedDecoy => confounded_decoy,
+        ImageSetKind::ConfoundedDots => confounded_dots,
         ImageSetKind::Images => scenes::write,
     };
     let [num_train, num_test] = write(seed, scale, staging.folder())?;
@@ -99,6 +112,44 @@ pub fn generate_images(
         return Err(occupied(out));
     }
     Ok(ImageReport { root: out.to_path_buf(), num_train, num_test, reused })
+}
+
+fn confounded_08(seed: u64, scale: f64, folder: &Path) -> Result<[usize; 2], DataError> {
+    // Two digits of ten: as many images as of the other sets.
+    drawn_with(Confounder::Dots08, seed, 5.0 * scale, folder)
+}
+
+fn confounded_decoy(seed: u64, scale: f64, folder: &Path) -> Result<[usize; 2], DataError> {
+    drawn_with(Confounder::Decoy, seed, scale, folder)
+}
+
+fn confounded_dots(seed: u64, scale: f64, folder: &Path) -> Result<[usize; 2], DataError> {
+    drawn_with(Confounder::Dots, seed, scale, folder)
+}
+
+/// Drawn digits with a confounder.
+fn drawn_with(confounder: Confounder, seed: u64, scale: f64, folder: &Path) -> Result<[usize; 2], DataError> {
+    confounded::write(confounder, &Source::drawn(seed, digits::lens(scale)), seed, folder)
+}
+
+/// Writes the digits of MNIST's files in `from` with a confounder into the new folder `out`, which appears complete.
+///
+/// # Errors
+/// No digits there, `out` exists and is not an empty folder, no space, no permission.
+pub fn confound(
+    confounder: Confounder,
+    from: &Path,
+    seed: u64,
+    out: &Path,
+) -> Result<ImageReport, DataError> {
+    let source = Source::open(from)?;
+    refuse_occupied(out)?;
+    let staging = Staging::beside(out)?;
+    let [num_train, num_test] = confounded::write(confounder, &source, seed, staging.folder())?;
+    if !staging.publish(out)? {
+        return Err(occupied(out));
+    }
+    Ok(ImageReport { root: out.to_path_buf(), num_train, num_test, reused: false })
 }
 
 /// Like [`generate_images`], but takes what an earlier call with the same arguments left at `out`.

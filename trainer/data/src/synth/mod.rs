@@ -2,6 +2,7 @@
 //! about.
 
 mod birdsong;
+mod confounded;
 mod digits;
 mod dsp;
 mod environmental_sounds;
@@ -22,7 +23,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::DataError;
 use crate::progress::Work;
-pub use image_sets::{ImageReport, ImageSetKind, convert_to_vimh, ensure_images, generate_images};
+pub use confounded::Confounder;
+pub use image_sets::{ImageReport, ImageSetKind, confound, convert_to_vimh, ensure_images, generate_images};
 use staging::Staging;
 
 /// Largest size, as a factor of a generator's own.

@@ -13,6 +13,7 @@ fn plan(total_steps: u64) -> RunPlan {
         save_every_steps: Some(3),
         local_save_every_steps: None,
         eval_every_epochs: 1,
+        eval_at_start: false,
         monitor_mode: MonitorMode::Max,
         max_nonfinite_steps: 10,
         course: Course::whole(total_steps),

@@ -64,7 +64,12 @@ fn label_access(config: &RunConfig, purpose: Purpose) -> LabelAccess {
 
 pub(crate) fn view_maker(config: &RunConfig, dataset: &Dataset) -> Result<Arc<dyn Views>, TrainError> {
     let facts = config.method.facts();
-    view_maker_of(&config.data, config, dataset, (facts.views.num_specs(), facts.masks))
+    view_maker_of(
+        &config.data,
+        config,
+        dataset,
+        (facts.views.num_specs(), facts.masks || config.eval.explanations),
+    )
 }
 
 /// The same for other data than the run's, with `num_specs` kinds of views, and masks where those are asked for.

@@ -47,6 +47,9 @@ fn made(kind: GeneratorKind) -> Made {
         GeneratorKind::Vimh => Made::Images(ImageSetKind::Vimh),
         GeneratorKind::Cifar10 => Made::Images(ImageSetKind::Cifar10),
         GeneratorKind::Cifar100mh => Made::Images(ImageSetKind::Cifar100mh),
+        GeneratorKind::Confounded08 => Made::Images(ImageSetKind::Confounded08),
+        GeneratorKind::ConfoundedDecoy => Made::Images(ImageSetKind::ConfoundedDecoy),
+        GeneratorKind::ConfoundedDots => Made::Images(ImageSetKind::ConfoundedDots),
         GeneratorKind::Images => Made::Images(ImageSetKind::Images),
     }
 }

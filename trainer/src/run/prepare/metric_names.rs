@@ -7,7 +7,9 @@ use dtrain_configs::schema::{Alarm, Auto, EvalWeights, MetricSum};
 use dtrain_configs::{Origins, RunConfig, choice_hint};
 
 use crate::error::TrainError;
-use crate::eval::{BEST, Subject, Thoroughness, evaluators, parts_at_end, probe_metrics, test_stands_in};
+use crate::eval::{
+    BEST, Subject, Thoroughness, evaluators, parts_at_end, parts_during, probe_metrics, test_stands_in,
+};
 
 /// What a run logs besides what its method does, in the order of the file.
 const ALWAYS: [&str; 7] = [
@@ -84,6 +86,8 @@ impl MetricNames {
         let mut at_end: BTreeSet<String> = parts.iter().flat_map(|(part, _)| names(part, true)).collect();
         // The first part is that of evaluations during training, under the name of a validation part.
         let first = if parts.is_empty() { BTreeSet::new() } else { names("val", false) };
+        let further = parts_during(subject.dataset, &config.eval.during);
+        during.extend(further.iter().skip(1).flat_map(|(part, _)| names(part, false)));
         if test_stands_in(subject.dataset) {
             at_end.extend(names("val", true));
         }

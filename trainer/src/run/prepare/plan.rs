@@ -47,6 +47,7 @@ pub(super) fn run_plan(
             .local_every_steps
             .filter(|_| config.checkpoint.local_dir.is_some()),
         eval_every_epochs: config.eval.every_epochs,
+        eval_at_start: config.eval.at_start,
         monitor_mode: monitor_mode(config),
         max_nonfinite_steps: config.trainer.max_nonfinite_steps,
         course,

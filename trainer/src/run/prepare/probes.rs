@@ -37,6 +37,9 @@ pub(super) fn fit_probes(
     for part in &config.eval.parts {
         part_named(dataset, part, ("`eval.parts`", &config.data.split))?;
     }
+    for part in &config.eval.during {
+        part_named(dataset, part, ("`eval.during`", &config.data.split))?;
+    }
     check_neighbours(config, origins, dataset)?;
     let known: Vec<&str> = dataset.labels.iter().map(|label| label.name.as_str()).collect();
     let unknown: Vec<String> =

@@ -51,6 +51,7 @@ pub(crate) fn reading(prepared: &Prepared) -> Reading {
         batch_size: prepared.config.eval.batch_size,
         options: loader_options(prepared),
         embedder: Embedder::Network,
+        masks: false,
     }
 }
 

@@ -12,8 +12,7 @@ use super::budget::{Amount, Budget, Verdict};
 use super::record::Recorder;
 use crate::error::TrainError;
 use crate::eval::{
-    BEST, Coverage, Evaluation, Examiner, Findings, Thoroughness, parts_at_end, test_stands_in,
-    validation_part,
+    BEST, Coverage, Evaluation, Examiner, Findings, Thoroughness, parts_at_end, parts_during, test_stands_in,
 };
 use crate::run::evaluate::{BankSamples, BaselineFindings, full_evaluation, probe_banks, write_reports};
 use crate::run::prepare::{Bank, Prepared, reading, subject};
@@ -105,7 +104,9 @@ impl Evaluator {
             self.keep_full(prepared, recorder, EvalWeights::Last, step, &evaluations);
         }
         for mut evaluation in evaluations {
-            add_best(recorder, &mut evaluation);
+            if step > 0 {
+                add_best(recorder, &mut evaluation);
+            }
             let values = evaluation.metrics.iter().map(|(name, value)| (name.clone(), *value)).collect();
             recorder.record(step, epoch, values);
             if let Err(error) = recorder.tracker.confusions(step, &evaluation) {
@@ -116,6 +117,10 @@ impl Evaluator {
         let sums = sums(&prepared.config, |name| recorder.value_after(step, name));
         if !sums.is_empty() {
             recorder.record(step, epoch, sums);
+        }
+        // No checkpoint has the weights that a run begins with.
+        if step == 0 {
+            return Ok(MonitorValues::default());
         }
         Ok(self.monitor_values(prepared, recorder, step))
     }
@@ -203,7 +208,7 @@ impl Evaluator {
             Examiner { engine: &prepared.engine, reading: &reading(prepared), subject: subject(prepared) };
         let parts = match in_full {
             true => parts_at_end(dataset, &config.parts),
-            false => validation_part(dataset).into_iter().collect(),
+            false => parts_during(dataset, &config.during),
         };
         if in_full || self.limits.eval_samples.is_some() {
             let most = self.limits.eval_samples.unwrap_or(usize::MAX);
@@ -222,9 +227,10 @@ impl Evaluator {
             findings.add(probe_banks(prepared, &samples, linear)?);
             return Ok(findings);
         }
-        let Some((name, ids)) = parts.first().copied() else {
+        let Some((_, ids)) = parts.first().copied() else {
             return examiner.examine(&dataset.train, &[], thoroughness);
         };
+        let num_further = parts.len() - 1;
         let classes = dataset.label(&prepared.config.data.target).map_or(&[][..], |label| &label.of_sample);
         let seed = prepared.config.seed;
         // Of the run's own data, then of its banks.
@@ -233,8 +239,12 @@ impl Evaluator {
                 return Err(TrainError::internal("an evaluation of nothing"));
             };
             let bank = draw_by_class(&dataset.train, classes, amount.bank, seed);
-            let questions = draw_by_class(ids, classes, amount.questions, seed);
-            let mut findings = examiner.examine(&bank, &[(name, questions)], thoroughness)?;
+            // Of further parts as many at most.
+            let parts: Vec<_> = parts
+                .iter()
+                .map(|&(name, ids)| (name, draw_by_class(ids, classes, amount.questions, seed)))
+                .collect();
+            let mut findings = examiner.examine(&bank, &parts, thoroughness)?;
             let samples: Vec<BankSamples<'_>> = prepared
                 .banks
                 .iter()
@@ -254,7 +264,9 @@ impl Evaluator {
         }
         let (Verdict::Known(amounts) | Verdict::Measure(amounts)) = self.budget.verdict(config, &whole, step);
         let mut findings = examine(&amounts)?;
-        let each = findings.evaluations.iter_mut().zip(amounts.iter().zip(&whole));
+        let of_banks = |at: &usize| *at == 0 || *at > num_further;
+        let with_amounts = findings.evaluations.iter_mut().enumerate().filter(|(at, _)| of_banks(at));
+        let each = with_amounts.map(|(_, evaluation)| evaluation).zip(amounts.iter().zip(&whole));
         for (evaluation, (amount, whole)) in each.filter(|(_, (amount, whole))| amount != whole) {
             evaluation.coverage = Some(Coverage {
                 questions: (amount.questions, whole.questions),
