@@ -9,13 +9,14 @@ use crate::method::{self, LocalBatch, Targets, Task, ViewGroup};
 use crate::torch_extra::cuda_contract::as_on_cuda;
 use dtrain_comm::{Background, local_world};
 use dtrain_configs::schema::{
-    AdamConfig, AdamwConfig, ClipNorm, LarsConfig, MethodConfig, ModelConfig, PairExclusion, PhasesConfig,
-    PositiveRule, ProjectorConfig, Sampling, SgdConfig, SimclrConfig, SupconConfig, SupervisedConfig,
-    TransformsConfig,
+    AdamConfig, AdamwConfig, ClipNorm, LarsConfig, MethodConfig, ModelConfig, Norm, PairExclusion,
+    PhasesConfig, PositiveRule, ProjectorConfig, Sampling, SgdConfig, SimclrConfig, SupconConfig,
+    SupervisedConfig, TransformsConfig,
 };
 use dtrain_data::{GroupRequest, Values};
 
 mod contract;
+mod corrections;
 mod crops;
 mod frozen;
 mod groups;
@@ -182,10 +183,14 @@ fn local_batch(case: &Case, engine: &Engine, own: &[u64], first: usize, global_s
     let begins = own.iter().map(|&s| s as i64 % 3 * 2_000_000).collect();
     let targets = targets.with_begins(recordings.clone(), begins).unwrap();
     let targets = targets.with_recordings(recordings).unwrap();
+    let targets = targets.with_pools(own.iter().map(|&s| corrections::pool(s)).collect()).unwrap();
     let method = engine.method();
     let targets = targets.with_labels(method.heads(), heads::labels(method, own)).unwrap();
     // Each further group is of half the size.
-    let groups = (0..).zip(engine.method().view_groups()).map(|(group, GroupRequest { num_views, .. })| {
+    let groups = (0..).zip(engine.method().view_groups()).map(|(group, GroupRequest { num_views, spec })| {
+        if spec == GroupRequest::MASKS {
+            return ViewGroup::new(num_views, corrections::masks(own, case.size));
+        }
         let mut group = ViewGroup::new(num_views, views(own, num_views, case.size >> group));
         let drawn =
             (0..num_views).flat_map(|view| own.iter().map(move |&s| (s as i64 + i64::from(view)) % 6));

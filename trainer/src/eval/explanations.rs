@@ -20,8 +20,8 @@ const NUM_DRAWN: usize = 8;
 /// What a sample is seen by, for a picture: planes [H, W] each.
 #[derive(Debug, Clone, Default)]
 pub struct ExplainedSample {
-    /// Number of the sample.
-    pub id: u32,
+    /// What the sample is called.
+    pub name: String,
     /// Rows and columns.
     pub size: [usize; 2],
     /// The first channel of the view, its mask, then how much each position matters: by the input gradient, by integrated gradients,
@@ -35,7 +35,7 @@ pub(super) struct Explanations<'a> {
     in_full: bool,
     /// Of each of [`SHARES`]: sum and count.
     sums: [[f64; 2]; SHARES.len()],
-    drawn: Vec<ExplainedSample>,
+    drawn: Vec<(u32, ExplainedSample)>,
 }
 
 impl<'a> Explanations<'a> {
@@ -62,7 +62,7 @@ impl<'a> Explanations<'a> {
     /// Keeps the first samples for the picture.
     fn keep(&mut self, ids: &[u32], planes: &[Tensor]) -> Result<(), TrainError> {
         for (row, &id) in (0i64..).zip(ids).take(NUM_DRAWN.saturating_sub(self.drawn.len())) {
-            let mut sample = ExplainedSample { id, ..ExplainedSample::default() };
+            let mut sample = ExplainedSample::default();
             for plane in planes {
                 let own = plane.f_get(row)?;
                 if let [_, height, width] = *own.size() {
@@ -71,7 +71,7 @@ impl<'a> Explanations<'a> {
                 let own = own.f_select(0, 0)?.f_to_kind(tch::Kind::Float)?.f_to_device(tch::Device::Cpu)?;
                 sample.planes.push(Vec::try_from(own.f_flatten(0, -1)?)?);
             }
-            self.drawn.push(sample);
+            self.drawn.push((id, sample));
         }
         Ok(())
     }
@@ -138,7 +138,11 @@ impl Evaluator for Explanations<'_> {
                 evaluation.metrics.insert(names::of_part(&evaluation.part, name), sum / count);
             }
         }
-        evaluation.explained = std::mem::take(&mut self.drawn);
+        let named = |(id, sample): (u32, ExplainedSample)| ExplainedSample {
+            name: read.dataset.name_of(id).unwrap_or_default(),
+            ..sample
+        };
+        evaluation.explained = std::mem::take(&mut self.drawn).into_iter().map(named).collect();
         Ok(Vec::new())
     }
 }

@@ -23,7 +23,7 @@ impl CnnSmallConfig {
 impl NetworkSettings for CnnSmallConfig {
     fn facts(&self) -> NetworkFacts {
         let [.., num_features] = CHANNELS;
-        NetworkFacts { min_side: 1 << CHANNELS.len(), num_features, is_large: false }
+        NetworkFacts { min_side: 1 << CHANNELS.len(), num_features, one_size: false, is_large: false }
     }
 
     fn num_parameters(&self, [in_channels, ..]: [u64; 3]) -> u64 {

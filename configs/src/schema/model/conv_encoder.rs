@@ -29,6 +29,7 @@ impl NetworkSettings for ConvEncoderConfig {
         NetworkFacts {
             min_side: 1 << self.channels.len().min(MAX_LAYERS as usize),
             num_features: self.channels.last().copied().unwrap_or_default(),
+            one_size: false,
             is_large: false,
         }
     }

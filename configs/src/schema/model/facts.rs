@@ -9,6 +9,8 @@ pub struct NetworkFacts {
     pub min_side: usize,
     /// Width of an embedding.
     pub num_features: usize,
+    /// Whether it sees views of the size that it was built for only.
+    pub one_size: bool,
     /// Whether a quick proof leaves it out for its size.
     pub is_large: bool,
 }

@@ -23,7 +23,12 @@ impl Default for MlpConfig {
 
 impl NetworkSettings for MlpConfig {
     fn facts(&self) -> NetworkFacts {
-        NetworkFacts { min_side: 1, num_features: self.hidden.last().copied().unwrap_or(1), is_large: false }
+        NetworkFacts {
+            min_side: 1,
+            num_features: self.hidden.last().copied().unwrap_or(1),
+            one_size: true,
+            is_large: false,
+        }
     }
 
     fn num_parameters(&self, input: [u64; 3]) -> u64 {

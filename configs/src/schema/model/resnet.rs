@@ -139,6 +139,7 @@ where
         NetworkFacts {
             min_side: 1,
             num_features: D::ARCHITECTURE.num_features(),
+            one_size: false,
             is_large: published_parameters > LARGE,
         }
     }

@@ -29,7 +29,7 @@ impl Default for SimpleCnnConfig {
 
 impl NetworkSettings for SimpleCnnConfig {
     fn facts(&self) -> NetworkFacts {
-        NetworkFacts { min_side: 4, num_features: self.fc_hidden, is_large: false }
+        NetworkFacts { min_side: 4, num_features: self.fc_hidden, one_size: false, is_large: false }
     }
 
     fn num_parameters(&self, [in_channels, ..]: [u64; 3]) -> u64 {

@@ -97,7 +97,12 @@ where
 {
     fn facts(&self) -> NetworkFacts {
         let usual = Self::default().num_parameters([3, 224, 224]);
-        NetworkFacts { min_side: self.patch_size, num_features: S::SHAPE.dim, is_large: usual > LARGE }
+        NetworkFacts {
+            min_side: self.patch_size,
+            num_features: S::SHAPE.dim,
+            one_size: false,
+            is_large: usual > LARGE,
+        }
     }
 
     fn num_parameters(&self, [in_channels, height, width]: [u64; 3]) -> u64 {

@@ -139,6 +139,9 @@ pub(crate) fn explain(error: &clap::Error, words: &[OsString]) -> Option<Failure
         return None;
     }
     let words: Vec<String> = words.iter().map(|word| word.to_string_lossy().into_owned()).collect();
+    if let Some(failure) = stage_of_a_study(&words) {
+        return Some(failure);
+    }
     let at = words.iter().position(|word| word == option || word.starts_with(&format!("{option}=")));
     // Letters behind one dash are one word there: `-cn`.
     let at = at.or_else(|| words.iter().position(|word| word.starts_with(option)));
@@ -158,6 +161,19 @@ pub(crate) fn explain(error: &clap::Error, words: &[OsString]) -> Option<Failure
         format!("`dtrain {verb} --help` lists the options; settings are `KEY=VALUE`, without dashes")
     });
     Some(usage(format!("`{}` is not an option of `dtrain {verb}`", shown(name)), hint))
+}
+
+/// `--config FILE --experiment lr_search`, as a script that corrects confounded classifiers has it.
+fn stage_of_a_study(words: &[String]) -> Option<Failure> {
+    const STAGES: [&str; 4] = ["overfit_test", "lr_search", "lambda_search", "full_grid_search"];
+    let at = words.iter().position(|word| word == "--experiment" || word.starts_with("--experiment="))?;
+    let given = words.get(at)?.split_once('=').map(|(_, value)| value);
+    let stage = given.or(words.get(at + 1).map(String::as_str)).filter(|stage| STAGES.contains(stage))?;
+    Some(usage(
+        format!("`--experiment {stage}` is not an option of `dtrain train`"),
+        "it is a stage of this study, whose stages follow each other: `dtrain sweep study=confounder_correction`"
+            .to_owned(),
+    ))
 }
 
 /// A second word that is no part of its verb, as in `dtrain data download`.

@@ -30,6 +30,12 @@ fn options_of_other_tools_are_known() {
         (&["-m", "seed=1,2"], "`-m` is not", "dtrain sweep"),
         (&["--config-name=train"], "`--config-name` is not", "experiment=NAME"),
         (&["-cn", "train"], "`-cn` is not", "experiment=NAME"),
+        (
+            &["--config", "config_baseline.yaml", "--experiment", "lr_search"],
+            "`--experiment lr_search` is not",
+            "`dtrain sweep study=confounder_correction`",
+        ),
+        (&["--experiment=overfit_test"], "`--experiment overfit_test` is not", "dtrain sweep study="),
         (&["--config-path", "conf"], "`--config-path` is not", "--config-dir DIR"),
         (&["--info"], "`--info` is not", "--cfg"),
         (&["--resolve"], "`--resolve` is not", "--cfg"),

@@ -139,6 +139,11 @@ impl Dataset {
         self.source.num_samples()
     }
 
+    /// Samples at the end that are copies of others, which a user has corrected.
+    pub fn num_copies(&self) -> usize {
+        self.source.num_copies()
+    }
+
     /// What a sample is called: its path below the root, or part and position of an image.
     pub fn name_of(&self, id: u32) -> Option<String> {
         self.source.name_of(id)

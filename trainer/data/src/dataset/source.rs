@@ -13,6 +13,11 @@ pub trait Source: fmt::Debug + Send + Sync {
     /// Samples of all parts; their numbers count from 0.
     fn num_samples(&self) -> usize;
 
+    /// Samples at the end that are copies of others, which a user has corrected.
+    fn num_copies(&self) -> usize {
+        0
+    }
+
     /// What a sample is called, the same on every machine; `None` beyond the last.
     fn name_of(&self, id: u32) -> Option<String>;
 

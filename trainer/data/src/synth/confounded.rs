@@ -155,7 +155,7 @@ mod tests {
 
     fn set(confounder: Confounder, seed: u64) -> (tempfile::TempDir, ImageFolder) {
         let dir = tempfile::tempdir().unwrap();
-        let source = Source::drawn(seed, [600, 300]);
+        let source = Source::drawn(seed, [600, 300], confounder.digits());
         write(confounder, &source, seed, dir.path()).unwrap();
         let folder = ImageFolder::open(dir.path()).unwrap();
         (dir, folder)
@@ -253,7 +253,7 @@ mod tests {
         let digest = |seed: u64, threads: usize| {
             let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
             let dir = tempfile::tempdir().unwrap();
-            let source = Source::drawn(0, [300, 100]);
+            let source = Source::drawn(0, [300, 100], Confounder::Dots08.digits());
             pool.install(|| write(Confounder::Dots08, &source, seed, dir.path())).unwrap();
             fs_err::read(dir.path().join("train-images-idx3-ubyte")).unwrap()
         };

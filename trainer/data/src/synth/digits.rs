@@ -22,6 +22,7 @@ const NUM_TEST: usize = 2_000;
 /// Every class has samples, also in a tiny set.
 const MIN_SAMPLES: usize = 100;
 
+const ALL_DIGITS: [u8; 10] = [0, 1, 2, 3, 4, 5, 6, 7, 8, 9];
 const THICKNESSES: [&str; 5] = ["very thin", "thin", "medium", "thick", "very thick"];
 const SMOOTHNESSES: [&str; 3] = ["straight", "rounded", "wobbly"];
 
@@ -50,11 +51,11 @@ pub(super) struct Digits {
     pub digits: Vec<u8>,
 }
 
-/// So many digits of the training and of the test part, drawn by a seed.
-pub(super) fn digits_of(seed: u64, nums: [usize; 2]) -> [Digits; 2] {
+/// So many of these digits of the training and of the test part, drawn by a seed.
+pub(super) fn digits_of(seed: u64, nums: [usize; 2], among: &[u8]) -> [Digits; 2] {
     let work = drawing(nums.iter().sum());
     [("train", nums[0]), ("t10k", nums[1])].map(|(name, num)| {
-        let Part { pixels, traits, .. } = part(name, seed, num, &work);
+        let Part { pixels, traits, .. } = part(name, (seed, among), num, &work);
         Digits { pixels, digits: traits.iter().map(|traits| traits.digit).collect() }
     })
 }
@@ -72,7 +73,8 @@ pub(super) fn lens(scale: f64) -> [usize; 2] {
 pub(super) fn write(seed: u64, scale: f64, folder: &Path) -> Result<[usize; 2], DataError> {
     let nums = lens(scale);
     let work = drawing(nums.iter().sum());
-    let parts = [part("train", seed, nums[0], &work), part("t10k", seed, nums[1], &work)];
+    let of = (seed, &ALL_DIGITS[..]);
+    let parts = [part("train", of, nums[0], &work), part("t10k", of, nums[1], &work)];
     drop(work);
     for Part { name, pixels, traits } in &parts {
         write_images(&folder.join(format!("{name}-images-idx3-ubyte")), SIDE as u32, SIDE as u32, pixels)?;
@@ -94,7 +96,7 @@ pub(super) fn write(seed: u64, scale: f64, folder: &Path) -> Result<[usize; 2], 
     Ok(parts.map(|part| part.traits.len()))
 }
 
-fn part(name: &'static str, seed: u64, num_samples: usize, work: &Work) -> Part {
+fn part(name: &'static str, (seed, among): (u64, &[u8]), num_samples: usize, work: &Work) -> Part {
     let purpose = u64::from(name == "train");
     let drawn: Vec<(Traits, Vec<u8>)> = (0..num_samples as u64)
         .into_par_iter()
@@ -102,7 +104,7 @@ fn part(name: &'static str, seed: u64, num_samples: usize, work: &Work) -> Part 
             let mut random = Random::new(seed, purpose, sample, 0);
             let mut class = |num_classes: usize| random.index(num_classes) as u8;
             let traits = Traits {
-                digit: class(10),
+                digit: among.get(usize::from(class(among.len()))).copied().unwrap_or_default(),
                 thickness: class(THICKNESSES.len()),
                 smoothness: class(SMOOTHNESSES.len()),
             };
@@ -124,7 +126,8 @@ mod tests {
     #[test]
     fn each_trait_can_be_seen() {
         let work = drawing(0);
-        let (train, test) = (part("train", 3, 3000, &work), part("t10k", 3, 400, &work));
+        let of = (3, &ALL_DIGITS[..]);
+        let (train, test) = (part("train", of, 3000, &work), part("t10k", of, 400, &work));
         let vectors = |part: &Part| -> Vec<Vec<f32>> {
             part.pixels
                 .chunks_exact(SIDE * SIDE)
@@ -144,7 +147,7 @@ mod tests {
 
     #[test]
     fn ink_grows_with_thickness_and_labels_are_balanced() {
-        let part = part("train", 0, 3000, &drawing(3000));
+        let part = part("train", (0, &ALL_DIGITS), 3000, &drawing(3000));
         let mut ink = [0u64; 5];
         let mut counts = [0u64; 5];
         for (traits, image) in part.traits.iter().zip(part.pixels.chunks_exact(SIDE * SIDE)) {

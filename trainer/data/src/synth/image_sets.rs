@@ -115,8 +115,7 @@ pub fn generate_images(
 }
 
 fn confounded_08(seed: u64, scale: f64, folder: &Path) -> Result<[usize; 2], DataError> {
-    // Two digits of ten: as many images as of the other sets.
-    drawn_with(Confounder::Dots08, seed, 5.0 * scale, folder)
+    drawn_with(Confounder::Dots08, seed, scale, folder)
 }
 
 fn confounded_decoy(seed: u64, scale: f64, folder: &Path) -> Result<[usize; 2], DataError> {
@@ -129,7 +128,12 @@ fn confounded_dots(seed: u64, scale: f64, folder: &Path) -> Result<[usize; 2], D
 
 /// Drawn digits with a confounder.
 fn drawn_with(confounder: Confounder, seed: u64, scale: f64, folder: &Path) -> Result<[usize; 2], DataError> {
-    confounded::write(confounder, &Source::drawn(seed, digits::lens(scale)), seed, folder)
+    confounded::write(
+        confounder,
+        &Source::drawn(seed, digits::lens(scale), confounder.digits()),
+        seed,
+        folder,
+    )
 }
 
 /// Writes the digits of MNIST's files in `from` with a confounder into the new folder `out`, which appears complete.

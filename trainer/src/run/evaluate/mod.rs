@@ -4,6 +4,7 @@
 mod audit_report;
 mod banks;
 mod baselines;
+mod explained;
 mod full;
 mod head_reports;
 mod infer;

@@ -3,14 +3,19 @@
 use dtrain_configs::schema::TrainerConfig;
 use dtrain_data::{Dataset, spread};
 
-/// Cuts the parts down to what the settings ask for.
+/// Cuts the parts down to what the settings ask for. Copies that a user has corrected stay: `data.corrections.size` says how many
+/// there are.
 pub(super) fn limit(dataset: &mut Dataset, config: &TrainerConfig) {
     let cut = |ids: &mut Vec<u32>, most: Option<usize>| {
         if let Some(most) = most {
             *ids = spread(ids, most).into_owned();
         }
     };
+    let first_copy = dataset.num_samples() - dataset.num_copies();
+    let copies = dataset.train.partition_point(|&id| (id as usize) < first_copy);
+    let copies = dataset.train.split_off(copies);
     cut(&mut dataset.train, config.limit_train_samples);
+    dataset.train.extend(copies);
     if config.overfit {
         dataset.val = dataset.train.clone();
         dataset.test = dataset.train.clone();

@@ -41,6 +41,7 @@ pub(super) fn build_parts(
     let method = method::build(&config.method, &config.model, &task, &mut parameters);
     parameters.made().map_err(for_want_of_memory)?;
     let shapes = view_size::view_shapes(&*method, &*maker)?;
+    view_size::check_one_size(config, &shapes)?;
     shapes.into_iter().enumerate().try_for_each(|(group, shape)| view_size::check(config, group, shape))?;
 
     // What is frozen when weights are saved keeps its statistics.

@@ -71,6 +71,26 @@ pub(super) fn check(
     ))
 }
 
+/// Whether the network can see views of the shapes (C, H, W) of all groups.
+///
+/// # Errors
+/// It sees those of one size only, and there are others.
+pub(super) fn check_one_size(config: &RunConfig, shapes: &[[usize; 3]]) -> Result<(), TrainError> {
+    let sizes = || shapes.iter().map(|[_, height, width]| [height, width]);
+    let other =
+        sizes().next().and_then(|first| sizes().find(|size| *size != first).map(|other| [first, other]));
+    match other.filter(|_| config.model.network.facts().one_size) {
+        None => Ok(()),
+        Some([[height, width], [other_height, other_width]]) => Err(TrainError::config(
+            format!(
+                "`model.name` = {} sees views of one size, and they are {height} x {width} and {other_height} x {other_width}",
+                config.model.name()
+            ),
+            "do without small views, `method.small_views=0`, or choose another `model=`",
+        )),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use dtrain_configs::schema::{DataConfig, ModelConfig};
@@ -95,6 +115,19 @@ mod tests {
                 }
             }
         }
+    }
+
+    #[test]
+    fn views_of_two_sizes_are_not_for_every_network() {
+        let config = |name: &str| config(ModelConfig::named(name).unwrap(), DataKind::Images);
+        let two = [[1, 28, 28], [1, 12, 12]];
+        let error = check_one_size(&config("mlp"), &two).unwrap_err();
+        assert!(error.to_string().ends_with("they are 28 x 28 and 12 x 12"), "{error}");
+        assert!(error.hint().is_some_and(|hint| hint.contains("`method.small_views=0`")));
+        assert!(
+            check_one_size(&config("mlp"), &two[..1]).is_ok()
+                && check_one_size(&config("cnn_small"), &two).is_ok()
+        );
     }
 
     #[test]

@@ -92,6 +92,10 @@ impl Source for CorrectedImages {
         Images::num_samples(&self.images) + self.copies_of.len()
     }
 
+    fn num_copies(&self) -> usize {
+        self.copies_of.len()
+    }
+
     /// `train/17`, and `train/17 corrected` of its copy.
     fn name_of(&self, id: u32) -> Option<String> {
         match self.kind(id) {

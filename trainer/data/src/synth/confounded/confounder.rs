@@ -47,7 +47,7 @@ const CORNER: [[usize; 2]; 3] = [[1, 2], [2, 1], [2, 2]];
 
 impl Confounder {
     /// The digits that there are, in the order of their labels.
-    pub(super) fn digits(self) -> &'static [u8] {
+    pub(in crate::synth) fn digits(self) -> &'static [u8] {
         match self {
             Self::Dots08 => &[0, 8],
             Self::Decoy | Self::Dots => &[0, 1, 2, 3, 4, 5, 6, 7, 8, 9],

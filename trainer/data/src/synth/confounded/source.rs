@@ -39,9 +39,9 @@ impl Source {
         Ok(Self::Files(Box::new(folder)))
     }
 
-    /// Digits drawn by a seed, so many of each part.
-    pub fn drawn(seed: u64, nums: [usize; 2]) -> Self {
-        Self::Drawn(digits::digits_of(seed, nums))
+    /// Digits `among` these drawn by a seed, so many of each part.
+    pub fn drawn(seed: u64, nums: [usize; 2], among: &[u8]) -> Self {
+        Self::Drawn(digits::digits_of(seed, nums, among))
     }
 
     /// Images of a part.

@@ -1,7 +1,7 @@
 //! A penalty on the gradient of a loss with respect to the inputs (Ross et al. 2017, "Right for the right reasons"): a gradient
 //! of a gradient.
 
-use dtrain_configs::schema::{Encoder, MethodFacts, Norm};
+use dtrain_configs::schema::{Encoder, MethodFacts};
 use tch::TchError;
 
 use super::*;
