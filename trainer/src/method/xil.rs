@@ -81,7 +81,7 @@ impl Xil {
         let masks = masks.ok_or_else(|| TchError::Shape("a batch without masks".into()))?;
         // Also of no sample: layers that meet other ranks do so here.
         let gradients = input_gradient(scores, inputs, true)?;
-        let within = gradients.f_mul(&masks.rows)?.f_square()?.f_sum(Kind::Float)?;
+        let within = gradients.f_mul(&masks.rows)?.f_square()?.f_sum(None::<Kind>)?;
         within.f_div_scalar(part.targets.global_samples.max(1) as f64)
     }
 }

@@ -11,8 +11,9 @@ use super::{Backbone, Features, ForwardContext, InputShape};
 /// A linear layer and ReLU for each width. A view has one size, that which the network was built for.
 #[derive(Debug)]
 pub struct Mlp {
-    layers: Vec<Linear>,
-    input: InputShape,
+    first: Linear,
+    first_width: i64,
+    further: Vec<Linear>,
     num_features: i64,
     norm: NormConfig,
 }
@@ -26,35 +27,42 @@ impl Mlp {
         parameters: &mut Parameters,
     ) -> Self {
         let mut width = input.channels * input.height * input.width;
-        let mut layer = |(index, &outputs): (usize, &usize)| {
+        let mut number = 0;
+        let mut layer = |outputs: usize| {
             let between = (std::mem::replace(&mut width, outputs as i64), outputs as i64);
-            let name = format!("fc{}", index + 1);
+            number += 1;
+            let name = format!("fc{number}");
             match config.init_std {
                 Some(std) => Linear::drawn(&name, between, Init::Normal { std }, true, parameters),
                 None => Linear::new(&name, between, true, parameters),
             }
         };
-        let layers = config.hidden.iter().enumerate().map(&mut layer).collect();
-        Self { layers, input, num_features: width, norm }
+        // One at least, as the settings are checked.
+        let (first_width, rest) =
+            config.hidden.split_first().map_or((1, &[][..]), |(first, rest)| (*first, rest));
+        let first = layer(first_width);
+        let further = rest.iter().map(|&outputs| layer(outputs)).collect();
+        Self { first, first_width: first_width as i64, further, num_features: width, norm }
     }
 }
 
 impl Backbone for Mlp {
-    /// The view itself: no layer knows positions.
+    /// What the first layer knows, which has no positions: a map of one.
     fn features(&self, input: &Tensor, _pass: &ForwardContext) -> Result<Features, TchError> {
-        Ok(Features::of_maps(input.shallow_clone()))
+        let hidden = self.first.forward(&input.f_flatten(1, -1)?)?.f_relu()?;
+        Ok(Features::of_maps(hidden.f_unsqueeze(-1)?.f_unsqueeze(-1)?))
     }
 
     fn pool(&self, features: &Features, _pass: &ForwardContext) -> Result<Tensor, TchError> {
         let mut hidden = features.maps.f_flatten(1, -1)?;
-        for layer in &self.layers {
+        for layer in &self.further {
             hidden = layer.forward(&hidden)?.f_relu()?;
         }
         Ok(hidden)
     }
 
     fn feature_shape(&self) -> [i64; 3] {
-        [self.input.channels, self.input.height, self.input.width]
+        [self.first_width, 1, 1]
     }
 
     fn num_features(&self) -> i64 {

@@ -3,6 +3,7 @@
 
 use std::time::Instant;
 
+use dtrain_data::GroupRequest;
 use tch::{Device, Kind, TchError, Tensor};
 
 use super::cost::Compute;
@@ -89,8 +90,8 @@ fn try_batch(
     samples: usize,
 ) -> Result<(u64, f64), TrainError> {
     let device = parameters.device();
-    let views = method.facts().views;
-    let groups = views.groups().iter().zip(shapes).map(|(&num_views, shape)| {
+    let asked = method.view_groups();
+    let groups = asked.iter().zip(shapes).map(|(&GroupRequest { num_views, .. }, shape)| {
         let [channels, height, width] = shape.map(|size| size as i64);
         let rows = i64::from(num_views) * samples as i64;
         let len = rows * channels * height * width;

@@ -3,6 +3,7 @@
 use dtrain_comm::World;
 use dtrain_configs::RunConfig;
 use dtrain_configs::schema::{Norm, PairFacts, Sampling};
+use dtrain_data::GroupRequest;
 use tch::Device;
 
 use super::activations::Activations;
@@ -90,9 +91,10 @@ fn memory_inputs(
     let padded = |len: usize| len.next_multiple_of(alignment) as u64;
     let bytes = |tensor: &tch::Tensor| (tensor.numel() * tensor.kind().elt_size_in_bytes()) as u64;
     let views = method.num_views() as usize;
-    let values_of_group =
-        |(&num_views, shape): (&u32, &[usize; 3])| num_views as usize * shape.iter().product::<usize>();
-    let num_values: usize = method.facts().views.groups().iter().zip(view_shapes).map(values_of_group).sum();
+    let values_of_group = |(group, shape): (&GroupRequest, &[usize; 3])| {
+        group.num_views as usize * shape.iter().product::<usize>()
+    };
+    let num_values: usize = method.view_groups().iter().zip(view_shapes).map(values_of_group).sum();
     let on_cpu = parameters.device() == Device::Cpu;
     MemoryInputs {
         parameters: parameters.parameters().iter().map(|p| padded(p.tensor.numel())).sum(),
