@@ -11,6 +11,7 @@ pub mod cache;
 pub mod columns;
 pub mod dataset;
 pub mod decode;
+pub mod dtype;
 pub mod error;
 pub mod features;
 #[cfg(any(test, feature = "fuzzing"))]
@@ -24,6 +25,7 @@ pub mod memory;
 pub mod overlap;
 mod part_list;
 mod passed_over;
+mod pickle;
 pub mod progress;
 pub mod resample;
 pub mod rng;
@@ -35,6 +37,7 @@ pub mod sniff;
 pub mod split;
 pub mod synth;
 mod texts;
+pub mod torch_file;
 pub mod views;
 
 pub use batch::{Batch, BatchRequest, FailedSample, GroupRequest, ViewBlock};

@@ -5,16 +5,18 @@
 mod images;
 mod recordings;
 mod tables;
+mod torch;
 
 use dtrain_fuzz_kit::Target;
 
 pub use images::{CIFAR, IDX_GZIP, IDX_IMAGES, IDX_LABELS, VIMH_BINARY, VIMH_INFO, VIMH_NAME, VIMH_PICKLE};
 pub use recordings::WAV;
 pub use tables::CSV_TABLE;
+pub use torch::TORCH_FILE;
 
 /// All parsers of this crate.
-pub const TARGETS: [Target; 10] =
-    [WAV, CSV_TABLE, IDX_IMAGES, IDX_LABELS, IDX_GZIP, CIFAR, VIMH_BINARY, VIMH_PICKLE, VIMH_INFO, VIMH_NAME];
+pub const TARGETS: [Target; 11] =
+    [WAV, CSV_TABLE, IDX_IMAGES, IDX_LABELS, IDX_GZIP, CIFAR, VIMH_BINARY, VIMH_PICKLE, VIMH_INFO, VIMH_NAME, TORCH_FILE];
 
 #[cfg(test)]
 mod tests {

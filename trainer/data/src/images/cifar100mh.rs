@@ -69,7 +69,7 @@ fn heads(info: &Info, file: &PickledFile) -> Result<Vec<Head>, FormatProblem> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::pickle::PickleWriter;
+    use crate::pickle::PickleWriter;
     use super::super::{ImageFolder, ImageFormat};
     use super::*;
 

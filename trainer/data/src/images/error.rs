@@ -4,6 +4,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use super::shape::{ImpossibleShape, MAX_IMAGE_BYTES, StatedShape};
+use crate::pickle::PickleProblem;
 use crate::sniff::FileKind;
 
 /// What was found instead of a set.
@@ -294,6 +295,22 @@ impl FormatProblem {
     /// A wrong value of a key.
     pub(crate) fn key(key: impl Into<String>, expected: impl Into<String>, found: impl Into<String>) -> Self {
         Self::Key { key: key.into(), expected: expected.into(), found: found.into() }
+    }
+}
+
+impl From<PickleProblem> for FormatProblem {
+    fn from(problem: PickleProblem) -> Self {
+        match problem {
+            PickleProblem::Unexpected { offset, expected, found } => {
+                Self::Unexpected { offset, expected, found }
+            }
+            PickleProblem::Truncated { offset, what, expected_bytes, found_bytes } => {
+                Self::Truncated { offset, what, expected_bytes, found_bytes }
+            }
+            PickleProblem::Global { offset, name } => Self::Global { offset, name },
+            PickleProblem::Opcode { offset, opcode } => Self::Opcode { offset, opcode },
+            PickleProblem::Excessive { offset, what, limit } => Self::Excessive { offset, what, limit },
+        }
     }
 }
 

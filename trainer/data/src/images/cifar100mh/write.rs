@@ -8,7 +8,7 @@ use fs_err::File;
 use serde::Serialize;
 
 use super::super::error::{FormatError, FormatProblem};
-use super::super::pickle::PickleWriter;
+use crate::pickle::PickleWriter;
 use super::super::shape::ImageShape;
 use super::super::split::Split;
 use super::super::vimh::{Mapping, Parameter, Samples};

@@ -1,26 +1,8 @@
-//! Pickles of data sets, read without running anything. A pickle is a program for a stack machine; this one knows the
-//! few instructions that dictionaries, lists, numbers, texts and arrays of numpy are made of, and can call nothing.
-//!
-//! - Protocols up to 4. The only globals are `numpy.ndarray`, `numpy.dtype` and `_reconstruct` of `numpy.core.multiarray`
-//!   (numpy 1) or `numpy._core.multiarray` (numpy 2).
-//! - The contents of arrays, and lists of small numbers such as rows of labels, stay in the file; values hold their
-//!   places.
-//! - What is built is bounded by the size of the file ([`limits`]), and nothing is recursive.
-
-mod heap;
-mod limits;
-mod machine;
-mod names;
-mod numpy;
-mod rows;
-mod write;
+//! The dictionary that a pickled data set is. What makes it is [`crate::pickle`], in the dialect of arrays.
 
 use super::bytes::Bytes;
 use super::error::FormatProblem;
-use heap::Heap;
-
-pub(super) use heap::{Array, Value};
-pub(super) use write::PickleWriter;
+use crate::pickle::{Array, Code, Dialect, Heap, Value, extend_row, run};
 
 /// A dictionary that was pickled.
 #[derive(Debug)]
@@ -34,10 +16,11 @@ impl Pickle {
     /// # Errors
     /// Anything that is not such a pickle, with its place.
     pub fn parse(bytes: Bytes) -> Result<Self, FormatProblem> {
-        let built = machine::run(&bytes);
+        let ran = run(Code(&bytes), 0, Dialect::Arrays);
         bytes.check_intact()?;
-        let (value, heap) = built?;
-        match value {
+        let ran = ran?;
+        let heap = ran.heap;
+        match ran.value {
             Value::Dict(root) => Ok(Self { bytes, heap, root }),
             other => Err(FormatProblem::unexpected(0, "a dictionary", heap.describe(other))),
         }
@@ -50,7 +33,7 @@ impl Pickle {
 
     /// The value of a key.
     pub fn get(&self, key: &str) -> Option<Value> {
-        self.heap.lookup(&self.bytes, self.root, key)
+        self.heap.lookup(Code(&self.bytes), self.root, key)
     }
 
     /// What a value is, in a few words.
@@ -77,7 +60,7 @@ impl Pickle {
         }
         let items = self.heap.dict(index).iter().map(|&(name, number)| match (name, number) {
             (Value::Text { .. }, Value::Int(number)) if number >= 0 => {
-                Ok((self.heap.text(&self.bytes, name), number.unsigned_abs()))
+                Ok((self.heap.text(Code(&self.bytes), name), number.unsigned_abs()))
             }
             (name, number) => {
                 Err(wrong(format!("{} as key of {}", self.describe(name), self.describe(number))))
@@ -106,7 +89,7 @@ impl Pickle {
     pub fn extend_bytes(&self, list: Value, out: &mut Vec<u8>) -> Option<()> {
         match list {
             Value::Row { offset, len } => {
-                rows::extend(self.bytes.part(offset, len.into(), "a list").ok()?, out);
+                extend_row(self.bytes.part(offset, len.into(), "a list").ok()?, out);
                 Some(())
             }
             Value::List(index) => {

@@ -1,6 +1,7 @@
 use std::path::Path;
 
 use super::*;
+use crate::pickle::PickleWriter;
 
 fn parse(bytes: &[u8]) -> Result<Pickle, FormatProblem> {
     Pickle::parse(Bytes::owned(Path::new("p"), bytes.to_vec()))

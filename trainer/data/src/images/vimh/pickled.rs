@@ -4,11 +4,12 @@
 use super::super::bytes::{Bytes, Column};
 use super::super::error::FormatProblem;
 use super::super::head::Head;
-use super::super::pickle::{Array, Pickle, Value};
+use super::super::pickle::Pickle;
 use super::super::set::Shard;
 use super::super::shape::StatedShape;
 use super::super::strictness::Strictness;
 use super::labels::HeadsConfig;
+use crate::pickle::{Array, Value};
 
 /// Where the rows of labels may be, in this order.
 const LABEL_KEYS: [&str; 4] = ["labels", "vimh_labels", "cifar100mh_labels", "multihead_labels"];

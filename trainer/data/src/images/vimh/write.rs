@@ -10,7 +10,7 @@ use serde::Serialize;
 use serde_json::{Map, Value, json};
 
 use super::super::error::{FormatError, FormatProblem};
-use super::super::pickle::PickleWriter;
+use crate::pickle::PickleWriter;
 use super::super::set::ImageSet;
 use super::super::shape::ImageShape;
 use super::super::split::Split;

@@ -1,11 +1,12 @@
 //! The values that a pickle builds.
 
-use super::super::bytes::Bytes;
-use super::names::{Dtype, Global, shown};
+use super::code::Code;
+use super::names::{Global, NumpyType, shown};
+use crate::dtype::Dtype;
 
 /// A value. What is large stays in the file or on the heap.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub enum Value {
+pub(crate) enum Value {
     /// `None`
     None,
     /// `True` or `False`
@@ -30,7 +31,14 @@ pub enum Value {
     },
     /// Bytes in the file, by number.
     Bytes(u32),
-    /// Something of numpy.
+    /// A whole number of more than eight bytes, as its digits in the file.
+    Long {
+        /// In bytes.
+        len: u32,
+        /// Where they begin.
+        offset: u64,
+    },
+    /// A name.
     Global(Global),
     /// By number.
     Tuple(u32),
@@ -42,11 +50,17 @@ pub enum Value {
     Array(u32),
     /// A type of numpy, by number.
     Dtype(u32),
+    /// A storage of PyTorch, by number.
+    Storage(u32),
+    /// A tensor of PyTorch, by number.
+    Tensor(u32),
+    /// What a name that is not known would have made, by the number of the name; nothing if it had none.
+    Opaque(Option<u32>),
 }
 
 /// Bytes in the file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Blob {
+pub(crate) struct Blob {
     /// Where they begin.
     pub offset: u64,
     /// How many.
@@ -55,7 +69,7 @@ pub struct Blob {
 
 /// An array of numpy, its contents in the file.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Array {
+pub(crate) struct Array {
     /// Sizes, outermost first.
     pub shape: Vec<u64>,
     /// Type of an element, such as `|u1`.
@@ -66,21 +80,51 @@ pub struct Array {
     pub offset: Option<u64>,
 }
 
+/// Memory that tensors lie in, its contents elsewhere in the file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct StorageEntry {
+    /// Type of its elements.
+    pub dtype: Dtype,
+    /// Where the text of its key is.
+    pub key: Blob,
+    /// Number of elements.
+    pub num_elements: u64,
+}
+
+/// A tensor, as a view of a storage.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct TensorEntry {
+    /// By number.
+    pub storage: u32,
+    /// First element in the storage.
+    pub offset: u64,
+    /// Sizes, outermost first.
+    pub shape: Vec<u64>,
+    /// Elements from one to the next, for each dimension.
+    pub strides: Vec<u64>,
+}
+
 /// Everything that values refer to by number.
 #[derive(Debug, Default)]
-pub struct Heap {
+pub(crate) struct Heap {
     pub blobs: Vec<Blob>,
     pub tuples: Vec<Vec<Value>>,
     pub lists: Vec<Vec<Value>>,
     pub dicts: Vec<Vec<(Value, Value)>>,
     pub arrays: Vec<Array>,
-    pub dtypes: Vec<Dtype>,
+    pub dtypes: Vec<NumpyType>,
+    pub storages: Vec<StorageEntry>,
+    pub tensors: Vec<TensorEntry>,
+    /// Module and name of globals that are not known, as places in the file.
+    pub names: Vec<[Blob; 2]>,
 }
 
 impl Heap {
     pub fn num_containers(&self) -> u64 {
-        let Self { blobs, tuples, lists, dicts, arrays, dtypes } = self;
-        (blobs.len() + tuples.len() + lists.len() + dicts.len() + arrays.len() + dtypes.len()) as u64
+        let Self { blobs, tuples, lists, dicts, arrays, dtypes, storages, tensors, names } = self;
+        let of_numpy = arrays.len() + dtypes.len();
+        let of_torch = storages.len() + tensors.len() + names.len();
+        (blobs.len() + tuples.len() + lists.len() + dicts.len() + of_numpy + of_torch) as u64
     }
 
     pub fn tuple(&self, index: u32) -> &[Value] {
@@ -104,19 +148,27 @@ impl Heap {
     }
 
     /// The value of a key; the last one counts, as in Python.
-    pub fn lookup(&self, bytes: &Bytes, dict: u32, key: &str) -> Option<Value> {
+    pub fn lookup(&self, code: Code<'_>, dict: u32, key: &str) -> Option<Value> {
         let is_key = |value: Value| match value {
-            Value::Text { len, offset } => bytes.part(offset, len.into(), "a text") == Ok(key.as_bytes()),
+            Value::Text { len, offset } => code.part(offset, len.into(), "a text") == Ok(key.as_bytes()),
             _ => false,
         };
         self.dict(dict).iter().rev().find(|(name, _)| is_key(*name)).map(|(_, value)| *value)
     }
 
     /// A text, shortened for messages and names.
-    pub fn text(&self, bytes: &Bytes, value: Value) -> String {
+    pub fn text(&self, code: Code<'_>, value: Value) -> String {
         let Value::Text { len, offset } = value else { return self.describe(value) };
-        let text = bytes.part(offset, len.into(), "a text").unwrap_or_default();
+        let text = code.part(offset, len.into(), "a text").unwrap_or_default();
         shown(text)
+    }
+
+    /// The name of a global that is not known.
+    pub fn name(&self, code: Code<'_>, index: u32) -> String {
+        let text = |blob: &Blob| shown(code.part(blob.offset, blob.len, "a name").unwrap_or_default());
+        self.names.get(index as usize).map_or_else(String::new, |[module, name]| {
+            format!("{}.{}", text(module), text(name))
+        })
     }
 
     /// What a value is, in a few words.
@@ -129,7 +181,8 @@ impl Heap {
             Value::Text { .. } => "a text".into(),
             Value::Row { .. } => "a list of small numbers".into(),
             Value::Bytes(_) => "bytes".into(),
-            Value::Global(_) => "a name of numpy".into(),
+            Value::Long { len, .. } => format!("a number of {len} bytes"),
+            Value::Global(_) => "a name".into(),
             Value::Tuple(index) => format!("a tuple of {}", self.tuple(index).len()),
             Value::List(index) => format!("a list of {}", self.list(index).len()),
             Value::Dict(index) => format!("a dictionary of {}", self.dict(index).len()),
@@ -137,6 +190,11 @@ impl Heap {
                 format!("an array of {} with shape {:?}", array.dtype, array.shape)
             }),
             Value::Dtype(_) => "a type of numpy".into(),
+            Value::Storage(_) => "a storage of PyTorch".into(),
+            Value::Tensor(index) => self.tensors.get(index as usize).map_or("a tensor".into(), |tensor| {
+                format!("a tensor with shape {:?}", tensor.shape)
+            }),
+            Value::Opaque(_) => "an object that is not known here".into(),
         }
     }
 }
