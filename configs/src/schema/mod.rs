@@ -10,6 +10,7 @@ mod corrections;
 mod data;
 mod eval;
 mod heads;
+mod init;
 mod method;
 mod model;
 mod monitor;
@@ -45,6 +46,7 @@ pub use eval::{
     LinearProbeConfig, PicturesConfig,
 };
 pub use heads::{HeadConfig, HeadLoss, HeadSettings, HeadsConfig};
+pub use init::InitConfig;
 pub use method::{
     BatchFacts, ByolConfig, CodebookConfig, CodebookKind, DinoConfig, DinoHeadConfig, EntropyFacts, LabelUse,
     LossMarks, MethodConfig, MethodFacts, PairExclusion, PairFacts, PositiveRule, PredictorConfig,
@@ -53,8 +55,8 @@ pub use method::{
     XilConfig, XilLoss,
 };
 pub use model::{
-    BnStatistics, CnnSmallConfig, ConvEncoderConfig, MlpConfig, ModelConfig, NetworkConfig, NetworkFacts,
-    NetworkVariant, Norm, ResnetArchitecture, ResnetConfig, ResnetDepth, SimpleCnnConfig, Stem, Torchvision,
+    BnStatistics, CnnSmallConfig, ConvEncoderConfig, Elsewhere, PythonLibrary, MlpConfig, ModelConfig, NetworkConfig, NetworkFacts,
+    NetworkVariant, Norm, ResnetArchitecture, ResnetConfig, ResnetDepth, SimpleCnnConfig, Stem,
     VitConfig, VitPool, VitShape, VitSize,
 };
 pub use monitor::{MetricSum, MonitorMode};
@@ -90,8 +92,11 @@ pub struct RunConfig {
     pub tags: Vec<String>,
     /// The metric that a search over runs maximizes; `result.json` repeats its last value as `optimized`.
     pub optimized_metric: Option<String>,
-    /// Weights to start from (a checkpoint folder or a safetensors file); a new run, unlike `dtrain resume`.
+    /// Weights to start from (a run, a checkpoint folder, a safetensors file or one of `torch.save`); a new run, unlike `dtrain
+    /// resume`.
     pub init_from: Option<PathBuf>,
+    /// Which of these weights, and what is made of those of another shape.
+    pub init: InitConfig,
     /// Where the run lives and whether it continues.
     pub run: RunDirConfig,
     /// What is learned from.

@@ -2,7 +2,7 @@
 
 use super::schedules;
 use crate::checks::Checks;
-use crate::schema::{DeviceChoice, MadeFor, MethodFacts, Precision, RunConfig};
+use crate::schema::{DeviceChoice, InitConfig, MadeFor, MethodFacts, Precision, RunConfig};
 
 /// Largest batch: a batch's spectrograms must be countable in memory.
 pub(super) const MAX_BATCH: u64 = 1 << 22;
@@ -76,6 +76,15 @@ fn check_run(config: &RunConfig, checks: &mut Checks) {
     if let Some(init_from) = &config.init_from {
         checks.filled("init_from", &init_from.to_string_lossy());
     }
+    if let Some(network) = &config.init.network {
+        checks.filled("init.network", network);
+    }
+    checks.require(
+        config.init_from.is_some() || config.init == InitConfig::default(),
+        ["init", "init_from"],
+        || "`init` says what becomes of weights to start from, and `init_from` names none".into(),
+        "name them: `init_from=FILE`",
+    );
     checks.count("track.every_steps", config.track.every_steps, 1, u64::MAX);
 }
 

@@ -73,6 +73,20 @@ impl Vit {
     }
 }
 
+/// Positions `weight` [1, tokens, D] of a grid of `from` rows and columns of patches for one of `to`, behind that of a class token
+/// where there is one.
+///
+/// # Errors
+/// When memory runs out.
+pub fn resized_positions(
+    weight: Tensor,
+    from: [i64; 2],
+    to: [i64; 2],
+    has_token: bool,
+) -> Result<Tensor, TchError> {
+    Positions::new(weight, from).of(to, has_token)
+}
+
 impl Backbone for Vit {
     fn features(&self, input: &Tensor, pass: &ForwardContext) -> Result<Features, TchError> {
         let (patches, [rows, columns]) = self.patches.forward(input)?;

@@ -26,11 +26,39 @@ pub struct NetworkVariant {
     pub side: usize,
 }
 
-/// How to make a network with torchvision.
+/// A library of Python that has networks of these names.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PythonLibrary {
+    /// <https://docs.pytorch.org/vision>
+    Torchvision,
+    /// <https://huggingface.co/docs/timm>
+    Timm,
+}
+
+impl PythonLibrary {
+    /// As it is imported.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Torchvision => "torchvision",
+            Self::Timm => "timm",
+        }
+    }
+}
+
+/// How to make a network with a library of Python, where the names of its tensors are those of here.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Torchvision {
-    /// The function of `torchvision.models`; its last layer is called `fc`, and it takes `norm_layer`.
-    pub function: &'static str,
-    /// Lines of Python after `model = torchvision.models.FUNCTION()` that make the rest of it what it is here.
+pub struct Elsewhere {
+    /// The library.
+    pub library: PythonLibrary,
+    /// The function, and arguments that it has in any case, such as `timm.create_model("vit_tiny_patch16_224", in_chans=1`: what
+    /// follows are a comma, further arguments and a bracket.
+    pub call: String,
+    /// Whether `call` has arguments.
+    pub has_arguments: bool,
+    /// Lines of Python behind the call that make the rest of it what it is here.
     pub adjustments: Vec<String>,
+    /// What the library calls the last layer of its classifier.
+    pub last_layer: &'static str,
+    /// Whether it takes `norm_layer` for another normalization.
+    pub takes_norm_layer: bool,
 }

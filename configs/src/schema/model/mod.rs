@@ -18,7 +18,7 @@ use crate::checks::{Checks, MAX_DIM};
 
 pub use cnn_small::CnnSmallConfig;
 pub use conv_encoder::ConvEncoderConfig;
-pub use facts::{NetworkFacts, NetworkVariant, Torchvision};
+pub use facts::{Elsewhere, PythonLibrary, NetworkFacts, NetworkVariant};
 pub use mlp::MlpConfig;
 pub use norm::{BnStatistics, Norm};
 pub use resnet::{Depth18, Depth34, Depth50, ResnetArchitecture, ResnetConfig, ResnetDepth, Stem};
@@ -65,9 +65,14 @@ pub(crate) trait NetworkSettings {
     /// Its forms that a proof goes through, without randomness.
     fn variants(&self) -> Vec<NetworkVariant>;
 
-    /// How to make it with torchvision for views of `in_channels`, where torchvision has it.
-    fn torchvision(&self, _in_channels: u64) -> Option<Torchvision> {
+    /// Rows and columns of what it has positions for in views of these rows and columns, if it has any.
+    fn position_grid(&self, _view: [usize; 2]) -> Option<[usize; 2]> {
         None
+    }
+
+    /// How to make it with libraries of Python for views of `input`, channels, rows and columns; its own names of layers first.
+    fn elsewhere(&self, _input: [u64; 3]) -> Vec<Elsewhere> {
+        Vec::new()
     }
 }
 
@@ -87,9 +92,14 @@ impl NetworkConfig {
         self.settings().variants()
     }
 
-    /// How to make it with torchvision for views of `in_channels`, where torchvision has it.
-    pub fn torchvision(&self, in_channels: u64) -> Option<Torchvision> {
-        self.settings().torchvision(in_channels)
+    /// Rows and columns of what it has positions for in views of these rows and columns, if it has any.
+    pub fn position_grid(&self, view: [usize; 2]) -> Option<[usize; 2]> {
+        self.settings().position_grid(view)
+    }
+
+    /// How to make it with libraries of Python for views of `input`, channels, rows and columns, that of its names first.
+    pub fn elsewhere(&self, input: [u64; 3]) -> Vec<Elsewhere> {
+        self.settings().elsewhere(input)
     }
 }
 

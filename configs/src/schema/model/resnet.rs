@@ -4,7 +4,7 @@ use std::marker::PhantomData;
 
 use serde::{Deserialize, Serialize};
 
-use super::{NetworkConfig, NetworkFacts, NetworkSettings, NetworkVariant, Torchvision};
+use super::{Elsewhere, PythonLibrary, NetworkConfig, NetworkFacts, NetworkSettings, NetworkVariant};
 use crate::checks::Checks;
 
 /// Channels behind the stem, and of the first stage before its expansion.
@@ -161,17 +161,32 @@ where
             .collect()
     }
 
-    fn torchvision(&self, in_channels: u64) -> Option<Torchvision> {
-        let convolution = match self.stem {
-            Stem::Small => Some("3, padding=1"),
-            Stem::Imagenet if in_channels != 3 => Some("7, stride=2, padding=3"),
-            Stem::Imagenet => None,
-        };
-        let convolution = convolution.map(|form| {
+    /// torchvision and timm call the tensors the same.
+    fn elsewhere(&self, [in_channels, ..]: [u64; 3]) -> Vec<Elsewhere> {
+        let function = D::ARCHITECTURE.function;
+        let convolution = |form: &str| {
             format!("model.conv1 = torch.nn.Conv2d({in_channels}, {STEM_CHANNELS}, {form}, bias=False)")
-        });
-        let pooling = (self.stem == Stem::Small).then(|| "model.maxpool = torch.nn.Identity()".to_owned());
-        let adjustments = convolution.into_iter().chain(pooling).collect();
-        Some(Torchvision { function: D::ARCHITECTURE.function, adjustments })
+        };
+        let small = [convolution("3, padding=1"), "model.maxpool = torch.nn.Identity()".to_owned()];
+        let adjustments = match self.stem {
+            Stem::Small => small.to_vec(),
+            Stem::Imagenet if in_channels != 3 => vec![convolution("7, stride=2, padding=3")],
+            Stem::Imagenet => Vec::new(),
+        };
+        let of = |library: PythonLibrary, call: String, has_arguments: bool, adjustments: Vec<String>| Elsewhere {
+            library,
+            call,
+            has_arguments,
+            adjustments,
+            last_layer: "fc",
+            takes_norm_layer: library == PythonLibrary::Torchvision,
+        };
+        let channels = if in_channels == 3 { String::new() } else { format!(", in_chans={in_channels}") };
+        let of_timm = format!("timm.create_model(\"{function}\"{channels}");
+        let small = if self.stem == Stem::Small { small.to_vec() } else { Vec::new() };
+        vec![
+            of(PythonLibrary::Torchvision, format!("torchvision.models.{function}("), false, adjustments),
+            of(PythonLibrary::Timm, of_timm, true, small),
+        ]
     }
 }

@@ -4,7 +4,7 @@ use std::marker::PhantomData;
 
 use serde::{Deserialize, Serialize};
 
-use super::{NetworkConfig, NetworkFacts, NetworkSettings, NetworkVariant};
+use super::{Elsewhere, PythonLibrary, NetworkConfig, NetworkFacts, NetworkSettings, NetworkVariant};
 use crate::checks::Checks;
 
 /// Parameters from which on a quick proof leaves a network out.
@@ -72,6 +72,8 @@ pub struct VitShape {
 pub trait VitSize: std::fmt::Debug + Clone + PartialEq {
     /// What the size decides.
     const SHAPE: VitShape;
+    /// The name of the published network in timm.
+    const IN_TIMM: &'static str;
 }
 
 /// 192 features, three heads.
@@ -80,6 +82,7 @@ pub struct VitTiny;
 
 impl VitSize for VitTiny {
     const SHAPE: VitShape = VitShape { dim: 192, num_heads: 3 };
+    const IN_TIMM: &'static str = "vit_tiny_patch16_224";
 }
 
 /// 384 features, six heads.
@@ -88,6 +91,7 @@ pub struct VitSmall;
 
 impl VitSize for VitSmall {
     const SHAPE: VitShape = VitShape { dim: 384, num_heads: 6 };
+    const IN_TIMM: &'static str = "vit_small_patch16_224";
 }
 
 /// For the sizes that have a name in the list.
@@ -121,6 +125,34 @@ where
         checks.count("model.patch_size", self.patch_size as u64, 1, 256);
         checks.count("model.depth", self.depth as u64, 1, 64);
         checks.below_one("model.drop_path", self.drop_path);
+    }
+
+    fn position_grid(&self, view: [usize; 2]) -> Option<[usize; 2]> {
+        Some(self.grid(view))
+    }
+
+    /// timm's network of the same size, built for these views; sides that the patches do not divide are filled up before.
+    fn elsewhere(&self, [in_channels, height, width]: [u64; 3]) -> Vec<Elsewhere> {
+        let [rows, columns] =
+            self.grid([height as usize, width as usize]).map(|patches| patches * self.patch_size);
+        let (patch, depth) = (self.patch_size, self.depth);
+        let pool = match self.pool {
+            VitPool::Token => "",
+            VitPool::Mean => ", class_token=False, global_pool=\"avg\", fc_norm=False",
+        };
+        let call = format!(
+            "timm.create_model(\"{}\", in_chans={in_channels}, img_size=({rows}, {columns}), patch_size={patch}, \
+             depth={depth}{pool}",
+            S::IN_TIMM
+        );
+        vec![Elsewhere {
+            library: PythonLibrary::Timm,
+            call,
+            has_arguments: true,
+            adjustments: Vec::new(),
+            last_layer: "head",
+            takes_norm_layer: false,
+        }]
     }
 
     /// Of a few blocks, without a path that is dropped.

@@ -36,7 +36,7 @@ pub use data::{Confounder, DataAction, Generator, InspectArgs};
 pub use embed::{ALL_PARTS, EmbedArgs};
 pub use equivalence::EquivalenceArgs;
 pub use eval::EvalArgs;
-pub use export::{ExportArgs, ExportPartName};
+pub use export::{EncoderName, ExportArgs, ExportPartName, LibraryName, WeightFormatName};
 pub use help::{HelpArgs, Page};
 pub use infer::InferArgs;
 pub use launch::{LaunchArgs, NumRanks};

@@ -11,13 +11,14 @@ mod saver;
 mod tiers;
 
 pub use best::{AskedBy, BestCheckpoint, best_checkpoint, require_best};
-pub use export::{ExportPart, Exported, export};
+pub use export::{ExportPart, ExportRequest, Exported, WeightFormat, export};
 pub use inventory::{Entry, Inventory, Pruned, look_at};
 pub use loop_state::{DroppedSample, LoopState};
 pub use saver::{Pause, Saver};
 pub use tiers::{TierName, local_folder};
 
 pub(crate) use best::is_of_weights;
+pub(crate) use export::VIEW_SHAPE;
 pub(crate) use init_from::{Matched, init_weights};
 pub(crate) use load::{Restored, load_at, load_newest};
 #[cfg(any(test, feature = "fuzzing"))]

@@ -8,7 +8,7 @@ use crate::checkpoint::{ManifestInfo, Written};
 use crate::coordinator::SaveKind;
 use crate::error::TrainError;
 use crate::run::agree::on_rank_0;
-use crate::run::checkpoints::{LoopState, Pause, Saver};
+use crate::run::checkpoints::{LoopState, Pause, Saver, VIEW_SHAPE};
 use crate::run::prepare::Prepared;
 use crate::state::Snapshot;
 
@@ -45,7 +45,11 @@ impl Saving {
         let info = ManifestInfo {
             epoch: step / prepared.plan.steps_per_epoch.max(1),
             metrics,
-            metadata: BTreeMap::from([("world_size".into(), ranks.world().world_size.into())]),
+            metadata: BTreeMap::from([
+                ("world_size".into(), ranks.world().world_size.into()),
+                // Channels, rows and columns, which an export has to know.
+                (VIEW_SHAPE.into(), prepared.maker.shape().to_vec().into()),
+            ]),
         };
         let mut cost = None;
         on_rank_0(&*ranks, || {

@@ -1,24 +1,30 @@
 //! Weights that a new run starts from: those of another run or program. What matches, what is missing and what is left over
 //! is said; a network that would start in part from other weights than was asked for does not start.
 
+mod fit;
+mod naming;
+mod source;
+
 use std::collections::BTreeSet;
 use std::path::Path;
 
 use dtrain_comm::{Collective, CollectiveExt, Stage};
 use tch::Tensor;
 
-use crate::checkpoint::{CheckpointStore, MODEL_FILE, TensorFile, Validation};
+use crate::checkpoint::{TensorFile, TensorView};
 use crate::error::TrainError;
 use crate::method::BACKBONE;
 use crate::model::parameters::of_teacher;
 use crate::run::agree::agreed;
 use crate::run::prepare::Prepared;
 use crate::state::{copy_into, tensor_of};
-
-const WEIGHTS_HINT: &str = "give a run directory, a checkpoint folder or a safetensors file";
+use fit::{Fit, Wanted};
+use naming::{Network, bare};
 
 /// Names that are listed before the rest is counted.
 const MAX_LISTED: usize = 3;
+/// Parts of other programs' networks behind the embedding.
+const CLASSIFIERS: [&str; 5] = ["fc", "head", "heads", "classifier", "linear"];
 
 /// What of a file of weights went into a network.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -29,11 +35,18 @@ pub struct Matched {
     pub missing: Vec<String>,
     /// Tensors of the file that have no place in the network.
     pub unexpected: Vec<String>,
+    /// Where in the file the backbone was, unless that is as this program writes it.
+    pub place: String,
+    /// What was made of tensors of another shape.
+    pub made_to_fit: Vec<String>,
 }
 
 impl std::fmt::Display for Matched {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{} tensors match", self.matched)?;
+        write!(f, "{} tensors match{}", self.matched, self.place)?;
+        for made in &self.made_to_fit {
+            write!(f, "; {made}")?;
+        }
         for (names, what) in [(&self.missing, "start anew"), (&self.unexpected, "are not used")] {
             if !names.is_empty() {
                 write!(f, "; {} {what}: {}", names.len(), listed(names))?;
@@ -54,27 +67,18 @@ pub fn init_weights(
     path: &Path,
 ) -> Result<Matched, TrainError> {
     let _stage = collective.heartbeat().enter(Stage::Loading);
-    let bytes = || -> Result<Vec<u8>, TrainError> {
-        if !path.exists() {
-            return Err(TrainError::config(
-                format!("`init_from={}` does not exist", path.display()),
-                WEIGHTS_HINT,
-            ));
-        }
-        if path.is_dir() {
-            let loaded = CheckpointStore::open_at(path, Validation::Full)?;
-            return Ok(fs_err::read(loaded.dir.join(MODEL_FILE))?);
-        }
-        Ok(fs_err::read(path)?)
-    };
-    let here = if collective.world().rank == 0 { bytes() } else { Ok(Vec::new()) };
+    let here = if collective.world().rank == 0 { source::read(path) } else { Ok(Vec::new()) };
     let bytes = collective.broadcast_bytes(agreed(collective, here)?, 0)?;
-    let file = TensorFile::parse(bytes).map_err(|e| {
-        TrainError::config(format!("`init_from={}` cannot be read: {e}", path.display()), WEIGHTS_HINT)
-    })?;
+    let file = source::parse(bytes, path)?;
+    let [_, height, width] = prepared.maker.shape();
+    let grid = prepared.config.model.network.position_grid([height, width]);
+    let wanted = Wanted {
+        settings: &prepared.config.init,
+        grid: grid.map(|[rows, columns]| [rows as i64, columns as i64]),
+    };
     let targets: Vec<(&str, Tensor)> =
         prepared.engine.parameters().named().filter(|(name, _)| is_taken(name)).collect();
-    let matched = copy_matching(&file, &targets, path)?;
+    let matched = copy_matching(&file, &targets, path, wanted)?;
     prepared.engine.copy_to_teacher()?;
     Ok(matched)
 }
@@ -85,67 +89,100 @@ fn is_taken(name: &str) -> bool {
 }
 
 fn is_backbone(name: &str) -> bool {
-    name.strip_prefix(BACKBONE).is_some_and(|rest| rest.starts_with('.'))
+    bare(name).is_some()
+}
+
+/// Counters came into files of weights later than the weights; nothing is computed from them.
+fn counts(name: &str) -> bool {
+    name.ends_with("num_batches_tracked")
 }
 
 /// Copies what fits.
 ///
 /// # Errors
 /// Nothing fits, or the backbone would be a mixture.
-fn copy_matching(file: &TensorFile, targets: &[(&str, Tensor)], path: &Path) -> Result<Matched, TrainError> {
-    let mut matched = Matched::default();
+fn copy_matching(
+    file: &TensorFile,
+    targets: &[(&str, Tensor)],
+    path: &Path,
+    wanted: Wanted<'_>,
+) -> Result<Matched, TrainError> {
+    let in_file: Vec<&str> = file.tensors().map(|view| view.spec.name.as_str()).collect();
+    let backbone: Vec<&str> =
+        targets.iter().filter_map(|(name, _)| bare(name)).filter(|name| !counts(name)).collect();
+    let word = wanted.settings.network.as_deref();
+    let network = naming::choose(&in_file, &backbone, word, &path.display().to_string())?;
+    let mut matched = Matched { place: network.described(), ..Matched::default() };
     let mut used: BTreeSet<&str> = BTreeSet::new();
-    let mut pairs = Vec::new();
+    let mut pairs: Vec<(&Tensor, TensorView<'_>, Fit)> = Vec::new();
     for (name, target) in targets {
-        // A backbone exported on its own carries torchvision's bare names.
-        let bare = if is_backbone(name) { name.get(BACKBONE.len() + 1..).unwrap_or(name) } else { name };
-        let Some(view) = [*name, bare].into_iter().find_map(|n| file.tensor(n).ok()) else {
+        let Some(view) = network.in_file(name).and_then(|name| file.tensor(&name).ok()) else {
             matched.missing.push((*name).to_owned());
             continue;
         };
         used.insert(view.spec.name.as_str());
         let shape: Vec<i64> = view.spec.shape.iter().map(|&n| n as i64).collect();
-        if shape == target.size() {
-            pairs.push((target, view));
-        } else if is_backbone(name) {
-            return Err(TrainError::config(
-                format!(
-                    "`init_from={}`: `{name}` is {shape:?} there and {:?} here",
-                    path.display(),
-                    target.size()
-                ),
-                "choose the `model` and `data` that the weights were trained with",
-            ));
-        } else {
-            matched.missing.push((*name).to_owned());
+        match is_backbone(name) {
+            true => {
+                let fit = wanted.fit(name, &shape, &target.size()).map_err(|hint| {
+                    let usual = "choose the `model` and `data` that the weights were trained with";
+                    TrainError::config(
+                        format!(
+                            "`init_from={}`: `{name}` is {shape:?} there and {:?} here",
+                            path.display(),
+                            target.size()
+                        ),
+                        hint.unwrap_or_else(|| usual.to_owned()),
+                    )
+                })?;
+                matched.made_to_fit.extend(fit.described().map(|made| format!("`{name}` {made}")));
+                pairs.push((target, view, fit));
+            }
+            false if shape == target.size() => pairs.push((target, view, Fit::Same)),
+            false => matched.missing.push((*name).to_owned()),
         }
     }
-    let names = file.tensors().map(|view| view.spec.name.as_str());
-    matched.unexpected =
-        names.filter(|name| !used.contains(name) && is_taken(name)).map(Into::into).collect();
+    // Beside the network of the file lie others, and what an optimizer remembers.
+    let rest = |name: &str| name.strip_prefix(network.outer()).map(str::to_owned);
+    let unused = in_file.iter().filter(|name| !used.contains(*name));
+    matched.unexpected = unused
+        .filter(|name| rest(name).is_some_and(|rest| is_taken(&rest)))
+        .map(|name| (*name).to_owned())
+        .collect();
     matched.matched = pairs.len();
-    check(&matched, targets, path)?;
-    for (target, view) in pairs {
-        copy_into(target, &tensor_of(view.spec, view.bytes)?)?;
+    check(&matched, targets, path, &network, file.metadata().get(source::PASSED_OVER))?;
+    for (target, view, fit) in pairs {
+        copy_into(target, &fit.apply(tensor_of(view.spec, view.bytes)?)?)?;
     }
     Ok(matched)
 }
 
 /// # Errors
 /// No tensor fits, the file lacks a part of the backbone, or has more of one than this network.
-fn check(matched: &Matched, targets: &[(&str, Tensor)], path: &Path) -> Result<(), TrainError> {
+fn check(
+    matched: &Matched,
+    targets: &[(&str, Tensor)],
+    path: &Path,
+    network: &Network,
+    passed_over: Option<&String>,
+) -> Result<(), TrainError> {
     let path = path.display();
     if matched.matched == 0 {
+        let has = match matched.unexpected.is_empty() {
+            true => "no tensors under such names".to_owned(),
+            false => listed(&matched.unexpected),
+        };
+        let names = "names are torchvision's or timm's, with anything in front";
         return Err(TrainError::config(
-            format!(
-                "`init_from={path}` shares no tensor with this model; it has {}",
-                listed(&matched.unexpected)
-            ),
-            "names are torchvision's, with or without `backbone.` in front",
+            format!("`init_from={path}` shares no tensor with this model; it has {has}"),
+            match passed_over {
+                Some(objects) => format!(
+                    "it holds objects that are not read (`{objects}`): save the `state_dict()` of a model; {names}"
+                ),
+                None => names.to_owned(),
+            },
         ));
     }
-    // Counters came into files of weights later than the weights; nothing is computed from them.
-    let counts = |name: &str| name.ends_with("num_batches_tracked");
     let lacks: Vec<String> =
         matched.missing.iter().filter(|name| is_backbone(name) && !counts(name)).cloned().collect();
     if !lacks.is_empty() {
@@ -161,14 +198,17 @@ fn check(matched: &Matched, targets: &[(&str, Tensor)], path: &Path) -> Result<(
     }
     // `layer1` of a bare name is a part of this backbone if one of its tensors begins so.
     let first = |name: &str| name.split('.').next().unwrap_or_default().to_owned();
-    let parts: BTreeSet<String> = targets
-        .iter()
-        .filter_map(|(name, _)| Some(first(name.strip_prefix(BACKBONE)?.strip_prefix('.')?)))
-        .collect();
+    let parts: BTreeSet<String> = targets.iter().filter_map(|(name, _)| Some(first(bare(name)?))).collect();
+    let is_alone = network.prefix.ends_with(&format!("{BACKBONE}."));
     let more: Vec<String> = matched
         .unexpected
         .iter()
-        .filter(|name| (is_backbone(name) || parts.contains(&first(name))) && !counts(name))
+        .filter(|name| {
+            name.strip_prefix(&network.prefix).map(first).is_some_and(|part| {
+                parts.contains(&part) || (is_alone && !CLASSIFIERS.contains(&part.as_str()))
+            })
+        })
+        .filter(|name| !counts(name))
         .cloned()
         .collect();
     if more.is_empty() {
@@ -184,7 +224,7 @@ fn check(matched: &Matched, targets: &[(&str, Tensor)], path: &Path) -> Result<(
     ))
 }
 
-fn listed(names: &[String]) -> String {
+pub(super) fn listed(names: &[String]) -> String {
     let shown: Vec<String> = names.iter().take(MAX_LISTED).map(|name| format!("`{name}`")).collect();
     match names.len().saturating_sub(MAX_LISTED) {
         0 => shown.join(", "),
@@ -196,6 +236,7 @@ fn listed(names: &[String]) -> String {
 mod tests {
     use std::collections::BTreeMap;
 
+    use dtrain_configs::schema::InitConfig;
     use tch::{Device, Kind};
 
     use super::*;
@@ -230,9 +271,15 @@ mod tests {
 
     const WHOLE: [(&str, u64); 2] = [("backbone.conv1.weight", 4), ("backbone.bn1.weight", 2)];
 
+    const PLAIN: InitConfig = InitConfig { network: None, sum_channels: false, resize_positions: false };
+
+    fn copied(file: &TensorFile, targets: &[(&str, Tensor)]) -> Result<Matched, TrainError> {
+        copy_matching(file, targets, Path::new("w"), Wanted { settings: &PLAIN, grid: None })
+    }
+
     fn started(tensors: &[(&str, u64)]) -> Result<(Matched, Vec<f64>), String> {
         let network = network();
-        let matched = copy_matching(&file(tensors), &network, Path::new("w")).map_err(|e| e.to_string())?;
+        let matched = copied(&file(tensors), &network).map_err(|e| e.to_string())?;
         Ok((matched, network.iter().map(|(_, tensor)| tensor.sum(Kind::Double).double_value(&[])).collect()))
     }
 
@@ -264,7 +311,7 @@ mod tests {
         let other = started(&[("encoder.weight", 4)]).unwrap_err();
         assert_eq!(other, "`init_from=w` shares no tensor with this model; it has `encoder.weight`");
         let network = network();
-        copy_matching(&file(&WHOLE[..1]), &network, Path::new("w")).unwrap_err();
+        copied(&file(&WHOLE[..1]), &network).unwrap_err();
         assert!(network.iter().all(|(_, tensor)| tensor.sum(Kind::Double).double_value(&[]) == 0.0));
     }
 }
