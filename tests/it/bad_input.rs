@@ -326,13 +326,13 @@ fn weights_that_are_not_there() {
     insta::assert_snapshot!(refusal(&sandbox, &three_steps(&["init_from=nowhere"]), 2), @r"
     error: `init_from=nowhere` does not exist
 
-    hint: give a run directory, a checkpoint folder or a safetensors file
+    hint: give a run directory, a checkpoint folder, a safetensors file or a file of `torch.save`
     ");
     std::fs::write(sandbox.join("weights.safetensors"), "not weights").unwrap();
     insta::assert_snapshot!(refusal(&sandbox, &three_steps(&["init_from=weights.safetensors"]), 2), @r"
     error: `init_from=weights.safetensors` cannot be read: safetensors header: 7451598620781211502 bytes are announced in a file of 11
 
-    hint: give a run directory, a checkpoint folder or a safetensors file
+    hint: give a run directory, a checkpoint folder, a safetensors file or a file of `torch.save`
     ");
     insta::assert_snapshot!(refusal(&sandbox, &words(&["eval", "nowhere"]), 2), @r"
     error: `nowhere` is neither a run directory nor a checkpoint in one

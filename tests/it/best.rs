@@ -99,7 +99,7 @@ fn a_classifier_is_exported_as_torchvisions_last_layer() {
     assert_eq!(exported.tensor("fc.bias").len(), 3);
     assert_eq!(exported.names().len(), 122, "torchvision's resnet18 has as many");
     insta::assert_snapshot!(said.trim_end(), @r#"
-    last weights: step 1; 122 tensors written to all.safetensors
+    last weights: step 1; 122 tensors written to all.safetensors, what they are to all.safetensors.md
     in Python:
       import safetensors.torch, torch, torchvision
       model = torchvision.models.resnet18(num_classes=3)

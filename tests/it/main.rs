@@ -48,3 +48,4 @@ mod truths;
 mod verify_equivalence;
 mod verify_resume;
 mod watchdog;
+mod weights;

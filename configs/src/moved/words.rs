@@ -168,6 +168,12 @@ pub(super) const WORDS: &[Moved] = &[
         "a new run starts from the weights by `init_from=?`",
     ),
     key("pretrained", "init_from=RUN"),
+    noted(
+        "checkpoint_path",
+        "init_from=?",
+        "weights of a run, of a safetensors file or of a checkpoint of PyTorch or Lightning",
+    ),
+    noted("pretrained_path", "init_from=?", "weights of a run or a file"),
     // Trainers of VQ-VAEs with semantic heads
     noted("phase1_frac", "phases.fracs=[0.2,0.6,0.2]", SHARES),
     noted("phase2_frac", "phases.fracs=[0.2,0.6,0.2]", SHARES),

@@ -230,4 +230,23 @@ mod tests {
             assert_eq!(refused(true, precision), None);
         }
     }
+
+    #[test]
+    fn what_becomes_of_weights_needs_weights() {
+        let refused = super::super::messages(check, |config| config.init.sum_channels = true);
+        assert_eq!(
+            refused,
+            ["`init` says what becomes of weights to start from, and `init_from` names none"]
+        );
+        let fine = super::super::messages(check, |config| {
+            config.init.network = Some("teacher".into());
+            config.init_from = Some("weights.pth".into());
+        });
+        assert!(fine.is_empty(), "{fine:?}");
+        let empty = super::super::messages(check, |config| {
+            config.init.network = Some(" ".into());
+            config.init_from = Some("weights.pth".into());
+        });
+        assert_eq!(empty, ["`init.network` is empty"]);
+    }
 }

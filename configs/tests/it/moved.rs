@@ -23,6 +23,8 @@ python src/train.py experiment=vimh_cnn data.data_dir=data/vimh-32x32_8000Hz_1p0
 
 /// What a word of the other trainer is here: the word, and the beginning of the hint.
 const WORDS: &[(&str, &str)] = &[
+    ("checkpoint_path=weights.ckpt", "write `init_from=weights.ckpt`"),
+    ("pretrained_path=weights.pth", "write `init_from=weights.pth`"),
     ("data.batch_size=64", "write `trainer.batch_size=64`"),
     ("data.data_dir=data/mnist", "write `data.root=data/mnist`"),
     ("data.num_workers=4", "write `trainer.loader_threads=4`"),

@@ -81,6 +81,7 @@ enum Unread {
 
 fn parse(typed: impl Iterator<Item = OsString>) -> Result<Cli, Unread> {
     let words: Vec<OsString> = typed.map(without_line_end).collect();
+    habits::check_program(&words).map_err(Unread::Failure)?;
     if let Some(first) = words.get(1) {
         habits::check_verb(&first.to_string_lossy()).map_err(Unread::Failure)?;
     }

@@ -21,8 +21,9 @@ mod train;
 
 pub use agree::agreed;
 pub use checkpoints::{
-    AskedBy, BestCheckpoint, DroppedSample, Entry, ExportPart, ExportRequest, Exported, Inventory, LoopState, Pause, Pruned,
-    Saver, TierName, WeightFormat, best_checkpoint, export, local_folder, look_at, require_best,
+    AskedBy, BestCheckpoint, DroppedSample, Entry, ExportPart, ExportRequest, Exported, Inventory, LoopState,
+    Pause, Pruned, Saver, TierName, WeightFormat, best_checkpoint, export, local_folder, look_at,
+    require_best,
 };
 pub use directory::{
     Change, Holder, RunLock, Start, choose_run_dir, open_checkpoint, reserve_run_dir, run_id,

@@ -18,7 +18,7 @@ use crate::checks::{Checks, MAX_DIM};
 
 pub use cnn_small::CnnSmallConfig;
 pub use conv_encoder::ConvEncoderConfig;
-pub use facts::{Elsewhere, PythonLibrary, NetworkFacts, NetworkVariant};
+pub use facts::{Elsewhere, NetworkFacts, NetworkVariant, PythonLibrary};
 pub use mlp::MlpConfig;
 pub use norm::{BnStatistics, Norm};
 pub use resnet::{Depth18, Depth34, Depth50, ResnetArchitecture, ResnetConfig, ResnetDepth, Stem};

@@ -4,7 +4,7 @@ use std::marker::PhantomData;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Elsewhere, PythonLibrary, NetworkConfig, NetworkFacts, NetworkSettings, NetworkVariant};
+use super::{Elsewhere, NetworkConfig, NetworkFacts, NetworkSettings, NetworkVariant, PythonLibrary};
 use crate::checks::Checks;
 
 /// Channels behind the stem, and of the first stage before its expansion.
@@ -173,14 +173,15 @@ where
             Stem::Imagenet if in_channels != 3 => vec![convolution("7, stride=2, padding=3")],
             Stem::Imagenet => Vec::new(),
         };
-        let of = |library: PythonLibrary, call: String, has_arguments: bool, adjustments: Vec<String>| Elsewhere {
-            library,
-            call,
-            has_arguments,
-            adjustments,
-            last_layer: "fc",
-            takes_norm_layer: library == PythonLibrary::Torchvision,
-        };
+        let of =
+            |library: PythonLibrary, call: String, has_arguments: bool, adjustments: Vec<String>| Elsewhere {
+                library,
+                call,
+                has_arguments,
+                adjustments,
+                last_layer: "fc",
+                takes_norm_layer: library == PythonLibrary::Torchvision,
+            };
         let channels = if in_channels == 3 { String::new() } else { format!(", in_chans={in_channels}") };
         let of_timm = format!("timm.create_model(\"{function}\"{channels}");
         let small = if self.stem == Stem::Small { small.to_vec() } else { Vec::new() };

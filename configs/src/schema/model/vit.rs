@@ -4,7 +4,7 @@ use std::marker::PhantomData;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Elsewhere, PythonLibrary, NetworkConfig, NetworkFacts, NetworkSettings, NetworkVariant};
+use super::{Elsewhere, NetworkConfig, NetworkFacts, NetworkSettings, NetworkVariant, PythonLibrary};
 use crate::checks::Checks;
 
 /// Parameters from which on a quick proof leaves a network out.

@@ -3,6 +3,7 @@
 //! settings of another trainer are, `dtrain-configs` knows.
 
 mod page;
+mod programs;
 mod table;
 #[cfg(test)]
 mod tests;
@@ -20,6 +21,7 @@ use crate::cli::Cli;
 use crate::exit::Exit;
 use crate::failure::Failure;
 pub(crate) use page::page;
+pub(crate) use programs::check_program;
 use table::{OPTIONS, Row, VERBS};
 
 /// Longest word that a message repeats.

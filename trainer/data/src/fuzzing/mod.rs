@@ -15,8 +15,19 @@ pub use tables::CSV_TABLE;
 pub use torch::TORCH_FILE;
 
 /// All parsers of this crate.
-pub const TARGETS: [Target; 11] =
-    [WAV, CSV_TABLE, IDX_IMAGES, IDX_LABELS, IDX_GZIP, CIFAR, VIMH_BINARY, VIMH_PICKLE, VIMH_INFO, VIMH_NAME, TORCH_FILE];
+pub const TARGETS: [Target; 11] = [
+    WAV,
+    CSV_TABLE,
+    IDX_IMAGES,
+    IDX_LABELS,
+    IDX_GZIP,
+    CIFAR,
+    VIMH_BINARY,
+    VIMH_PICKLE,
+    VIMH_INFO,
+    VIMH_NAME,
+    TORCH_FILE,
+];
 
 #[cfg(test)]
 mod tests {

@@ -69,9 +69,9 @@ fn heads(info: &Info, file: &PickledFile) -> Result<Vec<Head>, FormatProblem> {
 
 #[cfg(test)]
 mod tests {
-    use crate::pickle::PickleWriter;
     use super::super::{ImageFolder, ImageFormat};
     use super::*;
+    use crate::pickle::PickleWriter;
 
     /// Writes a part whose rows of labels are `[2, 0, coarse, 1, fine]`.
     fn write_part(path: &Path, labels: &[[u8; 2]], image_len: usize) {

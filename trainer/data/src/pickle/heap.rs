@@ -166,9 +166,9 @@ impl Heap {
     /// The name of a global that is not known.
     pub fn name(&self, code: Code<'_>, index: u32) -> String {
         let text = |blob: &Blob| shown(code.part(blob.offset, blob.len, "a name").unwrap_or_default());
-        self.names.get(index as usize).map_or_else(String::new, |[module, name]| {
-            format!("{}.{}", text(module), text(name))
-        })
+        self.names
+            .get(index as usize)
+            .map_or_else(String::new, |[module, name]| format!("{}.{}", text(module), text(name)))
     }
 
     /// What a value is, in a few words.
@@ -191,9 +191,10 @@ impl Heap {
             }),
             Value::Dtype(_) => "a type of numpy".into(),
             Value::Storage(_) => "a storage of PyTorch".into(),
-            Value::Tensor(index) => self.tensors.get(index as usize).map_or("a tensor".into(), |tensor| {
-                format!("a tensor with shape {:?}", tensor.shape)
-            }),
+            Value::Tensor(index) => self
+                .tensors
+                .get(index as usize)
+                .map_or("a tensor".into(), |tensor| format!("a tensor with shape {:?}", tensor.shape)),
             Value::Opaque(_) => "an object that is not known here".into(),
         }
     }

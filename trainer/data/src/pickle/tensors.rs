@@ -13,12 +13,7 @@ const MAX_DIMS: usize = 64;
 ///
 /// # Errors
 /// A name that rebuilds tensors, with other arguments than PyTorch gives.
-pub(crate) fn call(
-    callee: Value,
-    args: Value,
-    heap: &mut Heap,
-    offset: u64,
-) -> Result<Value, PickleProblem> {
+pub(crate) fn call(callee: Value, args: Value, heap: &mut Heap, offset: u64) -> Result<Value, PickleProblem> {
     let Value::Tuple(args) = args else { return Ok(opaque(callee)) };
     let Value::Global(callee) = callee else { return Ok(Value::Opaque(None)) };
     let args = heap.tuple(args);
@@ -77,7 +72,7 @@ pub(crate) fn num_items(dict: Value, heap: &Heap) -> u64 {
 /// which nothing is known.
 ///
 /// # Errors
-/// A storage with another key or length than PyTorch gives, or a view of another storage, as files before 2018 have it.
+/// A storage with another key or length than PyTorch gives, or a view of another storage, as files of early versions have it.
 pub(crate) fn storage(
     id: Value,
     code: Code<'_>,

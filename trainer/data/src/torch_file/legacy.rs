@@ -49,7 +49,9 @@ pub(super) fn read(bytes: &[u8]) -> Result<Unpickled, TorchFileProblem> {
     }
     if (reader.at as usize) < bytes.len() {
         let extra = bytes.len() - reader.at as usize;
-        return Err(PickleProblem::unexpected(reader.at, "the end of the file", format!("{extra} bytes")).into());
+        return Err(
+            PickleProblem::unexpected(reader.at, "the end of the file", format!("{extra} bytes")).into()
+        );
     }
     Ok(Unpickled {
         root: saved.value,

@@ -125,7 +125,7 @@ fn plain_values_beside_tensors_are_read_and_objects_only_named() {
         };
         assert_eq!(of("args"), "argparse.Namespace", "{name}");
         assert!(of("path").starts_with("pathlib."), "{name}");
-        assert_eq!(of("array"), "numpy._core.multiarray._reconstruct", "{name}");
+        assert!(of("array").starts_with("numpy._core."), "{name}");
         assert!(["__builtin__.set", "builtins.set", ""].contains(&of("set").as_str()), "{name}");
         assert_eq!(of("huge"), "", "{name}");
         assert!(file.passed_over().iter().any(|name| name == "argparse.Namespace"), "{name}");
@@ -180,10 +180,20 @@ fn tensors_beyond_their_storage_are_refused_by_name() {
     assert_eq!(tensor.bytes().unwrap(), (0..24).collect::<Vec<u8>>());
     let huge = b"\x8a\x08\xff\xff\xff\xff\xff\xff\xff\x7f";
     let cases: [(&[u8], Vec<u8>, Vec<u8>, &str); 6] = [
-        (b"K\x01", b"K\x02K\x03\x86".to_vec(), b"K\x03K\x01\x86".to_vec(), "from element 1 on reaches beyond the 6"),
+        (
+            b"K\x01",
+            b"K\x02K\x03\x86".to_vec(),
+            b"K\x03K\x01\x86".to_vec(),
+            "from element 1 on reaches beyond the 6",
+        ),
         (b"K\0", b"K\x07\x85".to_vec(), b"K\x01\x85".to_vec(), "[7] with strides [1]"),
         (b"K\0", b"K\x02\x85".to_vec(), b"K\x06\x85".to_vec(), "[2] with strides [6]"),
-        (b"K\0", [&huge[..], b"\x85"].concat(), b"K\0\x85".to_vec(), "[9223372036854775807] is larger than the file"),
+        (
+            b"K\0",
+            [&huge[..], b"\x85"].concat(),
+            b"K\0\x85".to_vec(),
+            "[9223372036854775807] is larger than the file",
+        ),
         (b"K\0", b"K\xff\x85".to_vec(), b"K\0\x85".to_vec(), "[255] is larger than the file"),
         (b"K\0", b"K\x02\x85".to_vec(), [&huge[..], b"\x85"].concat(), "reaches beyond"),
     ];
@@ -192,7 +202,12 @@ fn tensors_beyond_their_storage_are_refused_by_name() {
         assert!(text.starts_with("`w.pth`: tensor `w`: ") && text.contains(expected), "{text}");
     }
     let text = message(&one_tensor(6, b"K\0", b"K\x02\x85", b"K\x02K\x01\x86"));
-    assert!(text.contains("expected the arguments of a pickled tensor, found a storage of PyTorch, 0, a tuple of 1"), "{text}");
+    assert!(
+        text.contains(
+            "expected the arguments of a pickled tensor, found a storage of PyTorch, 0, a tuple of 1"
+        ),
+        "{text}"
+    );
     let text = message(&one_tensor(6, b"J\xff\xff\xff\xff", b"K\x02\x85", b"K\x01\x85"));
     assert!(text.contains("expected the arguments of a pickled tensor"), "{text}");
     let lying = [&one_tensor(6, b"K\0", b"K\x02\x85", b"K\x01\x85")[..], b"more"].concat();
@@ -201,11 +216,15 @@ fn tensors_beyond_their_storage_are_refused_by_name() {
 
 #[test]
 fn other_files_are_called_by_their_names() {
-    let foreign = "`w.pth`: at byte 0: expected a zip archive (`PK`) or a pickle (0x80), as `torch.save` writes them";
+    let foreign =
+        "`w.pth`: at byte 0: expected a zip archive (`PK`) or a pickle (0x80), as `torch.save` writes them";
     assert_eq!(message(b"hello"), foreign);
     assert_eq!(message(b""), foreign);
     let plain = message(b"\x80\x04}.");
-    assert_eq!(plain, "`w.pth`: at byte 0: expected the magic number of `torch.save`, found a dictionary of 0");
+    assert_eq!(
+        plain,
+        "`w.pth`: at byte 0: expected the magic number of `torch.save`, found a dictionary of 0"
+    );
     let archive = |entries: &[(&str, &[u8])]| {
         let mut archive = rawzip::ZipArchiveWriter::new(Vec::new());
         for (name, bytes) in entries {
@@ -238,7 +257,11 @@ fn bytes_of_the_other_order_are_turned() {
     let at = bytes.windows(6).position(|window| window == b"little").unwrap();
     bytes[at..at + 6].copy_from_slice(b"big   ");
     let file = parse(&bytes).unwrap();
-    assert_eq!(file.tensors().unwrap()[0].1.bytes().unwrap().as_ref(), [1, 2, 3, 4], "six letters are not `big`");
+    assert_eq!(
+        file.tensors().unwrap()[0].1.bytes().unwrap().as_ref(),
+        [1, 2, 3, 4],
+        "six letters are not `big`"
+    );
     let swapped = TorchFile {
         unpickled: Unpickled { is_big_endian: true, ..file.unpickled },
         path: file.path,
@@ -285,8 +308,9 @@ fn a_tensor_of_other_than_its_bytes_is_not_written() {
 
 fn to_write() -> impl Strategy<Value = Vec<(String, Dtype, Vec<u64>)>> {
     let one = (0..Dtype::ALL.len(), prop::collection::vec(0..4_u64, 0..4));
-    prop::collection::btree_map("[a-z]{1,6}(_[a-zé\"]{1,4})?", one, 0..6)
-        .prop_map(|map| map.into_iter().map(|(name, (dtype, shape))| (name, Dtype::ALL[dtype].0, shape)).collect())
+    prop::collection::btree_map("[a-z]{1,6}(_[a-zé\"]{1,4})?", one, 0..6).prop_map(|map| {
+        map.into_iter().map(|(name, (dtype, shape))| (name, Dtype::ALL[dtype].0, shape)).collect()
+    })
 }
 
 fn written(tensors: &[(String, Dtype, Vec<u64>)]) -> (Vec<u8>, Vec<Vec<u8>>) {

@@ -62,7 +62,9 @@ pub fn write(
             }
             let TensorToWrite { name, dtype, shape } = tensor;
             let (dtype, found) = (dtype.name(), counted.num_bytes);
-            Err(io::Error::other(format!("tensor `{name}`: {dtype} {shape:?} was written with {found} bytes")))
+            Err(io::Error::other(format!(
+                "tensor `{name}`: {dtype} {shape:?} was written with {found} bytes"
+            )))
         })?;
     }
     entry(&mut archive, "version", |writer| writer.write_all(b"3\n"))?;
@@ -95,7 +97,10 @@ fn pickle(tensors: &[TensorToWrite<'_>]) -> io::Result<Vec<u8>> {
         code.push(b'(');
         for tensor in batch {
             let numel = tensor.numel().ok_or_else(|| {
-                io::Error::other(format!("tensor `{}`: {:?} is larger than any file", tensor.name, tensor.shape))
+                io::Error::other(format!(
+                    "tensor `{}`: {:?} is larger than any file",
+                    tensor.name, tensor.shape
+                ))
             })?;
             text(&mut code, tensor.name)?;
             code.extend(b"ctorch._utils\n_rebuild_tensor_v2\n((");

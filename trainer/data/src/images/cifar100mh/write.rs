@@ -8,11 +8,11 @@ use fs_err::File;
 use serde::Serialize;
 
 use super::super::error::{FormatError, FormatProblem};
-use crate::pickle::PickleWriter;
 use super::super::shape::ImageShape;
 use super::super::split::Split;
 use super::super::vimh::{Mapping, Parameter, Samples};
 use super::{FORMAT, OWN_INFO_FILE};
+use crate::pickle::PickleWriter;
 
 #[derive(Serialize)]
 struct InfoFile<'a> {

@@ -10,13 +10,13 @@ use serde::Serialize;
 use serde_json::{Map, Value, json};
 
 use super::super::error::{FormatError, FormatProblem};
-use crate::pickle::PickleWriter;
 use super::super::set::ImageSet;
 use super::super::shape::ImageShape;
 use super::super::split::Split;
 use super::INFO_FILE;
 use super::binary::METADATA_BYTES;
 use super::info::Mapping;
+use crate::pickle::PickleWriter;
 use crate::progress::Work;
 
 /// Where the samples of a part come from.

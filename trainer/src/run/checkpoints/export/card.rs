@@ -21,12 +21,19 @@ pub(super) fn page(
     let method = config.method.name();
     let (step, epoch) = (manifest.step, manifest.epoch);
     // Writing into a text does not fail.
-    let _ = writeln!(page, "Weights of `{method}` on `{}`, after step {step} (epoch {epoch}).\n", config.data.name);
+    let _ = writeln!(
+        page,
+        "Weights of `{method}` on `{}`, after step {step} (epoch {epoch}).\n",
+        config.data.name
+    );
     page += "| | |\n|---|---|\n";
     let mut row = |what: &str, value: String| {
         let _ = writeln!(page, "| {what} | {} |", value.replace('|', "\\|").replace('\n', " "));
     };
-    row("network", format!("{}, {} features", config.model.name(), config.model.network.facts().num_features));
+    row(
+        "network",
+        format!("{}, {} features", config.model.name(), config.model.network.facts().num_features),
+    );
     row("part", part(request.part).to_owned());
     row("encoder", if encoder == Encoder::Teacher { "teacher" } else { "online" }.to_owned());
     row("method", method.to_owned());
@@ -34,7 +41,10 @@ pub(super) fn page(
     row("input", input(exported.input));
     row("normalization", normalization(config));
     row("names of tensors", exported.names.to_owned());
-    row("format", if request.format == WeightFormat::Pth { "`torch.save`" } else { "safetensors" }.to_owned());
+    row(
+        "format",
+        if request.format == WeightFormat::Pth { "`torch.save`" } else { "safetensors" }.to_owned(),
+    );
     row("seed", config.seed.to_string());
     if !manifest.metrics.is_empty() {
         page += "\n## Figures\n\nLast values at this step.\n\n| metric | value |\n|---|---|\n";
@@ -102,8 +112,10 @@ fn normalization(config: &RunConfig) -> String {
             (Some(mean), Some(std)) => {
                 format!("pixels from 0 to 1, minus {mean:?}, divided by {std:?}")
             }
-            _ => "pixels from 0 to 1, with the mean and standard deviation that are usual for so many channels"
-                .to_owned(),
+            _ => {
+                "pixels from 0 to 1, with the mean and standard deviation that are usual for so many channels"
+                    .to_owned()
+            }
         },
     }
 }

@@ -84,11 +84,7 @@ const LAST_LAYER: &str = "fc";
 ///
 /// # Errors
 /// A checkpoint that cannot be read, names that the network does not have, or a file that cannot be written.
-pub fn export(
-    path: &Path,
-    config: &RunConfig,
-    request: &ExportRequest<'_>,
-) -> Result<Exported, TrainError> {
+pub fn export(path: &Path, config: &RunConfig, request: &ExportRequest<'_>) -> Result<Exported, TrainError> {
     let encoder = request.encoder.unwrap_or_else(|| config.encoder());
     if encoder == Encoder::Teacher && config.method.facts().teacher.is_none() {
         return Err(TrainError::config(

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use dtrain_configs::schema::{Elsewhere, PythonLibrary, ModelConfig, Norm};
+use dtrain_configs::schema::{Elsewhere, ModelConfig, Norm, PythonLibrary};
 
 use super::WeightFormat;
 use crate::checkpoint::TensorSpec;
@@ -66,7 +66,12 @@ mod tests {
     use super::*;
     use crate::checkpoint::Dtype;
 
-    fn of(model: &ModelConfig, library: PythonLibrary, input: [u64; 3], specs: &[(&str, &[u64])]) -> Vec<String> {
+    fn of(
+        model: &ModelConfig,
+        library: PythonLibrary,
+        input: [u64; 3],
+        specs: &[(&str, &[u64])],
+    ) -> Vec<String> {
         let spec = |(name, shape): &(&str, &[u64])| TensorSpec {
             name: (*name).into(),
             dtype: Dtype::F32,
@@ -115,7 +120,10 @@ mod tests {
                 "model.maxpool = torch.nn.Identity()".to_owned(),
             ]
         );
-        assert!(of(&small, PythonLibrary::Timm, [1, 32, 32], &specs).is_empty(), "timm's takes no other norm");
+        assert!(
+            of(&small, PythonLibrary::Timm, [1, 32, 32], &specs).is_empty(),
+            "timm's takes no other norm"
+        );
         let projected: [(&str, &[u64]); 2] =
             [("conv1.weight", &[64, 1, 7, 7]), ("projector.0.weight", &[8, 8])];
         let loaded = of(&model, PythonLibrary::Torchvision, [1, 64, 64], &projected);

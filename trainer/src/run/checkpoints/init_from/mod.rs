@@ -314,4 +314,29 @@ mod tests {
         copied(&file(&WHOLE[..1]), &network).unwrap_err();
         assert!(network.iter().all(|(_, tensor)| tensor.sum(Kind::Double).double_value(&[]) == 0.0));
     }
+
+    #[test]
+    fn the_backbone_of_another_program_is_taken_from_under_its_prefix() {
+        let prefixed = |prefix: &str| WHOLE.map(|(name, len)| (name.replace("backbone.", prefix), len));
+        let model = prefixed("state_dict.model.");
+        let more = [("state_dict.model.fc.weight".to_owned(), 9), ("optimizer.state.0".to_owned(), 4)];
+        let all: Vec<(&str, u64)> =
+            model.iter().chain(&more).map(|(name, len)| (name.as_str(), *len)).collect();
+        let (matched, sums) = started(&all).unwrap();
+        assert_eq!(sums[..2], [4.0, 2.0]);
+        assert_eq!(
+            matched.to_string(),
+            "2 tensors match under `state_dict.model.`; 2 start anew: `backbone.bn1.num_batches_tracked`, \
+             `classifier.weight`; 1 are not used: `state_dict.model.fc.weight`"
+        );
+        // What was trained with the backbone lies beside it.
+        let beside = prefixed("state_dict.backbone.");
+        let more = [("state_dict.classifier.weight".to_owned(), 3)];
+        let all: Vec<(&str, u64)> =
+            beside.iter().chain(&more).map(|(name, len)| (name.as_str(), *len)).collect();
+        assert_eq!(started(&all).unwrap().1[3], 3.0);
+        let deeper = [model[0].clone(), model[1].clone(), ("state_dict.model.conv1.bias".to_owned(), 1)];
+        let all: Vec<(&str, u64)> = deeper.iter().map(|(name, len)| (name.as_str(), *len)).collect();
+        assert!(started(&all).unwrap_err().contains("1 tensors of a backbone that this model lacks"));
+    }
 }

@@ -65,7 +65,9 @@ fn of_torchvision(own: &str) -> Option<String> {
     let (block, rest) = own.strip_prefix("blocks.")?.split_once('.')?;
     let (layer, parameter) = rest.rsplit_once('.')?;
     let layer = match layer {
-        "attn.qkv" => return Some(format!("encoder.layers.encoder_layer_{block}.self_attention.in_proj_{parameter}")),
+        "attn.qkv" => {
+            return Some(format!("encoder.layers.encoder_layer_{block}.self_attention.in_proj_{parameter}"));
+        }
         "norm1" => "ln_1",
         "norm2" => "ln_2",
         "attn.proj" => "self_attention.out_proj",
