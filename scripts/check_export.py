@@ -41,10 +41,15 @@ def main(lines, idx, embeddings):
     names = {}
     exec(pathlib.Path(lines).read_text(), names)
     model = names["model"].eval()
+    inputs = images(idx)
+    if hasattr(model, "patch_embed"):
+        # Sides that patches do not divide are filled up with zeros at their ends.
+        rows, columns = (whole - side for whole, side in zip(model.patch_embed.img_size, inputs.shape[2:]))
+        inputs = torch.nn.functional.pad(inputs, (0, columns, 0, rows))
     written = safetensors(embeddings)
     expected, ids = written["embeddings"], written["ids"]
     with torch.no_grad():
-        found = model(images(idx)[torch.from_numpy(ids - ids.min())]).numpy()
+        found = model(inputs[torch.from_numpy(ids - ids.min())]).numpy()
     assert found.shape == expected.shape, (found.shape, expected.shape)
     error = float(np.abs(found - expected).max() / max(1.0, np.abs(expected).max()))
     print(f"{len(found)} embeddings of {found.shape[1]} features, largest difference {error:.2e}")

@@ -2,7 +2,7 @@
 
 /// How the layers of a network are called.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(in super::super) enum Scheme {
+pub(super) enum Scheme {
     /// As here: torchvision's names of ResNets, timm's of vision transformers.
     Own,
     /// torchvision's names of vision transformers.
