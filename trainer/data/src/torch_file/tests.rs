@@ -179,7 +179,8 @@ fn tensors_beyond_their_storage_are_refused_by_name() {
     assert_eq!((name.as_str(), tensor.shape(), tensor.dtype()), ("w", &[2, 3][..], Dtype::F32));
     assert_eq!(tensor.bytes().unwrap(), (0..24).collect::<Vec<u8>>());
     let huge = b"\x8a\x08\xff\xff\xff\xff\xff\xff\xff\x7f";
-    let cases: [(&[u8], Vec<u8>, Vec<u8>, &str); 6] = [
+    type Case = (&'static [u8], Vec<u8>, Vec<u8>, &'static str);
+    let cases: [Case; 6] = [
         (
             b"K\x01",
             b"K\x02K\x03\x86".to_vec(),

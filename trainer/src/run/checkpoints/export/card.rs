@@ -46,9 +46,10 @@ pub(super) fn page(
         if request.format == WeightFormat::Pth { "`torch.save`" } else { "safetensors" }.to_owned(),
     );
     row("seed", config.seed.to_string());
-    if !manifest.metrics.is_empty() {
+    let figures: Vec<_> = manifest.metrics.iter().filter(|(name, _)| is_figure(name)).collect();
+    if !figures.is_empty() {
         page += "\n## Figures\n\nLast values at this step.\n\n| metric | value |\n|---|---|\n";
-        for (name, value) in manifest.metrics.iter().filter(|(name, _)| is_figure(name)) {
+        for (name, value) in figures {
             let _ = writeln!(page, "| `{name}` | {value:.4} |");
         }
     }
