@@ -97,7 +97,7 @@ fn a_checkpoint_of_lightning_is_searched_for_the_network() {
     let whole = std::fs::read(sandbox.join("legacy.pth")).unwrap();
     std::fs::write(sandbox.join("cut.pth"), &whole[..whole.len() - 1]).unwrap();
     insta::assert_snapshot!(refused("cut.pth"), @r"
-    error: `init_from=cut.pth` cannot be read: truncated: expected 8 bytes for a storage at byte 1750, found 7
+    error: `init_from=cut.pth` cannot be read: truncated: expected 12 bytes for a storage at byte 1746, found 11
 
     hint: restore the file from its source, or save it again with `torch.save`
     ");
