@@ -63,7 +63,8 @@ impl Write for LogFile {
     }
 }
 
-/// Installs the subscriber. Ranks other than 0 speak on stderr of errors only.
+/// Installs the subscriber. The library that decodes recordings is silent: what it finds odd about a file is said in one
+/// warning about all files. Ranks other than 0 speak on stderr of errors only.
 pub fn install(rank: usize) -> LogFile {
     let file = LogFile::default();
     let filter =
@@ -73,12 +74,16 @@ pub fn install(rank: usize) -> LogFile {
         .with_ansi(std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none())
         .without_time()
         .with_target(false)
-        .with_filter(if rank == 0 { filter("info") } else { EnvFilter::new("error") });
+        .with_filter(if rank == 0 {
+            filter("info,symphonia=off")
+        } else {
+            EnvFilter::new("error,symphonia=off")
+        });
     let writer = file.clone();
     let lines = tracing_subscriber::fmt::layer()
         .with_writer(move || writer.clone())
         .with_ansi(false)
-        .with_filter(filter("info,dtrain=debug,dtrain_trainer=debug"));
+        .with_filter(filter("info,dtrain=debug,dtrain_trainer=debug,symphonia=off"));
     // A second subscriber in the same process is refused; the first one serves.
     let _ = tracing_subscriber::registry().with(terminal).with(lines).try_init();
     file

@@ -83,7 +83,7 @@ fn unreadable_recordings_are_skipped_with_a_warning() {
     damage_three(&sandbox);
     let finished = sandbox.dtrain(three_steps(&[])).ranks(2).finish().succeeded();
     let warning: Vec<&str> = finished.stderr.lines().filter(|line| line.starts_with("warning:")).collect();
-    insta::assert_snapshot!(warning.join("\n"), @r"warning: unreadable recordings are skipped (3): `lark/001.wav` (truncated: the audio at byte 44 should have 4000 bytes, the file has 956), `rook/002.wav` (not a WAV file: it is text that begins with `not a sound\n`), `wren/003.wav` (the recording has no samples); restore from the source, or remove from the data set; `data.max_bad_files=0` refuses to start instead");
+    insta::assert_snapshot!(warning.join("\n"), @r"warning: unreadable recordings are skipped (3): `lark/001.wav` (truncated: the audio at byte 44 should have 4000 bytes, the file has 956), `rook/002.wav` (not a recording that can be read: it is text that begins with `not a sound\n`), `wren/003.wav` (the recording has no samples); restore from the source, or remove from the data set; `data.max_bad_files=0` refuses to start instead");
     finished.says("15 samples: 15 train");
 }
 
@@ -92,7 +92,7 @@ fn too_many_unreadable_recordings() {
     let sandbox = with_recordings(6);
     damage_three(&sandbox);
     insta::assert_snapshot!(refusal(&sandbox, &three_steps(&["data.max_bad_files=2"]), 2), @r"
-    error: 3 of 18 recordings cannot be read: `lark/001.wav` (truncated: the audio at byte 44 should have 4000 bytes, the file has 956), `rook/002.wav` (not a WAV file: it is text that begins with `not a sound\n`), `wren/003.wav` (the recording has no samples)
+    error: 3 of 18 recordings cannot be read: `lark/001.wav` (truncated: the audio at byte 44 should have 4000 bytes, the file has 956), `rook/002.wav` (not a recording that can be read: it is text that begins with `not a sound\n`), `wren/003.wav` (the recording has no samples)
 
     hint: restore from the source, or remove from the data set; or raise `data.max_bad_files=` (now 2)
     ");

@@ -82,6 +82,7 @@ pub(super) fn kind(value: &Value) -> String {
         "String" => "a word",
         "Scheduled" | "TeacherMomentum" => "a number, or a schedule `{from: A, to: B, kind: cosine}`",
         "ByView" => "a number, or a list with one for each view, `[a, b]`",
+        "Channel" => "`mean`, or the number of a channel",
         "Span" => "`500 steps`, `10 epochs`, or a fraction of the run",
         _ if !value.choices().is_empty() => "one of",
         _ => "a section",

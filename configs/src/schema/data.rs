@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-use super::{CorrectionsConfig, Scheduled};
+use super::{Channel, CorrectionsConfig, Scheduled};
 
 /// A data set of recordings or of images.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -356,6 +356,8 @@ pub struct AnomaliesConfig {
 pub struct AudioConfig {
     /// Rate to which recordings are resampled, in Hz.
     pub sample_rate: u32,
+    /// What is heard of recordings of several channels: `mean`, or the number of a channel from 0.
+    pub channel: Channel,
     /// Length of a view in seconds: longer samples are cropped, shorter ones padded with zeros.
     pub clip_secs: f64,
     /// Length of the samples that each file, or each row of a table with `labels.begin`, is cut into, in seconds. What is left
@@ -367,7 +369,13 @@ pub struct AudioConfig {
 
 impl Default for AudioConfig {
     fn default() -> Self {
-        Self { sample_rate: 16_000, clip_secs: 1.0, segment_secs: None, segment_hop_secs: None }
+        Self {
+            sample_rate: 16_000,
+            channel: Channel::Mean,
+            clip_secs: 1.0,
+            segment_secs: None,
+            segment_hop_secs: None,
+        }
     }
 }
 

@@ -4,6 +4,7 @@ mod alarms;
 mod augment;
 mod auto;
 mod banks;
+mod channel;
 mod checkpoint;
 mod comm;
 mod corrections;
@@ -33,6 +34,7 @@ pub use augment::{
 };
 pub use auto::Auto;
 pub use banks::{BankConfig, SameBy};
+pub use channel::Channel;
 pub use checkpoint::CheckpointConfig;
 pub use comm::{CommBackend, CommConfig};
 pub use corrections::{CorrectionKind, CorrectionsConfig};

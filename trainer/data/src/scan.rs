@@ -5,22 +5,24 @@ use std::io::Read;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
+use dtrain_configs::schema::Channel;
 use fs_err::File;
 use rayon::prelude::*;
 use unicode_normalization::UnicodeNormalization;
 
-use crate::decode::{DecodeError, Decoder, WavInfo, WavNote};
+use crate::decode::{DecodeError, Decoder, RecordingInfo, RecordingNote};
 use crate::error::DataError;
 use crate::image_files::{IMAGE_ENDINGS, OTHER_IMAGE_ENDINGS};
 use crate::passed_over::is_passed_over;
 use crate::progress::Work;
-use crate::sniff::{FileKind, NUM_FIRST_BYTES};
+use crate::sniff::{FileKind, NUM_FIRST_BYTES, SOUND};
 
 /// Endings of files that are read, without regard to case.
-const RECORDING_ENDINGS: [&str; 2] = ["wav", "wave"];
+const RECORDING_ENDINGS: [&str; 10] =
+    ["wav", "wave", "flac", "ogg", "oga", "mp3", "m4a", "aif", "aiff", "caf"];
 
 /// Endings of audio that is not read; seen in a folder without recordings, they explain why it seems empty.
-const OTHER_AUDIO_ENDINGS: [&str; 9] = ["flac", "ogg", "opus", "mp3", "m4a", "aac", "aif", "aiff", "wma"];
+const OTHER_AUDIO_ENDINGS: [&str; 9] = ["opus", "aac", "wma", "mp4", "m4b", "mov", "avi", "mkv", "webm"];
 
 /// Files that are looked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -60,7 +62,7 @@ impl Family {
     /// What to do about files that are not read, where there are others.
     fn advice(self) -> String {
         match self {
-            Self::Recordings => FileKind::Audio("").advice("WAV"),
+            Self::Recordings => FileKind::Audio("").advice(SOUND),
             Self::Images => self.conversion().to_owned(),
         }
     }
@@ -68,7 +70,7 @@ impl Family {
     /// How files that are not read become such that are.
     fn conversion(self) -> &'static str {
         match self {
-            Self::Recordings => "convert them, for example with `ffmpeg -i IN -ac 1 OUT.wav`",
+            Self::Recordings => "convert them, for example with `ffmpeg -i IN -vn OUT.flac`",
             Self::Images => "convert them, for example with ImageMagick's `mogrify -format png FILES`",
         }
     }
@@ -294,23 +296,23 @@ pub(super) struct Header {
     /// Size of the file.
     pub num_bytes: u64,
     /// What is odd about the file.
-    pub notes: Vec<WavNote>,
-    /// The mean of the channels is silence or a constant.
+    pub notes: Vec<RecordingNote>,
+    /// What is heard is silence or a constant.
     pub is_constant: bool,
 }
 
 /// Reads all headers in parallel; the results are in the order of `paths`. An error is the reason why a recording
-/// cannot be used.
-pub(super) fn read_headers(paths: &[PathBuf]) -> Vec<Result<Header, DecodeError>> {
+/// cannot be used. `channel` is what is heard.
+pub(super) fn read_headers(paths: &[PathBuf], channel: Channel) -> Vec<Result<Header, DecodeError>> {
     let work = Work::begin("reading headers", "files", paths.len() as u64);
     let surveyed = |decoder: &mut Decoder, path: &PathBuf| {
         let surveyed = decoder.survey(path);
         work.add(1);
         let (info, is_constant) = surveyed?;
-        let WavInfo { num_frames, sample_rate, num_bytes, notes, .. } = info;
+        let RecordingInfo { num_frames, sample_rate, num_bytes, notes, .. } = info;
         Ok(Header { num_frames, sample_rate, num_bytes, notes, is_constant })
     };
-    paths.par_iter().with_min_len(16).map_init(Decoder::of_headers, surveyed).collect()
+    paths.par_iter().with_min_len(16).map_init(|| Decoder::of_headers(channel), surveyed).collect()
 }
 
 /// Folders above a path, outermost first: `a` and `a/b` for `a/b/c.wav`.
@@ -360,13 +362,13 @@ mod tests {
             touch(dir.path(), relative);
         }
         fs_err::create_dir(dir.path().join("empty")).unwrap();
-        touch(dir.path(), "a/2.flac");
+        touch(dir.path(), "a/2.opus");
         let tree = find_files(dir.path(), Family::Recordings).unwrap();
         assert_eq!(tree.files, ["a/1.wav"]);
         assert_eq!(tree.folders, ["a", "empty"], "a folder without any entry is an empty class");
         let [note] = &tree.notes()[..] else { panic!("{:?}", tree.notes()) };
         assert!(
-            note.starts_with("beside 1 recordings there are 1 `.flac` files, which are not read;"),
+            note.starts_with("beside 1 recordings there are 1 `.opus` files, which are not read;"),
             "{note}"
         );
     }
@@ -405,18 +407,18 @@ mod tests {
     #[test]
     fn an_empty_folder_says_what_was_looked_for_and_what_was_seen() {
         let dir = tempfile::tempdir().unwrap();
-        touch(dir.path(), "a/1.ogg");
-        touch(dir.path(), "a/2.OGG");
+        touch(dir.path(), "a/1.wma");
+        touch(dir.path(), "a/2.WMA");
         let error = find_files(dir.path(), Family::Recordings).unwrap_err();
         let text = error.to_string();
-        assert!(text.contains("`.wav`") && text.contains("2 `.ogg` files"), "{text}");
+        assert!(text.contains("`.wav`") && text.contains("2 `.wma` files"), "{text}");
         assert!(error.hint().unwrap().contains("convert"));
         assert!(matches!(
             find_files(&dir.path().join("no"), Family::Recordings),
             Err(DataError::RootMissing { .. })
         ));
         assert!(matches!(
-            find_files(&dir.path().join("a/1.ogg"), Family::Recordings),
+            find_files(&dir.path().join("a/1.wma"), Family::Recordings),
             Err(DataError::RootNotFolder { .. })
         ));
     }

@@ -7,9 +7,31 @@ use dtrain_configs::shell_path;
 /// Bytes from the beginning of a file that tell what it is.
 pub const NUM_FIRST_BYTES: usize = 512;
 
+/// What is looked for where recordings are, in words.
+pub const SOUND: &str = "WAV, FLAC, Ogg Vorbis, MP3, M4A, AIFF or CAF";
+
+/// Recordings that are read by their packets.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SoundKind {
+    /// Apple's and SGI's format of samples.
+    Aiff,
+    /// Apple's Core Audio Format.
+    Caf,
+    /// Free Lossless Audio Codec.
+    Flac,
+    /// MPEG audio, layer III.
+    Mp3,
+    /// MPEG-4, as M4A files are.
+    Mp4,
+    /// Ogg, with Vorbis or FLAC in it.
+    Ogg,
+}
+
 /// Something else than what was looked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum FileKind {
+    /// A recording that is read, as a WAV file is.
+    Sound(SoundKind),
     /// Sound or film that ffmpeg reads.
     Audio(&'static str),
     /// Files packed into one, with the command that unpacks it.
@@ -37,13 +59,16 @@ pub enum FileKind {
 /// Offset, bytes, what they tell. Longer ones before their beginnings.
 const SIGNATURES: &[(usize, &[u8], FileKind)] = &[
     (0, b"version https://git-lfs", FileKind::LfsPointer),
-    (0, b"fLaC", FileKind::Audio("a FLAC file")),
-    (0, b"OggS", FileKind::Audio("an Ogg file (Vorbis or Opus)")),
+    (0, b"fLaC", FileKind::Sound(SoundKind::Flac)),
+    (28, b"OpusHead", FileKind::Audio("an Ogg file with Opus")),
+    (28, b"Speex   ", FileKind::Audio("an Ogg file with Speex")),
+    (28, b"\x80theora", FileKind::Audio("a film (Ogg with Theora)")),
+    (0, b"OggS", FileKind::Sound(SoundKind::Ogg)),
     (0, b"ID3", FileKind::Audio("a file with an ID3 tag in front, as MP3 files have it")),
-    (8, b"AIFF", FileKind::Audio("an AIFF file")),
-    (8, b"AIFC", FileKind::Audio("an AIFF-C file")),
+    (8, b"AIFF", FileKind::Sound(SoundKind::Aiff)),
+    (8, b"AIFC", FileKind::Sound(SoundKind::Aiff)),
     (0, b".snd", FileKind::Audio("an AU file")),
-    (0, b"caff", FileKind::Audio("a Core Audio file")),
+    (0, b"caff", FileKind::Sound(SoundKind::Caf)),
     (0, b"NIST_1A", FileKind::Audio("a NIST SPHERE file")),
     (0, b"RIFX", FileKind::Audio("a big-endian WAV file (RIFX)")),
     (0, b"riff\x2e\x91\xcf\x11", FileKind::Audio("a Sony Wave64 file")),
@@ -53,7 +78,10 @@ const SIGNATURES: &[(usize, &[u8], FileKind)] = &[
     (0, b"ajkg", FileKind::Audio("a Shorten file")),
     (0, b"#!AMR", FileKind::Audio("an AMR file")),
     (0, b"MThd", FileKind::Audio("a MIDI file")),
-    (4, b"ftyp", FileKind::Audio("an MP4 file (M4A, AAC)")),
+    (4, b"ftypqt  ", FileKind::Audio("a film (QuickTime)")),
+    (4, b"ftypM4P", FileKind::Audio("an M4P file, which is encrypted (DRM)")),
+    (4, b"ftypaax", FileKind::Audio("an audio book that is encrypted (DRM)")),
+    (4, b"ftyp", FileKind::Sound(SoundKind::Mp4)),
     (0, b"\x1a\x45\xdf\xa3", FileKind::Audio("a Matroska or WebM file")),
     (0, b"\x30\x26\xb2\x75\x8e\x66\xcf\x11", FileKind::Audio("a Windows Media file")),
     (8, b"AVI ", FileKind::Audio("an AVI file")),
@@ -83,6 +111,20 @@ const SIGNATURES: &[(usize, &[u8], FileKind)] = &[
 
 /// Beginnings of what servers send, in small letters.
 const MARKUP: [&[u8]; 6] = [b"<!doctype", b"<html", b"<head", b"<?xml", b"<error", b"<script"];
+
+impl SoundKind {
+    /// With its article.
+    fn describe(self) -> &'static str {
+        match self {
+            Self::Aiff => "an AIFF file",
+            Self::Caf => "a Core Audio file",
+            Self::Flac => "a FLAC file",
+            Self::Mp3 => "an MP3 file",
+            Self::Mp4 => "an MP4 file (M4A, AAC)",
+            Self::Ogg => "an Ogg file",
+        }
+    }
+}
 
 impl FileKind {
     /// What begins with these bytes; nothing where they do not tell. A file of which they are all may be shorter than
@@ -114,8 +156,11 @@ impl FileKind {
             && second & 0x18 != 0x08
             && second & 0x06 != 0x06
         {
-            let kind = if second & 0x06 == 0 { "an AAC file (ADTS)" } else { "an MP3 file" };
-            return Some(Self::Audio(kind));
+            return Some(match second & 0x06 {
+                0 => Self::Audio("an AAC file (ADTS)"),
+                2 => Self::Sound(SoundKind::Mp3),
+                _ => Self::Audio("an MP2 file"),
+            });
         }
         let is_text = |byte: &u8| matches!(byte, b'\t' | b'\n' | b'\r' | 0x20..=0x7e | 0x80..);
         // The last letter may be cut.
@@ -149,6 +194,7 @@ impl FileKind {
     /// With its article.
     pub fn describe(self) -> &'static str {
         match self {
+            Self::Sound(kind) => kind.describe(),
             Self::Audio(name) | Self::Packed(name, _) | Self::Picture(name) | Self::Arrays(name) => name,
             Self::Zip => "a zip archive, which `torch.save` writes too",
             Self::LfsPointer => "a Git LFS pointer, which stands for a file that has not been fetched",
@@ -160,11 +206,11 @@ impl FileKind {
         }
     }
 
-    /// The next step, for one file or many; `wanted` is what was looked for, such as `WAV`.
+    /// The next step, for one file or many; `wanted` is what was looked for, such as [`SOUND`].
     pub fn advice(self, wanted: &str) -> String {
         match self {
-            Self::Audio(_) if wanted == "WAV" => {
-                "convert with ffmpeg, for instance `ffmpeg -i IN -c:a pcm_s16le OUT.wav`".into()
+            Self::Audio(_) if wanted == SOUND => {
+                "convert with ffmpeg, for instance `ffmpeg -i IN -vn OUT.flac`".into()
             }
             Self::Packed(_, command) => format!("unpack with `{command} FILE`"),
             Self::Zip => {
@@ -177,7 +223,7 @@ impl FileKind {
                 "download again, and look at the size of what came".into()
             }
             Self::ResourceFork => "delete these files: `find FOLDER -name '._*' -delete`".into(),
-            Self::Audio(_) | Self::Picture(_) | Self::Arrays(_) | Self::Text => {
+            Self::Sound(_) | Self::Audio(_) | Self::Picture(_) | Self::Arrays(_) | Self::Text => {
                 format!("give {wanted} files; docs/formats.md says which formats are read")
             }
         }
@@ -193,7 +239,11 @@ mod tests {
         let tar = [&[b'a'; 257][..], b"ustar\0", &[0; 249]].concat();
         for (first, expected) in [
             (&b"fLaC\0\0\0\x22"[..], "a FLAC file"),
-            (b"OggS\0\x02", "an Ogg file (Vorbis or Opus)"),
+            (b"OggS\0\x02", "an Ogg file"),
+            (
+                b"OggS\0\x02\0\0\0\0\0\0\0\0\x7a\xae\xd7\x17\0\0\0\0CZp\x1a\x01\x13OpusHead",
+                "an Ogg file with Opus",
+            ),
             (b"FORM\0\0\0\0AIFFCOMM", "an AIFF file"),
             (b"\xff\xfb\x90\x64\0\0", "an MP3 file"),
             (b"\xff\xf1\x50\x80\0\0", "an AAC file (ADTS)"),
@@ -212,7 +262,7 @@ mod tests {
         ] {
             let kind = FileKind::of(first).unwrap();
             assert!(kind.describe().starts_with(expected), "{} for {expected}", kind.describe());
-            assert!(!kind.advice("WAV").is_empty());
+            assert!(!kind.advice(SOUND).is_empty());
         }
         for binary in [&b"RIFF\x24\0\0\0WAVEfmt "[..], &[0, 0, 8, 3, 0, 0], &[7, 200, 3, 1, 9], &[0xff; 9]] {
             assert_eq!(FileKind::of(binary), None);

@@ -3,6 +3,8 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
+use dtrain_configs::schema::Channel;
+
 use super::cut::Cut;
 use super::file_warnings::Readable;
 use crate::decode::DecodeError;
@@ -10,11 +12,11 @@ use crate::labels::{LabelColumn, Row};
 use crate::scan::{Header, read_headers};
 
 /// The header of each row's file, which is read once: rows of one file follow each other.
-pub(super) fn headers(rows: &[Row]) -> Vec<Result<Header, DecodeError>> {
+pub(super) fn headers(rows: &[Row], channel: Channel) -> Vec<Result<Header, DecodeError>> {
     let files: Vec<&[Row]> = rows.chunk_by(|a, b| a.path == b.path).collect();
     let paths: Vec<PathBuf> =
         files.iter().filter_map(|rows| rows.first()).map(|row| row.path.clone()).collect();
-    let of_file = files.iter().zip(read_headers(&paths));
+    let of_file = files.iter().zip(read_headers(&paths, channel));
     of_file.flat_map(|(rows, header)| vec![header; rows.len()]).collect()
 }
 

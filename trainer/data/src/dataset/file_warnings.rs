@@ -2,7 +2,7 @@
 
 use dtrain_configs::schema::DataConfig;
 
-use crate::decode::WavNote;
+use crate::decode::RecordingNote;
 use crate::labels::Row;
 use crate::scan::Header;
 use crate::texts::shortened;
@@ -21,8 +21,8 @@ pub(super) fn file_warnings(readable: &Readable, config: &DataConfig) -> Vec<Str
     let mut warnings = Vec::new();
     warnings.extend(warning(readable, is_silent, |named| {
         format!(
-            "recordings decode to silence or a constant, in the mean of their channels {named}; nothing can be learned \
-             from them, so remove them, or keep one channel of those whose channels cancel"
+            "recordings decode to silence or a constant, in what is heard of their channels {named}; nothing can be \
+             learned from them, so remove them, or choose one channel by `data.audio.channel`"
         )
     }));
     warnings.extend(warning(readable, is_short, |named| {
@@ -32,14 +32,10 @@ pub(super) fn file_warnings(readable: &Readable, config: &DataConfig) -> Vec<Str
             config.features.n_fft
         )
     }));
-    for note in [WavNote::LengthUnknown, WavNote::PartialFrame, WavNote::SecondDataChunk] {
+    for note in RecordingNote::ALL {
         let has_note = |header: &Header| header.notes.contains(&note);
-        warnings.extend(warning(readable, has_note, |named| {
-            format!(
-                "recordings {} {named}; `ffmpeg -i IN -c:a copy OUT.wav` writes a whole header",
-                note.describe()
-            )
-        }));
+        let text = |named| format!("recordings {} {named}; {}", note.describe(), note.advice());
+        warnings.extend(warning(readable, has_note, text));
     }
     warnings
 }

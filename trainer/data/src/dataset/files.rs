@@ -44,7 +44,7 @@ fn of_recordings(config: &DataConfig, paths: &[PathBuf]) -> Result<Dataset, Data
     }
     let mut hash = Xxh3Default::new();
     let (mut samples, mut files) = (Vec::new(), Vec::new());
-    for (path, header) in named.iter().zip(read_headers(&named)) {
+    for (path, header) in named.iter().zip(read_headers(&named, config.audio.channel)) {
         let relative = shown(path);
         hash.update(&(relative.len() as u64).to_le_bytes());
         hash.update(relative.as_bytes());

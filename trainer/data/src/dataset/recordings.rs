@@ -34,7 +34,7 @@ pub(super) fn open(config: &DataConfig, root: &Path) -> Result<Dataset, DataErro
     check_folders(config, &listing, (&root, Family::Recordings))?;
     let Listing { labels, rows, unprintable, mut notes, .. } = listing;
 
-    let headers = headers(&rows);
+    let headers = headers(&rows, config.audio.channel);
     let (readable, unreadable) = separate(rows, headers);
     let skipped = skipped_files(&unreadable, unprintable);
     let num_readable = readable.chunk_by(are_of_one_file).count();

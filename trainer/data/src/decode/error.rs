@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use dtrain_configs::shell_path;
 
 use super::{MAX_FRAMES, MAX_SAMPLE_RATE, MIN_SAMPLE_RATE};
-use crate::sniff::FileKind;
+use crate::sniff::{FileKind, SOUND};
 
 /// A recording that cannot be used.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
@@ -25,8 +25,8 @@ pub enum DecodeProblem {
     #[error("cannot be read: {0}")]
     Io(String),
     /// Another format, or none.
-    #[error("not a WAV file: it is {found}")]
-    NotWav {
+    #[error("not a recording that can be read: it is {found}")]
+    NotSound {
         /// What it is, by its first bytes.
         found: String,
         /// The same, where they tell.
@@ -46,6 +46,28 @@ pub enum DecodeProblem {
              floats of 32 or 64"
     )]
     Unsupported(String),
+    /// Sound of a kind that is not decoded.
+    #[error("{0} is not read")]
+    NotRead(&'static str),
+    /// Packets of which a decoder makes nothing.
+    #[error("cannot be decoded: {0}")]
+    Undecodable(String),
+    /// A channel that the recording lacks.
+    #[error("it has {}, `data.audio.channel` = {wanted} is not among them", counted(*channels))]
+    NoChannel {
+        /// Which one was asked for, from 0.
+        wanted: u16,
+        /// How many there are.
+        channels: u16,
+    },
+    /// The recording turns out to be shorter than its header says.
+    #[error("the recording ends after {found_frames} frames, expected {expected_frames}")]
+    EndsEarly {
+        /// Length that is needed.
+        expected_frames: u64,
+        /// Length that there is.
+        found_frames: u64,
+    },
     /// The file ends before its audio does.
     #[error(
         "truncated: the audio at byte {offset} should have {expected_bytes} bytes, the file has {found_bytes}"
@@ -95,6 +117,19 @@ pub enum DecodeProblem {
 }
 
 impl DecodeProblem {
+    /// About a file that begins with `first`, which no reader takes.
+    pub(super) fn not_sound(first: &[u8]) -> Self {
+        let kind = FileKind::of(first);
+        let beginning = || first.iter().take(12).copied().collect::<Vec<u8>>().escape_ascii().to_string();
+        let found = match kind {
+            Some(FileKind::Text) => format!("text that begins with `{}`", beginning()),
+            Some(kind) => kind.describe().to_owned(),
+            None if first.len() < 12 => format!("a file of {} bytes", first.len()),
+            None => format!("one that begins with `{}`", beginning()),
+        };
+        Self::NotSound { found, kind }
+    }
+
     /// With the file that it is about.
     pub(super) fn of(self, path: &Path) -> DecodeError {
         DecodeError { path: path.to_owned(), problem: self }
@@ -104,14 +139,24 @@ impl DecodeProblem {
     pub fn advice(&self) -> Option<String> {
         match self {
             Self::Io(_) => None,
-            Self::NotWav { kind: Some(kind), .. } => Some(kind.advice("WAV")),
-            Self::Unsupported(_) => Some(FileKind::Audio("").advice("WAV")),
+            Self::NotSound { kind: Some(kind), .. } => Some(kind.advice(SOUND)),
+            Self::Unsupported(_) | Self::NotRead(_) => Some(FileKind::Audio("").advice(SOUND)),
+            Self::NoChannel { .. } => {
+                Some("ask for a channel that all recordings have, or for `data.audio.channel=mean`".into())
+            }
             Self::TooLong { .. } => Some(
                 "cut into pieces, for instance with `ffmpeg -i IN -f segment -segment_time 600 OUT_%04d.wav`"
                     .into(),
             ),
             _ => Some("restore from the source, or remove from the data set".into()),
         }
+    }
+}
+
+fn counted(channels: u16) -> String {
+    match channels {
+        1 => "1 channel, 0".to_owned(),
+        channels => format!("{channels} channels, 0 to {}", channels - 1),
     }
 }
 

@@ -10,10 +10,18 @@ const PLAIN_FMT_BYTES: usize = 16;
 const WAVE_FORMAT_PCM: u16 = 1;
 const WAVE_FORMAT_IEEE_FLOAT: u16 = 3;
 const WAVE_FORMAT_EXTENSIBLE: u16 = 0xfffe;
+const WAVE_FORMAT_MS_ADPCM: u16 = 2;
+const WAVE_FORMAT_IMA_ADPCM: u16 = 0x11;
 /// What follows the tag in the sub-format of an extensible header.
 const GUID_TAIL: [u8; 14] = [0, 0, 0, 0, 0x10, 0, 0x80, 0, 0, 0xaa, 0, 0x38, 0x9b, 0x71];
 /// The same where channels are those of a sound field.
 const AMBISONIC_TAIL: [u8; 14] = [0, 0, 0x21, 0x07, 0xd3, 0x11, 0x86, 0x44, 0xc8, 0xc1, 0xca, 0, 0, 0];
+
+/// True for samples that lie in packets.
+pub(super) fn is_adpcm(fmt: &[u8]) -> bool {
+    let tag = fmt.first_chunk::<2>().map(|&tag| u16::from_le_bytes(tag));
+    matches!(tag, Some(WAVE_FORMAT_MS_ADPCM | WAVE_FORMAT_IMA_ADPCM))
+}
 
 /// How a sample is written; little-endian, 8 bits without sign.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -122,10 +130,8 @@ fn floats(bits: u32, container: u32) -> Result<Encoding, DecodeProblem> {
 
 fn name_of_tag(tag: u16) -> String {
     let name = match tag {
-        0x0002 => "Microsoft ADPCM",
         0x0006 => "A-law",
         0x0007 => "mu-law",
-        0x0011 => "IMA ADPCM",
         0x0016 | 0x0040 | 0x0064 => "G.726 ADPCM",
         0x0031 => "GSM 6.10",
         0x0050 => "MPEG audio (MP2)",

@@ -1,14 +1,17 @@
-//! WAV files to mono samples. Files come from anywhere: nothing in one may cause a panic, or an allocation that its
-//! size does not justify.
+//! Recordings to mono samples. Files come from anywhere: nothing in one may cause a panic, or an allocation that its
+//! size does not justify. What a file is, its first bytes tell; docs/formats.md says what decides about its length.
 //!
-//! Integer samples of up to 32 bits, 32-bit and 64-bit floats, any number of channels; RIFF, and RF64 for long files.
-//! docs/formats.md says which field of a header decides. The header is read here rather than by a library, because
-//! those at hand refuse what occurs in the wild (chunks without a pad byte, lengths that nobody knew, a wrong byte rate)
-//! or read it wrongly (fewer valid bits than a sample has). The samples are read here because a library's iterator takes
-//! them one by one.
+//! WAV files hold integer samples of up to 32 bits, 32-bit and 64-bit floats, any number of channels; RIFF, and RF64 for
+//! long files. Their headers are read here rather than by a library, because those at hand refuse what occurs in the wild
+//! (chunks without a pad byte, lengths that nobody knew, a wrong byte rate) or read it wrongly (fewer valid bits than a
+//! sample has). The samples are read here because a library's iterator takes them one by one. What lies in packets is
+//! decoded by a library (`packets/`).
 
+mod channels;
 mod error;
 mod format;
+mod note;
+mod packets;
 mod riff;
 mod samples;
 mod source;
@@ -20,11 +23,15 @@ mod twins;
 use std::ops::Range;
 use std::path::Path;
 
+use dtrain_configs::schema::Channel;
+
 pub use self::error::{DecodeError, DecodeProblem};
 use self::format::Format;
-use self::riff::Chunks;
-pub use self::riff::WavNote;
+pub use self::note::RecordingNote;
+use self::packets::{Container, PacketFile};
+use self::riff::{Audio, Chunks};
 use self::source::Source;
+use crate::sniff::FileKind;
 
 /// Lowest sample rate that is taken for real, in Hz; bounds what resampling up can allocate.
 pub const MIN_SAMPLE_RATE: u32 = 1_000;
@@ -42,7 +49,7 @@ const HEADER_BYTES: usize = 1 << 12;
 
 /// What the header of a recording says.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct WavInfo {
+pub struct RecordingInfo {
     /// Frames per second.
     pub sample_rate: u32,
     /// Samples per frame.
@@ -52,10 +59,10 @@ pub struct WavInfo {
     /// Size of the file.
     pub num_bytes: u64,
     /// What is odd about the file, in ascending order.
-    pub notes: Vec<WavNote>,
+    pub notes: Vec<RecordingNote>,
 }
 
-impl WavInfo {
+impl RecordingInfo {
     /// Duration in seconds.
     pub fn duration_secs(&self) -> f64 {
         self.num_frames as f64 / f64::from(self.sample_rate)
@@ -65,7 +72,7 @@ impl WavInfo {
 /// A decoded recording.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Recording {
-    /// Mean of the channels; integer formats are scaled to [-1, 1).
+    /// Mean of the channels, or one of them; integer formats are scaled to [-1, 1).
     pub samples: Vec<f32>,
     /// Samples per second.
     pub sample_rate: u32,
@@ -75,76 +82,103 @@ pub struct Recording {
 #[derive(Debug)]
 pub struct Decoder {
     block: Vec<u8>,
+    channel: Channel,
 }
 
 impl Default for Decoder {
     fn default() -> Self {
-        Self { block: vec![0; BLOCK_BYTES] }
+        Self::new(Channel::Mean)
     }
 }
 
 impl Decoder {
+    /// For samples: what `channel` says is heard of several channels.
+    pub fn new(channel: Channel) -> Self {
+        Self { block: vec![0; BLOCK_BYTES], channel }
+    }
+
     /// For headers: reads little of each file.
-    pub fn of_headers() -> Self {
-        Self { block: vec![0; HEADER_BYTES] }
+    pub fn of_headers(channel: Channel) -> Self {
+        Self { block: vec![0; HEADER_BYTES], channel }
     }
 
     /// Reads the header, and checks that the audio it announces is there.
     ///
     /// # Errors
     /// [`DecodeError`] for files that [`Decoder::decode`] would refuse without having looked at the samples.
-    pub fn probe(&mut self, path: &Path) -> Result<WavInfo, DecodeError> {
-        self.open(path).map(|wav| wav.info).map_err(|problem| problem.of(path))
+    pub fn probe(&mut self, path: &Path) -> Result<RecordingInfo, DecodeError> {
+        self.open(path).map(|file| file.info().clone()).map_err(|problem| problem.of(path))
     }
 
-    /// As [`Decoder::probe`], and whether the mean of the channels is silence or a constant; for that the samples are
-    /// read up to the first one that differs.
+    /// As [`Decoder::probe`], and whether what is heard is silence or a constant; for that the samples are read up to the
+    /// first one that differs.
     ///
     /// # Errors
     /// As [`Decoder::probe`].
-    pub fn survey(&mut self, path: &Path) -> Result<(WavInfo, bool), DecodeError> {
-        let wav = self.open(path).map_err(|problem| problem.of(path))?;
-        let info = wav.info.clone();
+    pub fn survey(&mut self, path: &Path) -> Result<(RecordingInfo, bool), DecodeError> {
+        let file = self.open(path).map_err(|problem| problem.of(path))?;
+        let info = file.info().clone();
         // Bad samples are told when they are used.
-        let is_constant = samples::is_constant(wav).unwrap_or(false);
-        Ok((info, is_constant))
+        let is_constant = match file {
+            OpenFile::Wav(wav) => samples::is_constant(wav),
+            OpenFile::Packets(file) => file.is_constant(),
+        };
+        Ok((info, is_constant.unwrap_or(false)))
     }
 
-    /// Reads a whole recording, as the mean of its channels.
+    /// Reads a whole recording, one sample for each frame.
     ///
     /// # Errors
-    /// [`DecodeError`] where the file cannot be read, is no supported WAV file, ends early, is empty or longer than
-    /// [`MAX_FRAMES`], or holds floats that are not finite or larger than [`MAX_AMPLITUDE`].
+    /// [`DecodeError`] where the file cannot be read, is no supported recording, ends early, is empty or longer than
+    /// [`MAX_FRAMES`], lacks the channel, or holds floats that are not finite or larger than [`MAX_AMPLITUDE`].
     pub fn decode(&mut self, path: &Path) -> Result<Recording, DecodeError> {
-        let decoded = self.open(path).and_then(|wav| {
-            let sample_rate = wav.info.sample_rate;
-            Ok(Recording { samples: samples::read_all(wav)?, sample_rate })
+        let decoded = self.open(path).and_then(|file| {
+            let sample_rate = file.info().sample_rate;
+            let samples = match file {
+                OpenFile::Wav(wav) => samples::read_all(wav)?,
+                OpenFile::Packets(file) => file.read_all()?,
+            };
+            Ok(Recording { samples, sample_rate })
         });
         decoded.map_err(|problem| problem.of(path))
     }
 
-    /// As [`Decoder::decode`], of the frames that `part` chooses by the header; nothing else is read. They are counted from the
-    /// beginning of the file.
+    /// As [`Decoder::decode`], of the frames that `part` chooses by the header; of a long file no more is decoded than they
+    /// need. They are counted from the beginning of the file.
     ///
     /// # Errors
     /// As there, and where the file has not as many frames.
     pub fn decode_part(
         &mut self,
         path: &Path,
-        part: impl FnOnce(&WavInfo) -> Result<Range<u64>, DecodeProblem>,
+        part: impl FnOnce(&RecordingInfo) -> Result<Range<u64>, DecodeProblem>,
     ) -> Result<Recording, DecodeError> {
-        let decoded = self.open(path).and_then(|wav| {
-            let sample_rate = wav.info.sample_rate;
-            let frames = part(&wav.info)?;
-            Ok(Recording { samples: samples::read_all(wav.part(frames)?)?, sample_rate })
+        let decoded = self.open(path).and_then(|file| {
+            let sample_rate = file.info().sample_rate;
+            let frames = part(file.info())?;
+            let samples = match file {
+                OpenFile::Wav(wav) => samples::read_all(wav.part(frames)?)?,
+                OpenFile::Packets(file) => file.read(frames)?,
+            };
+            Ok(Recording { samples, sample_rate })
         });
         decoded.map_err(|problem| problem.of(path))
     }
 
-    fn open(&mut self, path: &Path) -> Result<OpenWav<'_>, DecodeProblem> {
+    fn open(&mut self, path: &Path) -> Result<OpenFile<'_>, DecodeProblem> {
+        let channel = self.channel;
         let source = Source::open(path, &mut self.block)?;
-        let Chunks { format, data_offset, data_bytes, notes } = Chunks::locate(&source)?;
-        let info = WavInfo {
+        let begin = packets::id3_bytes(source.first_bytes());
+        if let Some(container) = container(&source, begin)? {
+            return PacketFile::open(&source, container, begin, channel).map(OpenFile::Packets);
+        }
+        let Chunks { format, data_offset, data_bytes, notes } = match Chunks::locate(&source)? {
+            Audio::Samples(chunks) => chunks,
+            Audio::Adpcm => {
+                return PacketFile::open(&source, Container::Wav, 0, channel).map(OpenFile::Packets);
+            }
+        };
+        let info = RecordingInfo {
             sample_rate: format.sample_rate,
             channels: format.channels,
             num_frames: data_bytes / u64::from(format.frame_bytes),
@@ -163,7 +197,37 @@ impl Decoder {
                 sample_rate: info.sample_rate,
             });
         }
-        Ok(OpenWav { info, format, data_offset, data_bytes, first_frame: 0, source })
+        channels::check(channel, info.channels)?;
+        let wav = OpenWav { info, channel, format, data_offset, data_bytes, first_frame: 0, source };
+        Ok(OpenFile::Wav(wav))
+    }
+}
+
+/// What packets lie in behind a tag of `begin` bytes; nothing where it is a WAV file, or none at all.
+fn container(source: &Source<'_>, begin: u64) -> Result<Option<Container>, DecodeProblem> {
+    let mut first = [0; crate::sniff::NUM_FIRST_BYTES];
+    let count = source.fill(begin, &mut first)?;
+    let first = first.get(..count).unwrap_or_default();
+    Ok(match FileKind::of(first) {
+        Some(FileKind::Sound(kind)) => Some(kind.into()),
+        // Some programs pad the tag, and some leave silence before the first frame.
+        _ if begin > 0 && count > 0 => Some(Container::Mp3),
+        _ => None,
+    })
+}
+
+/// A file whose header has been read.
+enum OpenFile<'a> {
+    Wav(OpenWav<'a>),
+    Packets(PacketFile),
+}
+
+impl OpenFile<'_> {
+    fn info(&self) -> &RecordingInfo {
+        match self {
+            Self::Wav(wav) => &wav.info,
+            Self::Packets(file) => file.info(),
+        }
     }
 }
 
@@ -171,8 +235,8 @@ impl Decoder {
 ///
 /// # Errors
 /// As [`Decoder::probe`].
-pub fn probe(path: &Path) -> Result<WavInfo, DecodeError> {
-    Decoder::of_headers().probe(path)
+pub fn probe(path: &Path) -> Result<RecordingInfo, DecodeError> {
+    Decoder::of_headers(Channel::Mean).probe(path)
 }
 
 /// As [`Decoder::decode`], of one file.
@@ -183,9 +247,10 @@ pub fn decode(path: &Path) -> Result<Recording, DecodeError> {
     Decoder::default().decode(path)
 }
 
-/// An open file whose header has been checked.
+/// An open WAV file whose header has been checked.
 struct OpenWav<'a> {
-    info: WavInfo,
+    info: RecordingInfo,
+    channel: Channel,
     format: Format,
     data_offset: u64,
     data_bytes: u64,
@@ -213,7 +278,7 @@ impl OpenWav<'_> {
             data_offset: self.data_offset + frames.start * frame_bytes,
             data_bytes: num_frames * frame_bytes,
             first_frame: frames.start,
-            info: WavInfo { num_frames, ..self.info },
+            info: RecordingInfo { num_frames, ..self.info },
             ..self
         })
     }

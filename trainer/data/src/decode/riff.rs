@@ -1,9 +1,9 @@
 //! The chunks of a WAV file: where its format and its audio are. docs/formats.md says which field decides.
 
 use super::error::DecodeProblem;
-use super::format::{Format, MAX_FMT_BYTES};
+use super::format::{Format, MAX_FMT_BYTES, is_adpcm};
+use super::note::RecordingNote;
 use super::source::Source;
-use crate::sniff::FileKind;
 
 /// Chunks before `data` that are looked at.
 const MAX_CHUNKS: usize = 1024;
@@ -14,28 +14,6 @@ const KNOWN_CHUNKS: [&[u8; 4]; 24] = [
     b"_PMX", b"cart",
 ];
 
-/// Something about a file that was read all the same.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum WavNote {
-    /// The header does not say how long the audio is.
-    LengthUnknown,
-    /// The audio ends within a frame.
-    PartialFrame,
-    /// Further audio in a chunk of its own is not read.
-    SecondDataChunk,
-}
-
-impl WavNote {
-    /// What it means, for one file or many.
-    pub fn describe(self) -> &'static str {
-        match self {
-            Self::LengthUnknown => "do not state their length and are read to their end",
-            Self::PartialFrame => "end within a frame and are read to the last whole one",
-            Self::SecondDataChunk => "have a second `data` chunk, which is not read",
-        }
-    }
-}
-
 /// What was found by walking the chunks of a file.
 pub(super) struct Chunks {
     pub format: Format,
@@ -44,17 +22,25 @@ pub(super) struct Chunks {
     /// Length of the audio, whole frames that the file has.
     pub data_bytes: u64,
     /// In ascending order.
-    pub notes: Vec<WavNote>,
+    pub notes: Vec<RecordingNote>,
+}
+
+/// What audio a file was found to have.
+pub(super) enum Audio {
+    /// Samples, one after the other.
+    Samples(Chunks),
+    /// Microsoft's or IMA's packets of differences.
+    Adpcm,
 }
 
 impl Chunks {
     /// Walks the chunks of a file up to its audio.
-    pub fn locate(source: &Source<'_>) -> Result<Self, DecodeProblem> {
+    pub fn locate(source: &Source<'_>) -> Result<Audio, DecodeProblem> {
         let long = match source.first_bytes() {
             [b'R', b'I', b'F', b'F', _, _, _, _, b'W', b'A', b'V', b'E', ..] => false,
             [b'R', b'F', b'6', b'4', _, _, _, _, b'W', b'A', b'V', b'E', ..]
             | [b'B', b'W', b'6', b'4', _, _, _, _, b'W', b'A', b'V', b'E', ..] => true,
-            other => return Err(not_wav(other)),
+            other => return Err(DecodeProblem::not_sound(other)),
         };
         let (mut fmt, mut long_data_bytes, mut has_empty_data) = (None, None, false);
         let mut offset = 12;
@@ -86,7 +72,11 @@ impl Chunks {
                         let what = "the `data` chunk comes before the `fmt ` chunk".into();
                         return Err(DecodeProblem::Malformed { offset, what });
                     };
-                    let format = Format::parse(bytes.get(..*len).unwrap_or_default(), *at)?;
+                    let fmt = bytes.get(..*len).unwrap_or_default();
+                    if is_adpcm(fmt) {
+                        return Ok(Audio::Adpcm);
+                    }
+                    let format = Format::parse(fmt, *at)?;
                     let stated = match (long && length == u32::MAX, long_data_bytes) {
                         (false, _) => Stated::of(length),
                         (true, Some(0 | u64::MAX)) => Stated::Unknown(u64::MAX),
@@ -100,7 +90,7 @@ impl Chunks {
                     if length == 0 && (body == source.len() || is_known(source, body)?) {
                         has_empty_data = true;
                     } else {
-                        return Self::with_audio(source, format, body, stated);
+                        return Self::with_audio(source, format, body, stated).map(Audio::Samples);
                     }
                 }
                 _ => {}
@@ -126,18 +116,18 @@ impl Chunks {
                 return Err(DecodeProblem::Truncated { offset: data_offset, expected_bytes, found_bytes });
             }
             Stated::Unknown(bytes) if bytes == 0 || bytes > found_bytes => {
-                notes.push(WavNote::LengthUnknown);
+                notes.push(RecordingNote::LengthUnknown);
                 found_bytes
             }
             Stated::Bytes(bytes) | Stated::Unknown(bytes) => bytes,
         };
         let data_bytes = bytes - bytes % u64::from(format.frame_bytes);
         if data_bytes != bytes {
-            notes.push(WavNote::PartialFrame);
+            notes.push(RecordingNote::PartialFrame);
         }
         let after = next_chunk(source, data_offset, bytes)?;
         if source.array::<4>(after)? == Some(*b"data") {
-            notes.push(WavNote::SecondDataChunk);
+            notes.push(RecordingNote::SecondDataChunk);
         }
         Ok(Self { format, data_offset, data_bytes, notes })
     }
@@ -176,16 +166,4 @@ fn next_chunk(source: &Source<'_>, body: u64, length: u64) -> Result<u64, Decode
 
 fn is_known(source: &Source<'_>, offset: u64) -> Result<bool, DecodeProblem> {
     Ok(source.array::<4>(offset)?.is_some_and(|id| KNOWN_CHUNKS.contains(&&id)))
-}
-
-fn not_wav(first: &[u8]) -> DecodeProblem {
-    let kind = FileKind::of(first);
-    let beginning = || first.iter().take(12).copied().collect::<Vec<u8>>().escape_ascii().to_string();
-    let found = match kind {
-        Some(FileKind::Text) => format!("text that begins with `{}`", beginning()),
-        Some(kind) => kind.describe().to_owned(),
-        None if first.len() < 12 => format!("a file of {} bytes", first.len()),
-        None => format!("one that begins with `{}`", beginning()),
-    };
-    DecodeProblem::NotWav { found, kind }
 }

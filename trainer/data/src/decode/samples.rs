@@ -1,9 +1,11 @@
-//! Samples of any encoding to floats, and the mean of the channels.
+//! Samples of any encoding to floats, and what is heard of their channels.
+
+use dtrain_configs::schema::Channel;
 
 use super::format::Encoding;
 use super::{DecodeProblem, MAX_AMPLITUDE, OpenWav};
 
-/// All samples, as the mean of the channels.
+/// All samples, one for each frame.
 pub(super) fn read_all(wav: OpenWav<'_>) -> Result<Vec<f32>, DecodeProblem> {
     // Not more than the file has bytes: each frame takes at least one, and they have been found to be there.
     let mut mono = Vec::with_capacity(wav.info.num_frames as usize);
@@ -11,8 +13,7 @@ pub(super) fn read_all(wav: OpenWav<'_>) -> Result<Vec<f32>, DecodeProblem> {
     Ok(mono)
 }
 
-/// True where all samples of the mean of the channels are alike: silence, or a constant. Reads up to the first
-/// difference.
+/// True where all that is heard is alike: silence, or a constant. Reads up to the first difference.
 pub(super) fn is_constant(wav: OpenWav<'_>) -> Result<bool, DecodeProblem> {
     let mut first = None;
     let mut alike = true;
@@ -25,38 +26,37 @@ pub(super) fn is_constant(wav: OpenWav<'_>) -> Result<bool, DecodeProblem> {
     Ok(alike)
 }
 
-/// Appends the mean of the channels to `mono`, a block at a time, until `go_on` returns false.
+/// Appends what is heard to `mono`, a block at a time, until `go_on` returns false.
 fn each_mix(
     wav: OpenWav<'_>,
     mono: &mut Vec<f32>,
     mut go_on: impl FnMut(&mut Vec<f32>) -> bool,
 ) -> Result<(), DecodeProblem> {
-    let OpenWav { info, format, data_offset, data_bytes, first_frame, source } = wav;
+    let OpenWav { info, channel, format, data_offset, data_bytes, first_frame, source } = wav;
     let channels = usize::from(info.channels);
+    let heard = (channels, channel);
     let mut num_frames = first_frame;
     source.each_block(data_offset, data_bytes, format.frame_bytes.into(), |block| {
         let before = mono.len();
         match format.encoding {
-            Encoding::Int8 => mix(block, channels, mono, |[a]: [u8; 1]| (f32::from(a) - 128.0) / 128.0),
+            Encoding::Int8 => mix(block, heard, mono, |[a]: [u8; 1]| (f32::from(a) - 128.0) / 128.0),
             Encoding::Int16 => {
-                mix(block, channels, mono, |bytes| f32::from(i16::from_le_bytes(bytes)) / 32_768.0);
+                mix(block, heard, mono, |bytes| f32::from(i16::from_le_bytes(bytes)) / 32_768.0);
             }
             Encoding::Int24 => {
-                mix(block, channels, mono, |[a, b, c]: [u8; 3]| from_i32(i32::from_le_bytes([0, a, b, c])));
+                mix(block, heard, mono, |[a, b, c]: [u8; 3]| from_i32(i32::from_le_bytes([0, a, b, c])));
             }
             Encoding::Int24LowIn32 => {
-                mix(block, channels, mono, |[a, b, c, _]: [u8; 4]| {
-                    from_i32(i32::from_le_bytes([0, a, b, c]))
-                });
+                mix(block, heard, mono, |[a, b, c, _]: [u8; 4]| from_i32(i32::from_le_bytes([0, a, b, c])));
             }
-            Encoding::Int32 => mix(block, channels, mono, |bytes| from_i32(i32::from_le_bytes(bytes))),
+            Encoding::Int32 => mix(block, heard, mono, |bytes| from_i32(i32::from_le_bytes(bytes))),
             Encoding::Float32 => {
                 check(block, channels, num_frames, f32::from_le_bytes)?;
-                mix(block, channels, mono, f32::from_le_bytes);
+                mix(block, heard, mono, f32::from_le_bytes);
             }
             Encoding::Float64 => {
                 check(block, channels, num_frames, from_f64)?;
-                mix(block, channels, mono, from_f64);
+                mix(block, heard, mono, from_f64);
             }
         }
         num_frames += (mono.len() - before) as u64;
@@ -64,22 +64,15 @@ fn each_mix(
     })
 }
 
-/// Averages the channels of each frame, of samples of `BYTES` bytes.
+/// One sample for each frame, of samples of `BYTES` bytes.
 fn mix<const BYTES: usize>(
     block: &[u8],
-    channels: usize,
+    (channels, channel): (usize, Channel),
     mono: &mut Vec<f32>,
     to_f32: impl Fn([u8; BYTES]) -> f32,
 ) {
     let (samples, _) = block.as_chunks::<BYTES>();
-    let mean = 1.0 / channels as f32;
-    let sum = |sum: f32, &sample: &[u8; BYTES]| sum + to_f32(sample);
-    match channels {
-        // Written out, so that the compiler computes many at a time.
-        1 => mono.extend(samples.iter().map(|&sample| 0.0 + to_f32(sample))),
-        2 => mono.extend(samples.as_chunks::<2>().0.iter().map(|frame| frame.iter().fold(0.0, sum) * mean)),
-        _ => mono.extend(samples.chunks_exact(channels).map(|frame| frame.iter().fold(0.0, sum) * mean)),
-    }
+    super::channels::mix(samples, channels, channel, mono, |&sample| to_f32(sample));
 }
 
 /// # Errors

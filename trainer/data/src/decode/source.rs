@@ -39,6 +39,11 @@ impl<'a> Source<'a> {
         Ok(Self { file, len, block, num_first })
     }
 
+    /// The same open file, for a reader of its own.
+    pub fn reopened(&self) -> Result<File, DecodeProblem> {
+        Ok(self.file.try_clone()?)
+    }
+
     /// Length of the file, in bytes.
     pub fn len(&self) -> u64 {
         self.len

@@ -66,19 +66,19 @@ fn stated(length: u32, audio: &[u8]) -> Vec<u8> {
     [b"data", &length.to_le_bytes()[..], audio].concat()
 }
 
-fn read(bytes: &[u8]) -> Result<(Vec<f32>, WavInfo), DecodeError> {
+fn read(bytes: &[u8]) -> Result<(Vec<f32>, RecordingInfo), DecodeError> {
     let file = tempfile::NamedTempFile::new().unwrap();
     fs_err::write(file.path(), bytes).unwrap();
     let info = probe(file.path())?;
     let recording = decode(file.path())?;
     assert_eq!(recording.samples.len() as u64, info.num_frames);
     // Short blocks cut the same frames elsewhere.
-    let short = Decoder { block: vec![0; 61] }.decode(file.path())?;
+    let short = Decoder { block: vec![0; 61], channel: Channel::Mean }.decode(file.path())?;
     assert_eq!(short, recording);
     Ok((recording.samples, info))
 }
 
-fn same(what: &str, bytes: &[u8], notes: &[WavNote]) {
+fn same(what: &str, bytes: &[u8], notes: &[RecordingNote]) {
     let (samples, info) = read(bytes).unwrap_or_else(|error| panic!("{what}: {error}"));
     assert_eq!(samples, expected(), "{what}");
     assert_eq!(info.notes, notes, "{what}");
@@ -146,16 +146,20 @@ fn redundant_fields_decide_nothing() {
 
 #[test]
 fn lengths_that_nobody_knew_mean_to_the_end_of_the_file() {
-    let note = [WavNote::LengthUnknown];
+    let note = [RecordingNote::LengthUnknown];
     for length in [0, 0x7fff_0000, 0x7fff_f000, 0x7fff_ffff, 0x8000_0000, 0xffff_ff00, 0xffff_ffdb, u32::MAX]
     {
         let bytes = riff(&[PLAIN.chunk(), stated(length, &integers(2))]);
         same(&format!("{length:#x}"), &bytes, &note);
         let odd = [&bytes[..], &[1]].concat();
-        same(&format!("{length:#x}, an odd byte"), &odd, &[WavNote::LengthUnknown, WavNote::PartialFrame]);
+        same(
+            &format!("{length:#x}, an odd byte"),
+            &odd,
+            &[RecordingNote::LengthUnknown, RecordingNote::PartialFrame],
+        );
     }
     let odd = riff(&[PLAIN.chunk(), chunk(b"data", &[&integers(2)[..], &[1]].concat())]);
-    same("an odd byte", &odd, &[WavNote::PartialFrame]);
+    same("an odd byte", &odd, &[RecordingNote::PartialFrame]);
     // Any other length is believed.
     let cut = riff(&[PLAIN.chunk(), stated(5000, &integers(2))]);
     assert!(matches!(read(&cut).unwrap_err().problem, DecodeProblem::Truncated { expected_bytes: 5000, .. }));
@@ -177,7 +181,7 @@ fn long_files_state_their_length_apart() {
         assert!(matches!(read(&rf64(9000)).unwrap_err().problem, DecodeProblem::Truncated { .. }));
         same("32 bits", &file(tag, 0, &[ds64(77), PLAIN.chunk(), stated(1200, &audio)]), &[]);
         let unknown = file(tag, u32::MAX, &[ds64(0), PLAIN.chunk(), stated(u32::MAX, &audio)]);
-        same("unknown", &unknown, &[WavNote::LengthUnknown]);
+        same("unknown", &unknown, &[RecordingNote::LengthUnknown]);
         let without = file(tag, u32::MAX, &[PLAIN.chunk(), stated(u32::MAX, &audio)]);
         assert!(read(&without).unwrap_err().to_string().contains("`ds64`"));
     }
@@ -203,7 +207,7 @@ fn other_chunks_are_passed_over_wherever_they_lie() {
     same("after the audio", &riff(&[PLAIN.chunk(), audio(), tags, vec![0; 99]]), &[]);
     same("an empty one before", &riff(&[PLAIN.chunk(), chunk(b"data", b""), audio()]), &[]);
     let second = riff(&[PLAIN.chunk(), audio(), chunk(b"data", &[1; 40])]);
-    same("a second one after", &second, &[WavNote::SecondDataChunk]);
+    same("a second one after", &second, &[RecordingNote::SecondDataChunk]);
     let pieces = riff(&[PLAIN.chunk(), chunk(b"LIST", &[b"wavl", &audio()[..]].concat())]);
     assert!(read(&pieces).unwrap_err().to_string().contains("`wavl`) is not supported"));
     let empty = riff(&[PLAIN.chunk(), chunk(b"data", b""), chunk(b"LIST", b"INFO")]);
@@ -217,7 +221,7 @@ fn constant_means_are_found_without_reading_on() {
         let fmt = Fmt { channels, align: 2 * channels, ..PLAIN }.chunk();
         let file = tempfile::NamedTempFile::new().unwrap();
         fs_err::write(file.path(), riff(&[fmt, chunk(b"data", &bytes)])).unwrap();
-        Decoder::of_headers().survey(file.path()).unwrap().1
+        Decoder::of_headers(Channel::Mean).survey(file.path()).unwrap().1
     };
     let tone: Vec<i16> = (0..9000).map(|i| (i * i % 999) as i16).collect();
     assert!(!constant(tone.clone(), 1));

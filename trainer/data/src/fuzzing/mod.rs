@@ -10,13 +10,14 @@ mod torch;
 use dtrain_fuzz_kit::Target;
 
 pub use images::{CIFAR, IDX_GZIP, IDX_IMAGES, IDX_LABELS, VIMH_BINARY, VIMH_INFO, VIMH_NAME, VIMH_PICKLE};
-pub use recordings::WAV;
+pub use recordings::{PACKETS, WAV};
 pub use tables::CSV_TABLE;
 pub use torch::TORCH_FILE;
 
 /// All parsers of this crate.
-pub const TARGETS: [Target; 11] = [
+pub const TARGETS: [Target; 12] = [
     WAV,
+    PACKETS,
     CSV_TABLE,
     IDX_IMAGES,
     IDX_LABELS,

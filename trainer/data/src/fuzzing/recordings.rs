@@ -1,4 +1,4 @@
-//! WAV files.
+//! WAV files, and recordings in packets.
 
 use std::io::Cursor;
 use std::path::Path;
@@ -38,6 +38,47 @@ fn parse(path: &Path) -> bool {
             false
         }
     }
+}
+
+/// Compressed recordings and others that a library takes apart.
+pub const PACKETS: Target = Target {
+    name: "packets",
+    parse: Parse::File(parse_packets),
+    seeds: packets,
+    words: &[
+        "fLaC", "OggS", "vorbis", "ID3", "Xing", "ftyp", "moov", "mdat", "stsz", "COMM", "SSND", "caff",
+        "pakt",
+    ],
+    // A frame of FLAC may stand for much silence.
+    bytes_per_input_byte: 40_000,
+    // What is missing becomes silence.
+    constant_bytes: 128 << 20,
+};
+
+fn parse_packets(path: &Path) -> bool {
+    match (probe(path), decode(path)) {
+        (Ok(info), Ok(recording)) => {
+            assert_eq!(info.sample_rate, recording.sample_rate);
+            assert!(recording.samples.iter().all(|sample| sample.is_finite()));
+            true
+        }
+        _ => false,
+    }
+}
+
+fn packets() -> Vec<Vec<u8>> {
+    [
+        &include_bytes!("../../fixtures/sound/deep.flac")[..],
+        include_bytes!("../../fixtures/sound/flac.oga"),
+        include_bytes!("../../fixtures/sound/mono.ogg"),
+        include_bytes!("../../fixtures/sound/variable.mp3"),
+        include_bytes!("../../fixtures/sound/mono.m4a"),
+        include_bytes!("../../fixtures/sound/alac.caf"),
+        include_bytes!("../../fixtures/sound/deep.aiff"),
+        include_bytes!("../../fixtures/sound/ms.wav"),
+    ]
+    .map(<[u8]>::to_vec)
+    .to_vec()
 }
 
 fn seeds() -> Vec<Vec<u8>> {

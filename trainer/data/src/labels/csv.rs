@@ -342,6 +342,35 @@ mod tests {
         );
     }
 
+    /// As Raven writes the selections of several files, each of which it lists for the waveform and the spectrogram.
+    #[test]
+    fn a_selection_table_of_raven_is_read_by_settings_alone() {
+        let head = "Selection\tView\tChannel\tBegin Time (s)\tEnd Time (s)\tLow Freq (Hz)\tHigh Freq (Hz)\tBegin File\tSpecies";
+        let rows = [
+            "1\tWaveform 1\t1\t2.500000000\t3.75\t0.0\t24000.0\ta.wav\twren",
+            "1\tSpectrogram 1\t1\t2.500000000\t3.75\t2000.0\t7000.0\ta.wav\twren",
+            "2\tWaveform 1\t1\t0.25\t1\t0.0\t24000.0\tb.wav\trook",
+            "2\tSpectrogram 1\t1\t0.25\t1\t500.0\t3000.0\tb.wav\trook",
+        ];
+        let dir = folder_with(&format!("{head}\r\n{}\r\n", rows.join("\r\n")), &["a.wav", "b.wav"]);
+        let labels = LabelsConfig {
+            csv_file_column: "Begin File".into(),
+            rows: vec!["View=Spectrogram 1".into()],
+            begin: Some("Begin Time (s)".into()),
+            end: Some("End Time (s)".into()),
+            ..config("meta/labels.csv", None)
+        };
+        let listing = list(&labels, dir.path(), Family::Recordings).unwrap();
+        let species = listing.labels.iter().position(|label| label == "Species").unwrap();
+        let found: Vec<_> = listing
+            .rows
+            .iter()
+            .map(|row| (row.relative.as_str(), row.span.unwrap().begin_secs, row.values[species].as_deref()))
+            .collect();
+        assert_eq!(found, [("a.wav", 2.5, Some("wren")), ("b.wav", 0.25, Some("rook"))]);
+        assert_eq!(listing.rows[0].span.unwrap().end_secs, Some(3.75));
+    }
+
     #[test]
     fn parts_that_are_none_name_the_line() {
         let text = |rows: &str| {

@@ -86,7 +86,9 @@ impl Table {
         const NUM_LOOKED_AT: usize = 64;
         let is_file = |cell: &str| {
             let ending = Path::new(cell).extension().and_then(|ending| ending.to_str()).unwrap_or_default();
-            ["wav", "wave", "flac", "mp3", "ogg"].iter().any(|known| ending.eq_ignore_ascii_case(known))
+            ["wav", "wave", "flac", "mp3", "ogg", "oga", "m4a", "aif", "aiff", "caf"]
+                .iter()
+                .any(|known| ending.eq_ignore_ascii_case(known))
         };
         let first = || self.rows.iter().take(NUM_LOOKED_AT);
         let num_files = |column: usize| {

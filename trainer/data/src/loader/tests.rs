@@ -152,7 +152,7 @@ fn every_view_lies_in_its_place_and_failed_samples_drop_out_with_all_of_theirs()
         let failed: Vec<u32> = batch.failed.iter().map(|f| f.sample_id).collect();
         assert_eq!(failed, ids.iter().copied().filter(|id| !good(id)).collect::<Vec<_>>());
         for sample in &batch.failed {
-            let reason = if sample.sample_id == 5 { "not a WAV file" } else { "truncated" };
+            let reason = if sample.sample_id == 5 { "not a recording" } else { "truncated" };
             assert!(sample.reason.starts_with(reason), "{}", sample.reason);
             assert_eq!(sample.path, *maker.excerpts()[sample.sample_id as usize].path);
         }

@@ -4,6 +4,8 @@ use std::ops::Range;
 use std::path::Path;
 use std::sync::Arc;
 
+use dtrain_configs::schema::Channel;
+
 use crate::decode::{DecodeError, DecodeProblem, Decoder, Recording};
 use crate::resample::{Resampler, Surroundings};
 
@@ -17,13 +19,18 @@ pub struct Excerpt {
 }
 
 /// What a thread keeps between recordings that it loads: they mostly share one rate.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Loading {
     decoder: Decoder,
     resampler: Option<Resampler>,
 }
 
 impl Loading {
+    /// For recordings of which `channel` is heard.
+    pub(super) fn new(channel: Channel) -> Self {
+        Self { decoder: Decoder::new(channel), resampler: None }
+    }
+
     /// Decodes an excerpt and brings it to the wanted rate. Of a part no more is read than what resampling has to hear around it.
     pub(super) fn load(&mut self, excerpt: &Excerpt, sample_rate: u32) -> Result<Vec<f32>, DecodeError> {
         let path = &*excerpt.path;
@@ -90,7 +97,7 @@ mod tests {
     fn a_part_is_a_stretch_of_the_whole() {
         let folder = tempfile::tempdir().unwrap();
         let path: Arc<Path> = folder.path().join("long.wav").into();
-        let mut loading = Loading::default();
+        let mut loading = Loading::new(Channel::Mean);
         for (rate, tolerance) in [(8000, 0.0), (44_100, 1e-5), (22_050, 1e-5)] {
             write_wav(&path, rate, tone(rate, 3));
             let whole = loading.load(&Excerpt { path: path.clone(), frames: None }, 8000).unwrap();
@@ -114,7 +121,7 @@ mod tests {
         let path: Arc<Path> = folder.path().join("long.wav").into();
         write_wav(&path, 8000, tone(8000, 5));
         let whole = decode::decode(&path).unwrap().samples;
-        let mut loading = Loading::default();
+        let mut loading = Loading::new(Channel::Mean);
         for frames in [0..1, 0..40_000, 5..9, 16_370..16_390, 20_000..39_999, 39_999..40_000] {
             let excerpt = Excerpt { path: path.clone(), frames: Some(frames.clone()) };
             let part = loading.load(&excerpt, 8000).unwrap();

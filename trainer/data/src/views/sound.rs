@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use dtrain_configs::schema::{AudioConfig, AugmentConfig, FeatureConfig};
+use dtrain_configs::schema::{AudioConfig, AugmentConfig, Channel, FeatureConfig};
 
 use super::excerpt::{Excerpt, Loading};
 use super::sound_spec::{SoundSpec, SpecBuffers};
@@ -18,6 +18,7 @@ use crate::rng::ViewKey;
 pub struct SoundViews {
     excerpts: Vec<Excerpt>,
     sample_rate: u32,
+    channel: Channel,
     /// One at least.
     specs: Vec<SoundSpec>,
     seed: u64,
@@ -55,6 +56,7 @@ impl SoundViews {
         }
         Ok(Self {
             sample_rate: audio.sample_rate,
+            channel: audio.channel,
             specs: vec![spec],
             seed,
             cache: RecordingCache::new(excerpts.len(), cache_bytes),
@@ -82,7 +84,7 @@ impl SoundViews {
     /// Buffers for one thread.
     pub fn workspace(&self) -> SoundWorkspace {
         let of_spec = self.specs.iter().map(SoundSpec::buffers).collect();
-        SoundWorkspace { of_spec, loading: Loading::default() }
+        SoundWorkspace { of_spec, loading: Loading::new(self.channel) }
     }
 
     /// The decoded and resampled recording of a sample.
@@ -169,8 +171,13 @@ mod tests {
     use crate::features::{self, LogMel};
     use crate::{augment, decode};
 
-    const AUDIO: AudioConfig =
-        AudioConfig { sample_rate: 8000, clip_secs: 0.25, segment_secs: None, segment_hop_secs: None };
+    const AUDIO: AudioConfig = AudioConfig {
+        sample_rate: 8000,
+        channel: Channel::Mean,
+        clip_secs: 0.25,
+        segment_secs: None,
+        segment_hop_secs: None,
+    };
 
     fn features() -> FeatureConfig {
         FeatureConfig { n_fft: 256, hop_length: 80, n_mels: 24, ..FeatureConfig::default() }
@@ -284,8 +291,8 @@ mod tests {
         let mut out = blank(&maker);
         for _ in 0..2 {
             let error = make(&maker, &mut workspace, (0, 3, Some(0)), &mut out).unwrap_err();
-            assert!(error.to_string().contains("3.wav`: not a WAV file"), "{error}");
-            assert!(error.hint().unwrap().contains("WAV files"));
+            assert!(error.to_string().contains("3.wav`: not a recording"), "{error}");
+            assert!(error.hint().unwrap().contains("give WAV, FLAC"));
         }
         let error = make(&maker, &mut workspace, (0, 4, None), &mut out).unwrap_err();
         assert_eq!(error, ViewError::UnknownSample { sample_id: 4, num_samples: 4 });
