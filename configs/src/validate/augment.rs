@@ -33,6 +33,8 @@ fn check_other_kind(config: &RunConfig, checks: &mut Checks) {
             vec![
                 ("augment", augment.changes_sound()),
                 ("augment.random_crop", augment.random_crop),
+                ("augment.pitch_probability", augment.pitch_probability != 0.0),
+                ("augment.stretch_probability", augment.stretch_probability != 0.0),
                 ("augment.max_shift_fraction", augment.max_shift_fraction != 0.0),
                 ("augment.gain_db", augment.gain_db.is_some()),
                 ("augment.noise_probability", augment.noise_probability != 0.0),
@@ -64,6 +66,7 @@ fn check_other_kind(config: &RunConfig, checks: &mut Checks) {
 
 fn check_sound(config: &RunConfig, checks: &mut Checks) {
     let (augment, spec) = (&config.augment, &config.augment.spec_augment);
+    check_pitch_and_time(config, checks);
     checks.below_one("augment.max_shift_fraction", augment.max_shift_fraction);
     if let Some(gain) = augment.gain_db {
         checks.range("augment.gain_db", gain);
@@ -78,6 +81,33 @@ fn check_sound(config: &RunConfig, checks: &mut Checks) {
     check_freq_width("augment.spec_augment.max_freq_width", spec, &config.data, checks);
     let clip_secs = config.data.audio.clip_secs;
     check_time_width("augment.spec_augment.max_time_width", spec, clip_secs, &config.data, checks);
+}
+
+fn check_pitch_and_time(config: &RunConfig, checks: &mut Checks) {
+    let augment = &config.augment;
+    checks.fraction("augment.pitch_probability", augment.pitch_probability);
+    checks.fraction("augment.stretch_probability", augment.stretch_probability);
+    for (key, [low, high], [least, most], hint) in [
+        (
+            "augment.pitch_semitones",
+            augment.pitch_semitones,
+            [-24.0, 24.0],
+            "12 semitones are an octave; species are told by their pitch, so that a few are enough",
+        ),
+        (
+            "augment.stretch_speed",
+            augment.stretch_speed,
+            [0.25, 4.0],
+            "2 is twice as fast, and 0.5 half as fast",
+        ),
+    ] {
+        checks.require(
+            least <= low && low <= high && high <= most,
+            [key],
+            || format!("`{key}` is a range from low to high within [{least}, {most}], not [{low}, {high}]"),
+            hint,
+        );
+    }
 }
 
 /// Shares that lie between 0 and 1, and begin above 0: what cannot be told from no change teaches nothing.

@@ -55,6 +55,8 @@ pub enum Purpose {
     Transform = 15,
     /// Noise on a spectrogram.
     TransformNoise = 16,
+    /// Pitch shift and time stretch.
+    PitchTime = 17,
 }
 
 /// The name of one view of one sample in one epoch.

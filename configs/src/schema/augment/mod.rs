@@ -19,6 +19,14 @@ pub use transforms::TransformsConfig;
 pub struct AugmentConfig {
     /// Crop at a random place (and place shorter recordings at random); false: centred.
     pub random_crop: bool,
+    /// Share of views whose pitch is shifted.
+    pub pitch_probability: f64,
+    /// Range of the shift in semitones, uniform.
+    pub pitch_semitones: [f64; 2],
+    /// Share of views that are stretched in time at their pitch.
+    pub stretch_probability: f64,
+    /// Range of the speed, uniform in its logarithm: 2 is twice as fast.
+    pub stretch_speed: [f64; 2],
     /// Largest shift in time after the crop, with zero fill, as a fraction of the clip.
     pub max_shift_fraction: f64,
     /// Range of the gain in dB, uniform; `null`: none.
@@ -41,6 +49,10 @@ impl Default for AugmentConfig {
     fn default() -> Self {
         Self {
             random_crop: true,
+            pitch_probability: 0.0,
+            pitch_semitones: [-2.0, 2.0],
+            stretch_probability: 0.0,
+            stretch_speed: [0.8, 1.25],
             max_shift_fraction: 0.0,
             gain_db: Some([-6.0, 6.0]),
             noise_probability: 1.0,
@@ -64,6 +76,8 @@ impl AugmentConfig {
     pub fn changes_sound(&self) -> bool {
         let masks = &self.spec_augment;
         self.random_crop
+            || self.pitch_probability != 0.0
+            || self.stretch_probability != 0.0
             || self.max_shift_fraction != 0.0
             || self.gain_db.is_some()
             || self.noise_probability != 0.0

@@ -1,15 +1,17 @@
 //! Random changes that make views. Each is a pure function of its settings, the name of the view and a buffer.
 //!
-//! A list says which, in their order. That of the settings for recordings: crop, shift, gain, noise; then, on the
+//! A list says which, in their order. That of the settings for recordings: crop, with pitch shift and time stretch; shift, gain, noise; then, on the
 //! spectrogram before it is normalized, one of six transforms; and on the finished one, masks; that for images is in [`image`]. Each draws from a stream of its own, so switching one off leaves the others' draws as they are.
 
 pub mod crop;
 pub mod gain;
 pub mod image;
 pub mod noise;
+pub mod pitch_time;
 pub mod shift;
 pub mod spec_augment;
 pub mod transforms;
+pub mod vocoder;
 
 use std::fmt;
 
@@ -46,6 +48,15 @@ pub fn check(config: &AugmentConfig) -> Result<(), AugmentError> {
     };
     let within = |[low, high]: [f64; 2], min: f64, max: f64| min <= low && low <= high && high <= max;
 
+    for (key, probability) in
+        [("pitch_probability", config.pitch_probability), ("stretch_probability", config.stretch_probability)]
+    {
+        require((0.0..=1.0).contains(&probability), key, &probability, "0 to 1")?;
+    }
+    let (pitch, most) = (config.pitch_semitones, pitch_time::MAX_SEMITONES);
+    require(within(pitch, -most, most), "pitch_semitones", &pitch, "a range [low, high] within -24 to 24")?;
+    let (rate, most) = (config.stretch_speed, pitch_time::MAX_RATE);
+    require(within(rate, 1.0 / most, most), "stretch_speed", &rate, "a range [low, high] within 0.25 to 4")?;
     let shift = config.max_shift_fraction;
     require((0.0..=1.0).contains(&shift), "max_shift_fraction", &shift, "0 to 1")?;
     if let Some(gain) = config.gain_db {
@@ -84,6 +95,8 @@ pub struct Spectrogram<'a> {
 pub struct SoundAugmentations {
     /// Whether a clip is cropped, or placed, at random; else at the centre.
     pub random_crop: bool,
+    /// Pitch shift and time stretch, which read more or less of a recording.
+    pub pitch_time: Option<pitch_time::PitchTime>,
     /// Changes of the clip.
     pub of_clip: Vec<Box<dyn Augmentation<[f32]>>>,
     /// Changes of its spectrogram before that is normalized.
@@ -99,7 +112,11 @@ impl SoundAugmentations {
     /// As [`check`].
     pub fn new(config: &AugmentConfig) -> Result<Self, AugmentError> {
         check(config)?;
-        let mut list = Self { random_crop: config.random_crop, ..Self::default() };
+        let mut list = Self {
+            random_crop: config.random_crop,
+            pitch_time: pitch_time::PitchTime::new(config),
+            ..Self::default()
+        };
         if config.max_shift_fraction > 0.0 {
             list.of_clip.push(Box::new(shift::Shift { max_fraction: config.max_shift_fraction }));
         }
@@ -127,7 +144,11 @@ impl SoundAugmentations {
     /// Fills `clip` from a recording: cropped or padded, and changed. Without a key, the centred crop that evaluation uses.
     /// Takes what it writes a number to off the front of `drawn`, which has one for each of [`Self::columns`].
     pub fn clip(&self, key: Option<&ViewKey>, recording: &[f32], clip: &mut [f32], drawn: &mut &mut [i64]) {
+        let is_changed = key
+            .zip(self.pitch_time.as_ref())
+            .is_some_and(|(key, pitch_time)| pitch_time.apply(key, recording, clip, self.random_crop));
         match key.filter(|_| self.random_crop) {
+            _ if is_changed => {}
             Some(key) => crop::random(&mut key.stream(Purpose::Crop), recording, clip),
             None => crop::centred(recording, clip),
         }
@@ -237,6 +258,9 @@ mod tests {
         let spec_augment = SpecAugmentConfig::default();
         for (config, key) in [
             (AugmentConfig { max_shift_fraction: 1.5, ..Default::default() }, "max_shift_fraction"),
+            (AugmentConfig { pitch_probability: -0.1, ..Default::default() }, "pitch_probability"),
+            (AugmentConfig { pitch_semitones: [-30.0, 2.0], ..Default::default() }, "pitch_semitones"),
+            (AugmentConfig { stretch_speed: [0.0, 1.0], ..Default::default() }, "stretch_speed"),
             (AugmentConfig { gain_db: Some([6.0, -6.0]), ..Default::default() }, "gain_db"),
             (AugmentConfig { gain_db: Some([0.0, f64::INFINITY]), ..Default::default() }, "gain_db"),
             (AugmentConfig { noise_probability: f64::NAN, ..Default::default() }, "noise_probability"),
