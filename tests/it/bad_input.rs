@@ -62,7 +62,7 @@ fn a_folder_without_recordings() {
     let sandbox = with_recordings(4);
     std::fs::create_dir(sandbox.join("empty")).unwrap();
     insta::assert_snapshot!(refusal(&sandbox, &three_steps(&["data.root=empty"]), 2), @r"
-    error: no recordings found in `[work]/empty`; looked for `.wav` and `.wave`
+    error: no recordings found in `[work]/empty`; looked for `.wav`, `.wave`, `.flac`, `.ogg`, `.oga`, `.mp3`, `.m4a`, `.aif`, `.aiff` and `.caf`
 
     hint: check `data.root=`; folders that begin with a dot are skipped
     ");

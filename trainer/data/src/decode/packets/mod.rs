@@ -13,6 +13,7 @@ mod section;
 mod stream;
 #[cfg(test)]
 mod tests;
+mod words;
 
 use std::ops::Range;
 

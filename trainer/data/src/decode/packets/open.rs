@@ -24,6 +24,7 @@ use super::super::{MAX_SAMPLE_RATE, MIN_SAMPLE_RATE};
 use super::mpeg::{self, Tag};
 use super::section::Section;
 use super::stream::{Clock, Stream};
+use super::words::told;
 use crate::sniff::SoundKind;
 
 /// Most channels of a file that is decoded here.
@@ -281,18 +282,4 @@ fn audio_codec(track: &Track) -> Result<&AudioCodecParameters, DecodeProblem> {
         return Err(DecodeProblem::NotRead("a codec without a decoder here"));
     }
     Ok(codec)
-}
-
-/// What the library says.
-pub(super) fn told(error: &Error) -> DecodeProblem {
-    DecodeProblem::Undecodable(match error {
-        Error::IoError(error) if error.kind() == std::io::ErrorKind::UnexpectedEof => {
-            "the file ends within its header".into()
-        }
-        Error::IoError(error) => error.to_string(),
-        Error::DecodeError(what) | Error::Unsupported(what) | Error::LimitError(what) => (*what).to_owned(),
-        Error::SeekError(_) => "a place in it cannot be found".into(),
-        Error::ResetRequired => "a further stream begins before the first one has samples".into(),
-        _ => "an error that the decoder does not explain".into(),
-    })
 }

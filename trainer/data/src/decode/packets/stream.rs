@@ -7,7 +7,7 @@ use symphonia::core::packet::Packet;
 use symphonia::core::units::{TimeBase, Timestamp};
 
 use super::super::error::DecodeProblem;
-use super::open::told;
+use super::words::told;
 
 /// Packets in a row without a sample after which a file has no more.
 const MAX_EMPTY_PACKETS: usize = 1000;
@@ -92,7 +92,15 @@ impl Stream {
     pub fn first_shape(&mut self) -> Result<(u32, usize), DecodeProblem> {
         let mut first_error = None;
         for _ in 0..MAX_EMPTY_PACKETS {
-            let Ok(Some(packet)) = self.reader.next_packet() else { break };
+            let packet = match self.reader.next_packet() {
+                Ok(Some(packet)) => packet,
+                Ok(None) => break,
+                Err(_) if first_error.is_none() => {
+                    let cut = "it is cut short before its first sample";
+                    return Err(DecodeProblem::Undecodable(cut.into()));
+                }
+                Err(_) => break,
+            };
             if packet.track_id != self.track {
                 continue;
             }
