@@ -89,7 +89,7 @@ fn a_checkpoint_of_lightning_is_searched_for_the_network() {
     hint: it holds objects that are not read (`torch.nn.modules.container.Sequential`, `__builtin__.set`, `torch.nn.modules.conv.Conv2d`): save the `state_dict()` of a model; names are torchvision's or timm's, with anything in front
     ");
     insta::assert_snapshot!(refused("malicious.pth"), @r"
-    error: `init_from=malicious.pth` shares no tensor with this model; it has no tensors under such names
+    error: `init_from=malicious.pth` shares no tensor with this model; it has `weight`
 
     hint: it holds objects that are not read (`posix.system`): save the `state_dict()` of a model; names are torchvision's or timm's, with anything in front
     ");
