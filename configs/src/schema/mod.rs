@@ -57,9 +57,9 @@ pub use method::{
     XilConfig, XilLoss,
 };
 pub use model::{
-    BnStatistics, CnnSmallConfig, ConvEncoderConfig, Elsewhere, MlpConfig, ModelConfig, NetworkConfig, NetworkFacts,
-    NetworkVariant, Norm, PythonLibrary, ResnetArchitecture, ResnetConfig, ResnetDepth, SimpleCnnConfig,
-    Stem, VitConfig, VitPool, VitShape, VitSize,
+    BnStatistics, CnnSmallConfig, ConvEncoderConfig, Elsewhere, MlpConfig, ModelConfig, NetworkConfig,
+    NetworkFacts, NetworkVariant, Norm, PythonLibrary, ResnetArchitecture, ResnetConfig, ResnetDepth,
+    SimpleCnnConfig, Stem, VitConfig, VitPool, VitShape, VitSize,
 };
 pub use monitor::{MetricSum, MonitorMode};
 pub use optimizer::{
