@@ -45,7 +45,7 @@ fn unknown_group_file() {
          --> override 1
           | model=resnet19
           |       ^^^^^^^^
-        hint: did you mean `resnet18`? there are `cnn_small`, `conv_encoder`, `resnet18`, `resnet18_small_stem`, `resnet34`, `resnet50`, `simple_cnn_422k`, `simple_cnn_64k`, `vit_small` and `vit_tiny`
+        hint: did you mean `resnet18`? there are `cnn_small`, `conv_encoder`, `mlp`, `resnet18`, `resnet18_small_stem`, `resnet34`, `resnet50`, `simple_cnn_422k`, `simple_cnn_64k`, `vit_small` and `vit_tiny`
         "#);
 }
 
@@ -167,7 +167,7 @@ fn unknown_groups_in_an_experiment() {
          --> DIR/mine.yaml:4:11
           |   method: suprvised
           |           ^^^^^^^^^
-        hint: did you mean `supervised`? there are `byol`, `dino`, `multihead`, `simclr`, `simsiam`, `supcon`, `supervised` and `vqvae`
+        hint: did you mean `supervised`? there are `byol`, `dino`, `multihead`, `simclr`, `simsiam`, `supcon`, `supervised`, `vqvae` and `xil`
         "#
     );
 }
@@ -204,7 +204,7 @@ fn unknown_method_name() {
          --> DIR/mine.yaml:2:9
           |   name: simclrr
           |         ^^^^^^^
-        hint: did you mean `simclr`? there are `simclr`, `supcon`, `byol`, `simsiam`, `dino`, `supervised`, `multihead` and `vqvae`
+        hint: did you mean `simclr`? there are `simclr`, `supcon`, `byol`, `simsiam`, `dino`, `supervised`, `multihead`, `vqvae` and `xil`
         "#);
     insta::assert_snapshot!(
         refused_file("data: {root: /data}\neval: {every_epochs: 0}\nmethod:\n  name: simclrr\n  queue_size: -1\n"),
@@ -215,7 +215,7 @@ fn unknown_method_name() {
          --> RUN/config.yaml:4:9
           |   name: simclrr
           |         ^^^^^^^
-        hint: did you mean `simclr`? there are `simclr`, `supcon`, `byol`, `simsiam`, `dino`, `supervised`, `multihead` and `vqvae`
+        hint: did you mean `simclr`? there are `simclr`, `supcon`, `byol`, `simsiam`, `dino`, `supervised`, `multihead`, `vqvae` and `xil`
         "#
     );
     insta::assert_snapshot!(refused(&["method.name=moco"]), @r#"
@@ -225,7 +225,7 @@ fn unknown_method_name() {
          --> override 1
           | method.name=moco
           |             ^^^^
-        hint: there are `byol`, `dino`, `multihead`, `simclr`, `simsiam`, `supcon`, `supervised` and `vqvae`
+        hint: there are `byol`, `dino`, `multihead`, `simclr`, `simsiam`, `supcon`, `supervised`, `vqvae` and `xil`
         "#);
 }
 
