@@ -7,7 +7,7 @@ use std::sync::Arc;
 use crate::columns::Columns;
 use crate::memory::Written;
 use crate::sampler::Draw;
-use crate::views::ImageRecipe;
+use crate::views::{ImageRecipe, MASKS};
 
 /// The samples of one batch: a rank's share of a step.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -105,8 +105,8 @@ impl BatchRequest {
 }
 
 impl GroupRequest {
-    /// Spec of the masks of samples: 1 where a position is marked and 0 elsewhere, [1, H, W] like the first group's views.
-    pub const MASKS: usize = usize::MAX;
+    /// Spec of the masks of samples.
+    pub const MASKS: usize = MASKS;
 
     /// The mask of each sample.
     pub fn masks() -> Self {

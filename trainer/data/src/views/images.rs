@@ -8,10 +8,9 @@ use super::image_scale::ImageScale;
 use super::image_spec::ImageSpec;
 use super::recipe::ImageRecipe;
 use super::stored::{StoredBuffers, StoredImages};
-use super::{ViewError, ViewRequest, ViewSettings, ViewSlot, Views, Workspace};
+use super::{MASKS, ViewError, ViewRequest, ViewSettings, ViewSlot, Views, Workspace};
 use crate::augment::image::ImageScratch;
 use crate::augment::image::centre_crop::CentreCrop;
-use crate::batch::GroupRequest;
 use crate::measures::{OF_AN_IMAGE, of_image};
 use crate::rng::ViewKey;
 
@@ -109,7 +108,7 @@ impl ImageViews {
         self.images.classes(sample_id, stored, classes)?;
         let source = self.images.image(sample_id, stored)?;
         let (of_masks, views): (Vec<_>, Vec<_>) =
-            views.into_iter().partition(|slot| slot.spec == GroupRequest::MASKS && self.masks);
+            views.into_iter().partition(|slot| slot.spec == MASKS && self.masks);
         for ViewSlot { spec: number, view, index, values, .. } in views {
             let spec = self.specs.get(number).ok_or(ViewError::UnknownSpec(number))?;
             let key = ViewKey { seed: self.seed, epoch, sample_id, view };
@@ -137,7 +136,7 @@ impl Views for ImageViews {
     }
 
     fn shape_of(&self, spec: usize) -> Option<[usize; 3]> {
-        if spec == GroupRequest::MASKS && self.masks {
+        if spec == MASKS && self.masks {
             let [_, height, width] = self.shape();
             return Some([1, height, width]);
         }

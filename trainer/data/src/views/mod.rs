@@ -30,6 +30,9 @@ pub use sound::{SoundViews, SoundWorkspace};
 pub use sound_spec::SoundSpec;
 pub(crate) use stored::{StoredBuffers, StoredImages};
 
+/// Spec of the masks of samples: 1 where a position is marked and 0 elsewhere, [1, H, W] like the first spec's views.
+pub const MASKS: usize = usize::MAX;
+
 /// Why there is no view.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
 pub enum ViewError {
@@ -223,9 +226,7 @@ pub struct ViewSettings<'a> {
     pub seed: u64,
     /// Kinds of views that are asked for; with more than one, the second are small views.
     pub num_specs: usize,
-    /// Whether the masks of samples are asked for, as views of [`GroupRequest::MASKS`].
-    ///
-    /// [`GroupRequest::MASKS`]: crate::GroupRequest::MASKS
+    /// Whether the masks of samples are asked for, as views of [`MASKS`].
     pub masks: bool,
 }
 
