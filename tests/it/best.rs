@@ -119,12 +119,12 @@ fn what_has_no_best_weights_says_why() {
     insta::assert_snapshot!(refused(&["eval", "run", "--best"]), @r"
     error: `run` has no best checkpoint: no metric names it (`checkpoint.monitor`)
 
-    hint: name one that was measured, such as `checkpoint.monitor=val/acc` behind `--best`; there are val/acc, val/acc_best, val/alignment, val/chance, val/effective_rank, val/embedding_std, val/knn_top1, val/linear_top1, val/loss, val/macro_f1, val/macro_precision, val/macro_recall, val/majority, val/uniformity
+    hint: name one that was measured, such as `checkpoint.monitor=val/acc` behind `--best`; there are val/acc, val/acc_best, val/alignment, val/chance, val/effective_rank, val/embedding_std, val/knn_top1, val/linear_top1, val/loss, val/macro_f1, val/macro_precision, val/macro_recall, val/majority, val/uniformity, val/worst_recall
     ");
     insta::assert_snapshot!(refused(&["eval", "run", "--best", "checkpoint.monitor=val/f1"]), @r"
     error: `run` has no best checkpoint: none of its checkpoints knows `val/f1`
 
-    hint: name one that was measured, such as `checkpoint.monitor=val/acc` behind `--best`; there are val/acc, val/acc_best, val/alignment, val/chance, val/effective_rank, val/embedding_std, val/knn_top1, val/linear_top1, val/loss, val/macro_f1, val/macro_precision, val/macro_recall, val/majority, val/uniformity
+    hint: name one that was measured, such as `checkpoint.monitor=val/acc` behind `--best`; there are val/acc, val/acc_best, val/alignment, val/chance, val/effective_rank, val/embedding_std, val/knn_top1, val/linear_top1, val/loss, val/macro_f1, val/macro_precision, val/macro_recall, val/majority, val/uniformity, val/worst_recall
     ");
     let folder = format!("run/checkpoints/step-{:08}", run.latest_step().unwrap());
     insta::assert_snapshot!(refused(&["eval", &folder, "--best"]), @r"
