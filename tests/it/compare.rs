@@ -74,7 +74,7 @@ fn runs_that_cannot_be_compared_are_named_with_the_reason() {
     insta::assert_snapshot!(refused(&["compare", "runs/a", "runs/b", "--metric", "val/accuracy"]), @r"
     error: no run has measured `val/accuracy`
 
-    hint: there are `test/acc`, `test/alignment`, `test/chance`, `test/effective_rank`, `test/embedding_std`, `test/knn_top1`, `test/linear_top1`, `test/loss`, `test/macro_f1`, `test/macro_precision`, `test/macro_recall`, `test/majority`, `test/uniformity`, `train/acc`, `train/eval_acc`, `train/knn_top1`, `train/linear_top1`, `train/loss`, `val/acc`, `val/acc_best`, `val/alignment`, `val/chance`, `val/effective_rank`, `val/embedding_std`, `val/knn_top1`, `val/linear_top1`, `val/loss`, `val/macro_f1`, `val/macro_precision`, `val/macro_recall`, `val/majority` and `val/uniformity`
+    hint: there are `test/acc`, `test/alignment`, `test/chance`, `test/effective_rank`, `test/embedding_std`, `test/knn_top1`, `test/linear_top1`, `test/loss`, `test/macro_f1`, `test/macro_precision`, `test/macro_recall`, `test/majority`, `test/uniformity`, `test/worst_recall`, `train/acc`, `train/eval_acc`, `train/knn_top1`, `train/linear_top1`, `train/loss`, `val/acc`, `val/acc_best`, `val/alignment`, `val/chance`, `val/effective_rank`, `val/embedding_std`, `val/knn_top1`, `val/linear_top1`, `val/loss`, `val/macro_f1`, `val/macro_precision`, `val/macro_recall`, `val/majority`, `val/uniformity` and `val/worst_recall`
     ");
 
     // Stopped by hand, not yet ended, other data.

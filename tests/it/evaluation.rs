@@ -71,7 +71,7 @@ fn what_there_is_not_is_refused_by_name() {
     insta::assert_snapshot!(refused(&["eval", "run", "eval.weights=best", "checkpoint.monitor=auto"]), @r"
     error: `run` has no best checkpoint: no metric names it (`checkpoint.monitor`)
 
-    hint: name one that was measured, such as `checkpoint.monitor=val/acc` behind `eval.weights=best`; there are val/acc, val/acc_best, val/alignment, val/chance, val/effective_rank, val/embedding_std, val/knn_top1, val/linear_top1, val/loss, val/macro_f1, val/macro_precision, val/macro_recall, val/majority, val/uniformity
+    hint: name one that was measured, such as `checkpoint.monitor=val/acc` behind `eval.weights=best`; there are val/acc, val/acc_best, val/alignment, val/chance, val/effective_rank, val/embedding_std, val/knn_top1, val/linear_top1, val/loss, val/macro_f1, val/macro_precision, val/macro_recall, val/majority, val/uniformity, val/worst_recall
     ");
     insta::assert_snapshot!(refused(&["eval", "run", "--part", "tset"]), @r"
     error: `eval.parts` is `tset`, which is not a part of `audio_folder`
