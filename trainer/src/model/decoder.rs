@@ -31,7 +31,8 @@ impl Decoder {
         norm: NormConfig,
         parameters: &mut Parameters,
     ) -> Self {
-        let [mut before, height, width] = from;
+        // Maps of a view that is too small for its encoder have no position; whoever builds networks refuses it.
+        let [mut before, height, width] = [from[0], from[1].max(1), from[2].max(1)];
         let mut layer = |index: usize, outputs: i64| {
             let between = (std::mem::replace(&mut before, outputs), outputs);
             ConvNorm {
@@ -91,6 +92,14 @@ mod tests {
     use tch::{Device, Kind};
 
     use super::*;
+
+    #[test]
+    fn maps_without_a_position_do_not_hang_it() {
+        let mut parameters = Parameters::new(Device::Cpu, Kind::Double, 1);
+        let decoder =
+            Decoder::build([6, 2, 0], [1, 32, 12].into(), 32, NormConfig::default(), &mut parameters);
+        assert_eq!(decoder.doubled.len(), 4);
+    }
 
     #[test]
     fn views_of_any_size_come_back_in_it() {

@@ -147,7 +147,8 @@ mod tests {
 
     use super::*;
 
-    const SHAPE: [usize; 3] = [1, 32, 48];
+    /// Wide enough for a network that sees it in four patches.
+    const SHAPE: [usize; 3] = [1, 32, 64];
 
     fn build(method: &MethodConfig, name: &str) -> (Box<dyn Method>, Parameters) {
         let mut parameters = Parameters::new(Device::Cpu, Kind::Float, 3);
