@@ -253,7 +253,7 @@ fn a_column_without_a_name_is_no_head_and_a_number_of_rows_is_told() {
 #[test]
 fn the_hint_of_unreadable_recordings_is_that_of_most_of_them() {
     let sandbox = with_recordings(6);
-    std::fs::write(sandbox.join("sounds/lark/000.wav"), b"fLaC\0\0\0\x22").unwrap();
+    std::fs::write(sandbox.join("sounds/lark/000.wav"), b"#!AMR\n\x3c\x08\0\0\0\0\0").unwrap();
     let told = hint(dry_run(&sandbox, "supervised", &words("data.max_bad_files=0")));
     assert!(
         told.starts_with("convert with ffmpeg, for instance `ffmpeg -i IN -c:a pcm_s16le OUT.wav`; or"),

@@ -22,6 +22,7 @@ mod verbs;
 pub mod worker;
 
 use std::ffi::OsString;
+use std::io::{IsTerminal, Write};
 use std::process::ExitCode;
 
 use clap::Parser;
@@ -62,13 +63,22 @@ pub fn read(typed: impl Iterator<Item = OsString>, printer: &Printer) -> Result<
         Unread::Failure(failure) => printer.failure(&failure),
         Unread::Library(error) => {
             if printer.speaks() {
-                // Nothing is left to report to when the terminal is gone.
-                let _ = error.print();
+                print(&error);
             }
             let asked_for = matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion);
             if asked_for { Exit::Done } else { Exit::Usage }
         }
     })
+}
+
+/// Says what the command-line library has to say. Where several processes write into one pipe, in one piece: the library would
+/// write its message word by word, between which others could speak. Nothing is left to report to when the terminal is gone.
+fn print(error: &clap::Error) {
+    let mut stderr = std::io::stderr();
+    let _ = match error.use_stderr() && !stderr.is_terminal() {
+        true => stderr.write_all(error.render().to_string().as_bytes()),
+        false => error.print(),
+    };
 }
 
 /// A command line that asks for no verb.
