@@ -256,7 +256,7 @@ fn the_hint_of_unreadable_recordings_is_that_of_most_of_them() {
     std::fs::write(sandbox.join("sounds/lark/000.wav"), b"#!AMR\n\x3c\x08\0\0\0\0\0").unwrap();
     let told = hint(dry_run(&sandbox, "supervised", &words("data.max_bad_files=0")));
     assert!(
-        told.starts_with("convert with ffmpeg, for instance `ffmpeg -i IN -c:a pcm_s16le OUT.wav`; or"),
+        told.starts_with("convert with ffmpeg, for instance `ffmpeg -i IN -vn OUT.flac`; or"),
         "{told}"
     );
     for number in 1..4 {
