@@ -255,10 +255,7 @@ fn the_hint_of_unreadable_recordings_is_that_of_most_of_them() {
     let sandbox = with_recordings(6);
     std::fs::write(sandbox.join("sounds/lark/000.wav"), b"#!AMR\n\x3c\x08\0\0\0\0\0").unwrap();
     let told = hint(dry_run(&sandbox, "supervised", &words("data.max_bad_files=0")));
-    assert!(
-        told.starts_with("convert with ffmpeg, for instance `ffmpeg -i IN -vn OUT.flac`; or"),
-        "{told}"
-    );
+    assert!(told.starts_with("convert with ffmpeg, for instance `ffmpeg -i IN -vn OUT.flac`; or"), "{told}");
     for number in 1..4 {
         let pointer = "version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 16044\n";
         std::fs::write(sandbox.join(format!("sounds/lark/00{number}.wav")), pointer).unwrap();
