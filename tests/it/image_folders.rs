@@ -35,7 +35,8 @@ fn image_files_train_alike_wherever_their_views_are_made() {
     std::fs::write(sandbox.join("images/train/cat/words.png"), "no picture").unwrap();
     for device in ["cpu", "trainer"] {
         let (run, device) = (format!("run.dir={device}"), format!("augment.image.device={device}"));
-        let words = settings(&[run.as_str(), device.as_str()]);
+        // Weights that hardly move, so that what is compared are views.
+        let words = settings(&[run.as_str(), device.as_str(), "optimizer.lr=1e-9"]);
         sandbox
             .dtrain(words)
             .finish()
@@ -44,10 +45,9 @@ fn image_files_train_alike_wherever_their_views_are_made() {
     }
     let [by_loader, by_trainer] = ["cpu", "trainer"].map(|name| losses(&sandbox.run(name)));
     assert_eq!(by_loader.len(), 3);
-    // Image files are handed over in bytes: a pixel is off by half a step, and what is off grows from step to step.
-    let far = |((a, b), allowed): ((&f64, &f64), f64)| (a - b).abs() > allowed;
-    let pairs = by_loader.iter().zip(&by_trainer).zip([0.02, 0.2, 0.4]);
-    assert!(!pairs.into_iter().any(far), "{by_loader:?} {by_trainer:?}");
+    // Image files are handed over in bytes: a pixel is off by half a step.
+    let far = |(a, b): (&f64, &f64)| (a - b).abs() > 0.02;
+    assert!(!by_loader.iter().zip(&by_trainer).any(far), "{by_loader:?} {by_trainer:?}");
 
     let words = settings(&["run.dir=strict", "data.max_bad_files=0"]);
     let refused = sandbox.dtrain(words).finish().expect(2);

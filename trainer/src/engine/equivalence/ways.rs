@@ -47,8 +47,9 @@ fn as_on_a_gpu_every_method_trains_the_same() {
             let expected = train(&case(micro_batch), &batches);
             let what = format!("{name}, {}, pieces of {micro_batch:?}", optimizer.name());
             let actual = train_by(&case(micro_batch), &batches, |rank| as_on_cuda(rank));
-            // By how much depends on the CPU; Adam divides what is near nothing by its own size.
-            assert_alike(&what, &actual, &expected, 100.0);
+            // Adam divides what is near nothing by its own size; by how much roundings grow then depends on the CPU.
+            let noise = if optimizer.name().starts_with("adam") { 100.0 } else { 1.0 };
+            assert_alike(&what, &actual, &expected, noise);
         }
     }
 }
